@@ -1,0 +1,8 @@
+"""Engines that run a bundle's graphs."""
+
+from __future__ import annotations
+
+from clsclip_runtime.backends.base import Arrays, Backend, Graph
+from clsclip_runtime.backends.select import BACKENDS, select_backend
+
+__all__ = ["BACKENDS", "Arrays", "Backend", "Graph", "select_backend"]

@@ -1,0 +1,82 @@
+"""ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from clsclip_runtime.backends.base import Arrays
+from clsclip_runtime.errors import BackendError
+
+_ERRORS_ONLY = 3
+
+
+class OnnxRuntimeCpu:
+    """Loads ONNX files into ONNX Runtime's CPU provider."""
+
+    name = "onnxruntime-cpu"
+
+    def __init__(self, *, threads: int | None = None) -> None:
+        """``threads`` for one call; None lets ONNX Runtime take one per core."""
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise BackendError(f"onnxruntime cannot be imported ({error}). Run: pip install onnxruntime") from error
+        self._onnxruntime = onnxruntime
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = _ERRORS_ONLY
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        self._options = options
+
+    def load(self, path: Path) -> OnnxRuntimeGraph:
+        """Load the ONNX file at ``path``, with its external data from the same folder."""
+        # By path, never from bytes: only then are external data found, and refused outside the folder.
+        # ONNX Runtime's errors share no base class of their own.
+        try:
+            session = self._onnxruntime.InferenceSession(
+                str(path), sess_options=self._options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:
+            raise BackendError(
+                f"onnxruntime cannot load {path}: {_one_line(error)}. Export the bundle again, or upgrade onnxruntime"
+            ) from error
+        return OnnxRuntimeGraph(session, path.name)
+
+
+class OnnxRuntimeGraph:
+    """One ONNX Runtime session; ``run`` may be called from several threads."""
+
+    def __init__(self, session: Any, name: str) -> None:
+        self._session = session
+        self._name = name
+        self._inputs = tuple(value.name for value in session.get_inputs())
+        self._outputs = tuple(value.name for value in session.get_outputs())
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the inputs."""
+        return self._inputs
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the outputs."""
+        return self._outputs
+
+    def run(self, feeds: Arrays) -> dict[str, npt.NDArray[np.generic]]:
+        """Run once; BackendError with ONNX Runtime's reason when it fails."""
+        try:
+            values = self._session.run(None, dict(feeds))
+        except Exception as error:
+            raise BackendError(
+                f"onnxruntime failed in {self._name}: {_one_line(error)}. "
+                "If memory ran out, lower memory_mb; else export the bundle again"
+            ) from error
+        return dict(zip(self._outputs, values, strict=True))
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:500]

@@ -1,0 +1,191 @@
+"""Pictures: anything a user has, made upright 8-bit RGB, then the encoder's input.
+
+Conversions: EXIF orientation is applied; transparency is laid on white; of an animation the first frame is
+taken; 16-bit grey is scaled by 65535; wider integers and floats as ``_stretch`` says; colour profiles are
+ignored, as CLIP's own preprocessing does.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from clsclip_runtime.errors import ImageError
+
+if TYPE_CHECKING:
+    from clsclip_runtime.manifest import ImageSpec
+
+Source: TypeAlias = (
+    "str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | npt.NDArray[np.uint8]"
+)
+
+MAX_PIXELS = 200_000_000
+
+# Not every decoder that Pillow has: EPS and WMF start other programs or depend on the system.
+_FORMATS = (
+    ("AVIF", "BMP", "GIF", "HEIF", "ICO", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "QOI", "SGI", "TGA")
+    + ("TIFF", "WEBP")
+)  # fmt: skip
+
+_DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """An upright 8-bit RGB picture and the name of where it came from."""
+
+    image: Image.Image
+    source: str
+
+
+def open_picture(source: Source, *, max_pixels: int = MAX_PIXELS) -> Picture:
+    """Read a picture from a path, bytes, a binary file object, a PIL image or a uint8 array.
+
+    Arrays are (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA with straight alpha, uint8.
+
+    Args:
+        source: the picture.
+        max_pixels: refuse larger pictures before they are decoded (decompression bombs). Pillow's own limit,
+            twice ``PIL.Image.MAX_IMAGE_PIXELS``, holds as well.
+
+    Raises:
+        ImageError: there is no such file, it is not a complete picture, or it is too large.
+    """
+    if isinstance(source, Image.Image):
+        return Picture(_decode(source, "the picture", max_pixels), getattr(source, "filename", "") or "<image>")
+    if isinstance(source, np.ndarray):
+        return Picture(_from_array(source), "<array>")
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return Picture(_open(io.BytesIO(source), "the picture", max_pixels), "<bytes>")
+    if isinstance(source, (str, os.PathLike)):
+        path = Path(source)
+        return Picture(_open_path(path, max_pixels), str(path))
+    if hasattr(source, "read"):
+        name = getattr(source, "name", None)
+        name = name if isinstance(name, str) else "<file>"
+        try:
+            data = source.read()
+        except (OSError, ValueError) as error:
+            raise ImageError(f"cannot read the picture from {name}: {error}") from error
+        if not isinstance(data, bytes):
+            raise ImageError(f"{name} is a text file object. Open the picture in binary mode: open(path, 'rb')")
+        return Picture(_open(io.BytesIO(data), name, max_pixels), name)
+    raise ImageError(
+        f"a picture cannot be a {type(source).__name__}. Give a path, bytes, a binary file object, a PIL image, "
+        "or a uint8 array of shape (H, W), (H, W, 3) or (H, W, 4)"
+    )
+
+
+def preprocess(image: Image.Image, spec: ImageSpec) -> npt.NDArray[np.float32]:
+    """The encoder's input (3, S, S) float32 for an RGB picture: resized as 8-bit, scaled to 0..1, normalised."""
+    resampling = Image.Resampling[spec.filter.upper()]
+    small = image.resize((spec.size, spec.size), resampling)
+    pixels = np.asarray(small, dtype=np.float32) / np.float32(255)
+    pixels = (pixels - np.asarray(spec.mean, dtype=np.float32)) / np.asarray(spec.std, dtype=np.float32)
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _open_path(path: Path, max_pixels: int) -> Image.Image:
+    try:
+        if path.is_dir():
+            raise ImageError(f"{path} is a folder. Give a picture file")
+        with path.open("rb") as file:
+            return _open(file, str(path), max_pixels)
+    except FileNotFoundError as error:
+        raise ImageError(f"no such file: {path}") from error
+    except (OSError, ValueError) as error:
+        raise ImageError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _open(file: IO[bytes], name: str, max_pixels: int) -> Image.Image:
+    if not file.read(1):
+        raise ImageError(f"{name} is empty (0 bytes)")
+    file.seek(0)
+    Image.init()
+    try:
+        with Image.open(file, formats=[one for one in _FORMATS if one in Image.OPEN]) as image:
+            return _decode(image, name, max_pixels)
+    except ImageError:
+        raise
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{name} is not a picture in a format that can be read (JPEG, PNG, WebP, TIFF, ...)") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(
+            f"{name} is too large: {error} To allow it, raise PIL.Image.MAX_IMAGE_PIXELS and max_pixels"
+        ) from error
+    except Exception as error:
+        raise _damaged(name, error) from error
+
+
+def _decode(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise ImageError(f"{name} has no pixels ({width}x{height})")
+    if width * height > max_pixels:
+        raise ImageError(
+            f"{name} is {width}x{height}, {width * height:,} pixels, and the limit is {max_pixels:,}. "
+            "Shrink it, or raise max_pixels if you trust it"
+        )
+    # Decoders raise whatever their format's parser met (OSError, SyntaxError, struct.error, KeyError, ...).
+    try:
+        image.load()
+    except Exception as error:
+        raise _damaged(name, error) from error
+    try:
+        upright = ImageOps.exif_transpose(image)
+    except Exception as error:  # the pixels are good even where the EXIF block is not
+        _log.warning("%s: its EXIF data cannot be read (%s); orientation ignored", name, error)
+        upright = image
+    try:
+        return _to_rgb(upright)
+    except Exception as error:
+        raise ImageError(f"{name} has pixels of mode {image.mode}, which cannot be made RGB ({error})") from error
+
+
+def _damaged(name: str, error: Exception) -> ImageError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return ImageError(f"{name} is damaged or incomplete: {reason}. Get the file again")
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode in _DEEP_MODES:
+        return Image.fromarray(_stretch(np.asarray(image), image.mode)).convert("RGB")
+    if image.mode == "La":
+        image = image.convert("LA")
+    if image.has_transparency_data:
+        coloured = image.convert("RGBA")
+        white = Image.new("RGBA", coloured.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, coloured).convert("RGB")
+    return image.convert("RGB")
+
+
+def _stretch(values: npt.NDArray[np.generic], mode: str) -> npt.NDArray[np.uint8]:
+    """Deep grey to 8 bits. 16-bit: 0..65535; 32-bit: the same, or 0..maximum if that is larger; float: 0..1,
+    else 0..255 if the maximum is above 1, else 0..maximum if that is above 255. Never negative; NaN is 0."""
+    grey = np.nan_to_num(np.asarray(values, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    top = float(grey.max(initial=0.0))
+    if mode == "F":
+        full = 1.0 if top <= 1 else max(255.0, top)
+    else:
+        full = max(65535.0, top)
+    return np.rint(np.clip(grey / full, 0, 1) * 255).astype(np.uint8)
+
+
+def _from_array(array: npt.NDArray[np.uint8]) -> Image.Image:
+    shape_known = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
+    if array.dtype != np.uint8 or not shape_known or array.size == 0:
+        raise ImageError(
+            f"an array must be uint8 of shape (H, W), (H, W, 3) or (H, W, 4), none of them 0, and this is "
+            f"{array.dtype} of shape {array.shape}. For floats in 0..1: (array * 255).round().astype('uint8')"
+        )
+    return _to_rgb(Image.fromarray(np.ascontiguousarray(array)))

@@ -1,0 +1,31 @@
+"""How much memory a pair takes in the trunk, and so how many go through it at a time."""
+
+from __future__ import annotations
+
+_FLOAT_BYTES = 4
+_HEAD_WIDTH = 32
+_TEXT_ROWS = 256
+
+
+def pair_bytes(tokens: int, width: int, height_out: int, width_out: int) -> int:
+    """Estimated peak of activations in bytes for one (crop, class) pair in the trunk.
+
+    4 * (16*T*d + 2*H*T*T + h*w*d/4), with T tokens of width d, H attention heads and h x w logits:
+    a transformer layer holds its input, two normalised copies, Q, K, V, the attention's output and the two
+    4*d wide arrays of its MLP; attention scores before and after softmax; and the decoder's last feature map.
+    Heads are taken as narrow (32), which errs on the large side.
+    """
+    heads = -(-width // _HEAD_WIDTH)
+    values = 16 * tokens * width + 2 * heads * tokens * tokens + height_out * width_out * max(1, width // 4)
+    return _FLOAT_BYTES * values
+
+
+def pairs_per_call(memory_mb: int, bytes_per_pair: int) -> int:
+    """As many pairs as fit into ``memory_mb`` MiB, at least one."""
+    return max(1, (memory_mb << 20) // max(1, bytes_per_pair))
+
+
+def words_per_call(memory_mb: int, context_length: int, width: int, templates: int) -> int:
+    """As many words as the text encoder takes at a time, at least one, at most 256 rows of tokens."""
+    rows = min(_TEXT_ROWS, pairs_per_call(memory_mb, pair_bytes(context_length, max(1, width), 1, 1)))
+    return max(1, rows // templates)
