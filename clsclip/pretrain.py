@@ -19,7 +19,6 @@ import torch
 from open_clip.loss import ClipLoss
 from tokenizers import Tokenizer
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.utils.data import DataLoader
 
 from clsclip.stickers.dataset import CaptionedBatch, StickerPictures, collate_captions
@@ -61,13 +60,14 @@ def small_clip_config(image_size: int, vocabulary_size: int) -> dict[str, object
 
 
 class CaptionLoss(nn.Module):
-    """The three losses, with their learned scales and offsets (log-odds = scale * cosine + offset)."""
+    """The three losses of the module's description; each is a cross entropy over cosines times a learned scale."""
+
+    PEAK_SHARPNESS = 20.0
 
     def __init__(self) -> None:
         super().__init__()
         self.contrastive = ClipLoss()
-        self.scales = nn.Parameter(torch.tensor([10.0, 10.0]).log())
-        self.offsets = nn.Parameter(torch.tensor([-5.0, -10.0]))
+        self.log_scale = nn.Parameter(torch.tensor(20.0).log())
 
     def forward(self, towers: Towers, batch: CaptionedBatch, pixel_values: Tensor) -> tuple[Tensor, dict[str, float]]:
         """Loss and its parts for one batch."""
@@ -77,15 +77,28 @@ class CaptionLoss(nn.Module):
         captions, phrases = texts[: len(batch.captions)], texts[len(batch.captions) :]
         image, patches = (out.float() for out in towers.features(encode(towers, pixel_values)))
         whole = self.contrastive(image, captions, towers.logit_scale.exp().clamp(max=100))
-        scales = self.scales.exp()
-        by_image = scales[0] * image @ phrases.T + self.offsets[0]
-        by_patches = torch.logsumexp(scales[1] * patches @ phrases.T + self.offsets[1], dim=1)
-        named = [
-            binary_cross_entropy_with_logits(logits, batch.shown, reduction="sum") / len(pixel_values)
-            for logits in (by_image, by_patches)
-        ]
-        loss = whole + named[0] + named[1]
-        return loss, {"contrastive": whole.item(), "image": named[0].item(), "patches": named[1].item()}
+        scale = self.log_scale.exp().clamp(max=100)
+        by_image = matching_loss(scale * image @ phrases.T, batch.shown)
+        peaks = torch.logsumexp(self.PEAK_SHARPNESS * patches @ phrases.T, dim=1) / self.PEAK_SHARPNESS
+        by_patches = matching_loss(scale * peaks, batch.shown)
+        loss = whole + by_image + by_patches
+        return loss, {"contrastive": whole.item(), "image": by_image.item(), "patches": by_patches.item()}
+
+
+def matching_loss(logits: Tensor, shown: Tensor) -> Tensor:
+    """Symmetric cross entropy when a picture shows several words: the other right answers never count as wrong.
+
+    Args:
+        logits: (B, U) picture-to-phrase.
+        shown: (B, U) 1 where right.
+
+    Returns:
+        mean over right pairs of both directions.
+    """
+    wrong = logits.masked_fill(shown > 0, float("-inf"))
+    picture_to_word = torch.logaddexp(logits, torch.logsumexp(wrong, dim=1, keepdim=True)) - logits
+    word_to_picture = torch.logaddexp(logits, torch.logsumexp(wrong, dim=0, keepdim=True)) - logits
+    return ((picture_to_word + word_to_picture) * shown).sum() / (2 * shown.sum().clamp(min=1))
 
 
 def encode(towers: Towers, pixel_values: Tensor) -> Tensor:

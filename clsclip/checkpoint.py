@@ -1,0 +1,114 @@
+"""Checkpoints: what was learned, as safetensors, with the configuration and the fingerprint of the frozen towers."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from clsclip.errors import CheckpointError
+from clsclip.model import ClsClip, ModelConfig
+from clsclip.tower_files import load_towers
+from clsclip.towers import Towers
+
+FORMAT = "clsclip-checkpoint-1"
+
+
+def save_checkpoint(model: ClsClip, path: Path, towers: str, provenance: dict[str, Any]) -> None:
+    """Write what was learned to ``path``, atomically.
+
+    Args:
+        model: its learned weights are written, its towers are not.
+        path: a ``.safetensors`` file.
+        towers: where they can be loaded from: an open_clip name with ``:tag``, or a folder relative to the checkpoint.
+        provenance: data, licences, steps, seeds; anything JSON can hold. ``presence_threshold`` is read at export.
+    """
+    header = {
+        "format": FORMAT,
+        "model": json.dumps(asdict(model.config)),
+        "towers": json.dumps({"source": towers, "name": model.towers.name, "image_size": model.towers.image.size}),
+        "fingerprint": model.towers.fingerprint(),
+        "provenance": json.dumps(provenance),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(path.name + ".tmp")
+    try:
+        save_file({name: value.contiguous() for name, value in model.learned_state().items()}, scratch, header)
+        os.replace(scratch, path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """The decoded header of a checkpoint: ``model``, ``towers``, ``fingerprint``, ``provenance``.
+
+    Raises:
+        CheckpointError: absent, damaged, or not a ClsCLIP checkpoint.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"No checkpoint {path}.")
+    try:
+        with safe_open(str(path), framework="pt") as opened:
+            header = opened.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} cannot be read as safetensors: {error}") from error
+    if header.get("format") != FORMAT:
+        raise CheckpointError(f"{path} is not a ClsCLIP checkpoint: its header does not say {FORMAT}.")
+    try:
+        decoded = {key: json.loads(header[key]) for key in ("model", "towers", "provenance")}
+        return decoded | {"fingerprint": header["fingerprint"]}
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"{path} has a damaged header: {error}") from error
+
+
+def load_checkpoint(path: Path, towers: Towers | None = None) -> tuple[ClsClip, dict[str, Any]]:
+    """A model in evaluation mode, and its header.
+
+    Args:
+        path: the checkpoint.
+        towers: the frozen towers; None loads the ones that the header names.
+
+    Raises:
+        CheckpointError: damaged, not finite, or trained on other towers than these.
+        TowersError: the towers cannot be loaded.
+    """
+    header = read_header(path)
+    if towers is None:
+        towers = towers_of(path, header)
+    found = towers.fingerprint()
+    if found != header["fingerprint"]:
+        raise CheckpointError(
+            f"{path} was trained on {header['towers'].get('name')} with fingerprint {header['fingerprint'][:12]}; "
+            f"these towers ({towers.name}) have {found[:12]}. Give the towers it was trained on: --towers NAME_OR_FOLDER"
+        )
+    settings = {key: tuple(value) if isinstance(value, list) else value for key, value in header["model"].items()}
+    try:
+        model = ClsClip(towers, ModelConfig(**settings))
+    except TypeError as error:
+        raise CheckpointError(f"{path} has settings that this version does not know: {error}") from error
+    expected = model.learned_state()
+    with safe_open(str(path), framework="pt") as opened:
+        learned = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
+    if {name: value.shape for name, value in learned.items()} != {k: v.shape for k, v in expected.items()}:
+        raise CheckpointError(f"{path} holds other weights than its configuration asks for; it is damaged.")
+    for name, value in learned.items():
+        if not bool(torch.isfinite(value).all()):
+            raise CheckpointError(f"{path}: {name} holds NaN or infinity; training diverged or the file is damaged.")
+    model.load_state_dict(learned, strict=False)
+    return model.eval(), header
+
+
+def towers_of(path: Path, header: dict[str, Any]) -> Towers:
+    """The towers that a checkpoint's header names: a folder beside it, or an open_clip ``name:tag``."""
+    source, size = header["towers"]["source"], header["towers"]["image_size"]
+    beside = path.parent / source
+    if beside.is_dir():
+        return load_towers(str(beside), image_size=size)
+    name, _, tag = source.partition(":")
+    return load_towers(name, tag or None, image_size=size)

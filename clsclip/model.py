@@ -1,0 +1,216 @@
+"""ClsCLIP: the text token replaces [CLS] in a few shallow layers of a frozen CLIP; a small decoder draws the mask.
+
+    T       = text transformer's [EOT] output after its final LayerNorm                            (K, d_text)
+    layers 0 .. N1-1      [I, E] <- Layer_i([I, E])              the stem: the same for every class
+    layers in NAV         [I, E] <- Layer_i([L_i(T), E])         L_i: one linear map a layer, d_text -> d
+    other later layers    [I, E] <- Layer_i([I, E])
+    O       = Decoder(E_N)                                       mask logits
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from open_clip.transformer import ResidualAttentionBlock
+from torch import Tensor, nn
+
+from clsclip.errors import CheckpointError
+from clsclip.towers import Towers
+from clsclip.vit import block
+
+EXTRA_INPUTS = ("text_token", "similarity")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What a ClsCLIP is made of, besides its towers.
+
+    Attributes:
+        navigation_layers: NAV, indices of the image layers whose [CLS] the text token replaces.
+        decoder_layers: K, transformer layers of the decoder.
+        decoder_heads: attention heads of each.
+        upscale: mask logits a side of one patch.
+        decoder_inputs: what the decoder sees besides the patch tokens. Empty is the paper's exact form;
+            ``"text_token"`` adds the text token as one more token, ``"similarity"`` the cosine of CLIP's own patch
+            features (unmodified path) with the word's text feature.
+    """
+
+    navigation_layers: tuple[int, ...] = (2, 3, 4)
+    decoder_layers: int = 2
+    decoder_heads: int = 3
+    upscale: int = 4
+    decoder_inputs: tuple[str, ...] = ()
+
+    @property
+    def variant(self) -> str:
+        """``"exact"``, or the extra inputs joined by a plus sign."""
+        return "+".join(self.decoder_inputs) or "exact"
+
+
+class Decoder(nn.Module):
+    """K transformer layers over the patch tokens, then ``upscale`` x ``upscale`` logits a patch."""
+
+    def __init__(self, config: ModelConfig, towers: Towers) -> None:
+        super().__init__()
+        width = towers.width
+        self.upscale = config.upscale
+        self.ln_in = nn.LayerNorm(width)
+        self.layers = nn.ModuleList(
+            ResidualAttentionBlock(width, config.decoder_heads) for _ in range(config.decoder_layers)
+        )
+        self.ln_out = nn.LayerNorm(width)
+        self.head = nn.Linear(width, config.upscale**2)
+        self.text = nn.Linear(towers.text_width, width) if "text_token" in config.decoder_inputs else None
+        self.similarity = nn.Linear(1, width) if "similarity" in config.decoder_inputs else None
+
+    def forward(self, patches: Tensor, text_tokens: Tensor, similarity: Tensor | None) -> Tensor:
+        """Mask logits.
+
+        Args:
+            patches: (P, m, d) patch tokens after the last layer.
+            text_tokens: (P, d_text).
+            similarity: (P, m) cosines, only when the model uses them.
+
+        Returns:
+            (P, h, w) with h = w = upscale * grid.
+        """
+        pairs, count, _ = patches.shape
+        grid = round(count**0.5)
+        tokens = self.ln_in(patches)
+        if self.similarity is not None and similarity is not None:
+            tokens = tokens + self.similarity(10 * similarity.unsqueeze(-1))
+        if self.text is not None:
+            tokens = torch.cat([tokens, self.text(text_tokens).unsqueeze(1)], dim=1)
+        for layer in self.layers:
+            tokens = block(layer, tokens)
+        logits = self.head(self.ln_out(tokens[:, :count]))
+        cells = logits.reshape(pairs, grid, grid, self.upscale, self.upscale)
+        return cells.permute(0, 1, 3, 2, 4).reshape(pairs, grid * self.upscale, grid * self.upscale)
+
+
+class Presence(nn.Module):
+    """Is the word in the picture? A logistic of two CLIP evidences: the image embedding's and the best patches'."""
+
+    SHARPNESS = 20.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([50.0, 0.0]))
+        self.bias = nn.Parameter(torch.tensor(-12.0))
+
+    def evidence(self, image_features: Tensor, patch_features: Tensor, text_features: Tensor) -> Tensor:
+        """(C, f), (C, m, f), (K, f), all of unit norm -> (C, K, 2): image cosine, soft maximum of patch cosines."""
+        image = image_features @ text_features.T
+        patches = patch_features @ text_features.T
+        peak = torch.logsumexp(self.SHARPNESS * patches, dim=1) / self.SHARPNESS
+        return torch.stack([image, peak], dim=-1)
+
+    def forward(self, image_features: Tensor, patch_features: Tensor, text_features: Tensor) -> Tensor:
+        """Presence (C, K) in [0, 1]; arguments as in :meth:`evidence`."""
+        evidence = self.evidence(image_features, patch_features, text_features)
+        return torch.sigmoid((evidence * self.weight).sum(dim=-1) + self.bias)
+
+
+class ClsClip(nn.Module):
+    """The segmenter of section 3.2 on frozen towers.
+
+    Args:
+        towers: frozen here; only the linear maps, the decoder and the presence head learn.
+        config: see :class:`ModelConfig`.
+
+    Raises:
+        CheckpointError: navigation layers outside the tower, none at all, or an unknown decoder input.
+    """
+
+    def __init__(self, towers: Towers, config: ModelConfig) -> None:
+        super().__init__()
+        check_config(towers, config)
+        self.config = config
+        self.towers = towers.requires_grad_(False)
+        self.maps = nn.ModuleDict(
+            {str(layer): nn.Linear(towers.text_width, towers.width) for layer in sorted(config.navigation_layers)}
+        )
+        self.decoder = Decoder(config, towers)
+        self.presence = Presence()
+
+    @property
+    def stem_layers(self) -> int:
+        """N1, the index of the first navigation layer."""
+        return min(self.config.navigation_layers)
+
+    def learned_state(self) -> dict[str, Tensor]:
+        """Every weight that training changes: all but the towers'."""
+        return {name: value for name, value in self.state_dict().items() if not name.startswith("towers.")}
+
+    def stem(self, pixel_values: Tensor) -> Tensor:
+        """(C, 3, S, S) -> stem tokens (C, 1 + m, d), the same for every class."""
+        return self.towers.run_layers(self.towers.embed(pixel_values), 0, self.stem_layers)
+
+    def encode_image(self, pixel_values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """All that a crop needs once, whatever the words.
+
+        Args:
+            pixel_values: (C, 3, S, S).
+
+        Returns:
+            stem tokens (C, 1 + m, d); image features (C, f) and patch features (C, m, f) of CLIP's unmodified path.
+        """
+        stem = self.stem(pixel_values)
+        return stem, *self.towers.features(self.towers.run_layers(stem, self.stem_layers, self.towers.layers))
+
+    def trunk(
+        self, stem: Tensor, patch_features: Tensor, text_tokens: Tensor, crop_index: Tensor, class_index: Tensor
+    ) -> Tensor:
+        """Masks of P (crop, class) pairs.
+
+        Args:
+            stem: (C, 1 + m, d).
+            patch_features: (C, m, f); read only by the ``similarity`` variant.
+            text_tokens: (K, d_text).
+            crop_index: (P) int64.
+            class_index: (P) int64.
+
+        Returns:
+            mask logits (P, h, w).
+        """
+        tokens, words = stem[crop_index], text_tokens[class_index]
+        for layer in range(self.stem_layers, self.towers.layers):
+            if str(layer) in self.maps:
+                tokens = torch.cat([self.maps[str(layer)](words).unsqueeze(1), tokens[:, 1:]], dim=1)
+            tokens = self.towers.run_layers(tokens, layer, layer + 1)
+        similarity = None
+        if self.decoder.similarity is not None:
+            features = self.towers.text_features(text_tokens)[class_index]
+            similarity = (patch_features[crop_index] * features.unsqueeze(1)).sum(dim=-1)
+        mask_logits: Tensor = self.decoder(tokens[:, 1:], words, similarity)
+        return mask_logits
+
+    def forward(self, pixel_values: Tensor, text_tokens: Tensor, crop_index: Tensor, class_index: Tensor) -> Tensor:
+        """The segmenter graph: (C, 3, S, S), (K, d_text), (P), (P) -> mask logits (P, h, w)."""
+        stem = self.stem(pixel_values)
+        patch_features = stem  # not read by the exact form, which then skips the unmodified path
+        if self.decoder.similarity is not None:
+            full = self.towers.run_layers(stem, self.stem_layers, self.towers.layers)
+            patch_features = self.towers.features(full)[1]
+        return self.trunk(stem, patch_features, text_tokens, crop_index, class_index)
+
+    def encode_words(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Prompted words -> text tokens (K, d_text) and text features (K, f)."""
+        tokens = self.towers.text_tokens(self.towers.tokenize(texts).to(self.towers.logit_scale.device))
+        return tokens, self.towers.text_features(tokens)
+
+
+def check_config(towers: Towers, config: ModelConfig) -> None:
+    """Refuse a configuration that these towers cannot carry; see :class:`ClsClip`."""
+    layers = config.navigation_layers
+    if not layers or len(set(layers)) != len(layers) or not all(0 <= layer < towers.layers for layer in layers):
+        raise CheckpointError(
+            f"Navigation layers {list(layers)} must be different indices between 0 and {towers.layers - 1}, at least one."
+        )
+    unknown = set(config.decoder_inputs) - set(EXTRA_INPUTS)
+    if unknown:
+        raise CheckpointError(f"Unknown decoder inputs {sorted(unknown)}; known: {', '.join(EXTRA_INPUTS)}.")
+    if towers.width % config.decoder_heads:
+        raise CheckpointError(f"{config.decoder_heads} decoder heads do not divide the width {towers.width}.")

@@ -1,0 +1,175 @@
+"""Results as files, each of which appears complete or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import unicodedata
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, TypeAlias
+
+import numpy as np
+from PIL import Image
+
+from clsclip_runtime.errors import OptionError, OutputError
+
+if TYPE_CHECKING:
+    from clsclip_runtime.result import Result
+
+Writer: TypeAlias = Callable[[IO[bytes]], None]
+
+FORMATS = ("png", "overlay", "labels", "coco", "npz")
+
+# File systems take names of 255 bytes; a stem, a slug, a number and the suffix must fit together.
+_STEM_BYTES = 120
+_SLUG_BYTES = 80
+
+
+def save(result: Result, folder: Path, formats: str | Sequence[str], stem: str | None) -> list[Path]:
+    """See ``Result.save``."""
+    files = plan(result, formats, stem)
+    own = None if result.source.startswith("<") else os.path.realpath(result.source)
+    for name, _ in files:
+        if os.path.realpath(folder / name) == own:
+            raise OutputError(f"{folder / name} is the picture itself and would be overwritten. Give another folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
+    written = []
+    for name, writer in files:
+        _write(folder / name, writer)
+        written.append(folder / name)
+    return written
+
+
+def plan(result: Result, formats: str | Sequence[str], stem: str | None) -> list[tuple[str, Writer]]:
+    """The file names that ``save`` would write, and what writes them."""
+    start = default_stem(result.source) if stem is None else check_stem(stem)
+    writers: dict[str, Callable[[], list[tuple[str, Writer]]]] = {
+        "png": lambda: _mask_files(result, start),
+        "overlay": lambda: [(f"{start}_overlay.png", lambda file: result.overlay().save(file, "PNG"))],
+        "labels": lambda: [(f"{start}_labels.png", lambda file: label_image(result).save(file, "PNG"))],
+        "coco": lambda: [(f"{start}_coco.json", lambda file: _write_coco(result, file))],
+        "npz": lambda: [(f"{start}.npz", lambda file: _write_npz(result, file))],
+    }
+    return [item for name in check_formats(formats) for item in writers[name]()]
+
+
+def check_formats(formats: str | Sequence[str]) -> list[str]:
+    """The formats, each once. OptionError if one is unknown or there is none."""
+    names = list(dict.fromkeys([formats] if isinstance(formats, str) else formats))
+    unknown = [name for name in names if name not in FORMATS]
+    if unknown or not names:
+        what = f"there is no format {unknown[0]!r}" if unknown else "no format was given"
+        raise OptionError(f"{what}. Choose from: {', '.join(FORMATS)}")
+    return names
+
+
+def check_stem(stem: str) -> str:
+    """``stem`` cut to a length that leaves room for slugs. OptionError unless it is a plain file name."""
+    if stem in ("", ".", "..") or any(c in "/\\\0" or ord(c) < 32 for c in stem):
+        raise OptionError(f"stem must be a plain file name without folders, and it is {stem!r}")
+    return _cut_bytes(stem, _STEM_BYTES)
+
+
+def default_stem(source: str) -> str:
+    """The name without suffix of a source; ``picture`` where that gives none."""
+    if source.startswith("<"):
+        return "picture"
+    stem = "".join(c for c in Path(source).stem if ord(c) >= 32 and c not in "/\\")
+    return _cut_bytes(stem, _STEM_BYTES) or "picture"
+
+
+def slugs(words: Sequence[str]) -> list[str]:
+    """A safe and distinct part of a file name for every word.
+
+    Letters and digits of any script stay, all else becomes ``-``; distinct also where the file system
+    ignores case. Never ``overlay`` or ``labels``, which name other files.
+    """
+    taken = {"overlay", "labels"}
+    found = []
+    for word in words:
+        base = _cut_bytes(re.sub(r"[\W_]+", "-", unicodedata.normalize("NFKC", word)).strip("-"), _SLUG_BYTES) or "word"
+        slug, number = base, 1
+        while _folded(slug) in taken:
+            number += 1
+            slug = f"{base}-{number}"
+        taken.add(_folded(slug))
+        found.append(slug)
+    return found
+
+
+def label_image(result: Result) -> Image.Image:
+    """The label map as an image: palette with the overlay's colours up to 255 words, 16-bit grey above."""
+    from clsclip_runtime.render import colours
+
+    labels = result.labels()
+    count = len(result.classes)
+    if count > 65535:
+        raise OutputError(f"a label map holds at most 65535 words, and {count} were asked. Use the format npz")
+    if count > 255:
+        return Image.fromarray(labels.astype(np.uint16))
+    image = Image.fromarray(labels.astype(np.uint8))
+    image.putpalette([0, 0, 0, *colours(count).flatten().tolist()])
+    return image
+
+
+def _mask_files(result: Result, start: str) -> list[tuple[str, Writer]]:
+    def writer(at: int) -> Writer:
+        return lambda file: Image.fromarray(result.mask(at).astype(np.uint8) * 255).save(file, "PNG")
+
+    return [(f"{start}_{slug}.png", writer(at)) for at, slug in enumerate(slugs(result.classes))]
+
+
+def _write_coco(result: Result, file: IO[bytes]) -> None:
+    file.write(json.dumps(result.to_coco(), ensure_ascii=False, indent=1).encode())
+
+
+def _write_npz(result: Result, file: IO[bytes]) -> None:
+    width, height = result.size
+    masks = [result.mask(int(at)) for at in result.present_index]
+    # Empty presence says that there is no gate: None could only be stored by pickling it.
+    np.savez_compressed(
+        file,
+        classes=np.asarray(result.classes, dtype=np.str_),
+        presence=np.zeros(0, dtype=np.float32) if result.presence is None else result.presence,
+        present=result.present,
+        present_index=result.present_index,
+        logits=result.present_logits,
+        masks=np.stack(masks) if masks else np.zeros((0, height, width), dtype=np.bool_),
+        threshold_logit=np.float32(result.cut),
+        areas=result.areas,
+    )
+
+
+def _write(path: Path, writer: Writer) -> None:
+    part = path.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        with part.open("xb") as file:
+            writer(file)
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise _cannot_write(path, error) from error
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _cannot_write(path: Path, error: OSError) -> OutputError:
+    return OutputError(f"cannot write {path}: {error.strerror or error}. Give a folder that you may write to")
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFKC", text.casefold())
+
+
+def _cut_bytes(text: str, limit: int) -> str:
+    """The longest beginning of ``text`` within ``limit`` bytes of the file system's encoding."""
+    while len(os.fsencode(text)) > limit:
+        text = text[:-1]
+    return text
