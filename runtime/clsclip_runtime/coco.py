@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,7 @@ def encode_rle(mask: Bools) -> dict[str, Any]:
         OutputError: pycocotools is not installed.
     """
     try:
-        from pycocotools import mask as coco_mask
+        coco_mask: Any = import_module("pycocotools.mask")
     except ImportError as error:
         raise OutputError(f"COCO output needs pycocotools ({error}). Run: pip install pycocotools") from error
     encoded = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
@@ -31,15 +32,15 @@ def encode_rle(mask: Bools) -> dict[str, Any]:
 
 def coco_document(result: Result, image_id: int) -> dict[str, Any]:
     """See ``Result.to_coco``."""
-    from clsclip_runtime.result import bounding_box
+    from clsclip_runtime.result import bounding_box, readable
 
     width, height = result.size
-    annotations = []
+    annotations: list[dict[str, Any]] = []
     for at in map(int, result.present_index):
         mask = result.mask(at)
         if not mask.any():
             continue
-        annotation: dict[str, Any] = {
+        annotation = {
             "id": len(annotations) + 1,
             "image_id": image_id,
             "category_id": at + 1,
@@ -51,7 +52,7 @@ def coco_document(result: Result, image_id: int) -> dict[str, Any]:
         if result.presence is not None:
             annotation["score"] = round(float(result.presence[at]), 6)
         annotations.append(annotation)
-    name = os.fsencode(os.path.basename(result.source)).decode("utf-8", "replace")
+    name = readable(os.path.basename(result.source))
     return {
         "info": {"description": f"ClsCLIP masks by the model {result.model}"},
         "images": [{"id": image_id, "file_name": name, "width": width, "height": height}],

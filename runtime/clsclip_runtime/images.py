@@ -31,9 +31,9 @@ MAX_PIXELS = 200_000_000
 
 # Not every decoder that Pillow has: EPS and WMF start other programs or depend on the system.
 _FORMATS = (
-    ("AVIF", "BMP", "GIF", "HEIF", "ICO", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "QOI", "SGI", "TGA")
-    + ("TIFF", "WEBP")
-)  # fmt: skip
+    *("AVIF", "BMP", "GIF", "HEIF", "ICO", "JPEG", "JPEG2000", "MPO"),
+    *("PCX", "PNG", "PPM", "QOI", "SGI", "TGA", "TIFF", "WEBP"),
+)
 
 _DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
@@ -91,8 +91,8 @@ def preprocess(image: Image.Image, spec: ImageSpec) -> npt.NDArray[np.float32]:
     resampling = Image.Resampling[spec.filter.upper()]
     small = image.resize((spec.size, spec.size), resampling)
     pixels = np.asarray(small, dtype=np.float32) / np.float32(255)
-    pixels = (pixels - np.asarray(spec.mean, dtype=np.float32)) / np.asarray(spec.std, dtype=np.float32)
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    mean, std = np.asarray(spec.mean, dtype=np.float32), np.asarray(spec.std, dtype=np.float32)
+    return np.ascontiguousarray(((pixels - mean) / std).transpose(2, 0, 1), dtype=np.float32)
 
 
 def _open_path(path: Path, max_pixels: int) -> Image.Image:
@@ -118,7 +118,9 @@ def _open(file: IO[bytes], name: str, max_pixels: int) -> Image.Image:
     except ImageError:
         raise
     except UnidentifiedImageError as error:
-        raise ImageError(f"{name} is not a picture in a format that can be read (JPEG, PNG, WebP, TIFF, ...)") from error
+        raise ImageError(
+            f"{name} is not a picture in a format that can be read (JPEG, PNG, WebP, TIFF, ...)"
+        ) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(
             f"{name} is too large: {error} To allow it, raise PIL.Image.MAX_IMAGE_PIXELS and max_pixels"
@@ -174,10 +176,8 @@ def _stretch(values: npt.NDArray[np.generic], mode: str) -> npt.NDArray[np.uint8
     else 0..255 if the maximum is above 1, else 0..maximum if that is above 255. Never negative; NaN is 0."""
     grey = np.nan_to_num(np.asarray(values, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     top = float(grey.max(initial=0.0))
-    if mode == "F":
-        full = 1.0 if top <= 1 else max(255.0, top)
-    else:
-        full = max(65535.0, top)
+    usual = 65535.0 if mode != "F" else 1.0 if top <= 1 else 255.0
+    full = max(usual, top)
     return np.rint(np.clip(grey / full, 0, 1) * 255).astype(np.uint8)
 
 

@@ -145,7 +145,8 @@ class _Section:
         value = self.get(key)
         if _is_number(value) and (low <= value <= high if inclusive else low < value < high):
             return float(value)
-        raise _bad(self.key(key), f"a number {'from' if inclusive else 'strictly between'} {low} and {high}", value)
+        wanted = f"from {low} to {high}" if inclusive else f"strictly between {low} and {high}"
+        raise _bad(self.key(key), f"a number {wanted}", value)
 
     def channels(self, key: str, *, positive: bool) -> tuple[float, float, float]:
         value = self.get(key)

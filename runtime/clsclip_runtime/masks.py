@@ -91,4 +91,5 @@ def _bands(logits: Floats, size: tuple[int, int]) -> Iterator[tuple[slice, Float
     step = max(1, _BLOCK_VALUES // width)
     for start in range(0, height, step):
         band = slice(start, min(start + step, height))
-        yield band, (rows[band] @ logits) @ columns
+        values: Floats = np.matmul(rows[band] @ logits, columns)
+        yield band, values

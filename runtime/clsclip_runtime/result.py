@@ -113,7 +113,7 @@ class Result:
     def percents(self) -> npt.NDArray[np.float64]:
         """(K,) float64, share of the picture that each word's mask covers, in percent."""
         width, height = self.size
-        return self.areas * (100.0 / (width * height))
+        return self.areas.astype(np.float64) * (100.0 / (width * height))
 
     @property
     def verdicts(self) -> tuple[str, ...]:
@@ -148,7 +148,7 @@ class Result:
                 }
             )
         return {
-            "source": os.fsencode(self.source).decode("utf-8", "replace"),
+            "source": readable(self.source),
             "width": width,
             "height": height,
             "model": self.model,
@@ -203,9 +203,13 @@ class Result:
         return save(self, Path(folder), formats, stem)
 
     def __repr__(self) -> str:
-        found = [word for word, area in zip(self.classes, self.areas, strict=True) if area]
         width, height = self.size
-        return f"Result({self.source!r}, {width}x{height}, {len(self.classes)} words, found {found})"
+        return f"Result({self.source!r}, {width}x{height}, {len(self.present_index)} of {len(self.classes)} words present)"
+
+
+def readable(path: str | os.PathLike[str]) -> str:
+    """A path as valid Unicode, for JSON: file names may hold any bytes."""
+    return os.fspath(path).encode("utf-8", "replace").decode("utf-8")
 
 
 def bounding_box(mask: Bools) -> list[int]:

@@ -152,7 +152,7 @@ def _write(path: Path, writer: Writer) -> None:
         with part.open("xb") as file:
             writer(file)
         os.replace(part, path)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter: a word that the file system's encoding lacks
         part.unlink(missing_ok=True)
         raise _cannot_write(path, error) from error
     except BaseException:
@@ -160,8 +160,9 @@ def _write(path: Path, writer: Writer) -> None:
         raise
 
 
-def _cannot_write(path: Path, error: OSError) -> OutputError:
-    return OutputError(f"cannot write {path}: {error.strerror or error}. Give a folder that you may write to")
+def _cannot_write(path: Path, error: Exception) -> OutputError:
+    reason = getattr(error, "strerror", None) or error
+    return OutputError(f"cannot write {path}: {reason}. Give a folder that you may write to")
 
 
 def _folded(text: str) -> str:
@@ -169,7 +170,7 @@ def _folded(text: str) -> str:
 
 
 def _cut_bytes(text: str, limit: int) -> str:
-    """The longest beginning of ``text`` within ``limit`` bytes of the file system's encoding."""
-    while len(os.fsencode(text)) > limit:
+    """The longest beginning of ``text`` that takes at most ``limit`` bytes in a file name."""
+    while len(text.encode("utf-8", "surrogatepass")) > limit:
         text = text[:-1]
     return text

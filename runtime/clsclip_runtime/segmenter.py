@@ -68,12 +68,12 @@ class _Graphs:
 class Segmenter:
     """Segments pictures by words. Safe to share between threads; a context manager.
 
-        with Segmenter.load("model.clsclip") as segmenter:
-            result = segmenter("photo.jpg", classes=["bottle", "boat"])
+    with Segmenter.load("model.clsclip") as segmenter:
+        result = segmenter("photo.jpg", classes=["bottle", "boat"])
 
-            segmenter.set_image("photo.jpg")            # the encoder runs once
-            first = segmenter.predict(["dog"])          # and each predict() only adds its words
-            second = segmenter.predict(["cat", "tree"])
+        segmenter.set_image("photo.jpg")            # the encoder runs once
+        first = segmenter.predict(["dog"])          # and each predict() only adds its words
+        second = segmenter.predict(["cat", "tree"])
     """
 
     def __init__(
@@ -199,7 +199,9 @@ class Segmenter:
         """
         features = image if image is not None else getattr(self._current, "features", None)
         if features is None:
-            raise OptionError("this thread has no picture yet. Call set_image(picture) first, or give predict(image=...)")
+            raise OptionError(
+                "this thread has no picture yet. Call set_image(picture) first, or give predict(image=...)"
+            )
         if features.fingerprint != self._bundle.fingerprint:
             raise OptionError("this picture was encoded by another bundle. Call set_image(picture) on this segmenter")
         return self._predict(features, clean_words(classes), presence_threshold, {})
@@ -344,7 +346,8 @@ def _presence(gate: Graph, features: PictureFeatures, encoded: EncodedWords, wor
     feeds = dict(features.arrays) | {"text_features": encoded.features}
     values = _run(gate, feeds, "presence", (1, len(words)), GATE)[0]
     _check_finite(values, words, "presence score")
-    return np.clip(values.astype(np.float32), 0.0, 1.0)
+    scores: Floats = np.clip(values.astype(np.float32), 0.0, 1.0)
+    return scores
 
 
 def _check_finite(values: npt.NDArray[np.generic], words: Iterable[str], what: str) -> None:

@@ -23,7 +23,7 @@ def clean_word(word: object) -> str:
     for character in word:
         category = unicodedata.category(character)
         if category == "Cs" or (category == "Cc" and character not in _BLANK_CONTROLS):
-            raise WordError(f"the class {_shown(word)} has a control character ({ascii(character)}). Remove it")
+            raise WordError(f"the class {_shown(word)} has a control character ({character!a}). Remove it")
     clean = " ".join(unicodedata.normalize("NFC", word).split())
     if len(clean) > MAX_WORD_CHARACTERS:
         raise WordError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ class OnnxRuntimeCpu:
     def __init__(self, *, threads: int | None = None) -> None:
         """``threads`` for one call; None lets ONNX Runtime take one per core."""
         try:
-            import onnxruntime
+            onnxruntime: Any = import_module("onnxruntime")
         except ImportError as error:
             raise BackendError(f"onnxruntime cannot be imported ({error}). Run: pip install onnxruntime") from error
         self._onnxruntime = onnxruntime

@@ -1,0 +1,32 @@
+# Both from a bare machine with Python; run again, they only do what is missing.
+PYTHON ?= python3
+
+.PHONY: demo test check clean
+
+demo: .venv/demo.done  ## the main job: install the runtime alone, segment a cluttered picture
+	.venv/demo/bin/clsclip-infer examples/cluttered.png --classes $(DEMO_WORDS) --out out
+	@echo "Look at out/cluttered_overlay.png"
+
+DEMO_WORDS = bottle boat dog "hot air balloon"
+
+.venv/demo.done: setup.cfg pyproject.toml $(shell find runtime/clsclip_runtime -type f -not -name '*.pyc' 2>/dev/null)
+	$(PYTHON) -m venv .venv/demo
+	.venv/demo/bin/pip install --quiet --disable-pip-version-check .
+	touch $@
+
+test: .venv/dev.done  ## all checks and tests; installs PyTorch (5.5 GB)
+	.venv/dev/bin/python -m pytest -n 2
+
+check: .venv/dev.done  ## lint, types, floors
+	.venv/dev/bin/ruff check .
+	.venv/dev/bin/ruff format --check .
+	.venv/dev/bin/mypy clsclip runtime/clsclip_runtime export/clsclip_export
+	.venv/dev/bin/lint-imports
+
+.venv/dev.done: setup.cfg pyproject.toml
+	$(PYTHON) -m venv .venv/dev
+	.venv/dev/bin/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv build out *.egg-info

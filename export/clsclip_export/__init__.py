@@ -1,0 +1,1 @@
+"""From a checkpoint to a bundle: ONNX graphs, parity against PyTorch, manifest."""

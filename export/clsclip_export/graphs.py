@@ -1,0 +1,172 @@
+"""The modules that become ONNX graphs, and their export with named dynamic axes."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from clsclip.model import ClsClip
+
+OPSET = 18
+
+
+class TextEncoder(nn.Module):
+    """token_ids (K, L) int64 -> text_tokens (K, d_text), text_features (K, f)."""
+
+    def __init__(self, model: ClsClip) -> None:
+        super().__init__()
+        self.towers = model.towers
+
+    def forward(self, token_ids: Tensor) -> tuple[Tensor, Tensor]:
+        tokens = self.towers.text_tokens(token_ids)
+        return tokens, self.towers.text_features(tokens)
+
+
+class ImageEncoder(nn.Module):
+    """pixel_values (C, 3, S, S) -> stem_tokens (C, 1 + m, d), image_features (C, f), patch_features (C, m, f)."""
+
+    def __init__(self, model: ClsClip) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixel_values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.model.encode_image(pixel_values)
+
+
+class Trunk(nn.Module):
+    """What runs once a pair: see :meth:`clsclip.model.ClsClip.trunk`."""
+
+    def __init__(self, model: ClsClip) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, stem_tokens: Tensor, patch_features: Tensor, text_tokens: Tensor, crop_index: Tensor, class_index: Tensor
+    ) -> Tensor:
+        return self.model.trunk(stem_tokens, patch_features, text_tokens, crop_index, class_index)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One graph of a bundle.
+
+    Attributes:
+        file: name in the bundle.
+        module: what it computes.
+        inputs: example inputs by name, every dynamic axis above 1 so that none is baked in.
+        axes: for each input, its dynamic axes and their names.
+        outputs: output names.
+    """
+
+    file: str
+    module: nn.Module
+    inputs: dict[str, Tensor]
+    axes: dict[str, dict[int, str]]
+    outputs: tuple[str, ...]
+
+
+def example_inputs(model: ClsClip, crops: int, classes: int, pairs: int, seed: int = 0) -> dict[str, Tensor]:
+    """Random inputs of every graph: C crops, K classes, P pairs that reach the first and the last of both."""
+    generator = torch.Generator().manual_seed(seed)
+    towers = model.towers
+    size = towers.image.size
+    pixel_values = torch.randn(crops, 3, size, size, generator=generator)
+    lengths = torch.randint(3, towers.context_length, (classes,), generator=generator)
+    ids = torch.randint(3, 200, (classes, towers.context_length), generator=generator)
+    end = towers.end_token if towers.pool_type == "eos" else int(towers.text.token_embedding.num_embeddings) - 1
+    for row, length in enumerate(lengths.tolist()):
+        ids[row, length], ids[row, length + 1 :] = end or 0, 0
+    with torch.no_grad():
+        stem, image_features, patch_features = model.encode_image(pixel_values)
+        text_tokens = towers.text_tokens(ids)
+        text_features = towers.text_features(text_tokens)
+    return {
+        "pixel_values": pixel_values,
+        "token_ids": ids,
+        "stem_tokens": stem,
+        "image_features": image_features,
+        "patch_features": patch_features,
+        "text_tokens": text_tokens,
+        "text_features": text_features,
+        "crop_index": torch.arange(pairs) % crops,
+        "class_index": (classes - 1) - torch.arange(pairs) % classes,
+    }
+
+
+def graphs(model: ClsClip) -> list[Graph]:
+    """The five graphs of a bundle (design of the bundle: README, "The bundle")."""
+    inputs = example_inputs(model, crops=2, classes=3, pairs=5)
+    dynamic = {
+        "pixel_values": "C",
+        "token_ids": "K",
+        "stem_tokens": "C",
+        "image_features": "C",
+        "patch_features": "C",
+        "text_tokens": "K",
+        "text_features": "K",
+        "crop_index": "P",
+        "class_index": "P",
+    }
+
+    def graph(file: str, module: nn.Module, names: tuple[str, ...], outputs: tuple[str, ...]) -> Graph:
+        chosen = {name: inputs[name] for name in names}
+        return Graph(file, module.eval(), chosen, {name: {0: dynamic[name]} for name in names}, outputs)
+
+    pair = ("text_tokens", "crop_index", "class_index")
+    features = ("image_features", "patch_features")
+    return [
+        graph("segmenter.onnx", model, ("pixel_values", *pair), ("mask_logits",)),
+        graph("image_encoder.onnx", ImageEncoder(model), ("pixel_values",), ("stem_tokens", *features)),
+        graph("trunk.onnx", Trunk(model), ("stem_tokens", "patch_features", *pair), ("mask_logits",)),
+        graph("gate.onnx", model.presence, (*features, "text_features"), ("presence",)),
+        graph("text_encoder.onnx", TextEncoder(model), ("token_ids",), ("text_tokens", "text_features")),
+    ]
+
+
+def export_graph(graph: Graph) -> onnx.ModelProto:
+    """Export one graph with ``torch.onnx.export(dynamo=True)``; batch axes stay dynamic."""
+    dynamic: list[dict[int, Any]] = [
+        {axis: torch.export.Dim(name) for axis, name in graph.axes[key].items()} for key in graph.inputs
+    ]
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")  # the exporter warns of its own deprecations
+        program = torch.onnx.export(
+            graph.module,
+            tuple(graph.inputs.values()),
+            input_names=list(graph.inputs),
+            output_names=list(graph.outputs),
+            dynamic_shapes=dynamic,
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None  # noqa: S101 (only None when exporting to a file the old way)
+    proto: onnx.ModelProto = program.model_proto
+    for node in proto.graph.node:
+        del node.metadata_props[:]  # stack traces of the exporting machine
+        node.doc_string = ""
+    del proto.metadata_props[:]
+    fold_transposes(proto.graph)
+    return proto
+
+
+def fold_transposes(graph: onnx.GraphProto) -> None:
+    """Store transposed weights transposed. The exporter does so for a weight that is used once, and leaves a Transpose
+    for one that is used twice (layers that run with and without the text); done everywhere, graphs share their weights.
+    """
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    for node in [node for node in graph.node if node.op_type == "Transpose" and node.input[0] in weights]:
+        order = next((list(entry.ints) for entry in node.attribute if entry.name == "perm"), None)
+        turned = onnx.numpy_helper.to_array(weights[node.input[0]]).transpose(order)
+        graph.initializer.append(onnx.numpy_helper.from_array(turned.copy(), node.output[0]))
+        graph.node.remove(node)
+    used = {name for node in graph.node for name in node.input}
+    for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
+        graph.initializer.remove(tensor)

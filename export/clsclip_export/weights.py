@@ -1,0 +1,47 @@
+"""Weights of several graphs in one external-data file, each tensor stored once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import onnx
+
+SMALLEST = 1024
+"""Bytes below which a tensor stays inside its graph."""
+
+ALIGNMENT = 64
+
+
+def save_shared(models: Mapping[str, onnx.ModelProto], folder: Path, weights_file: str) -> None:
+    """Write ``models`` (file name -> graph) into ``folder``; their weights go to ``weights_file`` beside them.
+
+    A tensor that several graphs hold is written once: the trunk's weights serve ``segmenter.onnx`` and ``trunk.onnx``.
+    """
+    places: dict[str, tuple[int, int]] = {}
+    with (folder / weights_file).open("wb") as blob:
+        for name, model in models.items():
+            for tensor in model.graph.initializer:
+                raw = onnx.numpy_helper.to_array(tensor).tobytes()
+                if len(raw) < SMALLEST:
+                    continue
+                digest = hashlib.sha256(raw).hexdigest()
+                if digest not in places:
+                    blob.write(b"\0" * (-blob.tell() % ALIGNMENT))
+                    places[digest] = (blob.tell(), len(raw))
+                    blob.write(raw)
+                point_to(tensor, weights_file, *places[digest])
+            (folder / name).write_bytes(model.SerializeToString())
+
+
+def point_to(tensor: onnx.TensorProto, file: str, offset: int, length: int) -> None:
+    """Replace a tensor's own bytes by a reference into ``file``."""
+    tensor.ClearField("raw_data")
+    tensor.ClearField("float_data")
+    tensor.ClearField("int64_data")
+    del tensor.external_data[:]
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in (("location", file), ("offset", str(offset)), ("length", str(length))):
+        entry = tensor.external_data.add()
+        entry.key, entry.value = key, value

@@ -1,0 +1,49 @@
+"""What the command line prints about a result."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from clsclip_runtime.manifest import Manifest
+    from clsclip_runtime.result import Result
+
+
+def describe_model(manifest: Manifest, backend: str) -> str:
+    """Which model runs where, and what it is and is not."""
+    lines = f"model {manifest.name} ({manifest.precision}, weights {manifest.licence}) on {backend}"
+    return f"{lines}\n{manifest.description}" if manifest.description else lines
+
+
+def table(result: Result) -> str:
+    """One line for every word: presence score, share of the picture, verdict."""
+    rows = [("word", "presence", "area %", "verdict")]
+    for at, (word, verdict) in enumerate(zip(result.classes, result.verdicts, strict=True)):
+        score = "-" if result.presence is None else f"{result.presence[at]:.2f}"
+        share = f"{result.percents[at]:.1f}" if verdict == "found" else "-"
+        rows.append((word, score, share, verdict))
+    return _columns(rows)
+
+
+def one_line(message: object) -> str:
+    """A message as one printable line, whatever names and reasons it quotes."""
+    text = " ".join(str(message).split())
+    text = "".join("?" if unicodedata.category(character) == "Cc" else character for character in text)
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _columns(rows: Sequence[tuple[str, str, str, str]]) -> str:
+    width = max(_cells(row[0]) for row in rows)
+    return "\n".join(
+        f"  {row[0]}{' ' * (width - _cells(row[0]))}  {row[1]:>8}  {row[2]:>6}  {row[3]}".rstrip() for row in rows
+    )
+
+
+def _cells(text: str) -> int:
+    """Cells that a terminal takes: two for wide East Asian characters, none for combining ones."""
+    return sum(
+        0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        for character in text
+    )

@@ -1,0 +1,260 @@
+"""A bundle small enough to know its masks by hand.
+
+Patches carry their mean colour, words carry the colour they name, and a pixel belongs to a word where both
+colours agree. Presence is the best agreement of any patch with the word. Pictures are 32 px with patches of
+4 px, so a picture painted in blocks of 4 px has exactly known logits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+SIZE, PATCH, GRID = 32, 4, 8
+PATCHES = GRID * GRID
+CONTEXT = 8
+MEAN, STD = [0.5, 0.4, 0.3], [0.25, 0.2, 0.3]
+SHARPNESS, CLOSE = 10.0, 0.25
+"""logit = SHARPNESS * (CLOSE - squared distance of the colours)."""
+
+COLOURS = {
+    "red": (1.0, 0.0, 0.0),
+    "green": (0.0, 1.0, 0.0),
+    "blue": (0.0, 0.0, 1.0),
+    "yellow": (1.0, 1.0, 0.0),
+    "white": (1.0, 1.0, 1.0),
+}
+OTHERS = ["a", "picture", "of", "dining", "table", "犬"]
+SPECIAL = ["[PAD]", "[START]", "[END]", "[UNK]"]
+VOCABULARY = {token: at for at, token in enumerate([*SPECIAL, *COLOURS, *OTHERS])}
+OPSET = 18
+
+BACKGROUND = (160, 160, 160)
+"""A grey that no word agrees with."""
+
+
+def paint(squares: dict[str, tuple[slice, slice]], size: int = SIZE) -> npt.NDArray[np.uint8]:
+    """A picture (size, size, 3) uint8 with coloured squares, given in patches, on grey."""
+    picture = np.full((GRID, GRID, 3), BACKGROUND, dtype=np.uint8)
+    for word, (rows, columns) in squares.items():
+        picture[rows, columns] = np.asarray(COLOURS[word]) * 255
+    return picture.repeat(size // GRID, axis=0).repeat(size // GRID, axis=1)
+
+
+def make_bundle(
+    folder: Path,
+    *,
+    gate: bool = True,
+    trunk_takes_patch_features: bool = False,
+    templates: tuple[str, ...] = ("a picture of {}",),
+    weight: float = 1.0,
+    word_colours: dict[str, tuple[float, float, float]] | None = None,
+    gate_bias: float = 0.0,
+    weights_file: str = "vision.weights",
+    edit: Callable[[dict[str, Any]], None] | None = None,
+) -> Path:
+    """Write a bundle into ``folder``; ``weight`` NaN damages the vision, ``edit`` changes the manifest last."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vision.weights").write_bytes((np.eye(3, dtype="<f4") * np.float32(weight)).tobytes())
+    tokenizer().save(str(folder / "tokenizer.json"))
+    _save(folder, "text_encoder", text_encoder({**COLOURS, **(word_colours or {})}))
+    encoder, trunk = _encoder_nodes(), _trunk_nodes(trunk_takes_patch_features)
+    weights = _external_identity(weights_file)
+    constants = [*_constants(), weights]
+    patch_features = [_value("patch_features", ["C", PATCHES, 3])] if trunk_takes_patch_features else []
+    text = [_value("text_tokens", ["K", 3]), _index("crop_index"), _index("class_index")]
+    pixels, logits = _value("pixel_values", ["C", 3, SIZE, SIZE]), _value("mask_logits", ["P", GRID, GRID])
+    stem = _value("stem_tokens", ["C", 1 + PATCHES, 3])
+    features = [_value("image_features", ["C", 3]), _value("patch_features", ["C", PATCHES, 3])]
+    _save(folder, "image_encoder", _model(encoder, [pixels], [stem, *features], constants))
+    _save(folder, "trunk", _model(trunk, [stem, *patch_features, *text], [logits], constants))
+    _save(folder, "segmenter", _model([*encoder, *trunk], [pixels, *text], [logits], constants))
+    if gate:
+        _save(folder, "gate", gate_graph(gate_bias))
+    document = manifest(gate=gate, templates=templates)
+    sign(folder, document, edit)
+    return folder
+
+
+def sign(folder: Path, document: dict[str, Any], edit: Callable[[dict[str, Any]], None] | None = None) -> None:
+    """Write ``manifest.json`` with the digests of all files that are there."""
+    document["files"] = {
+        path.relative_to(folder).as_posix(): {
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "bytes": path.stat().st_size,
+        }
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "manifest.json"
+    }
+    if edit is not None:
+        edit(document)
+    (folder / "manifest.json").write_text(json.dumps(document), encoding="utf-8")
+
+
+def manifest(*, gate: bool = True, templates: tuple[str, ...] = ("a picture of {}",)) -> dict[str, Any]:
+    """The manifest without its files."""
+    return {
+        "schema_version": 1,
+        "name": "tiny",
+        "clsclip_version": "0.1.0",
+        "model": {"towers": "analytic", "variant": "exact", "layers": 1, "d_text": 3, "d_feature": 3},
+        "licence": {"weights": "Apache-2.0", "notes": []},
+        "image": {"size": SIZE, "mean": MEAN, "std": STD, "resize": "squash", "filter": "bicubic"},
+        "text": {"context_length": CONTEXT, "templates": list(templates), "pad_token_id": 0},
+        "mask": {"threshold": 0.5, "height": GRID, "width": GRID},
+        "presence": {"threshold": 0.9} if gate else None,
+        "precision": "fp32",
+        "opset": OPSET,
+        "description": "Knows plain colours and nothing else.",
+    }
+
+
+def tokenizer() -> Tokenizer:
+    """Whole words, lower case, [START] and [END] added by its own post-processor."""
+    result = Tokenizer(models.WordLevel(VOCABULARY, unk_token="[UNK]"))
+    result.normalizer = normalizers.Lowercase()
+    result.pre_tokenizer = pre_tokenizers.Whitespace()
+    result.post_processor = processors.TemplateProcessing(
+        single="[START] $A [END]", special_tokens=[("[START]", 1), ("[END]", 2)]
+    )
+    return result
+
+
+def text_encoder(colours: dict[str, tuple[float, float, float]]) -> onnx.ModelProto:
+    """A word's token is the colour it names; an unknown word's is dark teal, far from every colour."""
+    table = np.zeros((len(VOCABULARY), 3), dtype=np.float32)
+    table[VOCABULARY["[UNK]"]] = table[VOCABULARY["犬"]] = (0.0, 0.5, 0.5)
+    for word, colour in colours.items():
+        table[VOCABULARY[word]] = colour
+    axis = numpy_helper.from_array(np.asarray([1], dtype=np.int64), "axis")
+    tiny = numpy_helper.from_array(np.asarray(1e-6, dtype=np.float32), "tiny")
+    nodes = [
+        helper.make_node("Gather", ["table", "token_ids"], ["embedded"]),
+        helper.make_node("ReduceSum", ["embedded", "axis"], ["text_tokens"], keepdims=0),
+        helper.make_node("ReduceL2", ["text_tokens", "axis"], ["norm"], keepdims=1),
+        helper.make_node("Max", ["norm", "tiny"], ["safe_norm"]),
+        helper.make_node("Div", ["text_tokens", "safe_norm"], ["text_features"]),
+    ]
+    ids = helper.make_tensor_value_info("token_ids", TensorProto.INT64, ["K", CONTEXT])
+    outputs = [_value("text_tokens", ["K", 3]), _value("text_features", ["K", 3])]
+    return _model(nodes, [ids], outputs, [numpy_helper.from_array(table, "table"), axis, tiny])
+
+
+def gate_graph(bias: float) -> onnx.ModelProto:
+    """Presence = best cosine of any patch with the word, in 0..1."""
+    nodes = [
+        helper.make_node("Transpose", ["text_features"], ["words"], perm=[1, 0]),
+        helper.make_node("MatMul", ["patch_features", "words"], ["cosines"]),
+        helper.make_node("ReduceMax", ["cosines", "axis"], ["best"], keepdims=0),
+        helper.make_node("Add", ["best", "bias"], ["shifted"]),
+        helper.make_node("Clip", ["shifted", "zero", "one"], ["presence"]),
+    ]
+    constants = [numpy_helper.from_array(np.asarray([1], dtype=np.int64), "axis")]
+    for name, value in (("zero", 0.0), ("one", 1.0), ("bias", bias)):
+        constants.append(numpy_helper.from_array(np.asarray(value, dtype=np.float32), name))
+    inputs = [_value("patch_features", ["C", PATCHES, 3]), _value("text_features", ["K", 3])]
+    return _model(nodes, inputs, [_value("presence", ["C", "K"])], constants)
+
+
+def _encoder_nodes() -> list[onnx.NodeProto]:
+    return [
+        helper.make_node("Mul", ["pixel_values", "std"], ["scaled"]),
+        helper.make_node("Add", ["scaled", "mean"], ["colours"]),
+        helper.make_node("AveragePool", ["colours"], ["pooled"], kernel_shape=[PATCH] * 2, strides=[PATCH] * 2),
+        helper.make_node("Reshape", ["pooled", "flat"], ["flattened"]),
+        helper.make_node("Transpose", ["flattened"], ["patches"], perm=[0, 2, 1]),
+        helper.make_node("ReduceMean", ["patches", "axis_one"], ["mean_colour"], keepdims=1),
+        helper.make_node("Concat", ["mean_colour", "patches"], ["tokens"], axis=1),
+        helper.make_node("MatMul", ["tokens", "identity"], ["stem_tokens"]),
+        helper.make_node("ReduceSum", ["mean_colour", "axis_one"], ["image_features"], keepdims=0),
+        helper.make_node("ReduceL2", ["patches", "axis_two"], ["norm"], keepdims=1),
+        helper.make_node("Max", ["norm", "tiny"], ["safe_norm"]),
+        helper.make_node("Div", ["patches", "safe_norm"], ["patch_features"]),
+    ]
+
+
+def _trunk_nodes(takes_patch_features: bool) -> list[onnx.NodeProto]:
+    nodes = [
+        helper.make_node("Gather", ["stem_tokens", "crop_index"], ["pair_tokens"]),
+        helper.make_node("Gather", ["text_tokens", "class_index"], ["pair_words"]),
+        helper.make_node("Slice", ["pair_tokens", "axis_one", "end", "axis_one"], ["pair_patches"]),
+        helper.make_node("Unsqueeze", ["pair_words", "axis_one"], ["word_rows"]),
+        helper.make_node("MatMul", ["word_rows", "identity"], ["mapped_words"]),
+        helper.make_node("Sub", ["pair_patches", "mapped_words"], ["difference"]),
+        helper.make_node("Mul", ["difference", "difference"], ["squares"]),
+        helper.make_node("ReduceSum", ["squares", "axis_two"], ["distance"], keepdims=0),
+        helper.make_node("Sub", ["close", "distance"], ["agreement"]),
+        helper.make_node("Mul", ["agreement", "sharpness"], ["flat_logits"]),
+    ]
+    logits = "flat_logits"
+    if takes_patch_features:
+        nodes += [
+            helper.make_node("Gather", ["patch_features", "crop_index"], ["pair_features"]),
+            helper.make_node("ReduceSum", ["pair_features", "axis_two"], ["sums"], keepdims=0),
+            helper.make_node("Mul", ["sums", "nothing"], ["no_change"]),
+            helper.make_node("Add", ["flat_logits", "no_change"], ["added"]),
+        ]
+        logits = "added"
+    return [*nodes, helper.make_node("Reshape", [logits, "grid"], ["mask_logits"])]
+
+
+def _constants() -> list[onnx.TensorProto]:
+    floats = {
+        "mean": np.asarray(MEAN).reshape(1, 3, 1, 1),
+        "std": np.asarray(STD).reshape(1, 3, 1, 1),
+        "close": np.asarray(CLOSE),
+        "sharpness": np.asarray(SHARPNESS),
+        "nothing": np.asarray(0.0),
+        "tiny": np.asarray(1e-6),
+    }
+    integers = {
+        "flat": [0, 3, PATCHES],
+        "grid": [-1, GRID, GRID],
+        "axis_one": [1],
+        "axis_two": [2],
+        "end": [1 + PATCHES],
+    }
+    return [numpy_helper.from_array(value.astype(np.float32), name) for name, value in floats.items()] + [
+        numpy_helper.from_array(np.asarray(value, dtype=np.int64), name) for name, value in integers.items()
+    ]
+
+
+def _external_identity(file: str) -> onnx.TensorProto:
+    """The 3 x 3 identity, kept in the weights file that all vision graphs share."""
+    tensor = TensorProto(name="identity", data_type=TensorProto.FLOAT, dims=[3, 3])
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in (("location", file), ("offset", "0"), ("length", "36")):
+        tensor.external_data.add(key=key, value=value)
+    return tensor
+
+
+def _value(name: str, shape: list[int | str]) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+
+def _index(name: str) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.INT64, ["P"])
+
+
+def _model(
+    nodes: list[onnx.NodeProto],
+    inputs: list[onnx.ValueInfoProto],
+    outputs: list[onnx.ValueInfoProto],
+    constants: list[onnx.TensorProto],
+) -> onnx.ModelProto:
+    used = {name for node in nodes for name in node.input}
+    graph = helper.make_graph(nodes, "tiny", inputs, outputs, [one for one in constants if one.name in used])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
+
+
+def _save(folder: Path, name: str, model: onnx.ModelProto) -> None:
+    (folder / f"{name}.onnx").write_bytes(model.SerializeToString())
