@@ -1,0 +1,1 @@
+"""ClsCLIP in PyTorch: towers, model, training, evaluation."""

@@ -85,7 +85,8 @@ def load_checkpoint(path: Path, towers: Towers | None = None) -> tuple[ClsClip, 
     if found != header["fingerprint"]:
         raise CheckpointError(
             f"{path} was trained on {header['towers'].get('name')} with fingerprint {header['fingerprint'][:12]}; "
-            f"these towers ({towers.name}) have {found[:12]}. Give the towers it was trained on: --towers NAME_OR_FOLDER"
+            f"these towers ({towers.name}) have {found[:12]}. "
+            "Give the towers it was trained on: --towers NAME_OR_FOLDER"
         )
     settings = {key: tuple(value) if isinstance(value, list) else value for key, value in header["model"].items()}
     try:

@@ -19,7 +19,9 @@ def hub_tokenizer(name: str) -> Tokenizer:
     """
     text = open_clip.get_model_config(name).get("text_cfg", {})
     if text.get("hf_tokenizer_name"):
-        raise TowersError(f"{name} uses the tokenizer {text['hf_tokenizer_name']} from a hub; ClsCLIP reads CLIP's only.")
+        raise TowersError(
+            f"{name} uses the tokenizer {text['hf_tokenizer_name']} from a hub; ClsCLIP reads CLIP's only."
+        )
     if text.get("tokenizer_kwargs"):
         raise TowersError(f"{name} changes CLIP's tokenizer by {text['tokenizer_kwargs']}, which is not supported.")
     return clip_tokenizer()

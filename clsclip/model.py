@@ -1,10 +1,10 @@
 """ClsCLIP: the text token replaces [CLS] in a few shallow layers of a frozen CLIP; a small decoder draws the mask.
 
-    T       = text transformer's [EOT] output after its final LayerNorm                            (K, d_text)
-    layers 0 .. N1-1      [I, E] <- Layer_i([I, E])              the stem: the same for every class
-    layers in NAV         [I, E] <- Layer_i([L_i(T), E])         L_i: one linear map a layer, d_text -> d
-    other later layers    [I, E] <- Layer_i([I, E])
-    O       = Decoder(E_N)                                       mask logits
+T       = text transformer's [EOT] output after its final LayerNorm                            (K, d_text)
+layers 0 .. N1-1      [I, E] <- Layer_i([I, E])              the stem: the same for every class
+layers in NAV         [I, E] <- Layer_i([L_i(T), E])         L_i: one linear map a layer, d_text -> d
+other later layers    [I, E] <- Layer_i([I, E])
+O       = Decoder(E_N)                                       mask logits
 """
 
 from __future__ import annotations
@@ -207,7 +207,8 @@ def check_config(towers: Towers, config: ModelConfig) -> None:
     layers = config.navigation_layers
     if not layers or len(set(layers)) != len(layers) or not all(0 <= layer < towers.layers for layer in layers):
         raise CheckpointError(
-            f"Navigation layers {list(layers)} must be different indices between 0 and {towers.layers - 1}, at least one."
+            f"Navigation layers {list(layers)} must be different indices "
+            f"between 0 and {towers.layers - 1}, at least one."
         )
     unknown = set(config.decoder_inputs) - set(EXTRA_INPUTS)
     if unknown:

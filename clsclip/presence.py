@@ -1,4 +1,4 @@
-"""Fitting the presence head: a logistic on CLIP's own evidence, from captions alone, with a threshold for the runtime."""
+"""Fitting the presence head: a logistic on CLIP's own evidence, from captions alone, and its threshold."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ def fit_presence(model: ClsClip, pictures: StickerPictures, seed: int = 0) -> di
     with torch.no_grad():
         scores = torch.sigmoid((inputs * head.weight).sum(dim=-1) + head.bias)
     grid = torch.linspace(0.02, 0.98, 97)
-    kept = [(float((scores[truth > 0] >= level).float().mean()), float((scores[truth == 0] >= level).float().mean()))
-            for level in grid]
+    kept = [
+        (float((scores[truth > 0] >= level).float().mean()), float((scores[truth == 0] >= level).float().mean()))
+        for level in grid
+    ]
     best = max(range(len(grid)), key=lambda index: kept[index][0] - kept[index][1])
     return {"threshold": round(float(grid[best]), 2), "present_kept": kept[best][0], "absent_kept": kept[best][1]}

@@ -124,7 +124,7 @@ def new_towers(tokenizer: Tokenizer, image_size: int, seed: int) -> tuple[Towers
 def pretrain(
     towers: Towers, open_clip_config: dict[str, object], pictures: StickerPictures, config: PretrainConfig, out: Path
 ) -> None:
-    """Train ``towers`` in place; every 500 steps and at the end write them to ``out`` (open_clip's local-dir layout)."""
+    """Train ``towers`` in place; every 500 steps and at the end write them to ``out`` (local-dir layout)."""
     torch.manual_seed(config.seed)
     criterion = CaptionLoss()
     parameters = [p for module in (towers, criterion) for p in module.parameters() if p.requires_grad]
@@ -134,10 +134,7 @@ def pretrain(
     ]
     optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: warm_cosine(step, config.warmup, config.steps))
-    loader = DataLoader(
-        pictures, config.batch, num_workers=config.workers, collate_fn=collate_captions, drop_last=True
-    )
-    log = (out / "pretrain.jsonl").open("a", encoding="utf-8")
+    loader = DataLoader(pictures, config.batch, num_workers=config.workers, collate_fn=collate_captions, drop_last=True)
     started = time.perf_counter()
     for step, batch in zip(range(1, config.steps + 1), loader, strict=False):
         with torch.autocast("cpu", torch.bfloat16):
@@ -151,7 +148,7 @@ def pretrain(
             raise FloatingPointError(f"The loss became {loss.item()} at step {step}; lower the learning rate.")
         if step % 50 == 0 or step == config.steps:
             speed = step * config.batch / (time.perf_counter() - started)
-            print(json.dumps({"step": step, **parts, "pictures_per_second": round(speed, 1)}), file=log, flush=True)
+            append_line(out / "pretrain.jsonl", {"step": step, **parts, "pictures_per_second": round(speed, 1)})
         if step % 500 == 0 or step == config.steps:
             save_towers(towers, open_clip_config, out)
 
@@ -161,3 +158,9 @@ def warm_cosine(step: int, warmup: int, steps: int) -> float:
     if step < warmup:
         return (step + 1) / warmup
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, steps - warmup))))
+
+
+def append_line(path: Path, values: dict[str, float]) -> None:
+    """Append one JSON line; nothing stays open between lines, so a killed run leaves whole lines."""
+    with path.open("a", encoding="utf-8") as log:
+        log.write(json.dumps(values) + "\n")

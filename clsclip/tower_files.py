@@ -71,7 +71,9 @@ def load_open_clip(name: str, pretrained: str | None) -> Towers:
     """Towers of a model that open_clip knows; see :func:`load_towers`."""
     config: dict[str, Any] = open_clip.get_model_config(name)
     if "vision_cfg" not in config or config["vision_cfg"].get("timm_model_name") or is_resnet(config):
-        raise TowersError(f"{name} does not have a plain ViT image tower with [CLS]; ClsCLIP needs one, as ViT-B-16 has.")
+        raise TowersError(
+            f"{name} does not have a plain ViT image tower with [CLS]; ClsCLIP needs one, as ViT-B-16 has."
+        )
     local = pretrained is not None and Path(pretrained).is_file()
     tag = None if local else pretrained
     preprocess: dict[str, Any] = {"mean": open_clip.OPENAI_DATASET_MEAN, "std": open_clip.OPENAI_DATASET_STD}
@@ -92,7 +94,9 @@ def load_open_clip(name: str, pretrained: str | None) -> Towers:
     if local:
         load_weights(clip, read_weights(Path(str(pretrained))), str(pretrained))
     spec = ImageSpec(int(clip.visual.image_size[0]), *channels(preprocess))
-    return Towers(clip, hub_tokenizer(name), spec, f"{name}:{tag or (Path(str(pretrained)).name if local else 'random')}")
+    return Towers(
+        clip, hub_tokenizer(name), spec, f"{name}:{tag or (Path(str(pretrained)).name if local else 'random')}"
+    )
 
 
 def channels(preprocess: dict[str, Any]) -> tuple[tuple[float, float, float], tuple[float, float, float]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from torch.nn.functional import adaptive_avg_pool2d, binary_cross_entropy_with_l
 from torch.utils.data import DataLoader
 
 from clsclip.model import ClsClip
-from clsclip.pretrain import normalise, warm_cosine
+from clsclip.pretrain import append_line, normalise, warm_cosine
 from clsclip.stickers.dataset import StickerPictures, stack_pixels
 from clsclip.stickers.pictures import Picture
 from clsclip.stickers.vocabulary import nouns
@@ -75,7 +74,9 @@ class PairMaker:
         for crop, picture in enumerate(pictures):
             shown = [noun for noun in picture.nouns if noun in words]
             hidden = [noun for noun in self.seen if noun not in shown]
-            asked = list(rng.permutation(shown)[: self.config.present]) + list(rng.permutation(hidden)[: self.config.absent])
+            asked = list(rng.permutation(shown)[: self.config.present]) + list(
+                rng.permutation(hidden)[: self.config.absent]
+            )
             for noun in asked:
                 crops.append(crop)
                 classes.append(words[int(noun)])
@@ -108,7 +109,6 @@ def train(model: ClsClip, pictures: StickerPictures, config: TrainConfig, log_pa
     with torch.no_grad():
         text_tokens, _ = model.encode_words([PROMPT.format(nouns()[noun].name) for noun in maker.seen])
     loader = DataLoader(pictures, config.pictures, num_workers=config.workers, collate_fn=maker, drop_last=True)
-    log = log_path.open("a", encoding="utf-8")
     started, total = time.perf_counter(), 0.0
     for step, batch in zip(range(1, config.steps + 1), loader, strict=False):
         with torch.autocast("cpu", torch.bfloat16):
@@ -127,7 +127,7 @@ def train(model: ClsClip, pictures: StickerPictures, config: TrainConfig, log_pa
         if step % 50 == 0 or step == config.steps:
             speed = step * config.pictures / (time.perf_counter() - started)
             line = {"step": step, "loss": round(total / 50, 4), "pictures_per_second": round(speed, 1)}
-            print(json.dumps(line), file=log, flush=True)
+            append_line(log_path, line)
             total = 0.0
         if step % 200 == 0 or step == config.steps:
             yield step

@@ -51,7 +51,9 @@ def stack_pixels(pictures: Sequence[Picture]) -> Tensor:
 
 def collate_captions(pictures: Sequence[Picture]) -> CaptionedBatch:
     """Captions and phrases for pictures; random in their wording, but the same for the same pictures."""
-    rng = np.random.default_rng(int(sum(int(picture.pixels[0, 0, 0]) * 7 + len(picture.things) for picture in pictures)))
+    rng = np.random.default_rng(
+        int(sum(int(picture.pixels[0, 0, 0]) * 7 + len(picture.things) for picture in pictures))
+    )
     captions, phrases = [], {}
     for picture in pictures:
         words = {noun: word_for(rng, noun) for noun in picture.nouns}

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
+from clsclip_runtime import Segmenter
 
 from clsclip.stickers.pictures import Picture
 from clsclip.stickers.vocabulary import Noun, nouns
-from clsclip_runtime import Segmenter
 
 
 @dataclass
@@ -39,7 +39,9 @@ class Score:
         return self.marked_absent / self.marked_present if self.marked_present else float("nan")
 
 
-def evaluate(segmenter: Segmenter, pictures: Iterable[Picture], presence_threshold: float | None = None) -> dict[str, Score]:
+def evaluate(
+    segmenter: Segmenter, pictures: Iterable[Picture], presence_threshold: float | None = None
+) -> dict[str, Score]:
     """Ask every picture for the words it shows and for as many absent ones of the same group.
 
     Args:

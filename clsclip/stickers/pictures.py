@@ -144,7 +144,7 @@ class StickerWorld:
         pasted: list[tuple[int, str, int]],
     ) -> Picture:
         if rng.random() < 0.3:
-            canvas = canvas + rng.normal(0, rng.uniform(2, 10), canvas.shape)
+            canvas = canvas + rng.normal(0, rng.uniform(2, 10), canvas.shape).astype(np.float32)
         picture = Image.fromarray(np.clip(canvas, 0, 255).astype(np.uint8))
         if rng.random() < 0.2:
             picture = picture.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.2, 1.0)) * self.side / 128))

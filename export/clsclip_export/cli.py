@@ -29,9 +29,7 @@ Examples:
 @click.option("--name", help="Name of the model in the manifest; default: the bundle's file name.")
 @click.option("--force", is_flag=True, help="Replace an existing bundle, once the new one is complete and checked.")
 @click.version_option(package_name="clsclip")
-def export(
-    ckpt: Path, out: Path, towers: str | None, pretrained: str | None, name: str | None, force: bool
-) -> None:
+def export(ckpt: Path, out: Path, towers: str | None, pretrained: str | None, name: str | None, force: bool) -> None:
     """Turn a checkpoint into a bundle that runs without PyTorch, and prove that it computes the same."""
     if out.exists() and not force:
         raise click.UsageError(f"{out} exists. Give --force to replace it, or another --out.")
@@ -69,7 +67,9 @@ def main() -> None:
     except Exception as error:  # the last line of defence: one line, not a traceback
         if os.environ.get("CLSCLIP_DEBUG"):
             raise
-        click.echo(f"clsclip-export: {type(error).__name__}: {error}\nRun with CLSCLIP_DEBUG=1 for the traceback.", err=True)
+        click.echo(
+            f"clsclip-export: {type(error).__name__}: {error}\nRun with CLSCLIP_DEBUG=1 for the traceback.", err=True
+        )
         sys.exit(1)
 
 

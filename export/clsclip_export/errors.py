@@ -1,8 +1,8 @@
 """Every error that ``clsclip_export`` raises on purpose.
 
-    ExportError
-    ├── ParityError     an exported graph does not compute what PyTorch computes
-    └── TargetError     the bundle cannot be written where it was asked for
+ExportError
+├── ParityError     an exported graph does not compute what PyTorch computes
+└── TargetError     the bundle cannot be written where it was asked for
 """
 
 from __future__ import annotations

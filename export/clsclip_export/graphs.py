@@ -135,7 +135,11 @@ def export_graph(graph: Graph) -> onnx.ModelProto:
     dynamic: list[dict[int, Any]] = [
         {axis: torch.export.Dim(name) for axis, name in graph.axes[key].items()} for key in graph.inputs
     ]
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
         warnings.simplefilter("ignore")  # the exporter warns of its own deprecations
         program = torch.onnx.export(
             graph.module,

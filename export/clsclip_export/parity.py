@@ -57,9 +57,7 @@ def check_parity(model: ClsClip, folder: Path) -> list[Parity]:
     for graph in graphs(model):
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        session = onnxruntime.InferenceSession(
-            str(folder / graph.file), options, providers=["CPUExecutionProvider"]
-        )
+        session = onnxruntime.InferenceSession(str(folder / graph.file), options, providers=["CPUExecutionProvider"])
         for crops, classes, pairs in BATCHES:
             inputs = example_inputs(model, crops, classes, pairs, seed=crops + classes)
             results += compare(graph, session, inputs, (crops, classes, pairs))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,7 +52,7 @@ def coco_document(result: Result, image_id: int) -> dict[str, Any]:
         if result.presence is not None:
             annotation["score"] = round(float(result.presence[at]), 6)
         annotations.append(annotation)
-    name = readable(os.path.basename(result.source))
+    name = readable(Path(result.source).name)
     return {
         "info": {"description": f"ClsCLIP masks by the model {result.model}"},
         "images": [{"id": image_id, "file_name": name, "width": width, "height": height}],

@@ -203,8 +203,11 @@ class Result:
         return save(self, Path(folder), formats, stem)
 
     def __repr__(self) -> str:
+        """Short, whatever the number of words."""
         width, height = self.size
-        return f"Result({self.source!r}, {width}x{height}, {len(self.present_index)} of {len(self.classes)} words present)"
+        return (
+            f"Result({self.source!r}, {width}x{height}, {len(self.present_index)} of {len(self.classes)} words present)"
+        )
 
 
 def readable(path: str | os.PathLike[str]) -> str:

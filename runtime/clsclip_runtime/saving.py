@@ -151,7 +151,7 @@ def _write(path: Path, writer: Writer) -> None:
     try:
         with part.open("xb") as file:
             writer(file)
-        os.replace(part, path)
+        part.replace(path)
     except (OSError, UnicodeError) as error:  # the latter: a word that the file system's encoding lacks
         part.unlink(missing_ok=True)
         raise _cannot_write(path, error) from error

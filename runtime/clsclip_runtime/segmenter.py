@@ -212,11 +212,13 @@ class Segmenter:
         self._current = threading.local()
 
     def __enter__(self) -> Segmenter:
+        """The segmenter itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Close it."""
         self.close()
 
     def _graphs(self) -> _Graphs:

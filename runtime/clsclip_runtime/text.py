@@ -47,6 +47,7 @@ class TextEncoder:
     """Encodes words with a bundle's tokenizer and text graph. Safe to share between threads."""
 
     def __init__(self, bundle: Bundle, graph: Graph, *, memory_mb: int, cached_words: int = CACHED_WORDS) -> None:
+        """Load the tokenizer of ``bundle``; ``graph`` is its text encoder. BundleError if the former is damaged."""
         spec = bundle.manifest.text
         self._templates = spec.templates
         self._context_length = spec.context_length

@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from PIL import Image
-
 from clsclip_runtime import Segmenter
+from PIL import Image
 
 from .tiny_bundle import make_bundle, paint
 

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from clsclip_runtime import Bundle, BundleError, Segmenter
 from clsclip_runtime import bundle as bundle_module
 from clsclip_runtime.manifest import check_file_name, parse_manifest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from .tiny_bundle import make_bundle, manifest, sign
 
@@ -114,7 +113,21 @@ def test_files_that_are_not_listed_are_ignored(own: Path) -> None:
     assert "evil.onnx" not in Bundle.open(own).manifest.files
 
 
-UNSAFE = ["../out", "/etc/passwd", "a/../../b", "a\\..\\b", "C:x", "C:\\x", "a//b", "./a", "a/", "", "a\0b", "..", "a\nb"]
+UNSAFE = [
+    "../out",
+    "/etc/passwd",
+    "a/../../b",
+    "a\\..\\b",
+    "C:x",
+    "C:\\x",
+    "a//b",
+    "./a",
+    "a/",
+    "",
+    "a\0b",
+    "..",
+    "a\nb",
+]
 
 
 @pytest.mark.parametrize("name", UNSAFE)
@@ -256,7 +269,12 @@ def test_a_missing_key_is_named(key: str) -> None:
 # An empty object is a right type for two of the keys.
 @pytest.mark.parametrize(
     ("key", "value"),
-    [(key, value) for key in REQUIRED for value in (True, [], "", -1, {}) if not (key in ("model", "files") and value == {})],
+    [
+        (key, value)
+        for key in REQUIRED
+        for value in (True, [], "", -1, {})
+        if not (key in ("model", "files") and value == {})
+    ],
 )
 def test_a_wrong_type_is_named(key: str, value: object) -> None:
     document = {"files": {}, **manifest()}
@@ -307,4 +325,3 @@ def test_a_damaged_tokenizer_is_named(own: Path) -> None:
     sign(own, manifest())
     with pytest.raises(BundleError, match=r"tokenizer\.json in .* is not a usable tokenizer"):
         Segmenter.load(own)
-

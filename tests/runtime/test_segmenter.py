@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 import pytest
-
 from clsclip_runtime import (
     BackendError,
     Bundle,
@@ -197,7 +196,6 @@ def test_templates_are_averaged(tmp_path: Path, scene: Picture) -> None:
     with Segmenter.load(folder) as segmenter:
         token = segmenter._graphs().text.encode(["green"])
     assert token.tokens[0] == pytest.approx([1 / 3, 1, 0], abs=1e-6)
-    feature = np.asarray([1, 2 * 2**0.5 + 1, 0])
     feature = np.asarray([2**-0.5, 2 + 2**-0.5, 0])
     assert token.features[0] == pytest.approx(feature / np.linalg.norm(feature), abs=1e-6)
 
@@ -264,8 +262,7 @@ def test_ten_thousand_words(scene: Picture, bundle: Path) -> None:
 
 
 def test_the_cache_is_bounded_and_forgets_the_oldest(counting: tuple[Segmenter, CountingBackend]) -> None:
-    segmenter, backend = counting
-    text = segmenter._graphs().text
+    text = counting[0]._graphs().text
     text._limit = 3
     text.encode(["a", "b", "c"])
     text.encode(["a"])
@@ -361,7 +358,7 @@ def test_after_close_a_clear_error(bundle: Path, scene: Picture) -> None:
         lambda: segmenter.set_image(scene),
         lambda: segmenter.predict("red", image=features),
     ):
-        with pytest.raises(ClsclipRuntimeError, match="closed. Load it again"):
+        with pytest.raises(ClsclipRuntimeError, match="closed"):
             use()
 
 
@@ -376,17 +373,17 @@ def test_zooming_in_says_what_is_missing(segmenter: Segmenter, tmp_path: Path, s
 
 
 def test_damaged_vision_weights_are_told(tmp_path: Path, scene: Picture) -> None:
-    with Segmenter.load(make_bundle(tmp_path / "nan", weight=float("nan"))) as segmenter:
-        with pytest.raises(BackendError, match="NaN or infinity .*image encoder are damaged"):
-            segmenter(scene, "red")
+    told = pytest.raises(BackendError, match=r"NaN or infinity .*image encoder are damaged")
+    with Segmenter.load(make_bundle(tmp_path / "nan", weight=float("nan"))) as segmenter, told:
+        segmenter(scene, "red")
 
 
 def test_damaged_trunk_weights_name_the_word(tmp_path: Path, scene: Picture) -> None:
     # Finite tokens whose squared distance overflows: only the trunk's outputs are infinite.
     folder = make_bundle(tmp_path / "huge", weight=1e30)
-    with Segmenter.load(folder) as segmenter:
-        with pytest.raises(BackendError, match="mask of the word 'red': the bundle's weights are damaged"):
-            segmenter(scene, ["red", "green"])
+    told = pytest.raises(BackendError, match="mask of the word 'red': the bundle's weights are damaged")
+    with Segmenter.load(folder) as segmenter, told:
+        segmenter(scene, ["red", "green"])
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -400,9 +397,9 @@ def test_damaged_text_weights_name_the_word_and_are_not_cached(tmp_path: Path, s
 
 
 def test_a_damaged_gate_names_the_word(tmp_path: Path, scene: Picture) -> None:
-    with Segmenter.load(make_bundle(tmp_path / "nan", gate_bias=float("nan"))) as segmenter:
-        with pytest.raises(BackendError, match="presence score of the word 'red'"):
-            segmenter(scene, ["red"])
+    told = pytest.raises(BackendError, match="presence score of the word 'red'")
+    with Segmenter.load(make_bundle(tmp_path / "nan", gate_bias=float("nan"))) as segmenter, told:
+        segmenter(scene, ["red"])
 
 
 def test_a_graph_that_is_no_graph_is_told(tmp_path: Path) -> None:
@@ -425,9 +422,9 @@ def test_a_graph_with_other_outputs_is_told(tmp_path: Path, scene: Picture) -> N
     def shrink(document: dict[str, Any]) -> None:
         document["mask"]["height"] = 4
 
-    with Segmenter.load(make_bundle(tmp_path / "bad", edit=shrink)) as segmenter:
-        with pytest.raises(BackendError, match=r"trunk\.onnx gave shape \(1, 8, 8\) for mask_logits"):
-            segmenter(scene, "red")
+    told = pytest.raises(BackendError, match=r"trunk\.onnx gave shape \(1, 8, 8\) for mask_logits")
+    with Segmenter.load(make_bundle(tmp_path / "bad", edit=shrink)) as segmenter, told:
+        segmenter(scene, "red")
 
 
 def test_token_ids_beyond_the_vocabulary_are_told(tmp_path: Path, scene: Picture) -> None:
@@ -453,7 +450,7 @@ def test_max_pixels_is_passed_on(bundle: Path, scene: Picture, photo: Path) -> N
 
 
 def test_unknown_backends_are_listed(bundle: Path) -> None:
-    with pytest.raises(OptionError, match="no backend 'cuda'. Choose one of: auto, onnxruntime-cpu"):
+    with pytest.raises(OptionError, match=r"no backend 'cuda'\. Choose one of: auto, onnxruntime-cpu"):
         Segmenter.load(bundle, backend="cuda")
 
 
@@ -465,5 +462,5 @@ def test_auto_logs_its_choice(bundle: Path, caplog: pytest.LogCaptureFixture) ->
 
 def test_auto_without_any_engine_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
-    with pytest.raises(BackendError, match="no backend works here.*pip install onnxruntime"):
+    with pytest.raises(BackendError, match=r"no backend works here.*pip install onnxruntime"):
         select_backend("auto")

@@ -3,11 +3,10 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from clsclip_runtime import WordError
 from clsclip_runtime.words import MAX_WORD_CHARACTERS, clean_word, clean_words
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 @pytest.mark.parametrize(

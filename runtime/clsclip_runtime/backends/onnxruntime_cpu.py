@@ -52,6 +52,7 @@ class OnnxRuntimeGraph:
     """One ONNX Runtime session; ``run`` may be called from several threads."""
 
     def __init__(self, session: Any, name: str) -> None:
+        """Wrap a session; ``name`` is for messages."""
         self._session = session
         self._name = name
         self._inputs = tuple(value.name for value in session.get_inputs())

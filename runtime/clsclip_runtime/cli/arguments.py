@@ -102,7 +102,8 @@ def _expand(source: str) -> list[str]:
     if path.exists():
         return [source]
     if glob.has_magic(source):
-        found = sorted(match for match in glob.glob(source, recursive=True) if os.path.isfile(match))
+        # glob.glob, because Path.glob takes no absolute patterns.
+        found = sorted(match for match in glob.glob(source, recursive=True) if Path(match).is_file())  # noqa: PTH207
         if not found:
             raise click.UsageError(f"no file matches {source}")
         return found

@@ -170,8 +170,8 @@ class _Run:
                         click.echo(f"\n[{number}/{len(sources)}] {one_line(source.path)}")
                     try:
                         self._one_picture(segmenter, source, words, sources_on_disk)
-                    except OutputError:
-                        raise  # the next picture could not be written either
+                    except (OutputError, OptionError):
+                        raise  # the next picture would fail in the same way
                     except ClsclipRuntimeError as error:
                         code = FAILURE
                         _fail(error, code)

@@ -1,0 +1,134 @@
+"""The sticker world: the same bytes every time, masks that are right, held-out words that stay unseen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from clsclip.errors import DataError
+from clsclip.model import ClsClip
+from clsclip.pretrain import PretrainConfig, matching_loss, new_towers, pretrain
+from clsclip.stickers.captions import train_tokenizer
+from clsclip.stickers.dataset import StickerPictures, collate_captions
+from clsclip.stickers.pictures import StickerWorld
+from clsclip.stickers.sheets import StickerBook, emoji_file_stems
+from clsclip.stickers.vocabulary import PASCAL_NOUNS, nouns
+from clsclip.tower_files import load_towers
+from clsclip.train import PairMaker, TrainConfig, mask_loss, train
+from tests.tiny import tiny_model
+
+
+@pytest.fixture(scope="module")
+def world(sticker_root: Path) -> StickerWorld:
+    return StickerWorld(StickerBook(sticker_root, ["noto"]), side=32, sizes=(0.2, 0.6), things=(1, 4), seed=4)
+
+
+def test_vocabulary() -> None:
+    names = [noun.name for noun in nouns()]
+    words = names + [word for noun in nouns() for word in noun.synonyms]
+    assert len(set(words)) == len(words), "a word that names two things cannot be told apart"
+    assert names[0] == "aeroplane"
+    assert names[PASCAL_NOUNS - 1] == "tv monitor"
+    assert 0.15 < np.mean([noun.held_out for noun in nouns()]) < 0.35
+
+
+def test_emoji_names() -> None:
+    assert emoji_file_stems("⛵") == ["26f5", "26f5-fe0f"]
+    assert emoji_file_stems("✈️")[0] == "2708-fe0f"
+
+
+def test_pictures_are_deterministic(sticker_root: Path, world: StickerWorld) -> None:
+    again = StickerWorld(StickerBook(sticker_root, ["noto"]), side=32, sizes=(0.2, 0.6), things=(1, 4), seed=4)
+    other = StickerWorld(StickerBook(sticker_root, ["noto"]), side=32, sizes=(0.2, 0.6), things=(1, 4), seed=5)
+    for index in range(5):
+        first, second = world.picture(index), again.picture(index)
+        assert np.array_equal(first.pixels, second.pixels)
+        assert np.array_equal(first.instances, second.instances)
+        assert not np.array_equal(first.pixels, other.picture(index).pixels)
+
+
+def test_masks_and_boxes_agree(world: StickerWorld) -> None:
+    for index in range(40):
+        picture = world.picture(index)
+        assert picture.pixels.shape == (32, 32, 3)
+        assert int(picture.instances.max(initial=0)) <= len(picture.things)
+        for number, thing in enumerate(picture.things, start=1):
+            rows, columns = np.nonzero(picture.instances == number)
+            assert thing.box == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+            assert (picture.mask(thing.noun) >= (picture.instances == number)).all()
+
+
+def test_absent_stickers_say_what_to_install(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="npm install"):
+        StickerBook(tmp_path, ["noto"])
+    with pytest.raises(DataError, match="No sticker style"):
+        StickerBook(tmp_path, ["crayon"])
+
+
+def test_captions_name_what_is_shown(world: StickerWorld) -> None:
+    pictures = [world.picture(index) for index in range(8)]
+    batch = collate_captions(pictures)
+    assert batch.shown.shape == (8, len(batch.phrases))
+    for row, picture in enumerate(pictures):
+        assert int(batch.shown[row].sum()) >= len(picture.nouns)
+        for noun in picture.nouns:
+            entry = nouns()[noun]
+            assert any(word in batch.captions[row] for word in (entry.name, *entry.synonyms))
+
+
+def test_held_out_words_are_never_asked(world: StickerWorld) -> None:
+    pairs = PairMaker(TrainConfig(steps=1))([world.picture(index) for index in range(64)])
+    asked = {pairs.words[int(index)] for index in pairs.class_index}
+    assert asked and not any(nouns()[noun].held_out for noun in asked)
+    for crop, word, mask in zip(pairs.crop_index, pairs.class_index, pairs.masks, strict=True):
+        expected = world.picture(int(crop)).mask(pairs.words[int(word)])
+        assert np.array_equal(mask.numpy() > 0, expected)
+
+
+def test_tokenizer_reads_any_script() -> None:
+    tokenizer = train_tokenizer()
+    assert tokenizer.encode("A  Dog").ids == tokenizer.encode("a dog").ids
+    for word in ("dog", "собака", "犬", "🐕"):
+        assert tokenizer.encode(word).ids[0] == 1
+        assert tokenizer.encode(word).ids[-1] == 2
+
+
+def test_losses_by_hand() -> None:
+    # Two pictures, two words, right on the diagonal, logits 0 and 2: log(1 + e^-2) whichever way it is read.
+    loss = matching_loss(torch.eye(2) * 2, torch.eye(2))
+    assert loss.item() == pytest.approx(np.log(1 + np.exp(-2)))
+    # Both words are shown by both pictures: nothing is wrong, nothing is lost.
+    assert matching_loss(torch.randn(2, 2), torch.ones(2, 2)).item() == pytest.approx(0)
+    right = torch.ones(1, 8, 8)
+    assert mask_loss(torch.full((1, 4, 4), 20.0), right) < 1e-3 < mask_loss(torch.full((1, 4, 4), -20.0), right)
+
+
+def test_training_moves_only_what_learns(world: StickerWorld, tmp_path: Path) -> None:
+    model = tiny_model(decoder_inputs=("text_token", "similarity"))
+    towers, before = model.towers.fingerprint(), {k: v.clone() for k, v in model.learned_state().items()}
+    steps = list(train(model, StickerPictures(world, 64), TrainConfig(steps=3, pictures=8, workers=0), tmp_path / "log"))
+    assert steps == [3]
+    assert model.towers.fingerprint() == towers
+    moved = {name for name, value in model.learned_state().items() if not torch.equal(value, before[name])}
+    assert moved == {name for name in before if not name.startswith("presence.")}
+
+
+def test_pretraining_writes_towers_that_load(world: StickerWorld, tmp_path: Path) -> None:
+    towers, config = new_towers(train_tokenizer(), 32, seed=0)
+    settings = PretrainConfig(steps=2, batch=8, workers=0)
+    pretrain(towers, config, StickerPictures(world, 64), settings, tmp_path)
+    loaded = load_towers(str(tmp_path))
+    assert loaded.fingerprint() == towers.fingerprint()
+    assert "pictures_per_second" in (tmp_path / "pretrain.jsonl").read_text()
+
+
+def test_presence_learns_from_evidence(world: StickerWorld) -> None:
+    from clsclip.presence import fit_presence
+
+    model: ClsClip = tiny_model()
+    fitted = fit_presence(model, StickerPictures(world, 30))
+    assert 0 < fitted["threshold"] < 1
+    assert fitted["present_kept"] >= fitted["absent_kept"]

@@ -1,0 +1,132 @@
+"""Towers against open_clip's own forward passes, and everything that must be refused."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+
+from clsclip.clip_tokenizer import clip_tokenizer
+from clsclip.errors import TowersError
+from clsclip.tower_files import WEIGHTS_FILE, load_towers, save_towers
+from clsclip.towers import ImageSpec, Towers
+from tests.tiny import tiny_config, tiny_towers
+
+
+def tiny_clip(**text: object) -> torch.nn.Module:
+    torch.manual_seed(3)
+    config = tiny_config()
+    return open_clip.CLIP(**config | {"text_cfg": config["text_cfg"] | text}).eval()  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("quick_gelu", [False, True])
+@pytest.mark.parametrize("custom_text", [False, True])
+def test_features_equal_open_clip(quick_gelu: bool, custom_text: bool) -> None:
+    torch.manual_seed(1)
+    kind = open_clip.CustomTextCLIP if custom_text else open_clip.CLIP
+    clip = kind(**tiny_config(), quick_gelu=quick_gelu).eval()
+    towers = Towers(clip, tiny_towers().tokenizer, ImageSpec(32, (0, 0, 0), (1, 1, 1)), "tiny").eval()
+    pictures, ids = torch.randn(3, 3, 32, 32), towers.tokenize(["a dog", "a potted plant", "ferris wheel"])
+    with torch.no_grad():
+        image, _ = towers.features(towers.run_layers(towers.embed(pictures), 0, towers.layers))
+        text = towers.text_features(towers.text_tokens(ids))
+        torch.testing.assert_close(image, clip.encode_image(pictures, normalize=True), atol=1e-6, rtol=0)
+        torch.testing.assert_close(text, clip.encode_text(ids, normalize=True), atol=1e-6, rtol=0)
+
+
+def test_position_embeddings_resample_to_any_multiple() -> None:
+    towers = tiny_towers()
+    towers.resize(64)
+    assert towers.grid == 8
+    assert towers.embed(torch.zeros(1, 3, 64, 64)).shape == (1, 65, towers.width)
+    with pytest.raises(TowersError, match="not a multiple of the patch"):
+        towers.resize(60)
+
+
+def test_save_and_load_keep_every_bit(tmp_path: Path) -> None:
+    towers = tiny_towers()
+    save_towers(towers, tiny_config(), tmp_path)
+    loaded = load_towers(str(tmp_path))
+    assert loaded.fingerprint() == towers.fingerprint()
+    assert not any(parameter.requires_grad for parameter in loaded.parameters())
+    reference = open_clip.create_model("local-dir:" + str(tmp_path)).eval()  # open_clip reads the same folder
+    pictures = torch.randn(2, 3, 32, 32)
+    ours, _ = loaded.features(loaded.run_layers(loaded.embed(pictures), 0, loaded.layers))
+    torch.testing.assert_close(ours, reference.encode_image(pictures, normalize=True), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("RN50", "plain ViT"),
+        ("ViT-B-16-SigLIP", "plain ViT"),
+        ("coca_ViT-B-32", "CoCa"),
+        ("xlm-roberta-base-ViT-B-32", "not open_clip's own"),
+        ("no-such-model", "neither a folder"),
+    ],
+)
+def test_other_towers_are_refused(name: str, says: str) -> None:
+    with pytest.raises(TowersError, match=says):
+        load_towers(name)
+
+
+def test_unknown_tag_lists_the_known() -> None:
+    with pytest.raises(TowersError, match="openai"):
+        load_towers("ViT-B-16", "no-such-tag")
+
+
+def test_bad_weight_files(tmp_path: Path) -> None:
+    save_towers(tiny_towers(), tiny_config(), tmp_path)
+    weights = tmp_path / WEIGHTS_FILE
+    good = load_file(weights)
+    name = sorted(good)[0]
+    for bad, says in (
+        ({key: value for key, value in good.items() if key != name}, f"lacks the weight {name}"),
+        (good | {"extra": torch.zeros(1)}, "has the weight extra"),
+        (good | {name: torch.zeros(1, 2, 3)}, "has shape"),
+        (good | {name: good[name] * float("nan")}, "NaN"),
+    ):
+        save_file(bad, weights)
+        with pytest.raises(TowersError, match=says):
+            load_towers(str(tmp_path))
+    weights.write_bytes(b"\x10\0\0\0\0\0\0\0{broken")
+    with pytest.raises(TowersError, match="cannot be read"):
+        load_towers(str(tmp_path))
+
+
+class Boom:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (Path.touch, (Path("boom"),))
+
+
+def test_torch_files_never_run_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from clsclip.tower_files import read_weights
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "evil.pt").write_bytes(pickle.dumps({"weight": Boom()}))
+    with pytest.raises(TowersError, match="cannot be read"):
+        read_weights(tmp_path / "evil.pt")
+    assert not (tmp_path / "boom").exists()
+    torch.save({"state_dict": {"module.a": torch.ones(2)}}, tmp_path / "good.pt")
+    assert read_weights(tmp_path / "good.pt")["a"].tolist() == [1, 1]
+
+
+CLIP_TOKENIZER = clip_tokenizer()
+CLIP_IDS = open_clip.get_tokenizer("ViT-B-16")
+
+
+@given(st.text(st.characters(min_codepoint=32, max_codepoint=0x24F, blacklist_characters="&<>\x7f"), max_size=40))
+def test_clip_tokenizer_equals_open_clips(word: str) -> None:
+    # open_clip first repairs broken Unicode and HTML entities (ftfy), which changes its text; compare what it tokenises.
+    import ftfy
+
+    if ftfy.fix_text(word) != word or any(0x7F <= ord(letter) <= 0x9F for letter in word):
+        return
+    expected = [token for token in CLIP_IDS([word], context_length=200)[0].tolist() if token]
+    assert CLIP_TOKENIZER.encode(word).ids == expected

@@ -1,0 +1,132 @@
+"""Export: parity with PyTorch, one weights file, nothing half-written; and the runtime on what was written."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from PIL import Image
+
+from clsclip.checkpoint import load_checkpoint, save_checkpoint
+from clsclip.model import ClsClip, ModelConfig
+from clsclip.pretrain import normalise
+from clsclip.tower_files import load_towers, save_towers
+from clsclip_export.bundle import TEMPLATES, WEIGHTS_FILE, write_bundle
+from clsclip_export.errors import ParityError, TargetError
+from clsclip_export.parity import BATCHES, TOLERANCE
+from tests.tiny import tiny_config, tiny_model, tiny_towers
+
+VARIANTS = {"exact": (), "both": ("text_token", "similarity")}
+
+
+def make_checkpoint(folder: Path, inputs: tuple[str, ...] = ()) -> Path:
+    save_towers(tiny_towers(), tiny_config(), folder / "towers")
+    path = folder / "last.safetensors"
+    save_checkpoint(tiny_model(decoder_inputs=inputs), path, "towers", {"steps": 1, "description": "A test."})
+    return path
+
+
+@pytest.fixture(scope="module", params=VARIANTS)
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[ClsClip, Path]:
+    folder = tmp_path_factory.mktemp("export")
+    model, header = load_checkpoint(make_checkpoint(folder, VARIANTS[request.param]))
+    out = folder / "tiny.clsclip"
+    parity = write_bundle(model, header, out, name="tiny")
+    assert {(row.crops, row.classes, row.pairs) for row in parity} == set(BATCHES)
+    assert max(row.difference for row in parity) <= TOLERANCE
+    return model, out
+
+
+def test_bundle_is_whole_and_shares_weights(exported: tuple[ClsClip, Path]) -> None:
+    model, out = exported
+    manifest = json.loads((out / "manifest.json").read_text("utf-8"))
+    assert set(manifest["files"]) == {path.name for path in out.iterdir()} - {"manifest.json"}
+    assert manifest["model"]["variant"] == model.config.variant
+    shared = (out / WEIGHTS_FILE).stat().st_size
+    alone = sum(p.numel() * 4 for name, p in model.named_parameters() if not name.startswith("towers.text"))
+    assert shared < 1.05 * alone, "a weight of several graphs must be stored once"
+    inputs = [value.name for value in onnx.load(out / "segmenter.onnx", load_external_data=False).graph.input]
+    assert inputs == ["pixel_values", "text_tokens", "crop_index", "class_index"]
+    assert not [path for path in out.parent.iterdir() if path.name.startswith(".tiny")]
+
+
+def test_runtime_draws_what_pytorch_computes(exported: tuple[ClsClip, Path]) -> None:
+    from clsclip_runtime import Segmenter
+
+    model, out = exported
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    words = ["dog", "potted plant", "犬"]
+    with Segmenter.load(out) as segmenter:
+        result = segmenter(pixels, classes=words, presence_threshold=0)
+    with torch.no_grad():
+        values = normalise(torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0), model.towers.image)
+        tokens, features = model.encode_words([TEMPLATES[0].format(word) for word in words])
+        logits = model(values, tokens, torch.zeros(3, dtype=torch.int64), torch.arange(3))
+        _, image, patches = model.encode_image(values)
+        presence = model.presence(image, patches, features)[0]
+    np.testing.assert_allclose(result.logits, logits.numpy(), atol=TOLERANCE)
+    assert result.presence is not None
+    np.testing.assert_allclose(result.presence, presence.numpy(), atol=TOLERANCE)
+    upsampled = torch.nn.functional.interpolate(logits[None], size=(32, 32), mode="bilinear", align_corners=False)[0]
+    sure = upsampled.abs() > 1e-3
+    assert np.array_equal(result.masks[sure.numpy()], (upsampled > 0).numpy()[sure.numpy()])
+
+
+def test_existing_bundle_stays_unless_forced(exported: tuple[ClsClip, Path], tmp_path: Path) -> None:
+    model, header = load_checkpoint(make_checkpoint(tmp_path))
+    out = tmp_path / "kept.clsclip"
+    out.mkdir()
+    (out / "note").write_text("mine")
+    with pytest.raises(TargetError, match="--force"):
+        write_bundle(model, header, out, name="x")
+    assert (out / "note").read_text() == "mine"
+    torch.nn.init.constant_(model.decoder.head.bias, float("nan"))
+    with pytest.raises(ParityError, match=r"segmenter\.onnx mask_logits|above"):
+        write_bundle(model, header, out, name="x", force=True)
+    assert (out / "note").read_text() == "mine", "a failed export must not touch the bundle that stands"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept.clsclip", "last.safetensors", "towers"]
+
+
+def run_export(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "clsclip_export.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_command_line(tmp_path: Path) -> None:
+    ckpt = make_checkpoint(tmp_path)
+    out = tmp_path / "cli.clsclip"
+    done = run_export("--ckpt", str(ckpt), "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    assert "[✓] segmenter.onnx" in done.stdout
+    assert done.stderr == ""
+    again = run_export("--ckpt", str(ckpt), "--out", str(out))
+    assert again.returncode == 2
+    assert "--force" in again.stderr
+    other = tmp_path / "other"
+    save_towers(tiny_towers(seed=8), tiny_config(), other)
+    wrong = run_export("--ckpt", str(ckpt), "--towers", str(other), "--out", str(tmp_path / "b"))
+    assert wrong.returncode == 1
+    assert "fingerprint" in wrong.stderr
+    assert "Traceback" not in wrong.stderr
+    assert not (tmp_path / "b").exists()
+    assert run_export("--ckpt", str(tmp_path / "none"), "--out", str(out)).returncode == 2
+
+
+def test_full_size_vit_b_16(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    towers = load_towers("ViT-B-16")
+    model = ClsClip(towers, ModelConfig(decoder_heads=12)).eval()
+    parity = write_bundle(model, {}, tmp_path / "b16.clsclip", name="b16")
+    assert max(row.difference for row in parity) <= TOLERANCE
+    assert {row.pairs for row in parity} == {1, 2, 32}
+    from clsclip_runtime import Segmenter
+
+    with Segmenter.load(tmp_path / "b16.clsclip") as segmenter:
+        result = segmenter(Image.new("RGB", (300, 200), "teal"), classes=["bottle", "boat"], presence_threshold=0)
+    assert result.masks.shape == (2, 200, 300)

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+import pytest
+from clsclip_runtime.cli.arguments import find_sources, read_words, spread_words
+from clsclip_runtime.cli.report import one_line
+from hypothesis import given
+from hypothesis import strategies as st
+
+WORDS = st.text(min_size=0, max_size=8).filter(lambda word: not word.startswith("-"))
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("a.jpg --classes dog cat", "a.jpg --classes dog --classes cat"),
+        ("--classes dog cat --out x", "--classes dog --classes cat --out x"),
+        ("--classes dog --classes cat fish", "--classes dog --classes cat --classes fish"),
+        ("--classes dog -- a.jpg", "--classes dog -- a.jpg"),
+        ("--classes dog cat -", "--classes dog --classes cat -"),
+        ("--classes=dog a.jpg", "--classes=dog a.jpg"),
+        ("--classes=-x a.jpg", "--classes=-x a.jpg"),
+        ("--classes", "--classes"),
+        ("--classes --out x", "--classes --out x"),
+        ("-- --classes a b", "-- --classes a b"),
+    ],
+)
+def test_words_run_until_the_next_option(typed: str, meant: str) -> None:
+    assert spread_words(typed.split(), "--classes") == meant.split()
+
+
+@given(st.lists(WORDS, min_size=1), st.lists(WORDS), st.lists(WORDS))
+def test_every_word_and_nothing_else_is_spread(words: list[str], before: list[str], after: list[str]) -> None:
+    spread = spread_words([*before, "--classes", *words, "--out", "x", "--", *after], "--classes")
+    middle = [part for word in words for part in ("--classes", word)]
+    assert spread == [*before, *middle, "--out", "x", "--", *after]
+
+
+@given(st.lists(st.sampled_from(["--classes", "a", "b", "-q", "--", "--out", ""])))
+def test_spreading_twice_changes_nothing(arguments: list[str]) -> None:
+    once = spread_words(arguments, "--classes")
+    assert spread_words(once, "--classes") == once
+    assert [part for part in once if part != "--classes"] == [part for part in arguments if part != "--classes"]
+
+
+@pytest.fixture
+def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("b.PNG", "a.jpg", "notes.txt", ".hidden.png", "sub/a.jpg", "sub/a.png", "odd[1].png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "folder.png").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def paths(*sources: str) -> list[str]:
+    return [source.path for source in find_sources(sources)]
+
+
+def test_a_folder_means_its_pictures(pictures: Path) -> None:
+    assert paths(".") == ["a.jpg", "b.PNG", "odd[1].png"]
+    assert paths(str(pictures)) == [str(pictures / name) for name in ("a.jpg", "b.PNG", "odd[1].png")]
+
+
+@pytest.mark.usefixtures("pictures")
+def test_patterns_are_expanded() -> None:
+    assert paths("*.jpg") == ["a.jpg"]
+    assert paths("**/*.jpg") == ["a.jpg", "sub/a.jpg"]
+    assert paths("*.txt") == ["notes.txt"]
+
+
+@pytest.mark.usefixtures("pictures")
+def test_a_file_with_brackets_is_a_file() -> None:
+    assert paths("odd[1].png") == ["odd[1].png"]
+
+
+@pytest.mark.usefixtures("pictures")
+def test_a_picture_given_twice_is_done_once() -> None:
+    assert paths("a.jpg", "./a.jpg", "*.jpg", os.path.abspath("a.jpg")) == ["a.jpg"]  # noqa: PTH100
+
+
+@pytest.mark.usefixtures("pictures")
+def test_equal_stems_are_numbered() -> None:
+    named = [(source.path, source.stem) for source in find_sources(["a.jpg", "sub", "-", "-"])]
+    assert named == [("a.jpg", "a"), ("sub/a.jpg", "a-2"), ("sub/a.png", "a-3"), ("-", "picture")]
+
+
+@pytest.mark.usefixtures("pictures")
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("none.jpg", "no such file: none.jpg"),
+        ("*.gif", "no file matches"),
+        ("folder.png", "has no pictures"),
+        ("", "SOURCE is empty"),
+    ],
+)
+def test_sources_that_mean_nothing_are_told(source: str, message: str) -> None:
+    with pytest.raises(click.UsageError, match=message):
+        find_sources([source])
+
+
+def test_words_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "words.txt"
+    path.write_bytes("\ufeffdog\r\n\r\n# a comment\n  dining table \n犬".encode())
+    assert read_words(path) == ["dog", "  dining table ", "犬"]
+
+
+def test_a_words_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    with pytest.raises(click.UsageError, match="cannot read the words"):
+        read_words(tmp_path / "none.txt")
+    (tmp_path / "picture").write_bytes(b"\xff\xd8\xff")
+    with pytest.raises(click.UsageError, match="not UTF-8"):
+        read_words(tmp_path / "picture")
+
+
+@given(st.text())
+def test_messages_are_one_printable_line(text: str) -> None:
+    line = one_line(text)
+    assert len(line.splitlines()) <= 1
+    line.encode("utf-8")
+    assert "\x1b" not in line

@@ -1,0 +1,63 @@
+"""Importing the runtime is cheap, and never pulls in what it must not need."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import clsclip_runtime
+import pytest
+
+HEAVY = {"torch", "onnx", "onnxruntime", "numpy", "PIL", "tokenizers", "pycocotools", "click"}
+FORBIDDEN = {"torch", "torchvision", "onnx", "open_clip", "clsclip", "clsclip_export", "scipy"}
+
+
+def modules_after(code: str, *arguments: str) -> set[str]:
+    """Top-level modules that a fresh interpreter has loaded after ``code``."""
+    report = f"import sys, json\n{code}\nprint(json.dumps(sorted({{name.partition('.')[0] for name in sys.modules}})))"
+    done = subprocess.run([sys.executable, "-c", report, *arguments], check=True, capture_output=True, text=True)
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_importing_loads_nothing_heavy() -> None:
+    assert not modules_after("import clsclip_runtime") & HEAVY
+
+
+def test_running_never_loads_a_training_package(bundle: Path, photo: Path, tmp_path: Path) -> None:
+    loaded = modules_after(
+        "from clsclip_runtime.cli.infer import main\n"
+        "assert main([sys.argv[1], '--classes', 'red', '--model', sys.argv[2], '--out', sys.argv[3],"
+        " '--formats', 'png,overlay,labels,coco,npz', '-q']) == 0",
+        str(photo),
+        str(bundle),
+        str(tmp_path / "out"),
+    )
+    assert {"onnxruntime", "tokenizers"} <= loaded
+    assert not loaded & FORBIDDEN
+
+
+def test_importing_is_quick() -> None:
+    def seconds(code: str) -> float:
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], check=True)
+        return time.perf_counter() - start
+
+    # Without the interpreter's own start, which is not ours; best of three, since other programs run too.
+    assert min(seconds("import clsclip_runtime") - seconds("pass") for _ in range(3)) < 0.5
+
+
+def test_every_public_name_is_there() -> None:
+    for name in clsclip_runtime.__all__:
+        assert getattr(clsclip_runtime, name) is not None
+    assert set(dir(clsclip_runtime)) == set(clsclip_runtime.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = clsclip_runtime.nothing
+
+
+def test_the_command_is_also_a_module() -> None:
+    done = subprocess.run([sys.executable, "-m", "clsclip_runtime", "--version"], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert clsclip_runtime.__version__ in done.stdout
