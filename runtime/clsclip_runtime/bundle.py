@@ -7,14 +7,12 @@ opened. Nothing in a bundle is pickled, so opening one cannot run code.
 from __future__ import annotations
 
 import hashlib
-import mmap
 import os
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from clsclip_runtime.errors import BundleError
+from clsclip_runtime.external_data import NotOnnxError, external_locations
 from clsclip_runtime.manifest import FileEntry, Manifest, check_file_name, parse_manifest
 
 MANIFEST = "manifest.json"
@@ -30,10 +28,6 @@ EMBEDDED = Path(__file__).parent / "models" / "stickers.clsclip"
 
 _BLOCK = 1 << 20
 _MAX_MANIFEST_BYTES = 1 << 24
-
-# In an ONNX file the place of external data is the protobuf pair {key: "location", value: <name>}.
-# Reading just that needs no ONNX library, and keeps a graph from opening files that were not verified.
-_LOCATION = re.compile(rb"\x0a\x08location\x12")
 
 
 @dataclass(frozen=True)
@@ -143,7 +137,13 @@ def _verify(folder: Path, name: str, entry: FileEntry) -> None:
 
 
 def _verify_external_data(folder: Path, name: str, manifest: Manifest) -> None:
-    for location in sorted(set(_external_locations(folder / name))):
+    try:
+        locations = sorted(external_locations(folder / name))
+    except NotOnnxError as error:
+        raise BundleError(f"{name} in {folder} is not an ONNX graph ({error}). {_again()}") from error
+    except OSError as error:
+        raise BundleError(f"cannot read {folder / name}: {error.strerror or error}") from error
+    for location in locations:
         check_file_name(location)
         # Locations are relative to the graph that names them, and verified files to the bundle.
         listed = f"{name.rpartition('/')[0]}/{location}".lstrip("/")
@@ -152,17 +152,3 @@ def _verify_external_data(folder: Path, name: str, manifest: Manifest) -> None:
                 f"{name} in {folder} keeps weights in {location}, which the manifest does not list, so they "
                 f"cannot be verified. {_again()}"
             )
-
-
-def _external_locations(path: Path) -> Iterator[str]:
-    if path.stat().st_size == 0:
-        return
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        for match in _LOCATION.finditer(data):
-            at, length, shift = match.end(), 0, 0
-            while at < len(data) and shift < 35:
-                byte = data[at]
-                at, length, shift = at + 1, length | (byte & 0x7F) << shift, shift + 7
-                if byte < 0x80:
-                    break
-            yield data[at : at + length].decode("utf-8", "replace")

@@ -83,10 +83,10 @@ class Manifest:
 def check_file_name(name: str) -> None:
     """Raise BundleError unless ``name`` is a plain relative path that stays inside its folder on every system."""
     parts = name.split("/")
+    # The characters have a meaning on some system, or (the star) to an engine.
     unsafe = (
         not name
-        or "\\" in name
-        or ":" in name
+        or set(name) & set('\\:*?"<>|')
         or any(ord(character) < 32 or ord(character) == 127 for character in name)
         or PurePosixPath(name).is_absolute()
         or any(part in ("", ".", "..") for part in parts)

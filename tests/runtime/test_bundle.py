@@ -172,22 +172,11 @@ def test_links_inside_the_bundle_and_to_it_are_fine(own: Path, tmp_path: Path) -
     assert Bundle.open(tmp_path / "link").folder == own
 
 
-@pytest.mark.parametrize("location", ["../vision.weights", "/etc/hostname"])
+@pytest.mark.parametrize("location", ["../vision.weights", "/etc/hostname", "*/_ORT_MEM_ADDR_/*"])
 def test_external_data_outside_the_bundle_is_refused(tmp_path: Path, location: str) -> None:
     folder = make_bundle(tmp_path / "tiny.clsclip", weights_file=location)
     shutil.copy(folder / "vision.weights", tmp_path / "vision.weights")
     with pytest.raises(BundleError, match="not a plain path"):
-        Segmenter.load(folder)
-
-
-@pytest.mark.parametrize("location", ["../vision.weights", "/etc/hostname"])
-def test_onnxruntime_itself_refuses_external_data_outside(
-    tmp_path: Path, location: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = make_bundle(tmp_path / "tiny.clsclip", weights_file=location)
-    shutil.copy(folder / "vision.weights", tmp_path / "vision.weights")
-    monkeypatch.setattr(bundle_module, "_external_locations", lambda path: iter(()))
-    with pytest.raises(Exception, match=r"onnxruntime cannot load .*image_encoder\.onnx"):
         Segmenter.load(folder)
 
 
@@ -198,12 +187,6 @@ def test_external_data_that_is_not_listed_is_refused(tmp_path: Path) -> None:
     folder = make_bundle(tmp_path / "tiny.clsclip", edit=forget)
     with pytest.raises(BundleError, match=r"keeps weights in vision\.weights, which the manifest does not list"):
         Bundle.open(folder)
-
-
-def test_external_data_with_a_long_name_is_read_whole(tmp_path: Path) -> None:
-    name = "w" * 200 + ".data"
-    folder = make_bundle(tmp_path / "tiny.clsclip", weights_file=name)
-    assert set(bundle_module._external_locations(folder / "trunk.onnx")) == {name}
 
 
 def test_a_newer_schema_asks_for_an_upgrade(own: Path) -> None:

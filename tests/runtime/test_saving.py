@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,7 @@ def test_rle_round_trip(height: int, width: int, share: float, seed: int) -> Non
 def test_without_pycocotools_the_other_formats_work(
     result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "pycocotools.mask", None)
+    monkeypatch.setitem(sys.modules, "pycocotools.mask", None)
     with pytest.raises(OutputError, match="pip install pycocotools"):
         result.save(tmp_path / "out", "coco")
     assert names(tmp_path / "out") == set()

@@ -29,6 +29,10 @@ class OnnxRuntimeCpu:
         self._onnxruntime = onnxruntime
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _ERRORS_ONLY
+        # Calls differ in their number of pairs. Planning memory for each shape doubles the peak (measured), and
+        # the arena keeps that peak until the session ends; without both, a call costs what memory.py estimates.
+        options.enable_mem_pattern = False
+        options.enable_cpu_mem_arena = False
         if threads is not None:
             options.intra_op_num_threads = threads
         self._options = options

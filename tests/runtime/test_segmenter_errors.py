@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from clsclip_runtime import BackendError, BundleError, ClsclipRuntimeError, ImageError, OptionError, Segmenter
+from clsclip_runtime.backends import select_backend
+
+from .tiny_bundle import make_bundle, manifest, sign
+
+Picture = npt.NDArray[np.uint8]
+
+
+def test_after_close_a_clear_error(bundle: Path, scene: Picture) -> None:
+    segmenter = Segmenter.load(bundle)
+    features = segmenter.set_image(scene)
+    with segmenter:
+        pass
+    segmenter.close()
+    for use in (
+        lambda: segmenter(scene, "red"),
+        lambda: segmenter.set_image(scene),
+        lambda: segmenter.predict("red", image=features),
+    ):
+        with pytest.raises(ClsclipRuntimeError, match="closed"):
+            use()
+
+
+def test_zooming_in_says_what_is_missing(segmenter: Segmenter, tmp_path: Path, scene: Picture) -> None:
+    with pytest.raises(OptionError, match="needs a detector, and the bundle 'tiny' has none"):
+        segmenter(scene, "red", zoom_in=True)
+    folder = make_bundle(tmp_path / "tiny")
+    shutil.copy(folder / "gate.onnx", folder / "detector.onnx")
+    sign(folder, manifest())
+    with Segmenter.load(folder) as other, pytest.raises(OptionError, match="this version of clsclip cannot"):
+        other(scene, "red", zoom_in=True)
+
+
+def test_damaged_vision_weights_are_told(tmp_path: Path, scene: Picture) -> None:
+    told = pytest.raises(BackendError, match=r"NaN or infinity .*image encoder are damaged")
+    with Segmenter.load(make_bundle(tmp_path / "nan", weight=float("nan"))) as segmenter, told:
+        segmenter(scene, "red")
+
+
+def test_damaged_trunk_weights_name_the_word(tmp_path: Path, scene: Picture) -> None:
+    # Finite tokens whose squared distance overflows: only the trunk's outputs are infinite.
+    folder = make_bundle(tmp_path / "huge", weight=1e30)
+    told = pytest.raises(BackendError, match="mask of the word 'red': the bundle's weights are damaged")
+    with Segmenter.load(folder) as segmenter, told:
+        segmenter(scene, ["red", "green"])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_damaged_text_weights_name_the_word_and_are_not_cached(tmp_path: Path, scene: Picture, value: float) -> None:
+    folder = make_bundle(tmp_path / "nan", word_colours={"green": (value, 0.0, 0.0)})
+    with Segmenter.load(folder) as segmenter:
+        for _ in range(2):
+            with pytest.raises(BackendError, match="for the word 'green': the bundle's text weights are damaged"):
+                segmenter(scene, ["red", "green"])
+        assert segmenter(scene, ["red"]).verdicts == ("found",)
+
+
+def test_a_damaged_gate_names_the_word(tmp_path: Path, scene: Picture) -> None:
+    told = pytest.raises(BackendError, match="presence score of the word 'red'")
+    with Segmenter.load(make_bundle(tmp_path / "nan", gate_bias=float("nan"))) as segmenter, told:
+        segmenter(scene, ["red"])
+
+
+@pytest.mark.parametrize("content", [b"", b"nothing", bytes(100)])
+def test_a_graph_that_is_no_graph_is_told(tmp_path: Path, content: bytes) -> None:
+    folder = make_bundle(tmp_path / "bad")
+    (folder / "trunk.onnx").write_bytes(content)
+    sign(folder, manifest())
+    with pytest.raises(ClsclipRuntimeError, match=r"trunk\.onnx"):
+        Segmenter.load(folder)
+
+
+def test_a_graph_that_the_engine_refuses_is_told(tmp_path: Path) -> None:
+    folder = make_bundle(tmp_path / "bad")
+    graph = (folder / "trunk.onnx").read_bytes()
+    (folder / "trunk.onnx").write_bytes(graph.replace(b"Gather", b"Gxther"))
+    sign(folder, manifest())
+    with pytest.raises(BackendError, match=r"onnxruntime cannot load .*trunk\.onnx"):
+        Segmenter.load(folder)
+
+
+def test_a_graph_with_unknown_inputs_is_told(tmp_path: Path) -> None:
+    folder = make_bundle(tmp_path / "bad")
+    shutil.copy(folder / "text_encoder.onnx", folder / "trunk.onnx")
+    sign(folder, manifest())
+    with pytest.raises(BundleError, match=r"trunk\.onnx in .* wants the inputs token_ids"):
+        Segmenter.load(folder)
+
+
+def test_a_graph_with_other_outputs_is_told(tmp_path: Path, scene: Picture) -> None:
+    def shrink(document: dict[str, Any]) -> None:
+        document["mask"]["height"] = 4
+
+    told = pytest.raises(BackendError, match=r"trunk\.onnx gave shape \(1, 8, 8\) for mask_logits")
+    with Segmenter.load(make_bundle(tmp_path / "bad", edit=shrink)) as segmenter, told:
+        segmenter(scene, "red")
+
+
+def test_token_ids_beyond_the_vocabulary_are_told(tmp_path: Path, scene: Picture) -> None:
+    folder = make_bundle(tmp_path / "bad")
+    tokenizer = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    tokenizer["model"]["vocab"]["red"] = 9999
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
+    sign(folder, manifest())
+    with Segmenter.load(folder) as segmenter, pytest.raises(BackendError, match=r"onnxruntime failed in text_encoder"):
+        segmenter(scene, "red")
+
+
+@pytest.mark.parametrize("name", ["memory_mb", "max_pixels", "threads"])
+@pytest.mark.parametrize("value", [0, -1, 1.5, True, "4"])
+def test_bounds_must_be_positive_whole_numbers(bundle: Path, name: str, value: Any) -> None:
+    with pytest.raises(OptionError, match=f"{name} must be a whole number of 1 or more"):
+        Segmenter.load(bundle, **{name: value})
+
+
+def test_max_pixels_is_passed_on(bundle: Path, scene: Picture, photo: Path) -> None:
+    with Segmenter.load(bundle, max_pixels=1000) as segmenter, pytest.raises(ImageError, match="limit is 1,000"):
+        segmenter(photo, "red")
+
+
+def test_unknown_backends_are_listed(bundle: Path) -> None:
+    with pytest.raises(OptionError, match=r"no backend 'cuda'\. Choose one of: auto, onnxruntime-cpu"):
+        Segmenter.load(bundle, backend="cuda")
+
+
+def test_auto_logs_its_choice(bundle: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="clsclip_runtime"), Segmenter.load(bundle) as segmenter:
+        assert segmenter.backend == "onnxruntime-cpu"
+    assert "backend auto: chose onnxruntime-cpu" in caplog.messages
+
+
+def test_auto_without_any_engine_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(BackendError, match=r"no backend works here.*pip install onnxruntime"):
+        select_backend("auto")
