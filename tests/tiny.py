@@ -20,7 +20,11 @@ TEXT = {"context_length": 24, "width": 32, "heads": 2, "layers": 2, "pool_type":
 
 
 def tiny_config() -> dict[str, object]:
-    return {"embed_dim": 24, "vision_cfg": VISION, "text_cfg": TEXT | {"vocab_size": train_tokenizer().get_vocab_size()}}
+    return {
+        "embed_dim": 24,
+        "vision_cfg": VISION,
+        "text_cfg": TEXT | {"vocab_size": train_tokenizer().get_vocab_size()},
+    }
 
 
 def tiny_towers(seed: int = 0) -> Towers:

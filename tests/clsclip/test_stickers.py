@@ -109,7 +109,9 @@ def test_losses_by_hand() -> None:
 def test_training_moves_only_what_learns(world: StickerWorld, tmp_path: Path) -> None:
     model = tiny_model(decoder_inputs=("text_token", "similarity"))
     towers, before = model.towers.fingerprint(), {k: v.clone() for k, v in model.learned_state().items()}
-    steps = list(train(model, StickerPictures(world, 64), TrainConfig(steps=3, pictures=8, workers=0), tmp_path / "log"))
+    steps = list(
+        train(model, StickerPictures(world, 64), TrainConfig(steps=3, pictures=8, workers=0), tmp_path / "log")
+    )
     assert steps == [3]
     assert model.towers.fingerprint() == towers
     moved = {name for name, value in model.learned_state().items() if not torch.equal(value, before[name])}

@@ -123,7 +123,7 @@ CLIP_IDS = open_clip.get_tokenizer("ViT-B-16")
 
 @given(st.text(st.characters(min_codepoint=32, max_codepoint=0x24F, blacklist_characters="&<>\x7f"), max_size=40))
 def test_clip_tokenizer_equals_open_clips(word: str) -> None:
-    # open_clip first repairs broken Unicode and HTML entities (ftfy), which changes its text; compare what it tokenises.
+    # open_clip first repairs broken Unicode and HTML entities (ftfy); compare only what that leaves as it is.
     import ftfy
 
     if ftfy.fix_text(word) != word or any(0x7F <= ord(letter) <= 0x9F for letter in word):
