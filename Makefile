@@ -7,7 +7,7 @@ demo: .venv/demo.done  ## the main job: install the runtime alone, segment a clu
 	.venv/demo/bin/clsclip-infer examples/cluttered.png --classes $(DEMO_WORDS) --out out
 	@echo "Look at out/cluttered_overlay.png"
 
-DEMO_WORDS = bottle boat dog "hot air balloon"
+DEMO_WORDS = bottle boat dog fish pizza
 
 .venv/demo.done: setup.cfg pyproject.toml $(shell find runtime/clsclip_runtime -type f -not -name '*.pyc' 2>/dev/null)
 	$(PYTHON) -m venv .venv/demo

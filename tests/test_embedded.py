@@ -1,0 +1,39 @@
+"""The embedded model, as a newcomer meets it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from clsclip.checkpoint import load_checkpoint
+from clsclip_runtime import Segmenter
+
+ROOT = Path(__file__).parent.parent
+MIB = 2**20
+
+
+def test_demo_picture() -> None:
+    with Segmenter.load() as segmenter:
+        result = segmenter(ROOT / "examples" / "cluttered.png", classes=["bottle", "boat", "dog", "fish", "pizza"])
+    assert result.verdicts == ("found", "found", "found", "found", "absent")
+    assert not result.mask("pizza").any()
+    # Different words mark different places: the word decides, not what stands out.
+    for first in ("bottle", "boat", "dog", "fish"):
+        for second in ("bottle", "boat", "dog", "fish"):
+            both = (result.mask(first) & result.mask(second)).sum()
+            if first != second:
+                assert both < 0.2 * min(result.mask(first).sum(), result.mask(second).sum())
+
+
+def test_checkpoint_and_bundle_are_the_same_model() -> None:
+    model, _ = load_checkpoint(ROOT / "models" / "stickers" / "last.safetensors")
+    with Segmenter.load() as segmenter:
+        assert segmenter.bundle.manifest.model["fingerprint"] == model.towers.fingerprint()
+
+
+def test_files_stay_small() -> None:
+    files = [path for folder in ("models", "runtime") for path in (ROOT / folder).rglob("*") if path.is_file()]
+    sizes = np.array([path.stat().st_size for path in files])
+    assert sizes.max() < 16 * MIB
+    assert sizes.sum() < 40 * MIB
