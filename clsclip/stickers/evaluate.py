@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
-from clsclip_runtime import Segmenter
 
 from clsclip.stickers.pictures import Picture
 from clsclip.stickers.vocabulary import Noun, nouns
+from clsclip_runtime import Segmenter
 
 
 @dataclass

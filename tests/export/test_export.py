@@ -11,15 +11,15 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from clsclip_export.bundle import TEMPLATES, WEIGHTS_FILE, write_bundle
-from clsclip_export.errors import ParityError, TargetError
-from clsclip_export.parity import BATCHES, TOLERANCE
 from PIL import Image
 
 from clsclip.checkpoint import load_checkpoint, save_checkpoint
 from clsclip.model import ClsClip, ModelConfig
 from clsclip.pretrain import normalise
 from clsclip.tower_files import load_towers, save_towers
+from clsclip_export.bundle import TEMPLATES, WEIGHTS_FILE, write_bundle
+from clsclip_export.errors import ParityError, TargetError
+from clsclip_export.parity import BATCHES, TOLERANCE
 from tests.tiny import tiny_config, tiny_model, tiny_towers
 
 VARIANTS = {"exact": (), "both": ("text_token", "similarity")}

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from clsclip_runtime import Segmenter
 from PIL import Image
+
+from clsclip_runtime import Segmenter
 
 from .tiny_bundle import make_bundle, paint
 

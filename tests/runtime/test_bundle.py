@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from clsclip_runtime import Bundle, BundleError, Segmenter
 from clsclip_runtime import bundle as bundle_module
 from clsclip_runtime.manifest import check_file_name, parse_manifest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from .tiny_bundle import make_bundle, manifest, sign
 

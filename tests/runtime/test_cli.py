@@ -14,10 +14,11 @@ from types import SimpleNamespace
 import numpy as np
 import numpy.typing as npt
 import pytest
+from PIL import Image
+
 from clsclip_runtime import Segmenter
 from clsclip_runtime import bundle as bundle_module
 from clsclip_runtime.cli.infer import main
-from PIL import Image
 
 from .tiny_bundle import make_bundle
 

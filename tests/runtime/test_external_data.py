@@ -5,10 +5,11 @@ from pathlib import Path
 
 import onnx
 import pytest
-from clsclip_runtime.external_data import MESSAGES, NotOnnxError, external_locations
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
+
+from clsclip_runtime.external_data import MESSAGES, NotOnnxError, external_locations
 
 from .tiny_bundle import make_bundle
 

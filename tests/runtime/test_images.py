@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from clsclip_runtime import ImageError
-from clsclip_runtime.images import open_picture, preprocess
-from clsclip_runtime.manifest import ImageSpec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, TiffImagePlugin
+
+from clsclip_runtime import ImageError
+from clsclip_runtime.images import open_picture, preprocess
+from clsclip_runtime.manifest import ImageSpec
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:

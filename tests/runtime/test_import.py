@@ -8,8 +8,9 @@ import sys
 import time
 from pathlib import Path
 
-import clsclip_runtime
 import pytest
+
+import clsclip_runtime
 
 HEAVY = {"torch", "onnx", "onnxruntime", "numpy", "PIL", "tokenizers", "pycocotools", "click"}
 FORBIDDEN = {"torch", "torchvision", "onnx", "open_clip", "clsclip", "clsclip_export", "scipy"}

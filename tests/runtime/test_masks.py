@@ -5,10 +5,11 @@ import math
 import numpy as np
 import numpy.typing as npt
 import pytest
-from clsclip_runtime import masks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+
+from clsclip_runtime import masks
 
 SIDES = st.integers(1, 40)
 

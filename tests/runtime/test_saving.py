@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from clsclip_runtime import OptionError, OutputError, Result, Segmenter, saving
-from clsclip_runtime.coco import encode_rle
-from clsclip_runtime.render import colours
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco_mask
+
+from clsclip_runtime import OptionError, OutputError, Result, Segmenter, saving
+from clsclip_runtime.coco import encode_rle
+from clsclip_runtime.render import colours
 
 Picture = npt.NDArray[np.uint8]
 WORDS = ["red", "blue", "green", "dining table"]

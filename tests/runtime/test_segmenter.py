@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 import pytest
+
 from clsclip_runtime import (
     Bundle,
     ImageError,

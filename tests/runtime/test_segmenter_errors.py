@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+
 from clsclip_runtime import BackendError, BundleError, ClsclipRuntimeError, ImageError, OptionError, Segmenter
 from clsclip_runtime.backends import select_backend
 

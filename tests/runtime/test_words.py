@@ -3,10 +3,11 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from clsclip_runtime import WordError
-from clsclip_runtime.words import MAX_WORD_CHARACTERS, clean_word, clean_words
 from hypothesis import given
 from hypothesis import strategies as st
+
+from clsclip_runtime import WordError
+from clsclip_runtime.words import MAX_WORD_CHARACTERS, clean_word, clean_words
 
 
 @pytest.mark.parametrize(
