@@ -1,0 +1,27 @@
+"""A plain install is the runtime alone: no torch, no onnx, and the embedded model works."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_plain_install(tmp_path: Path) -> None:
+    def run(*command: str | Path) -> str:
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run(sys.executable, "-m", "venv", "env")
+    binaries = tmp_path / "env" / "bin"
+    run(binaries / "pip", "install", "--quiet", "--disable-pip-version-check", str(ROOT))
+    installed = {package["name"] for package in json.loads(run(binaries / "pip", "list", "--format", "json"))}
+    assert "clsclip" in installed
+    assert not installed & {"torch", "onnx", "open_clip_torch"}
+    picture = ROOT / "examples" / "cluttered.png"
+    result = json.loads(run(binaries / "clsclip-infer", picture, "--json", "--classes", "bottle", "pizza"))
+    assert [word["verdict"] for word in result["classes"]] == ["found", "absent"]
