@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -16,6 +15,7 @@ from clsclip_export.errors import TargetError
 from clsclip_export.graphs import OPSET, export_graph, graphs
 from clsclip_export.parity import TOLERANCE, Parity, check_parity
 from clsclip_export.weights import save_shared
+from clsclip_runtime.bundle import file_sha256
 
 SCHEMA_VERSION = 1
 WEIGHTS_FILE = "vision.weights"
@@ -146,5 +146,4 @@ def build_manifest(
 
 def file_entry(path: Path) -> dict[str, Any]:
     """sha256 and size of one file of the bundle."""
-    with path.open("rb") as opened:
-        return {"sha256": hashlib.file_digest(opened, "sha256").hexdigest(), "bytes": path.stat().st_size}
+    return {"sha256": file_sha256(path), "bytes": path.stat().st_size}

@@ -75,6 +75,15 @@ class Bundle:
         return self.folder / name
 
 
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file as the manifest states it: 64 hexadecimal digits. OSError if it cannot be read."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def _again() -> str:
     return "Get the bundle again, or export it again with clsclip-export"
 
@@ -120,19 +129,16 @@ def _verify(folder: Path, name: str, entry: FileEntry) -> None:
     path = folder / name
     if not path.is_file():
         raise BundleError(f"{folder} is incomplete: {name} is missing. {_again()}")
-    digest = hashlib.sha256()
     try:
         size = path.stat().st_size
         if size != entry.bytes:
             raise BundleError(
                 f"{name} in {folder} is damaged: it has {size} bytes, and the manifest says {entry.bytes}. {_again()}"
             )
-        with path.open("rb") as file:
-            while block := file.read(_BLOCK):
-                digest.update(block)
+        digest = file_sha256(path)
     except OSError as error:
         raise BundleError(f"cannot read {path}: {error.strerror or error}") from error
-    if digest.hexdigest() != entry.sha256:
+    if digest != entry.sha256:
         raise BundleError(f"{name} in {folder} is damaged: its SHA-256 is not the one in the manifest. {_again()}")
 
 
