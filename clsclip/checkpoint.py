@@ -88,7 +88,9 @@ def load_checkpoint(path: Path, towers: Towers | None = None) -> tuple[ClsClip, 
             f"these towers ({towers.name}) have {found[:12]}. "
             "Give the towers it was trained on: --towers NAME_OR_FOLDER"
         )
-    settings = {key: tuple(value) if isinstance(value, list) else value for key, value in header["model"].items()}
+    settings: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in header["model"].items()
+    }
     try:
         model = ClsClip(towers, ModelConfig(**settings))
     except TypeError as error:

@@ -112,7 +112,7 @@ def is_resnet(config: dict[str, Any]) -> bool:
     return not isinstance(config["vision_cfg"].get("layers", 12), int)
 
 
-def build_clip(config: dict[str, Any]) -> nn.Module:
+def build_clip(config: dict[str, Any]) -> Any:
     """An open_clip model with random weights from its configuration; nothing is fetched.
 
     Raises:

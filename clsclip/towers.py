@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer, text_global_pool
@@ -177,7 +177,14 @@ class Towers(nn.Module):
 class TextTower(nn.Module):
     """The parts of a text transformer, under one set of names wherever open_clip keeps them."""
 
-    def __init__(self, source: nn.Module) -> None:
+    token_embedding: nn.Embedding
+    positional_embedding: Tensor
+    transformer: Any
+    ln_final: nn.LayerNorm
+    text_projection: nn.Linear | nn.Parameter
+    attn_mask: Tensor | None
+
+    def __init__(self, source: Any) -> None:
         super().__init__()
         self.token_embedding = source.token_embedding
         self.positional_embedding = source.positional_embedding
@@ -205,7 +212,7 @@ def plain_vit(clip: nn.Module, name: str) -> VisionTransformer:
     return visual
 
 
-def text_module(clip: nn.Module, name: str) -> nn.Module:
+def text_module(clip: Any, name: str) -> Any:
     """The module that holds the text transformer: open_clip keeps it inside ``clip.text`` or in the model itself."""
     text = getattr(clip, "text", clip)
     blocks = getattr(getattr(text, "transformer", None), "resblocks", [])
@@ -218,7 +225,7 @@ def text_module(clip: nn.Module, name: str) -> nn.Module:
     return text
 
 
-def text_pooling(clip: nn.Module) -> tuple[str, int | None]:
+def text_pooling(clip: Any) -> tuple[str, int | None]:
     """How the text tower finds its end token: open_clip's pooling name, and the token's id."""
     text = getattr(clip, "text", None)
     if text is not None:

@@ -87,7 +87,7 @@ class PairMaker:
 
 def mask_loss(logits: Tensor, masks: Tensor) -> Tensor:
     """Binary cross entropy plus soft Dice, both of (P, h, w) logits against (P, S, S) masks averaged down to (h, w)."""
-    target = adaptive_avg_pool2d(masks, logits.shape[-2:])
+    target = adaptive_avg_pool2d(masks, (logits.shape[-2], logits.shape[-1]))
     entropy = binary_cross_entropy_with_logits(logits, target)
     probability = logits.sigmoid()
     overlap = (probability * target).sum(dim=(1, 2))

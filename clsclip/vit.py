@@ -7,7 +7,7 @@ pass on CPUs takes twice as long.
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +36,7 @@ def attention(module: nn.MultiheadAttention, tokens: Tensor, mask: Tensor | None
     return cast(Tensor, module.out_proj(joined))
 
 
-def block(module: nn.Module, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+def block(module: Any, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
     """One ``open_clip.transformer.ResidualAttentionBlock``: (B, n, d) -> (B, n, d)."""
     tokens = tokens + module.ls_1(attention(cast(nn.MultiheadAttention, module.attn), module.ln_1(tokens), mask))
     return cast(Tensor, tokens + module.ls_2(module.mlp(module.ln_2(tokens))))

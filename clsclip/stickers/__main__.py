@@ -21,6 +21,7 @@ from clsclip.stickers.pictures import StickerWorld
 from clsclip.stickers.sheets import STYLES, StickerBook
 from clsclip.stickers.vocabulary import nouns
 from clsclip.tower_files import CONFIG_FILE, load_towers, save_towers
+from clsclip.towers import Towers
 from clsclip.train import PROMPT, TrainConfig, train
 
 STICKERS = click.option(
@@ -145,7 +146,7 @@ def train_command(
     click.echo(json.dumps(fitted))
 
 
-def half_towers(folder: Path, side: int, out: Path) -> torch.nn.Module:
+def half_towers(folder: Path, side: int, out: Path) -> Towers:
     """Copy towers to ``out`` rounded to float16 values, and load that copy: its files are half as large, losslessly."""
     config = json.loads((folder / CONFIG_FILE).read_text("utf-8"))["model_cfg"]
     save_towers(load_towers(str(folder), image_size=side), config, out, torch.float16)
