@@ -21,7 +21,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from clsclip.stickers.dataset import CaptionedBatch, StickerPictures, collate_captions
+from clsclip.stickers.mosaics import CaptionedBatch, CaptionedBatches
 from clsclip.tower_files import save_towers
 from clsclip.towers import ImageSpec, Towers
 
@@ -35,7 +35,6 @@ class PretrainConfig:
 
     Attributes:
         steps: optimiser steps.
-        batch: pictures a step.
         learning_rate: peak, after a linear warm-up, before a cosine decay to zero.
         weight_decay: on matrices only.
         warmup: steps of linear warm-up.
@@ -44,7 +43,6 @@ class PretrainConfig:
     """
 
     steps: int
-    batch: int = 64
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     warmup: int = 200
@@ -60,9 +58,9 @@ def small_clip_config(image_size: int, vocabulary_size: int) -> dict[str, object
 
 
 class CaptionLoss(nn.Module):
-    """The three losses of the module's description; each is a cross entropy over cosines times a learned scale."""
+    """The losses of the module's description; each is a cross entropy over cosines times a learned scale."""
 
-    PEAK_SHARPNESS = 20.0
+    PEAK_SHARPNESS = 10.0
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,19 +68,29 @@ class CaptionLoss(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(20.0).log())
 
     def forward(self, towers: Towers, batch: CaptionedBatch, pixel_values: Tensor) -> tuple[Tensor, dict[str, float]]:
-        """Loss and its parts for one batch."""
+        """Loss and its parts for one batch; ``contrastive`` is there for whole pictures only."""
         ids = towers.tokenize(batch.captions + batch.phrases)
         ids = ids[:, : int((ids != 0).sum(dim=1).max())]
         texts = towers.text_features(towers.text_tokens(ids)).float()
         captions, phrases = texts[: len(batch.captions)], texts[len(batch.captions) :]
         image, patches = (out.float() for out in towers.features(encode(towers, pixel_values)))
-        whole = self.contrastive(image, captions, towers.logit_scale.exp().clamp(max=100))
         scale = self.log_scale.exp().clamp(max=100)
-        by_image = matching_loss(scale * image @ phrases.T, batch.shown)
-        peaks = torch.logsumexp(self.PEAK_SHARPNESS * patches @ phrases.T, dim=1) / self.PEAK_SHARPNESS
-        by_patches = matching_loss(scale * peaks, batch.shown)
-        loss = whole + by_image + by_patches
-        return loss, {"contrastive": whole.item(), "image": by_image.item(), "patches": by_patches.item()}
+        anywhere = batch.shown.reshape(len(image), -1, len(phrases)).amax(dim=1)
+        parts = {"image": matching_loss(scale * image @ phrases.T, anywhere)}
+        cosines = split_parts(patches @ phrases.T, batch.parts)
+        peaks = torch.logsumexp(self.PEAK_SHARPNESS * cosines, dim=1) / self.PEAK_SHARPNESS
+        parts["patches"] = matching_loss(scale * peaks, batch.shown)
+        if batch.captions:
+            parts["contrastive"] = self.contrastive(image, captions, towers.logit_scale.exp().clamp(max=100))
+        return torch.stack(list(parts.values())).sum(), {name: part.item() for name, part in parts.items()}
+
+
+def split_parts(values: Tensor, parts: int) -> Tensor:
+    """(B, m, U) of a square grid of patches -> (B * parts * parts, m / parts^2, U), part by part, row by row."""
+    pictures, count, width = values.shape
+    cell = round(count**0.5) // parts
+    values = values.reshape(pictures, parts, cell, parts, cell, width).transpose(2, 3)
+    return values.reshape(pictures * parts * parts, cell * cell, width)
 
 
 def matching_loss(logits: Tensor, shown: Tensor) -> Tensor:
@@ -122,7 +130,7 @@ def new_towers(tokenizer: Tokenizer, image_size: int, seed: int) -> tuple[Towers
 
 
 def pretrain(
-    towers: Towers, open_clip_config: dict[str, object], pictures: StickerPictures, config: PretrainConfig, out: Path
+    towers: Towers, open_clip_config: dict[str, object], batches: CaptionedBatches, config: PretrainConfig, out: Path
 ) -> None:
     """Train ``towers`` in place; every 500 steps and at the end write them to ``out`` (local-dir layout)."""
     torch.manual_seed(config.seed)
@@ -134,9 +142,9 @@ def pretrain(
     ]
     optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: warm_cosine(step, config.warmup, config.steps))
-    loader = DataLoader(pictures, config.batch, num_workers=config.workers, collate_fn=collate_captions, drop_last=True)
+    loader = DataLoader(batches, batch_size=None, num_workers=config.workers)
     started = time.perf_counter()
-    for step, batch in zip(range(1, config.steps + 1), loader, strict=False):
+    for step, batch in enumerate(loader, start=1):
         with torch.autocast("cpu", torch.bfloat16):
             loss, parts = criterion(towers, batch, normalise(batch.pixels, towers.image))
         optimiser.zero_grad(set_to_none=True)
@@ -146,9 +154,10 @@ def pretrain(
         schedule.step()
         if not math.isfinite(loss.item()):
             raise FloatingPointError(f"The loss became {loss.item()} at step {step}; lower the learning rate.")
-        if step % 50 == 0 or step == config.steps:
-            speed = step * config.batch / (time.perf_counter() - started)
-            append_line(out / "pretrain.jsonl", {"step": step, **parts, "pictures_per_second": round(speed, 1)})
+        if step % 25 == 0 or step == config.steps:
+            speed = step * batches.size / (time.perf_counter() - started)
+            line = {"step": step, "parts": batch.parts, **parts, "pictures_per_second": round(speed, 1)}
+            append_line(out / "pretrain.jsonl", line)
         if step % 500 == 0 or step == config.steps:
             save_towers(towers, open_clip_config, out)
 

@@ -17,6 +17,7 @@ from clsclip.pretrain import PretrainConfig, new_towers, pretrain
 from clsclip.stickers.captions import train_tokenizer
 from clsclip.stickers.dataset import StickerPictures
 from clsclip.stickers.evaluate import evaluate
+from clsclip.stickers.mosaics import CaptionedBatches
 from clsclip.stickers.pictures import StickerWorld
 from clsclip.stickers.sheets import STYLES, StickerBook
 from clsclip.stickers.vocabulary import nouns
@@ -30,7 +31,9 @@ STICKERS = click.option(
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="node_modules folder that holds the sticker packages.",
 )
-STYLE = click.option("--style", "styles", multiple=True, default=("noto",), type=click.Choice(list(STYLES)))
+STYLE = click.option(
+    "--style", "styles", multiple=True, default=("noto", "twemoji"), show_default=True, type=click.Choice(list(STYLES))
+)
 OUT = click.option("--out", required=True, type=click.Path(path_type=Path))
 
 DESCRIPTION = "Knows stickers (emoji pasted on cluttered grounds), not photographs."
@@ -68,10 +71,12 @@ def pictures(stickers: Path, styles: tuple[str, ...], out: Path, count: int, sid
 @STYLE
 @OUT
 @click.option("--start", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Towers to go on from.")
-@click.option("--side", default=64, show_default=True, help="Pictures' side in pixels, a multiple of 8.")
-@click.option("--sizes", nargs=2, type=float, default=(0.25, 0.9), show_default=True)
-@click.option("--things", default=3, show_default=True, help="Most things a picture.")
-@click.option("--steps", default=2000, show_default=True)
+@click.option("--side", default=96, show_default=True, help="Pictures' side in pixels, a multiple of 8.")
+@click.option("--parts", default="1,1,1,2,2,3,3,3,4,4", show_default=True, help="Parts a side of mosaics; 1: a scene.")
+@click.option("--sizes", nargs=2, type=float, default=(0.08, 0.9), show_default=True, help="Of things in scenes.")
+@click.option("--things", default=6, show_default=True, help="Most things a scene.")
+@click.option("--steps", default=6000, show_default=True)
+@click.option("--batch", default=32, show_default=True)
 @click.option("--learning-rate", default=1e-3, show_default=True)
 @click.option("--seed", default=0, show_default=True)
 def pretrain_command(
@@ -80,9 +85,11 @@ def pretrain_command(
     out: Path,
     start: Path | None,
     side: int,
+    parts: str,
     sizes: tuple[float, float],
     things: int,
     steps: int,
+    batch: int,
     learning_rate: float,
     seed: int,
 ) -> None:
@@ -95,7 +102,15 @@ def pretrain_command(
         towers = load_towers(str(start), image_size=side).requires_grad_(True).train()
         config = json.loads((start / CONFIG_FILE).read_text("utf-8"))["model_cfg"]
     settings = PretrainConfig(steps=steps, learning_rate=learning_rate, seed=seed)
-    pretrain(towers, config, StickerPictures(world, steps * settings.batch + settings.batch), settings, out)
+    pretrain(towers, config, CaptionedBatches(world, batch, steps, sides(parts)), settings, out)
+
+
+def sides(parts: str) -> tuple[int, ...]:
+    """``"1,2,3"`` as numbers."""
+    try:
+        return tuple(int(part) for part in parts.split(","))
+    except ValueError as error:
+        raise click.UsageError(f"--parts takes numbers with commas between, not {parts!r}.") from error
 
 
 @main.command(name="train")

@@ -60,6 +60,7 @@ class StickerWorld:
         sizes: smallest and largest longer side of a thing, as a share of ``side``.
         things: fewest and most things a picture.
         seed: names the world; two seeds share neither pictures nor procedural grounds.
+        pool: noun indices that things are drawn from, uniformly (a repeat makes a noun likelier); empty is all nouns.
     """
 
     book: StickerBook
@@ -67,9 +68,11 @@ class StickerWorld:
     sizes: tuple[float, float] = (0.02, 0.6)
     things: tuple[int, int] = (1, 8)
     seed: int = 0
+    pool: tuple[int, ...] = ()
     grounds: list[Pixels] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        self.pool = self.pool or tuple(range(len(nouns())))
         self.grounds = ground_pool(np.random.default_rng([self.seed, 1]), 240)
 
     def picture(self, index: int) -> Picture:
@@ -79,7 +82,7 @@ class StickerWorld:
         instances = np.zeros((self.side, self.side), np.uint8)
         pasted: list[tuple[int, str, int]] = []
         for _ in range(int(rng.integers(self.things[0], self.things[1] + 1))):
-            noun = int(rng.integers(len(nouns())))
+            noun = self.pool[int(rng.integers(len(self.pool)))]
             style = self.book.styles[int(rng.integers(len(self.book.styles)))]
             versions = self.book.stickers[style, noun]
             sticker = self._varied(rng, versions[int(rng.integers(len(versions)))])

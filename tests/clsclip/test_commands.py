@@ -18,8 +18,8 @@ def run(*arguments: object) -> str:
 
 
 def test_pretrain_train_and_evaluate(sticker_root: Path, tmp_path: Path) -> None:
-    stickers = ("--stickers", sticker_root)
-    run("pretrain", *stickers, "--out", tmp_path / "clip", "--side", 32, "--steps", 2)
+    stickers = ("--stickers", sticker_root, "--style", "noto")
+    run("pretrain", *stickers, "--out", tmp_path / "clip", "--side", 32, "--steps", 2, "--batch", 4, "--parts", "1,2")
     fitted = run(
         "train", *stickers, "--towers", tmp_path / "clip", "--out", tmp_path / "run", "--side", 32, "--steps", 2
     )

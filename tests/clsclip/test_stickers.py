@@ -10,9 +10,10 @@ import torch
 
 from clsclip.errors import DataError
 from clsclip.model import ClsClip
-from clsclip.pretrain import PretrainConfig, matching_loss, new_towers, pretrain
+from clsclip.pretrain import PretrainConfig, matching_loss, new_towers, pretrain, split_parts
 from clsclip.stickers.captions import train_tokenizer
-from clsclip.stickers.dataset import StickerPictures, collate_captions
+from clsclip.stickers.dataset import StickerPictures
+from clsclip.stickers.mosaics import CaptionedBatches
 from clsclip.stickers.pictures import StickerWorld
 from clsclip.stickers.sheets import StickerBook, emoji_file_stems
 from clsclip.stickers.vocabulary import PASCAL_NOUNS, nouns
@@ -61,6 +62,11 @@ def test_masks_and_boxes_agree(world: StickerWorld) -> None:
             assert (picture.mask(thing.noun) >= (picture.instances == number)).all()
 
 
+def test_a_pool_of_nouns_is_kept_to(sticker_root: Path) -> None:
+    world = StickerWorld(StickerBook(sticker_root, ["noto"]), side=32, sizes=(0.3, 0.6), seed=4, pool=(3, 5, 5))
+    assert {noun for index in range(20) for noun in world.picture(index).nouns} == {3, 5}
+
+
 def test_absent_stickers_say_what_to_install(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="npm install"):
         StickerBook(tmp_path, ["noto"])
@@ -69,14 +75,38 @@ def test_absent_stickers_say_what_to_install(tmp_path: Path) -> None:
 
 
 def test_captions_name_what_is_shown(world: StickerWorld) -> None:
-    pictures = [world.picture(index) for index in range(8)]
-    batch = collate_captions(pictures)
+    batch = CaptionedBatches(world, size=8, count=2, parts=(1,))[1]
     assert batch.shown.shape == (8, len(batch.phrases))
-    for row, picture in enumerate(pictures):
+    for row in range(8):
+        picture = world.picture(8 + row)
+        assert np.array_equal(batch.pixels[row].permute(1, 2, 0).numpy(), picture.pixels)
         assert int(batch.shown[row].sum()) >= len(picture.nouns)
         for noun in picture.nouns:
             entry = nouns()[noun]
             assert any(word in batch.captions[row] for word in (entry.name, *entry.synonyms))
+
+
+def test_mosaics_say_what_each_part_shows(world: StickerWorld) -> None:
+    batches = CaptionedBatches(world, size=3, count=4, parts=(2,), close_up=(0.6, 0.9))
+    batch, again = batches[2], batches[2]
+    assert torch.equal(batch.pixels, again.pixels) and batch.phrases == again.phrases
+    assert batch.pixels.shape == (3, 3, 32, 32) and batch.parts == 2 and batch.captions == []
+    assert batch.shown.shape == (3 * 2 * 2, len(batch.phrases))
+    words = {word: noun.index for noun in nouns() for word in (noun.name, *noun.synonyms)}
+    for number in range(12):
+        part = batches.makers[2].picture(2 * 12 + number)
+        row, column = divmod(number % 4, 2)
+        window = batch.pixels[number // 4, :, row * 16 : row * 16 + 16, column * 16 : column * 16 + 16]
+        assert np.array_equal(window.permute(1, 2, 0).numpy(), part.pixels)
+        for text, shown in zip(batch.phrases, batch.shown[number], strict=True):
+            named = max((word for word in words if text.endswith(word)), key=len)
+            assert (words[named] in part.nouns) == bool(shown)
+
+
+def test_parts_hold_their_own_patches() -> None:
+    # 4 x 4 patches numbered row by row, in 2 x 2 parts of 2 x 2 patches.
+    parts = split_parts(torch.arange(16.0).reshape(1, 16, 1), 2)
+    assert parts.squeeze(-1).tolist() == [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]
 
 
 def test_held_out_words_are_never_asked(world: StickerWorld) -> None:
@@ -120,8 +150,8 @@ def test_training_moves_only_what_learns(world: StickerWorld, tmp_path: Path) ->
 
 def test_pretraining_writes_towers_that_load(world: StickerWorld, tmp_path: Path) -> None:
     towers, config = new_towers(train_tokenizer(), 32, seed=0)
-    settings = PretrainConfig(steps=2, batch=8, workers=0)
-    pretrain(towers, config, StickerPictures(world, 64), settings, tmp_path)
+    settings = PretrainConfig(steps=2, workers=0)
+    pretrain(towers, config, CaptionedBatches(world, 8, 2, parts=(1, 2)), settings, tmp_path)
     loaded = load_towers(str(tmp_path))
     assert loaded.fingerprint() == towers.fingerprint()
     assert "pictures_per_second" in (tmp_path / "pretrain.jsonl").read_text()
