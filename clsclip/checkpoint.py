@@ -20,20 +20,24 @@ from clsclip.towers import Towers
 FORMAT = "clsclip-checkpoint-1"
 
 
-def save_checkpoint(model: ClsClip, path: Path, towers: str, provenance: dict[str, Any]) -> None:
+def save_checkpoint(
+    model: ClsClip, path: Path, towers: str, provenance: dict[str, Any], *, fingerprint: str | None = None
+) -> None:
     """Write what was learned to ``path``, atomically.
 
     Args:
         model: its learned weights are written, its towers are not.
         path: a ``.safetensors`` file.
-        towers: where they can be loaded from: an open_clip name with ``:tag``, or a folder relative to the checkpoint.
+        towers: where they can be loaded from: a folder, or an open_clip name with ``:tag`` or ``:weights file``. Files
+            and folders are relative to the checkpoint's folder.
         provenance: data, licences, steps, seeds; anything JSON can hold. ``presence_threshold`` is read at export.
+        fingerprint: the towers' own, where it is known already: to make it, all frozen weights are hashed.
     """
     header = {
         "format": FORMAT,
         "model": json.dumps(asdict(model.config)),
         "towers": json.dumps({"source": towers, "name": model.towers.name, "image_size": model.towers.image.size}),
-        "fingerprint": model.towers.fingerprint(),
+        "fingerprint": fingerprint or model.towers.fingerprint(),
         "provenance": json.dumps(provenance),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -108,10 +112,14 @@ def load_checkpoint(path: Path, towers: Towers | None = None) -> tuple[ClsClip, 
 
 
 def towers_of(path: Path, header: dict[str, Any]) -> Towers:
-    """The towers that a checkpoint's header names: a folder beside it, or an open_clip ``name:tag``."""
+    """The towers that a checkpoint's header names: a folder, or an open_clip ``name:tag`` or ``name:weights file``.
+
+    Folders and files are relative to the checkpoint's.
+    """
     source, size = header["towers"]["source"], header["towers"]["image_size"]
     beside = path.parent / source
     if beside.is_dir():
         return load_towers(str(beside), image_size=size)
     name, _, tag = source.partition(":")
-    return load_towers(name, tag or None, image_size=size)
+    weights = path.parent / tag
+    return load_towers(name, str(weights) if weights.is_file() else tag or None, image_size=size)

@@ -3,14 +3,15 @@
     ClsclipError
     ├── DataError          pictures, masks, stickers or lists are absent or wrong
     ├── TowersError        CLIP towers cannot be built, or are not a plain ViT CLIP
-    └── CheckpointError    a checkpoint is damaged, or was trained on other towers
+    ├── CheckpointError    a checkpoint is damaged, or was trained on other towers
+    └── TrainingError      a training run cannot start, go on, or be resumed
 
 Messages say what happened, why, and what to do next.
 """
 
 from __future__ import annotations
 
-__all__ = ["CheckpointError", "ClsclipError", "DataError", "TowersError"]
+__all__ = ["CheckpointError", "ClsclipError", "DataError", "TowersError", "TrainingError"]
 
 
 class ClsclipError(Exception):
@@ -27,3 +28,7 @@ class TowersError(ClsclipError):
 
 class CheckpointError(ClsclipError):
     """A checkpoint is damaged, or was trained on other towers."""
+
+
+class TrainingError(ClsclipError):
+    """A training run cannot start, go on, or be resumed."""

@@ -5,6 +5,8 @@ layers 0 .. N1-1      [I, E] <- Layer_i([I, E])              the stem: the same 
 layers in NAV         [I, E] <- Layer_i([L_i(T), E])         L_i: one linear map a layer, d_text -> d
 other later layers    [I, E] <- Layer_i([I, E])
 O       = Decoder(E_N)                                       mask logits
+
+Other uses of the text and learned visual prompts (:mod:`clsclip.variants`) stand behind the same interface.
 """
 
 from __future__ import annotations
@@ -18,9 +20,10 @@ from torch import Tensor, nn
 
 from clsclip.errors import CheckpointError
 from clsclip.towers import Towers
+from clsclip.variants import USES_OF_TEXT, VisualPrompts, text_modulation
 from clsclip.vit import block
 
-EXTRA_INPUTS = ("text_token", "similarity")
+EXTRA_INPUTS = ("text_token", "similarity", "stem")
 
 
 @dataclass(frozen=True)
@@ -28,13 +31,18 @@ class ModelConfig:
     """What a ClsCLIP is made of, besides its towers.
 
     Attributes:
-        navigation_layers: NAV, indices of the image layers whose [CLS] the text token replaces.
+        navigation_layers: NAV, indices of the image layers whose [CLS] the text token replaces; always () where
+            ``use_of_text`` is another than ``"replace"``.
         decoder_layers: K, transformer layers of the decoder.
         decoder_heads: attention heads of each.
         upscale: mask logits a side of one patch.
         decoder_inputs: what the decoder sees besides the patch tokens. Empty is the paper's exact form;
             ``"text_token"`` adds the text token as one more token, ``"similarity"`` the cosine of CLIP's own patch
-            features (unmodified path) with the word's text feature.
+            features (unmodified path) with the word's text feature, ``"stem"`` a linear map of the stem's patch
+            tokens, where edges are still sharp.
+        use_of_text: one of :data:`clsclip.variants.USES_OF_TEXT`. All but ``"replace"`` leave the encoder unmodified,
+            so that the stem is the whole encoder and runs once a crop.
+        visual_prompts: learned tokens in the input of the image tower; 0 is the paper's form.
     """
 
     navigation_layers: tuple[int, ...] = (2, 3, 4)
@@ -42,11 +50,19 @@ class ModelConfig:
     decoder_heads: int = 3
     upscale: int = 4
     decoder_inputs: tuple[str, ...] = ()
+    use_of_text: str = "replace"
+    visual_prompts: int = 0
+
+    def __post_init__(self) -> None:
+        if self.use_of_text != "replace":  # nothing is navigated: equal models get equal configurations
+            object.__setattr__(self, "navigation_layers", ())
 
     @property
     def variant(self) -> str:
-        """``"exact"``, or the extra inputs joined by a plus sign."""
-        return "+".join(self.decoder_inputs) or "exact"
+        """``"exact"``, or all that differs from it joined by plus signs: ``"film+prompts50+similarity"``."""
+        use = () if self.use_of_text == "replace" else (self.use_of_text,)
+        prompts = (f"prompts{self.visual_prompts}",) if self.visual_prompts else ()
+        return "+".join((*use, *prompts, *self.decoder_inputs)) or "exact"
 
 
 class Decoder(nn.Module):
@@ -64,14 +80,20 @@ class Decoder(nn.Module):
         self.head = nn.Linear(width, config.upscale**2)
         self.text = nn.Linear(towers.text_width, width) if "text_token" in config.decoder_inputs else None
         self.similarity = nn.Linear(1, width) if "similarity" in config.decoder_inputs else None
+        with_stem = "stem" in config.decoder_inputs
+        self.stem = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width)) if with_stem else None
+        self.modulation = text_modulation(config.use_of_text, towers.text_width, width)
 
-    def forward(self, patches: Tensor, text_tokens: Tensor, similarity: Tensor | None) -> Tensor:
+    def forward(
+        self, patches: Tensor, text_tokens: Tensor, similarity: Tensor | None, stem: Tensor | None = None
+    ) -> Tensor:
         """Mask logits.
 
         Args:
             patches: (P, m, d) patch tokens after the last layer.
             text_tokens: (P, d_text).
             similarity: (P, m) cosines, only when the model uses them.
+            stem: (P, m, d) patch tokens of the stem, only when the model uses them.
 
         Returns:
             (P, h, w) with h = w = upscale * grid.
@@ -79,6 +101,10 @@ class Decoder(nn.Module):
         pairs, count, _ = patches.shape
         grid = round(count**0.5)
         tokens = self.ln_in(patches)
+        if self.modulation is not None:
+            tokens = self.modulation(tokens, text_tokens)
+        if self.stem is not None and stem is not None:
+            tokens = tokens + self.stem(stem)
         if self.similarity is not None and similarity is not None:
             tokens = tokens + self.similarity(10 * similarity.unsqueeze(-1))
         if self.text is not None:
@@ -117,11 +143,11 @@ class ClsClip(nn.Module):
     """The segmenter of section 3.2 on frozen towers.
 
     Args:
-        towers: frozen here; only the linear maps, the decoder and the presence head learn.
+        towers: frozen here; only the linear maps, the prompts, the decoder and the presence head learn.
         config: see :class:`ModelConfig`.
 
     Raises:
-        CheckpointError: navigation layers outside the tower, none at all, or an unknown decoder input.
+        CheckpointError: navigation layers outside the tower, none at all, or an unknown decoder input or use of text.
     """
 
     def __init__(self, towers: Towers, config: ModelConfig) -> None:
@@ -132,21 +158,40 @@ class ClsClip(nn.Module):
         self.maps = nn.ModuleDict(
             {str(layer): nn.Linear(towers.text_width, towers.width) for layer in sorted(config.navigation_layers)}
         )
+        prompts = config.visual_prompts
+        self.prompts = VisualPrompts(prompts, towers.width, towers.patch) if prompts else None
         self.decoder = Decoder(config, towers)
         self.presence = Presence()
 
     @property
     def stem_layers(self) -> int:
-        """N1, the index of the first navigation layer."""
-        return min(self.config.navigation_layers)
+        """N1, the index of the first navigation layer; N where no layer is navigated."""
+        return min(self.config.navigation_layers, default=self.towers.layers)
 
     def learned_state(self) -> dict[str, Tensor]:
         """Every weight that training changes: all but the towers'."""
         return {name: value for name, value in self.state_dict().items() if not name.startswith("towers.")}
 
     def stem(self, pixel_values: Tensor) -> Tensor:
-        """(C, 3, S, S) -> stem tokens (C, 1 + m, d), the same for every class."""
-        return self.towers.run_layers(self.towers.embed(pixel_values), 0, self.stem_layers)
+        """(C, 3, S, S) -> stem tokens (C, 1 + v + m, d) with v visual prompts, the same for every class."""
+        tokens = self.towers.embed(pixel_values)
+        if self.prompts is not None:
+            tokens = self.prompts(tokens)
+        return self.towers.run_layers(tokens, 0, self.stem_layers)
+
+    def unmodified(self, pixel_values: Tensor, stem: Tensor) -> tuple[Tensor, Tensor]:
+        """CLIP's own path: no word and no prompt takes part.
+
+        Args:
+            pixel_values: (C, 3, S, S).
+            stem: their stem tokens, gone on from where they are CLIP's own.
+
+        Returns:
+            image features (C, f) and patch features (C, m, f).
+        """
+        if self.prompts is not None:
+            return self.towers.features(self.towers.run_layers(self.towers.embed(pixel_values), 0, self.towers.layers))
+        return self.towers.features(self.towers.run_layers(stem, self.stem_layers, self.towers.layers))
 
     def encode_image(self, pixel_values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """All that a crop needs once, whatever the words.
@@ -155,10 +200,10 @@ class ClsClip(nn.Module):
             pixel_values: (C, 3, S, S).
 
         Returns:
-            stem tokens (C, 1 + m, d); image features (C, f) and patch features (C, m, f) of CLIP's unmodified path.
+            stem tokens (C, 1 + v + m, d); image features (C, f) and patch features (C, m, f) of CLIP's unmodified path.
         """
         stem = self.stem(pixel_values)
-        return stem, *self.towers.features(self.towers.run_layers(stem, self.stem_layers, self.towers.layers))
+        return stem, *self.unmodified(pixel_values, stem)
 
     def trunk(
         self, stem: Tensor, patch_features: Tensor, text_tokens: Tensor, crop_index: Tensor, class_index: Tensor
@@ -166,7 +211,7 @@ class ClsClip(nn.Module):
         """Masks of P (crop, class) pairs.
 
         Args:
-            stem: (C, 1 + m, d).
+            stem: (C, 1 + v + m, d).
             patch_features: (C, m, f); read only by the ``similarity`` variant.
             text_tokens: (K, d_text).
             crop_index: (P) int64.
@@ -175,16 +220,19 @@ class ClsClip(nn.Module):
         Returns:
             mask logits (P, h, w).
         """
-        tokens, words = stem[crop_index], text_tokens[class_index]
+        first_patch = 1 + self.config.visual_prompts
+        # index_select and not []: its backward pass (prompts) adds in a fixed order, so that runs can be repeated.
+        tokens, words = stem.index_select(0, crop_index), text_tokens.index_select(0, class_index)
+        stem_patches = tokens[:, first_patch:] if self.decoder.stem is not None else None
         for layer in range(self.stem_layers, self.towers.layers):
             if str(layer) in self.maps:
                 tokens = torch.cat([self.maps[str(layer)](words).unsqueeze(1), tokens[:, 1:]], dim=1)
             tokens = self.towers.run_layers(tokens, layer, layer + 1)
         similarity = None
         if self.decoder.similarity is not None:
-            features = self.towers.text_features(text_tokens)[class_index]
-            similarity = (patch_features[crop_index] * features.unsqueeze(1)).sum(dim=-1)
-        mask_logits: Tensor = self.decoder(tokens[:, 1:], words, similarity)
+            features = self.towers.text_features(text_tokens).index_select(0, class_index)
+            similarity = (patch_features.index_select(0, crop_index) * features.unsqueeze(1)).sum(dim=-1)
+        mask_logits: Tensor = self.decoder(tokens[:, first_patch:], words, similarity, stem_patches)
         return mask_logits
 
     def forward(self, pixel_values: Tensor, text_tokens: Tensor, crop_index: Tensor, class_index: Tensor) -> Tensor:
@@ -192,8 +240,7 @@ class ClsClip(nn.Module):
         stem = self.stem(pixel_values)
         patch_features = stem  # not read by the exact form, which then skips the unmodified path
         if self.decoder.similarity is not None:
-            full = self.towers.run_layers(stem, self.stem_layers, self.towers.layers)
-            patch_features = self.towers.features(full)[1]
+            patch_features = self.unmodified(pixel_values, stem)[1]
         return self.trunk(stem, patch_features, text_tokens, crop_index, class_index)
 
     def encode_words(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
@@ -204,11 +251,21 @@ class ClsClip(nn.Module):
 
 def check_config(towers: Towers, config: ModelConfig) -> None:
     """Refuse a configuration that these towers cannot carry; see :class:`ClsClip`."""
+    if config.use_of_text not in USES_OF_TEXT:
+        raise CheckpointError(f"Unknown use of text {config.use_of_text!r}; known: {', '.join(USES_OF_TEXT)}.")
     layers = config.navigation_layers
-    if not layers or len(set(layers)) != len(layers) or not all(0 <= layer < towers.layers for layer in layers):
+    navigated = config.use_of_text == "replace"
+    if navigated and (not layers or len(set(layers)) != len(layers) or not all(0 <= n < towers.layers for n in layers)):
         raise CheckpointError(
             f"Navigation layers {list(layers)} must be different indices "
             f"between 0 and {towers.layers - 1}, at least one."
+        )
+    if config.visual_prompts < 0:
+        raise CheckpointError(f"{config.visual_prompts} visual prompts: give 0 for none, or a positive number.")
+    if "stem" in config.decoder_inputs and not navigated:
+        raise CheckpointError(
+            f'The decoder input "stem" needs use of text "replace": with {config.use_of_text!r} the stem is the whole '
+            "encoder, and the decoder has its tokens already."
         )
     unknown = set(config.decoder_inputs) - set(EXTRA_INPUTS)
     if unknown:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 from clsclip.model import ClsClip
 from clsclip.pretrain import normalise
 from clsclip.stickers.dataset import StickerPictures, stack_pixels
 from clsclip.stickers.vocabulary import nouns
 from clsclip.train import PROMPT
+from clsclip.training.presence import fit_head
 
 
 def presence_evidence(model: ClsClip, pictures: StickerPictures, batch: int = 64) -> tuple[Tensor, Tensor]:
@@ -37,29 +36,4 @@ def fit_presence(model: ClsClip, pictures: StickerPictures, seed: int = 0) -> di
         ``threshold``, and the two shares at it: ``present_kept`` and ``absent_kept``.
     """
     evidence, shown = presence_evidence(model, pictures)
-    rng = np.random.default_rng(seed)
-    present = torch.nonzero(shown.flatten())[:, 0]
-    absent = torch.nonzero(~shown.flatten())[:, 0]
-    absent = absent[torch.from_numpy(rng.choice(len(absent), len(present), replace=False))]
-    asked = torch.cat([present, absent])
-    inputs, truth = evidence.reshape(-1, 2)[asked], shown.flatten()[asked].float()
-    head = model.presence
-    weights = [head.weight, head.bias]
-    optimiser = torch.optim.LBFGS(weights, max_iter=200, line_search_fn="strong_wolfe")
-
-    def closure() -> Tensor:
-        optimiser.zero_grad()
-        loss = binary_cross_entropy_with_logits((inputs * head.weight).sum(dim=-1) + head.bias, truth)
-        loss.backward()
-        return loss
-
-    optimiser.step(closure)
-    with torch.no_grad():
-        scores = torch.sigmoid((inputs * head.weight).sum(dim=-1) + head.bias)
-    grid = torch.linspace(0.02, 0.98, 97)
-    kept = [
-        (float((scores[truth > 0] >= level).float().mean()), float((scores[truth == 0] >= level).float().mean()))
-        for level in grid
-    ]
-    best = max(range(len(grid)), key=lambda index: kept[index][0] - kept[index][1])
-    return {"threshold": round(float(grid[best]), 2), "present_kept": kept[best][0], "absent_kept": kept[best][1]}
+    return fit_head(model.presence, evidence, shown, seed)

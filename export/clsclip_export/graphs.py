@@ -30,7 +30,7 @@ class TextEncoder(nn.Module):
 
 
 class ImageEncoder(nn.Module):
-    """pixel_values (C, 3, S, S) -> stem_tokens (C, 1 + m, d), image_features (C, f), patch_features (C, m, f)."""
+    """pixel_values (C, 3, S, S) -> stem_tokens (C, 1 + v + m, d), image_features (C, f), patch_features (C, m, f)."""
 
     def __init__(self, model: ClsClip) -> None:
         super().__init__()

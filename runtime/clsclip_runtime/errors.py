@@ -6,6 +6,7 @@
     ├── WordError       a class word is empty, too long, or not text
     ├── OptionError     an argument has a value that makes no sense
     ├── BackendError    no engine can run the model, or its outputs are unusable
+    ├── DetectorError   a detector is absent, damaged, or of an unknown layout
     └── OutputError     results cannot be written
 
 Messages say what happened, why, and what to do next. Nothing else is raised for a user's mistake.
@@ -17,6 +18,7 @@ __all__ = [
     "BackendError",
     "BundleError",
     "ClsclipRuntimeError",
+    "DetectorError",
     "ImageError",
     "OptionError",
     "OutputError",
@@ -46,6 +48,10 @@ class OptionError(ClsclipRuntimeError, ValueError):
 
 class BackendError(ClsclipRuntimeError):
     """No engine can run the model, or its outputs are unusable."""
+
+
+class DetectorError(ClsclipRuntimeError):
+    """A detector is absent, damaged, or of an unknown layout."""
 
 
 class OutputError(ClsclipRuntimeError):

@@ -1,0 +1,112 @@
+"""The options that name data, alike in every command that reads data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from clsclip.data import FOLDS_OF, KINDS, Fold, StickerOptions, open_fold
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_PATH = click.Path(path_type=Path)
+
+_STICKERS = StickerOptions()
+
+_OPTIONS = (
+    click.option("--data", "kind", type=click.Choice(KINDS), required=True, help="Kind of data."),
+    click.option("--root", type=_PATH, required=True, metavar="DIR", help="VOC2012, COCO, own or sticker folder."),
+    click.option("--splits", type=_PATH, metavar="DIR", help="pascal: customary lists. Default: made from the masks."),
+    click.option("--allow-missing", is_flag=True, help="Go on without absent pictures, and say how many."),
+    click.option("--novel", multiple=True, metavar="WORD", help="folder: a class held out of training; repeat."),
+    click.option("--words", type=click.Choice(["pascal", "all"]), default=_STICKERS.words, help="stickers: word set."),
+    click.option("--style", "styles", multiple=True, metavar="NAME", help="stickers: drawings; repeat. Default: noto."),
+    click.option("--side", type=click.IntRange(min=16), default=_STICKERS.side, help="stickers: side in pixels."),
+    click.option("--sizes", type=float, nargs=2, default=_STICKERS.sizes, help="stickers: things' share of the side."),
+    click.option("--things", type=int, nargs=2, default=_STICKERS.things, help="stickers: fewest and most a picture."),
+    click.option("--seed", type=int, default=_STICKERS.seed, help="stickers: names the world."),
+    click.option(
+        "--pictures",
+        type=click.IntRange(min=1),
+        default=_STICKERS.test_pictures,
+        help="stickers: pictures of the test.",
+    ),
+)
+
+
+def data_options(command: Command) -> Command:
+    """Add the options to a command, which gets them as keyword arguments; hand them on to :func:`open_data`."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def folds_asked(kind: str, fold: str | None, words: str) -> Sequence[int]:
+    """Numbers of the folds that ``--fold`` names: one, or all of them."""
+    known = (-1,) if kind == "stickers" and words == "all" else FOLDS_OF[kind]
+    if known == (-1,):
+        if fold not in (None, "all"):
+            raise click.UsageError("These data have no folds. Leave --fold out.")
+        return known
+    if fold is None:
+        raise click.UsageError("Give --fold 0, 1, 2, 3 or all.")
+    return known if fold == "all" else (int(fold),)
+
+
+def open_data(
+    fold: int,
+    *,
+    kind: str,
+    root: Path,
+    splits: Path | None,
+    allow_missing: bool,
+    novel: tuple[str, ...],
+    words: str,
+    styles: tuple[str, ...],
+    side: int,
+    sizes: tuple[float, float],
+    things: tuple[int, int],
+    seed: int,
+    pictures: int,
+    part: str = "test",
+    train_pictures: int = _STICKERS.train_pictures,
+) -> Fold:
+    """One fold, as the options say.
+
+    Args:
+        fold: its number.
+        part: "train", "test" or "both"; commands that only measure read the test alone.
+        train_pictures: stickers: pictures to train on; not an option of every command.
+        kind, root, ...: the options of :func:`data_options`.
+
+    Raises:
+        UsageError: an option does not belong to the kind of data.
+        DataError: the data cannot be read.
+    """
+    if splits is not None and kind != "pascal":
+        raise click.UsageError("--splits is for --data pascal.")
+    if novel and kind != "folder":
+        raise click.UsageError("--novel is for --data folder.")
+    stickers = StickerOptions(
+        words=words,
+        styles=styles or _STICKERS.styles,
+        side=side,
+        sizes=sizes,
+        things=things,
+        seed=seed,
+        train_pictures=train_pictures,
+        test_pictures=pictures,
+    )
+    return open_fold(
+        kind,
+        root,
+        fold,
+        splits=splits,
+        allow_missing=allow_missing,
+        part=part,
+        novel=novel or None,
+        stickers=stickers,
+    )

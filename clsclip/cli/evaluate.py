@@ -1,0 +1,259 @@
+"""``clsclip-eval``: measure models on benchmarks, and draw what they do."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from clsclip.cli.data_options import data_options, folds_asked, open_data
+from clsclip.cli.running import run_command
+from clsclip.cli.tables import table_command
+from clsclip_runtime.backends.select import BACKENDS
+
+if TYPE_CHECKING:
+    from clsclip.evaluation import Method, Protocol, RegionSource
+
+PROGRAM = "clsclip-eval"
+
+GROUPS = ("novel", "seen", "all")
+"""Words a test can ask, as in :mod:`clsclip.evaluation.controls`, which needs PyTorch and is imported late."""
+
+_FILE = click.Path(path_type=Path)
+
+EXAMPLES = """\b
+Examples:
+  clsclip-eval run --data pascal --root VOC2012 --splits splits/pascal --fold all --model model.clsclip
+  clsclip-eval run --data coco --root COCO --fold 0 --model last.safetensors --json
+  clsclip-eval run --data folder --root mine --model model.clsclip --detector yolov8n.onnx
+  clsclip-eval run --data pascal --root VOC2012 --fold 0 --detector yolov8n.onnx --boxes-only
+  clsclip-eval show --data pascal --root VOC2012 --fold 0 --model a.clsclip --model b.clsclip --out show.png
+  clsclip-eval attention photo.jpg dog cat --model last.safetensors --out attention.png"""
+
+
+@click.group(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="clsclip")
+def main() -> None:
+    """Measure models on benchmarks, and draw what they do.
+
+    A model is a bundle's folder or a checkpoint (.safetensors); without --model, the embedded bundle.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+
+
+def method_options(command: Any) -> Any:
+    """Options that say how a model is asked."""
+    options = (
+        click.option("--detector", type=_FILE, metavar="ONNX", help="ClsCLIP+: regions that this detector finds."),
+        click.option("--regions", type=_FILE, metavar="JSON", help="ClsCLIP+: regions from a file."),
+        click.option("--true-regions", is_flag=True, help="ClsCLIP+: regions of the true masks."),
+        click.option("--margin", type=click.FloatRange(min=0), default=0.1, show_default=True, help="Context of one."),
+        click.option(
+            "--on-missing",
+            type=click.Choice(["whole-image", "empty"]),
+            default="whole-image",
+            show_default=True,
+            help="What a word without a region gets.",
+        ),
+        click.option("--protocol", default="original", show_default=True, help="original, or a side: 480, 473, 400."),
+        click.option("--presence", is_flag=True, help="Absent words get empty masks, by the model's own threshold."),
+        click.option("--backend", type=click.Choice(["auto", *BACKENDS]), default="auto", help="Engine of bundles."),
+        click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Threads of a bundle's engine."),
+        click.option("--device", default="cpu", show_default=True, help="Where checkpoints run: cpu, cuda."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@main.command()
+@data_options
+@method_options
+@click.option("--model", type=_FILE, metavar="PATH", help="Bundle or checkpoint. Default: the embedded bundle.")
+@click.option("--fold", type=click.Choice(["0", "1", "2", "3", "all"]), help="Fold, where the data have folds.")
+@click.option("--episodes", type=click.Choice(["1000", "every"]), default="1000", show_default=True, help="How often.")
+@click.option("--ask", type=click.Choice(GROUPS), default="novel", show_default=True, help="Words that are asked.")
+@click.option("--shuffle-words", is_flag=True, help="Control: ask another word than the mask's; its mIoU is chance.")
+@click.option("--boxes-only", is_flag=True, help="The regions alone as masks, without a model.")
+@click.option("--no-absent", is_flag=True, help="Do not ask for absent words: faster, and no leakage.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N pictures.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
+def run(
+    model: Path | None,
+    fold: str | None,
+    episodes: str,
+    ask: str,
+    shuffle_words: bool,
+    boxes_only: bool,
+    no_absent: bool,
+    limit: int | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Measure mIoU, FB-IoU, leakage and which-word mIoU."""
+    from clsclip.evaluation import asking, evaluate, mean_of, shuffled, table
+
+    asked, data = _split(options)
+    folds = folds_asked(data["kind"], fold, data["words"])
+    protocol = size_protocol(asked["protocol"], episodes == "every")
+    if boxes_only and model is not None:
+        raise click.UsageError("--boxes-only needs no --model.")
+    if shuffle_words and boxes_only:
+        raise click.UsageError("--shuffle-words needs a model.")
+    method = _method(model, asked, boxes_only)
+    reports = []
+    for number in folds:
+        opened = asking(open_data(number, **data), ask)
+        one = shuffled(method, opened.test.classes) if shuffle_words else method
+        with _Progress(f"fold {number}" if number >= 0 else "pictures") as progress:
+            reports.append(evaluate(opened, one, protocol, absent=not no_absent, limit=limit, progress=progress.update))
+    if as_json:
+        mean = {name: None if value != value else value for name, value in mean_of(reports).items()}
+        click.echo(json.dumps({"reports": [report.to_json() for report in reports], "mean": mean}, allow_nan=False))
+    else:
+        click.echo(table(reports))
+
+
+@main.command()
+@data_options
+@method_options
+@click.option("--model", "models", type=_FILE, multiple=True, metavar="PATH", help="Bundle or checkpoint; repeat.")
+@click.option("--fold", type=click.Choice(["0", "1", "2", "3"]), help="Fold, where the data have folds.")
+@click.option("--key", "keys", multiple=True, metavar="NAME", help="A picture by its name; repeat.")
+@click.option("--count", type=click.IntRange(min=1), default=4, show_default=True, help="Pairs, when no --key.")
+@click.option("--out", type=_FILE, required=True, metavar="PNG", help="The drawing.")
+def show(
+    models: tuple[Path, ...], fold: str | None, keys: tuple[str, ...], count: int, out: Path, **options: Any
+) -> None:
+    """Draw pictures, truths and the masks of models side by side."""
+    from clsclip.evaluation.figures import save_figure, side_by_side
+
+    asked, data = _split(options)
+    protocol = size_protocol(asked["protocol"], True)
+    numbers = folds_asked(data["kind"], fold, data["words"])
+    methods = [_method(model, asked, False) for model in models or (None,)]
+    opened = open_data(numbers[0], **data)
+    pairs = list(dict.fromkeys(opened.test_pairs))
+    chosen = [pair for pair in pairs if opened.test.key(pair[0]) in keys] if keys else spread(pairs, count)
+    save_figure(side_by_side(opened, methods, protocol, chosen), out)
+    click.echo(f"wrote {out}")
+
+
+@main.command()
+@click.argument("picture", type=_FILE)
+@click.argument("words", nargs=-1, required=True)
+@click.option("--model", type=_FILE, required=True, metavar="CKPT", help="Checkpoint (.safetensors).")
+@click.option("--out", type=_FILE, required=True, metavar="PNG", help="The drawing.")
+def attention(picture: Path, words: tuple[str, ...], model: Path, out: Path) -> None:
+    """Draw where the encoder looks, layer by layer: the original one, and the one that WORDS navigate."""
+    from clsclip.data.files import read_picture
+    from clsclip.evaluation.figures import attention_figure, save_figure
+    from clsclip.evaluation.predictors import CheckpointPredictor, open_predictor
+    from clsclip_runtime.words import clean_words
+
+    asked, _ = clean_words(words)
+    predictor = open_predictor(model) if model.suffix == ".safetensors" else None
+    if not isinstance(predictor, CheckpointPredictor):
+        raise click.UsageError("Attention is read from a checkpoint (.safetensors); bundles do not give theirs.")
+    save_figure(attention_figure(predictor, read_picture(picture), asked), out)
+    click.echo(f"wrote {out}")
+
+
+def spread(pairs: Sequence[tuple[int, int]], count: int) -> list[tuple[int, int]]:
+    """``count`` pairs from the whole list, evenly spaced, not only its first classes."""
+    step = max(1, len(pairs) // count)
+    return list(pairs[::step][:count])
+
+
+def _split(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(how a model is asked, which data)."""
+    names = (
+        *("detector", "regions", "true_regions", "margin", "on_missing"),
+        *("protocol", "presence", "backend", "threads", "device"),
+    )
+    return {name: options.pop(name) for name in names}, options
+
+
+def size_protocol(size: str, every: bool) -> Protocol:
+    """What ``--protocol`` and ``--episodes`` name. UsageError when it is neither "original" nor a side in pixels."""
+    from clsclip.evaluation import Protocol
+
+    if size == "original":
+        return Protocol(None, every)
+    if not size.isdecimal() or not 8 <= int(size) <= 8192:
+        raise click.UsageError(f"--protocol {size}: give original, or a side in pixels such as 480.")
+    return Protocol(int(size), every)
+
+
+def _method(model: Path | None, asked: dict[str, Any], boxes_only: bool) -> Method:
+    from clsclip.evaluation import Method, open_predictor
+
+    source = _regions(asked)
+    if boxes_only and source is None:
+        raise click.UsageError("--boxes-only needs --detector, --regions or --true-regions.")
+    predictor = None
+    if not boxes_only:
+        if model is not None and not model.exists():
+            raise click.UsageError(f"no such model: {model}. Give a bundle's folder or a checkpoint.")
+        predictor = open_predictor(
+            model,
+            backend=asked["backend"],
+            threads=asked["threads"],
+            presence=asked["presence"],
+            device=asked["device"],
+        )
+    return Method(predictor, source, asked["margin"], asked["on_missing"])
+
+
+def _regions(asked: dict[str, Any]) -> RegionSource | None:
+    from clsclip.evaluation import DetectorRegions, FileRegions, TruthRegions
+
+    if sum((asked["detector"] is not None, asked["regions"] is not None, asked["true_regions"])) > 1:
+        raise click.UsageError("Give one of --detector, --regions and --true-regions.")
+    if asked["detector"] is not None:
+        from clsclip_runtime.detectors import Detector
+
+        return DetectorRegions(Detector.load(asked["detector"], threads=asked["threads"]), asked["detector"].stem)
+    if asked["regions"] is not None:
+        return FileRegions(asked["regions"])
+    return TruthRegions() if asked["true_regions"] else None
+
+
+class _Progress:
+    """A bar on standard error, when that is a terminal."""
+
+    def __init__(self, label: str) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._bar = Progress(*columns, console=console, disable=not console.is_terminal)
+        self._task = self._bar.add_task(label, total=None)
+
+    def __enter__(self) -> _Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def update(self, done: int, total: int) -> None:
+        self._bar.update(self._task, completed=done, total=total)
+
+
+main.add_command(table_command)
+
+
+def run_main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    return run_command(main, PROGRAM, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(run_main())

@@ -1,0 +1,145 @@
+"""``clsclip-eval table N``: train and evaluate what a table of the paper needs, and print it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from clsclip.cli.data_options import data_options, open_data
+
+if TYPE_CHECKING:
+    from clsclip.evaluation import RegionSource
+
+_PATH = click.Path(path_type=Path)
+
+
+def numbers(context: click.Context, option: click.Parameter, value: str) -> tuple[int, ...]:
+    """``"0,1,2"`` as numbers."""
+    try:
+        return tuple(int(part) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"numbers with commas between, not {value!r}", context, option) from None
+
+
+@click.command(name="table")
+@click.argument("number", type=click.IntRange(1, 7))
+@data_options
+@click.option("--towers", required=True, metavar="NAME|DIR", help="open_clip name, or a folder of towers.")
+@click.option("--pretrained", metavar="TAG|FILE", help="Weights of a named tower.")
+@click.option("--image-size", type=click.IntRange(min=16), help="Side of the model's pictures; default: the towers'.")
+@click.option("--runs", type=_PATH, required=True, metavar="DIR", help="Trainings and results; done ones are kept.")
+@click.option("--folds", default="0,1,2,3", show_default=True, callback=numbers, help="Folds to run.")
+@click.option("--seeds", default="0", show_default=True, callback=numbers, help="Seeds of the trainings.")
+@click.option("--epochs", default=200, show_default=True, help="Of every training.")
+@click.option("--steps", type=click.IntRange(min=1), help="Of every training, in place of --epochs.")
+@click.option("--batch", type=click.IntRange(min=1), help="Pairs a step; default: the paper's, 64 (COCO 512).")
+@click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), default="fp32", show_default=True)
+@click.option("--device", default="auto", show_default=True, help="Where trainings run.")
+@click.option("--workers", type=click.IntRange(min=0), default=2, show_default=True, help="Of trainings.")
+@click.option("--train-pictures", type=click.IntRange(min=1), default=4000, show_default=True, help="stickers only.")
+@click.option("--template", default="a photo of a {}", show_default=True, help="Prompt for a word.")
+@click.option("--decoder-heads", type=click.IntRange(min=1), help="Default: one for 64 channels.")
+@click.option("--detector", type=_PATH, metavar="ONNX", help="Regions of ClsCLIP+ (tables 1, 6, 7).")
+@click.option("--regions", type=_PATH, metavar="JSON", help="Manual regions (table 7), or ClsCLIP+'s without detector.")
+@click.option("--protocol", default="original", show_default=True, help="original, or a side: 480, 473, 400.")
+@click.option("--episodes", type=click.Choice(["1000", "every"]), default="1000", show_default=True)
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N pictures of every fold.")
+@click.option("--json", "json_path", type=_PATH, metavar="FILE", help="Write every figure here too.")
+def table_command(
+    number: int,
+    towers: str,
+    pretrained: str | None,
+    image_size: int | None,
+    runs: Path,
+    folds: tuple[int, ...],
+    seeds: tuple[int, ...],
+    epochs: int,
+    steps: int | None,
+    batch: int | None,
+    precision: str,
+    device: str,
+    workers: int,
+    train_pictures: int,
+    template: str,
+    decoder_heads: int | None,
+    detector: Path | None,
+    regions: Path | None,
+    protocol: str,
+    episodes: str,
+    limit: int | None,
+    json_path: Path | None,
+    **data: Any,
+) -> None:
+    """Table NUMBER of the paper: 1 PASCAL-5i, 2 COCO-20i, 3 use of the text token, 4 navigation layers, 5 visual
+    prompts, 6 boxes alone as masks, 7 regions by hand.
+
+    Interrupt at any time and start the same command again: what is in --runs is not done again.
+    """
+    from clsclip.cli.evaluate import size_protocol
+    from clsclip.model import ModelConfig
+    from clsclip.tables.published import TABLES
+    from clsclip.tables.report import markdown, summary
+    from clsclip.tables.runs import TableRun, run_table
+    from clsclip.tower_files import load_towers
+    from clsclip.training.config import TrainConfig
+
+    opened = load_towers(towers, pretrained, image_size=image_size)
+    run = TableRun(
+        open_fold=lambda fold: open_data(fold, part="both", train_pictures=train_pictures, **data),
+        towers=opened,
+        towers_source=towers if Path(towers).is_dir() else f"{towers}:{pretrained or ''}",
+        folds=folds,
+        seeds=seeds,
+        base=ModelConfig(decoder_heads=decoder_heads or max(1, opened.width // 64)),
+        training=TrainConfig(
+            epochs=epochs,
+            steps=steps,
+            batch=batch or (512 if data["kind"] == "coco" else 64),
+            precision=precision,
+            device=device,
+            workers=workers,
+            template=template,
+        ),
+        protocol=size_protocol(protocol, episodes == "every"),
+        runs=runs,
+        regions=region_sources(detector, regions),
+        limit=limit,
+    )
+    table = TABLES[number]
+    rows = [summary(outcome, run) for outcome in run_table(table, run)]
+    text = markdown(table, rows, run, data["kind"])
+    click.echo(text)
+    if json_path is not None:
+        write_json(json_path, {"table": number, "title": table.title, "seeds": seeds, "rows": rows, "markdown": text})
+
+
+def region_sources(detector: Path | None, regions: Path | None) -> dict[str, RegionSource]:
+    """Regions by the name that rows of tables give them."""
+    from clsclip.evaluation import DetectorRegions, FileRegions
+    from clsclip_runtime.detectors import Detector
+
+    sources: dict[str, RegionSource] = {}
+    if regions is not None:
+        sources["manual"] = sources["regions"] = FileRegions(regions)
+    if detector is not None:
+        sources["regions"] = DetectorRegions(Detector.load(detector), detector.stem)
+    return sources
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Whole or not at all; NaN becomes null."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {str(key): plain(one) for key, one in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [plain(one) for one in value]
+        return None if isinstance(value, float) and value != value else value
+
+    scratch = path.with_name(path.name + ".tmp")
+    scratch.write_text(json.dumps(plain(content), indent=1, allow_nan=False) + "\n", "utf-8")
+    os.replace(scratch, path)

@@ -1,0 +1,139 @@
+"""Reading pictures, masks and lists, with errors that name the file."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from clsclip.errors import DataError
+from clsclip_runtime.errors import ImageError
+from clsclip_runtime.images import open_picture
+
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+SHOWN_NAMES = 5
+"""Names that an error lists before it says how many more there are."""
+
+_MASK_MODES = ("P", "L", "1")
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class LastFew(Generic[T]):
+    """Keeps the last few things that were made, since pictures are asked for several times in a row."""
+
+    def __init__(self, size: int = 4) -> None:
+        self._size = size
+        self._made: OrderedDict[int, T] = OrderedDict()
+
+    def get(self, index: int, make: Callable[[int], T]) -> T:
+        """What ``make(index)`` gives, from memory when it was made lately."""
+        if index in self._made:
+            self._made.move_to_end(index)
+            return self._made[index]
+        value = self._made[index] = make(index)
+        while len(self._made) > self._size:
+            self._made.popitem(last=False)
+        return value
+
+    def __getstate__(self) -> dict[str, object]:
+        # A worker process needs none of it.
+        return {"_size": self._size, "_made": OrderedDict()}
+
+
+def read_picture(path: Path) -> NDArray[np.uint8]:
+    """A picture file as (H, W, 3) uint8 RGB, upright. DataError when it cannot be read."""
+    try:
+        return np.array(open_picture(path).image, np.uint8)
+    except ImageError as error:
+        raise DataError(f"{error}.") from error
+
+
+def read_labels(path: Path) -> NDArray[np.uint8]:
+    """An indexed or grey PNG as (H, W) uint8: the values as stored, not their colours.
+
+    Raises:
+        DataError: it is absent, damaged, or coloured.
+    """
+    try:
+        with Image.open(path) as opened:
+            if opened.mode not in _MASK_MODES:
+                raise DataError(
+                    f"{path} is no mask: its pixels are {opened.mode}. A mask is an indexed or grey PNG of 8 bits; "
+                    "save it as one."
+                )
+            return np.array(opened, np.uint8)
+    except FileNotFoundError as error:
+        raise DataError(f"No mask {path}.") from error
+    except DataError:
+        raise
+    except Exception as error:  # Pillow raises whatever its parsers met
+        raise DataError(f"{path} is damaged or no PNG: {error}. Get the file again.") from error
+
+
+def read_lines(path: Path) -> list[str]:
+    """Lines of a text file, stripped, without empty ones. DataError when it cannot be read."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise DataError(f"No list {path}.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read as text: {error}.") from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def check_same_size(picture: NDArray[np.uint8], labels: NDArray[np.uint8], mask_path: Path) -> None:
+    """DataError unless a mask has its picture's size."""
+    if picture.shape[:2] != labels.shape[:2]:
+        raise DataError(
+            f"{mask_path} is {labels.shape[1]}x{labels.shape[0]} and its picture "
+            f"{picture.shape[1]}x{picture.shape[0]}. Both must have the same size."
+        )
+
+
+def names_in(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
+    """Files of a folder with one of some suffixes, by name without suffix, sorted. DataError without the folder."""
+    try:
+        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes)
+    except FileNotFoundError as error:
+        raise DataError(f"No folder {folder}.") from error
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read: {error.strerror}.") from error
+    found = {path.stem: path for path in paths}
+    if len(found) < len(paths):
+        twice = next(path for path in paths if found[path.stem] != path)
+        raise DataError(f"{twice} and {found[twice.stem].name} have the same name. Remove one of them.")
+    return found
+
+
+def drop_missing(missing: Sequence[str], total: int, where: Path, allow_missing: bool) -> None:
+    """Say once how many files are not there: an error, or a warning when that is allowed.
+
+    Args:
+        missing: names of the absent files.
+        total: how many are needed.
+        where: the folder to name.
+        allow_missing: warn instead of raising.
+    """
+    if not missing:
+        return
+    shown = ", ".join(missing[:SHOWN_NAMES]) + (", ..." if len(missing) > SHOWN_NAMES else "")
+    message = f"{len(missing)} of {total} files are not in {where}: {shown}"
+    if not allow_missing:
+        raise DataError(
+            f"{message}. Nothing is downloaded: put them there, or allow missing ones (--allow-missing) and go without."
+        )
+    _log.warning("%s; going on without them", message)
+
+
+def unique(names: Iterable[str]) -> list[str]:
+    """The names in their order, each once."""
+    return list(dict.fromkeys(names))

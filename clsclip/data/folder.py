@@ -1,0 +1,145 @@
+"""Pictures of one's own: a folder of pictures, a folder of masks, a list of classes.
+
+ROOT/images/NAME.jpg       or png, webp, bmp
+ROOT/masks/NAME.png        indexed or grey: value i is line i of classes.txt, 0 background, 255 ignore
+ROOT/classes.txt           one class a line
+ROOT/train.txt, val.txt    names, one a line; without them every picture is in both
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clsclip.data.base import IGNORE, Fold
+from clsclip.data.files import (
+    PICTURE_SUFFIXES,
+    LastFew,
+    check_same_size,
+    drop_missing,
+    names_in,
+    read_labels,
+    read_lines,
+    read_picture,
+    unique,
+)
+from clsclip.errors import DataError
+from clsclip_runtime.errors import WordError
+from clsclip_runtime.words import clean_word
+
+_log = logging.getLogger(__name__)
+
+
+class FolderPictures:
+    """Some pictures of a folder; see :class:`clsclip.data.base.MaskDataset`.
+
+    Args:
+        classes: the words.
+        files: (name, picture, mask) of every picture.
+    """
+
+    name = "folder"
+
+    def __init__(self, classes: tuple[str, ...], files: Sequence[tuple[str, Path, Path]]) -> None:
+        self.classes = classes
+        self.files = tuple(files)
+        self._shown: dict[int, tuple[int, ...]] = {}
+        self._pictures: LastFew[NDArray[np.uint8]] = LastFew()
+        self._labels: LastFew[NDArray[np.uint8]] = LastFew()
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def key(self, index: int) -> str:
+        return self.files[index][0]
+
+    def shown(self, index: int) -> tuple[int, ...]:
+        if index not in self._shown:
+            values = np.unique(self._labels.get(index, self._read_labels)).tolist()
+            self._shown[index] = tuple(value - 1 for value in values if value not in (0, IGNORE))
+        return self._shown[index]
+
+    def picture(self, index: int) -> NDArray[np.uint8]:
+        return self._pictures.get(index, lambda at: read_picture(self.files[at][1]))
+
+    def mask(self, index: int, class_id: int) -> NDArray[np.uint8]:
+        labels = self._labels.get(index, self._read_labels)
+        check_same_size(self.picture(index), labels, self.files[index][2])
+        return np.where(labels == IGNORE, IGNORE, labels == class_id + 1).astype(np.uint8)
+
+    def _read_labels(self, index: int) -> NDArray[np.uint8]:
+        path = self.files[index][2]
+        labels = read_labels(path)
+        highest = int(labels.max(where=labels != IGNORE, initial=0))
+        if highest > len(self.classes):
+            raise DataError(
+                f"{path} holds the value {highest}, and classes.txt has {len(self.classes)} classes. "
+                "Value i is line i of classes.txt, 0 the background, 255 ignore."
+            )
+        return labels
+
+
+def open_folder(
+    root: Path, *, novel: Sequence[str] | None = None, allow_missing: bool = False, part: str = "both"
+) -> Fold:
+    """A folder of one's own as a fold without number.
+
+    Args:
+        root: see the module's text.
+        novel: classes held out of training, by name; None trains on all and asks for all.
+        allow_missing: go on without pictures or masks that are absent.
+        part: "train", "test" or "both": what is read.
+
+    Raises:
+        DataError: files are absent, classes.txt is empty or names a class twice, or a novel class is not in it.
+    """
+    classes = read_classes(root / "classes.txt")
+    unknown = [word for word in novel or () if word not in classes]
+    if unknown:
+        raise DataError(f"{unknown[0]!r} is not in {root / 'classes.txt'}; it has: {', '.join(classes)}.")
+    held_out = tuple(sorted({classes.index(word) for word in novel})) if novel else tuple(range(len(classes)))
+    seen = tuple(one for one in range(len(classes)) if not novel or one not in held_out)
+    pictures = names_in(root / "images", PICTURE_SUFFIXES)
+    masks = names_in(root / "masks", (".png",))
+
+    def side(wanted: str, list_name: str, allowed: tuple[int, ...]) -> tuple[FolderPictures, list[tuple[int, int]]]:
+        if part not in (wanted, "both"):
+            return FolderPictures(classes, []), []
+        path = root / list_name
+        names = unique(bare_name(line) for line in read_lines(path)) if path.is_file() else list(pictures)
+        if not path.is_file():
+            _log.warning("%s has no %s: every picture is taken", root, list_name)
+        missing = [name for name in names if name not in pictures or name not in masks]
+        drop_missing(missing, len(names), root, allow_missing)
+        files = [(name, pictures[name], masks[name]) for name in names if name in pictures and name in masks]
+        data = FolderPictures(classes, files)
+        return data, [(index, one) for index in range(len(data)) for one in data.shown(index) if one in allowed]
+
+    train, train_pairs = side("train", "train.txt", seen)
+    test, test_pairs = side("test", "val.txt", held_out)
+    return Fold(-1, train, test, seen, held_out, tuple(train_pairs), tuple(test_pairs))
+
+
+def bare_name(line: str) -> str:
+    """A listed name without the suffix of a picture; other dots belong to the name."""
+    return line[: -len(Path(line).suffix)] if Path(line).suffix.lower() in PICTURE_SUFFIXES else line
+
+
+def read_classes(path: Path) -> tuple[str, ...]:
+    """The words of ``classes.txt``, at most 254."""
+    try:
+        classes = tuple(clean_word(line) for line in read_lines(path))
+    except WordError as error:
+        raise DataError(f"{path}: {error}.") from error
+    if not classes:
+        raise DataError(f"{path} is empty. Write one class a line, in the order of the masks' values.")
+    if len(set(classes)) < len(classes):
+        twice = next(word for word in classes if classes.count(word) > 1)
+        raise DataError(f"{path} names {twice!r} twice. Every line is another class.")
+    if len(classes) >= IGNORE:
+        raise DataError(f"{path} has {len(classes)} classes; a mask of 8 bits can tell {IGNORE - 1} apart.")
+    return classes

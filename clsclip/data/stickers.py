@@ -1,0 +1,157 @@
+"""The sticker world as a data set: pictures made on demand, with a mask for every word of a word set.
+
+Two word sets. ``pascal``: VOC's classes without dining table, which has no emoji; fold f holds out classes
+5f .. 5f+4 in VOC's order, so fold 2 has four. About half of the things in a picture are of these words, the others of
+any noun; masks are of the 19 words only.
+``all``: every noun; the held-out ones of ``nouns.txt`` are the test.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clsclip.data.base import Fold
+from clsclip.data.files import LastFew
+from clsclip.data.pascal import FOLDS, PASCAL_WORDS
+from clsclip.errors import DataError
+from clsclip.stickers.pictures import Picture, StickerWorld
+from clsclip.stickers.sheets import StickerBook
+from clsclip.stickers.vocabulary import PASCAL_NOUNS, nouns
+
+WORD_SETS = ("pascal", "all")
+_PER_FOLD = len(PASCAL_WORDS) // FOLDS
+_TEST_SEED = 1_000_003
+"""Added to the seed for the test's world: two seeds share neither pictures nor procedural grounds."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StickerOptions:
+    """What the made pictures look like.
+
+    Attributes:
+        words: "pascal" or "all"; see the module's text.
+        styles: families of drawings, names from ``clsclip.stickers.sheets.STYLES``.
+        side: height and width of a picture, pixels.
+        sizes: smallest and largest longer side of a thing, as a share of ``side``.
+        things: fewest and most things a picture.
+        seed: names the world.
+        train_pictures: number of pictures to train on.
+        test_pictures: number of pictures of the test, from a world of its own.
+    """
+
+    words: str = "pascal"
+    styles: tuple[str, ...] = ("noto",)
+    side: int = 128
+    sizes: tuple[float, float] = (0.1, 0.6)
+    things: tuple[int, int] = (1, 8)
+    seed: int = 0
+    train_pictures: int = 4000
+    test_pictures: int = 500
+
+
+class StickerPicturesWithMasks:
+    """Pictures 0 to ``count - 1`` of a world; see :class:`clsclip.data.base.MaskDataset`.
+
+    Args:
+        world: makes the pictures.
+        count: how many.
+        classes: the words; class id i is noun ``noun_of[i]``.
+        noun_of: noun index of every class.
+    """
+
+    name = "stickers"
+
+    def __init__(self, world: StickerWorld, count: int, classes: tuple[str, ...], noun_of: tuple[int, ...]) -> None:
+        self.world, self.count, self.classes, self.noun_of = world, count, classes, noun_of
+        self._class_of = {noun: class_id for class_id, noun in enumerate(noun_of)}
+        self._shown: dict[int, tuple[int, ...]] = {}
+        self._made: LastFew[Picture] = LastFew(8)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def key(self, index: int) -> str:
+        return f"sticker-{self.world.seed}-{index:06d}"
+
+    def made(self, index: int) -> Picture:
+        """The picture with all its things."""
+        if not 0 <= index < self.count:
+            raise DataError(f"There is no sticker picture {index}; there are {self.count}, counted from 0.")
+        return self._made.get(index, self.world.picture)
+
+    def shown(self, index: int) -> tuple[int, ...]:
+        if index not in self._shown:
+            found = (self._class_of.get(noun) for noun in self.made(index).nouns)
+            self._shown[index] = tuple(sorted(one for one in found if one is not None))
+        return self._shown[index]
+
+    def picture(self, index: int) -> NDArray[np.uint8]:
+        return self.made(index).pixels
+
+    def mask(self, index: int, class_id: int) -> NDArray[np.uint8]:
+        return self.made(index).mask(self.noun_of[class_id]).astype(np.uint8)
+
+
+def open_stickers(root: Path, fold: int, options: StickerOptions | None = None, *, part: str = "both") -> Fold:
+    """A fold of the sticker world.
+
+    Which words a picture shows is known only once it is made, so the pairs cost one making of every picture.
+
+    Args:
+        root: folder with the unpacked npm packages of the styles.
+        fold: 0 to 3 for the word set "pascal"; -1 for "all".
+        options: what the pictures look like; None is the defaults.
+        part: "train" or "test" makes only that side, and leaves the other empty; "both" makes both.
+
+    Raises:
+        DataError: stickers are absent, or the fold or the word set does not exist.
+    """
+    options = options or StickerOptions()
+    words, novel = word_set(options.words, fold)
+    noun_of = tuple(noun.index for noun in nouns() if noun.name in words)
+    seen = tuple(one for one in range(len(words)) if one not in novel)
+    book = StickerBook(root, options.styles)
+
+    def side(wanted: str, count: int, seed: int) -> StickerPicturesWithMasks:
+        world = StickerWorld(book, options.side, options.sizes, options.things, seed, pool(options.words))
+        return StickerPicturesWithMasks(world, count if part in (wanted, "both") else 0, words, noun_of)
+
+    train = side("train", options.train_pictures, options.seed)
+    test = side("test", options.test_pictures, options.seed + _TEST_SEED)
+    number = fold if options.words == "pascal" else -1
+    return Fold(number, train, test, seen, novel, _pairs(train, seen), _pairs(test, novel))
+
+
+def word_set(name: str, fold: int) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """The words of a set, and the ids of those that are held out."""
+    if name == "all":
+        return tuple(noun.name for noun in nouns()), tuple(noun.index for noun in nouns() if noun.held_out)
+    if name != "pascal":
+        raise DataError(f"There is no word set {name!r}. Choose one of: {', '.join(WORD_SETS)}.")
+    if fold not in range(FOLDS):
+        raise DataError(f"The sticker world's PASCAL words have no fold {fold}; the folds are 0 to {FOLDS - 1}.")
+    words = tuple(noun.name for noun in nouns()[:PASCAL_NOUNS])
+    held_out = PASCAL_WORDS[fold * _PER_FOLD : (fold + 1) * _PER_FOLD]
+    return words, tuple(words.index(word) for word in held_out if word in words)
+
+
+def pool(words: str) -> tuple[int, ...]:
+    """Noun indices that things are drawn from: of the word set "pascal" as often as all others together."""
+    if words == "all":
+        return ()
+    others = tuple(range(PASCAL_NOUNS, len(nouns())))
+    return tuple(range(PASCAL_NOUNS)) * max(1, len(others) // PASCAL_NOUNS) + others
+
+
+def _pairs(pictures: StickerPicturesWithMasks, classes: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+    if len(pictures) > 1000:
+        _log.info("making %d pictures to see which words they show", len(pictures))
+    wanted = set(classes)
+    return tuple((index, one) for index in range(len(pictures)) for one in pictures.shown(index) if one in wanted)

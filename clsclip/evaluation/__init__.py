@@ -1,0 +1,39 @@
+"""Evaluation: mIoU, FB-IoU, leakage and which-word mIoU of anything that draws masks for words."""
+
+from __future__ import annotations
+
+from clsclip.evaluation.controls import ShuffledWords, asking, shuffled
+from clsclip.evaluation.evaluate import ClassResult, Method, Report, evaluate, mean_of, table
+from clsclip.evaluation.metric import Scores
+from clsclip.evaluation.predictors import (
+    BundlePredictor,
+    CheckpointPredictor,
+    Prediction,
+    Predictor,
+    open_predictor,
+)
+from clsclip.evaluation.protocol import Protocol
+from clsclip.evaluation.regions import DetectorRegions, FileRegions, RegionSource, TruthRegions
+
+__all__ = [
+    "BundlePredictor",
+    "CheckpointPredictor",
+    "ClassResult",
+    "DetectorRegions",
+    "FileRegions",
+    "Method",
+    "Prediction",
+    "Predictor",
+    "Protocol",
+    "RegionSource",
+    "Report",
+    "Scores",
+    "ShuffledWords",
+    "TruthRegions",
+    "asking",
+    "evaluate",
+    "mean_of",
+    "open_predictor",
+    "shuffled",
+    "table",
+]

@@ -1,0 +1,73 @@
+"""Controls: the same test with something broken on purpose, or with other words asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clsclip.data.base import Fold
+from clsclip.errors import DataError
+from clsclip.evaluation.evaluate import Method
+from clsclip.evaluation.predictors import Prediction, Predictor
+
+GROUPS = ("novel", "seen", "all")
+"""Words that a test can ask: the held-out ones (the zero-shot test), the trained ones, or both."""
+
+
+class ShuffledWords:
+    """A model that is always asked another word: what it still gets right, it gets right without its word.
+
+    Args:
+        predictor: the model.
+        words: all words of the data; every one is replaced by another, the same on every call.
+        seed: of the replacement.
+
+    Raises:
+        DataError: there are fewer than two words.
+    """
+
+    def __init__(self, predictor: Predictor, words: Sequence[str], seed: int = 0) -> None:
+        if len(words) < 2:
+            raise DataError("Words can be shuffled only where there are two or more.")
+        order = [words[int(at)] for at in np.random.default_rng(seed).permutation(len(words))]
+        self.predictor = predictor
+        self.instead = dict(zip(order, order[1:] + order[:1], strict=True))
+        self.name = f"{predictor.name}, words shuffled"
+
+    def predict(self, picture: NDArray[np.uint8], words: Sequence[str]) -> Prediction:
+        """The masks of the other words."""
+        return self.predictor.predict(picture, [self.instead[word] for word in words])
+
+
+def shuffled(method: Method, words: Sequence[str]) -> Method:
+    """The same method asked other words; its regions, where it has some, are still those of the right word.
+
+    Raises:
+        DataError: it has no predictor to mislead, or there are fewer than two words.
+    """
+    if method.predictor is None:
+        raise DataError("Boxes alone ask no words, so there are none to shuffle.")
+    return replace(method, predictor=ShuffledWords(method.predictor, words))
+
+
+def asking(fold: Fold, group: str) -> Fold:
+    """The fold's test with another group of words asked.
+
+    Args:
+        fold: as opened.
+        group: one of :data:`GROUPS`; "novel" is the fold as it is.
+
+    Raises:
+        DataError: there is no such group.
+    """
+    if group == "novel":
+        return fold
+    if group not in GROUPS:
+        raise DataError(f"There is no group of words {group!r}. Choose one of: {', '.join(GROUPS)}.")
+    classes = fold.seen if group == "seen" else tuple(sorted({*fold.seen, *fold.novel}))
+    wanted = set(classes)
+    pairs = tuple((index, one) for index in range(len(fold.test)) for one in fold.test.shown(index) if one in wanted)
+    return replace(fold, novel=classes, test_pairs=pairs)

@@ -1,0 +1,310 @@
+"""The test: a fold, something that draws masks, a protocol; out comes a report.
+
+Beside the customary figures every report has two that show whether the word matters: leakage and which-word mIoU. For
+leakage, each picture is also asked for as many of the fold's test words that it does not show; which ones is drawn
+from the picture's name, so that every model is asked the same. (A picture that misses fewer test words than it shows
+counts as many present words as absent ones.)
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clsclip.data.base import IGNORE, Fold
+from clsclip.evaluation.metric import Scores
+from clsclip.evaluation.predictors import Prediction, Predictor
+from clsclip.evaluation.protocol import Protocol
+from clsclip.evaluation.regions import MARGIN, Boxes, RegionSource, boxes_as_masks, zoom_in
+
+Progress = Callable[[int, int], None]
+"""Called with (pictures done, pictures in all)."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """What draws the masks.
+
+    Attributes:
+        predictor: draws masks of words; None takes the regions' boxes alone as masks.
+        regions: ClsCLIP+: where regions come from; None looks at whole pictures.
+        margin: context around a region, as a share of its sides.
+        on_missing: "whole-image" or "empty": what a word without a region gets.
+    """
+
+    predictor: Predictor | None
+    regions: RegionSource | None = None
+    margin: float = MARGIN
+    on_missing: str = "whole-image"
+
+    @property
+    def name(self) -> str:
+        """For tables."""
+        parts = [self.predictor.name] if self.predictor else []
+        if self.regions:
+            parts.append(self.regions.name + ("" if self.predictor else " alone as masks"))
+        return " + ".join(parts)
+
+
+@dataclass(frozen=True)
+class Work:
+    """One picture of a test.
+
+    Attributes:
+        index: the picture in the test's data.
+        present: (class id, episodes that it stands for) of the classes asked.
+        absent: ids of classes asked that the picture does not show.
+    """
+
+    index: int
+    present: tuple[tuple[int, int], ...]
+    absent: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ClassResult:
+    """One class of a report: its word, IoU in percent (NaN without episodes), and episodes."""
+
+    word: str
+    iou: float
+    episodes: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a test found. IoU in percent; NaN where nothing was counted.
+
+    Attributes:
+        data: kind of data.
+        fold: its number; -1 without folds.
+        method: what drew the masks.
+        protocol: in words.
+        classes: every class of the test.
+        miou: mean foreground IoU over the classes.
+        fb_iou: mean of pooled foreground and pooled background IoU.
+        leakage: area marked by absent words / area marked by present words.
+        which_word: mIoU over pictures that are asked for two or more classes.
+        episodes: number of episodes.
+        pairs: number of different (picture, class) pairs.
+        pictures: number of pictures.
+        seconds: time it took.
+    """
+
+    data: str
+    fold: int
+    method: str
+    protocol: str
+    classes: tuple[ClassResult, ...]
+    miou: float
+    fb_iou: float
+    leakage: float
+    which_word: float
+    episodes: int
+    pairs: int
+    pictures: int
+    seconds: float
+    notes: tuple[str, ...] = field(default=())
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types; NaN becomes null."""
+        plain: dict[str, Any] = _without_nan(asdict(self))
+        return plain
+
+
+def plan(fold: Fold, protocol: Protocol, *, absent: bool = True, limit: int | None = None) -> list[Work]:
+    """The pictures to run, in the order of the test's pairs.
+
+    Args:
+        fold: what is asked.
+        protocol: how often every pair counts.
+        absent: also ask for absent words, for leakage.
+        limit: run only so many pictures, the first ones.
+    """
+    asked: dict[int, list[tuple[int, int]]] = {}
+    for (index, class_id), weight in protocol.weights(fold).items():
+        asked.setdefault(index, []).append((class_id, weight))
+    chosen = list(asked.items())[:limit]
+    return [
+        Work(index, tuple(present), absent_words(fold, index, len(present)) if absent else ())
+        for index, present in chosen
+    ]
+
+
+def absent_words(fold: Fold, index: int, count: int) -> tuple[int, ...]:
+    """``count`` test classes that a picture does not show, or as many as there are; the same on every call."""
+    shown = set(fold.test.shown(index))
+    others = [one for one in fold.novel if one not in shown]
+    rng = np.random.default_rng(zlib.crc32(fold.test.key(index).encode()))
+    return tuple(others[int(at)] for at in rng.permutation(len(others))[:count])
+
+
+def score(
+    fold: Fold, method: Method, protocol: Protocol, work: Iterable[Work], progress: Progress | None = None
+) -> Scores:
+    """Pixel counts over some pictures; parts of a plan can be run apart and added."""
+    scores = Scores(len(fold.test.classes))
+    pictures = list(work)
+    for number, one in enumerate(pictures, start=1):
+        _score_picture(fold, method, protocol, one, scores)
+        if progress is not None:
+            progress(number, len(pictures))
+    return scores
+
+
+def evaluate(
+    fold: Fold,
+    method: Method,
+    protocol: Protocol | None = None,
+    *,
+    absent: bool = True,
+    limit: int | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Run a test.
+
+    Args:
+        fold: what is asked.
+        method: what draws the masks.
+        protocol: sizes and episodes; None is the pictures' own sizes and the customary 1000 episodes.
+        absent: also ask for absent words, for leakage; costs as many words again.
+        limit: run only so many pictures; the report says so.
+        progress: told after every picture.
+
+    Raises:
+        DataError: a picture or mask cannot be read.
+    """
+    protocol = protocol or Protocol()
+    start = time.perf_counter()
+    work = plan(fold, protocol, absent=absent, limit=limit)
+    scores = score(fold, method, protocol, work, progress)
+    return report(fold, method, protocol, work, scores, time.perf_counter() - start, limit)
+
+
+def report(
+    fold: Fold,
+    method: Method,
+    protocol: Protocol,
+    work: Sequence[Work],
+    scores: Scores,
+    seconds: float,
+    limit: int | None = None,
+) -> Report:
+    """The report of counts."""
+    notes = []
+    if limit is not None and len(work) == limit:
+        notes.append(f"only the first {limit} pictures: not the customary test")
+    unasked = [fold.test.classes[one] for one in fold.novel if not scores.episodes[one]]
+    if unasked:
+        notes.append(f"without episodes, so not in the means: {', '.join(unasked)}")
+    return Report(
+        data=fold.test.name,
+        fold=fold.number,
+        method=method.name,
+        protocol=protocol.describe(fold),
+        classes=tuple(
+            ClassResult(fold.test.classes[one], scores.iou(one), int(scores.episodes[one])) for one in fold.novel
+        ),
+        miou=scores.miou,
+        fb_iou=scores.fb_iou,
+        leakage=scores.leakage,
+        which_word=scores.which_word,
+        episodes=int(scores.episodes.sum()),
+        pairs=sum(len(one.present) for one in work),
+        pictures=len(work),
+        seconds=seconds,
+        notes=tuple(notes),
+    )
+
+
+def predict(
+    fold: Fold, method: Method, protocol: Protocol, index: int, present: Sequence[int], absent: Sequence[int] = ()
+) -> tuple[Prediction, list[NDArray[np.uint8]]]:
+    """Masks of one picture for present and absent classes, and the true masks of the present ones.
+
+    Both are of the protocol's size.
+    """
+    data = fold.test
+    original = data.picture(index)
+    truths = [data.mask(index, class_id) for class_id in present]
+    words = [data.classes[class_id] for class_id in (*present, *absent)]
+    picture = protocol.picture(original)
+    if method.regions is not None:
+        # Regions belong to the picture as it is, whatever the size at which masks are compared.
+        known = {data.classes[class_id]: truth for class_id, truth in zip(present, truths, strict=True)}
+        boxes = method.regions.find(data.key(index), original, known, words)
+        height, width = original.shape[:2]
+        moved = {word: protocol.boxes(own, (width, height)) for word, own in boxes.items()}
+        found = _in_regions(method, picture, words, moved)
+    elif method.predictor is not None:
+        found = method.predictor.predict(picture, words)
+    else:
+        raise ValueError("a method needs a predictor, regions, or both")
+    return found, [protocol.mask(truth) for truth in truths]
+
+
+def _in_regions(
+    method: Method, picture: NDArray[np.uint8], words: Sequence[str], regions: Mapping[str, Boxes]
+) -> Prediction:
+    if method.predictor is None:
+        return boxes_as_masks(picture, words, regions)
+    return zoom_in(method.predictor, picture, words, regions, margin=method.margin, on_missing=method.on_missing)
+
+
+def _score_picture(fold: Fold, method: Method, protocol: Protocol, work: Work, scores: Scores) -> None:
+    present = [class_id for class_id, _ in work.present]
+    found, truths = predict(fold, method, protocol, work.index, present, work.absent)
+    for (class_id, weight), mask, truth in zip(work.present, found.masks, truths, strict=False):
+        scores.add_episode(class_id, mask, truth, weight, in_several=len(present) > 1)
+    counted = truths[0] != IGNORE
+    pairs = len(work.absent)
+    marked = [int(np.count_nonzero(mask & counted)) for mask in found.masks]
+    scores.add_marked(sum(marked[:pairs]), sum(marked[len(present) :]))
+
+
+def mean_of(reports: Sequence[Report]) -> dict[str, float]:
+    """Mean of the folds' figures, fold by fold as papers do; NaN where no fold has a figure."""
+    names = ("miou", "fb_iou", "leakage", "which_word")
+    means = {}
+    for name in names:
+        values = [value for value in (getattr(one, name) for one in reports) if value == value]
+        means[name] = sum(values) / len(values) if values else float("nan")
+    return means
+
+
+def table(reports: Sequence[Report]) -> str:
+    """A Markdown table, one row a fold, and their mean; the protocol and notes below."""
+    rows = [["method", "data", "fold", "mIoU", "FB-IoU", "leakage", "which-word", "episodes"]]
+    for one in reports:
+        fold = str(one.fold) if one.fold >= 0 else "-"
+        figures = [_shown(one.miou), _shown(one.fb_iou), _shown(one.leakage, 3), _shown(one.which_word)]
+        rows.append([one.method, one.data, fold, *figures, str(one.episodes)])
+    if len(reports) > 1:
+        mean = mean_of(reports)
+        figures = [_shown(mean["miou"]), _shown(mean["fb_iou"]), _shown(mean["leakage"], 3), _shown(mean["which_word"])]
+        rows.append(["mean", reports[0].data, "", *figures, ""])
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    lines.insert(1, "|---|---|---|---:|---:|---:|---:|---:|")
+    for one in reports:
+        prefix = f"fold {one.fold}: " if one.fold >= 0 else ""
+        classes = ", ".join(f"{each.word} {_shown(each.iou)} ({each.episodes})" for each in one.classes)
+        lines += ["", f"{prefix}IoU (episodes): {classes}", f"{prefix}protocol {one.protocol}"]
+        lines += [f"{prefix}note: {note}" for note in one.notes]
+    return "\n".join(lines)
+
+
+def _shown(value: float, digits: int = 1) -> str:
+    return f"{value:.{digits}f}" if value == value else "-"
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(one) for one in value]
+    return None if isinstance(value, float) and value != value else value

@@ -1,0 +1,151 @@
+"""Drawings: methods side by side, and where the navigated encoder looks beside the original one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from clsclip.data.base import IGNORE, Fold
+from clsclip.errors import DataError
+from clsclip.evaluation.evaluate import Method, predict
+from clsclip.evaluation.metric import overlap_and_union
+from clsclip.evaluation.predictors import CheckpointPredictor
+from clsclip.evaluation.protocol import Protocol
+from clsclip.model import ClsClip
+
+_MASK_COLOUR = np.array([255, 30, 60], np.float32)
+_IGNORE_COLOUR = np.array([255, 255, 255], np.float32)
+_OPACITY = 0.55
+_CELL_INCHES = 2.2
+_TITLE_POINTS = 8
+
+
+def painted(
+    picture: NDArray[np.uint8], mask: NDArray[np.bool_], ignore: NDArray[np.bool_] | None = None
+) -> NDArray[np.uint8]:
+    """The picture (H, W, 3) with a mask (H, W) laid over it; ignored pixels are white."""
+    pixels = picture.astype(np.float32)
+    pixels[mask] = pixels[mask] * (1 - _OPACITY) + _MASK_COLOUR * _OPACITY
+    if ignore is not None:
+        pixels[ignore] = _IGNORE_COLOUR
+    return np.clip(pixels, 0, 255).astype(np.uint8)
+
+
+def side_by_side(fold: Fold, methods: Sequence[Method], protocol: Protocol, pairs: Sequence[tuple[int, int]]) -> Figure:
+    """One row a (picture index, class id): the picture, the truth, and every method's mask with its IoU."""
+    if not pairs:
+        raise DataError("There is no pair to show: the test is empty, or no picture has that name.")
+    figure = _figure(len(pairs), 2 + len(methods))
+    for row, (index, class_id) in enumerate(pairs):
+        picture = protocol.picture(fold.test.picture(index))
+        truth = protocol.mask(fold.test.mask(index, class_id))
+        axes = figure.axes[row * (2 + len(methods)) :]
+        word = fold.test.classes[class_id]
+        axes[0].imshow(picture)
+        _title(axes[0], f"{fold.test.key(index)}: {word}")
+        axes[1].imshow(painted(picture, truth == 1, truth == IGNORE))
+        _title(axes[1], "truth")
+        for axis, method in zip(axes[2:], methods, strict=False):
+            mask = predict(fold, method, protocol, index, [class_id])[0].masks[0]
+            (_, (both, either)) = overlap_and_union(mask, truth).tolist()
+            axis.imshow(painted(picture, mask))
+            _title(axis, f"{method.name}\nIoU {100 * both / either if either else 0:.1f}")
+    return figure
+
+
+@torch.no_grad()
+def attention_maps(model: ClsClip, pixel_values: Tensor, text_token: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the first token looks, in every layer of the image tower, heads averaged.
+
+    Args:
+        model: its navigated path puts the text token in the place of [CLS] in the navigation layers.
+        pixel_values: (1, 3, S, S).
+        text_token: (d_text,).
+
+    Returns:
+        original and navigated attention, each (N, g, g) for g x g patches: a layer's weights from [CLS] (or from the
+        text token's map in its place) to the patches. What goes to [CLS] itself is missing, so they sum to less than 1.
+    """
+    navigated = model.towers.embed(pixel_values)
+    if model.prompts is not None:
+        navigated = model.prompts(navigated)
+    original = model.towers.embed(pixel_values)
+    maps: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for layer, module in enumerate(model.towers.visual.transformer.resblocks):
+        if str(layer) in model.maps:
+            word = model.maps[str(layer)](text_token).reshape(1, 1, -1)
+            navigated = torch.cat([word, navigated[:, 1:]], dim=1)
+        for tokens, found in ((original, maps[0]), (navigated, maps[1])):
+            weights = first_token_attention(module, tokens)
+            found.append(weights[-(model.towers.grid**2) :].reshape(model.towers.grid, model.towers.grid))
+        original = model.towers.run_layers(original, layer, layer + 1)
+        navigated = model.towers.run_layers(navigated, layer, layer + 1)
+    return torch.stack(maps[0]), torch.stack(maps[1])
+
+
+def first_token_attention(module: Any, tokens: Tensor) -> Tensor:
+    """Attention of the first token of (1, n, d) to all n in one block, heads averaged: (n,), sums to 1."""
+    layer = cast(nn.MultiheadAttention, module.attn)
+    _, count, width = tokens.shape
+    weight, bias = cast(Tensor, layer.in_proj_weight), cast(Tensor, layer.in_proj_bias)
+    packed = nn.functional.linear(module.ln_1(tokens), weight, bias)
+    query, key, _ = packed.reshape(count, 3, layer.num_heads, width // layer.num_heads).permute(1, 2, 0, 3)
+    scores = (query[:, :1] * layer.head_dim**-0.5) @ key.transpose(-2, -1)
+    return torch.softmax(scores, dim=-1).mean(dim=0)[0]
+
+
+def attention_figure(predictor: CheckpointPredictor, picture: NDArray[np.uint8], words: Sequence[str]) -> Figure:
+    """One column a layer: the original encoder in the first row, and the navigated one below, a row for every word."""
+    values = predictor.pixel_values(picture)
+    tokens = predictor.text_tokens(words)
+    layers = predictor.model.towers.layers
+    figure = _figure(1 + len(words), 1 + layers)
+    figure.axes[0].imshow(picture)
+    _title(figure.axes[0], "original")
+    navigation = set(predictor.model.config.navigation_layers)
+    for row, word in enumerate(words, start=1):
+        original, navigated = attention_maps(predictor.model, values, tokens[row - 1])
+        prediction = predictor.predict(picture, [word])
+        figure.axes[row * (1 + layers)].imshow(painted(picture, prediction.masks[0]))
+        _title(figure.axes[row * (1 + layers)], f'"{word}": mask')
+        for layer in range(layers):
+            if row == 1:
+                _heat(figure.axes[1 + layer], original[layer], f"layer {layer}")
+            mark = " (text)" if layer in navigation else ""
+            _heat(figure.axes[row * (1 + layers) + 1 + layer], navigated[layer], f"layer {layer}{mark}")
+    return figure
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a PNG. DataError when the folder cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=110, format="png")
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def _figure(rows: int, columns: int) -> Figure:
+    figure = Figure(figsize=(columns * _CELL_INCHES, rows * (_CELL_INCHES + 0.3)), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.subplots(rows, columns, squeeze=False)
+    for axis in figure.axes:
+        axis.set_axis_off()
+    return figure
+
+
+def _title(axis: Any, text: str) -> None:
+    axis.set_title(text, fontsize=_TITLE_POINTS)
+
+
+def _heat(axis: Any, weights: Tensor, title: str) -> None:
+    axis.imshow(weights.float().cpu().numpy(), cmap="inferno", vmin=0)
+    _title(axis, title)

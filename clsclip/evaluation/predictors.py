@@ -1,0 +1,174 @@
+"""Anything that draws masks for words in a picture: a bundle, or a checkpoint in PyTorch.
+
+Both preprocess, upsample and threshold by the same functions of ``clsclip_runtime``, so only the network differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from clsclip.checkpoint import load_checkpoint
+from clsclip.errors import CheckpointError
+from clsclip.model import ClsClip
+from clsclip_runtime.images import preprocess
+from clsclip_runtime.manifest import ImageSpec
+from clsclip_runtime.masks import logit, mask_at
+from clsclip_runtime.segmenter import Segmenter
+
+DEFAULT_TEMPLATES = ("a picture of a {}",)
+"""Prompts of checkpoints that name none."""
+
+CHECKPOINT_SUFFIX = ".safetensors"
+MASK_THRESHOLD = 0.5
+
+_PAIRS_PER_CALL = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a model draws in one picture.
+
+    Attributes:
+        masks: (K, H, W) bool, one mask a word.
+        presence: (K,) float32 in 0..1, or None when the model has no presence.
+    """
+
+    masks: NDArray[np.bool_]
+    presence: NDArray[np.float32] | None = None
+
+
+class Predictor(Protocol):
+    """Draws masks for words. ``name`` is for tables."""
+
+    @property
+    def name(self) -> str: ...
+
+    def predict(self, picture: NDArray[np.uint8], words: Sequence[str]) -> Prediction:
+        """Masks of K different words in a picture (H, W, 3) uint8 RGB."""
+        ...
+
+
+class BundlePredictor:
+    """A bundle in the runtime.
+
+    Args:
+        segmenter: the loaded bundle.
+        presence_threshold: words whose presence is below it get an empty mask; 0 is the paper's behaviour, None the
+            bundle's own threshold.
+    """
+
+    def __init__(self, segmenter: Segmenter, presence_threshold: float | None = 0.0) -> None:
+        self.segmenter, self.presence_threshold = segmenter, presence_threshold
+        shown = "" if presence_threshold == 0 else " + presence"
+        self.name = f"{segmenter.bundle.manifest.name} ({segmenter.backend}){shown}"
+
+    def predict(self, picture: NDArray[np.uint8], words: Sequence[str]) -> Prediction:
+        result = self.segmenter(picture, words, presence_threshold=self.presence_threshold)
+        return Prediction(result.masks, result.presence)
+
+
+class CheckpointPredictor:
+    """A checkpoint in PyTorch.
+
+    Args:
+        model: in evaluation mode.
+        templates: prompts with ``{}`` for the word; their text tokens are averaged.
+        presence_threshold: words whose presence is below it get an empty mask; 0 is the paper's behaviour.
+        name: for tables.
+        device: where the model runs.
+    """
+
+    def __init__(
+        self,
+        model: ClsClip,
+        templates: Sequence[str] = DEFAULT_TEMPLATES,
+        presence_threshold: float = 0.0,
+        name: str = "checkpoint",
+        device: str = "cpu",
+    ) -> None:
+        self.model = model.eval().to(device)
+        self.templates, self.presence_threshold, self.device = tuple(templates), presence_threshold, device
+        self.name = f"{name} (pytorch)" + (" + presence" if presence_threshold else "")
+        image = model.towers.image
+        self._spec = ImageSpec(image.size, image.mean, image.std, "squash", "bicubic")
+        self._encoded: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def predict(self, picture: NDArray[np.uint8], words: Sequence[str]) -> Prediction:
+        height, width = picture.shape[:2]
+        logits, presence = self.logits(picture, words)
+        masks = np.zeros((len(words), height, width), np.bool_)
+        for at, (one, score) in enumerate(zip(logits, presence, strict=True)):
+            if score >= self.presence_threshold:
+                masks[at] = mask_at(one, (width, height), logit(MASK_THRESHOLD))
+        return Prediction(masks, presence)
+
+    def pixel_values(self, picture: NDArray[np.uint8]) -> torch.Tensor:
+        """(H, W, 3) uint8 -> (1, 3, S, S) float32, by the runtime's preprocessing."""
+        return torch.from_numpy(preprocess(Image.fromarray(picture), self._spec))[None].to(self.device)
+
+    @torch.no_grad()
+    def text_tokens(self, words: Sequence[str]) -> torch.Tensor:
+        """Text tokens (K, d_text), averaged over the templates."""
+        return self._encode(words)[0]
+
+    @torch.no_grad()
+    def logits(
+        self, picture: NDArray[np.uint8], words: Sequence[str]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Mask logits (K, h, w) at the model's resolution, and presence (K,), both float32."""
+        values = self.pixel_values(picture)
+        tokens, features = self._encode(words)
+        stem, image, patches = self.model.encode_image(values)
+        presence = self.model.presence(image, patches, features)[0]
+        parts = []
+        for start in range(0, len(words), _PAIRS_PER_CALL):
+            index = torch.arange(start, min(start + _PAIRS_PER_CALL, len(words)), device=self.device)
+            parts.append(self.model.trunk(stem, patches, tokens, torch.zeros_like(index), index))
+        logits = torch.cat(parts)
+        if not bool(torch.isfinite(logits).all()):
+            raise CheckpointError(f"{self.name} gives NaN or infinity: its training diverged or its file is damaged.")
+        return logits.float().cpu().numpy(), presence.float().cpu().numpy()
+
+    def _encode(self, words: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Text tokens (K, d_text) and text features (K, f), averaged over the templates as the runtime does."""
+        for word in words:
+            if word not in self._encoded:
+                texts = [template.replace("{}", word) for template in self.templates]
+                tokens, features = self.model.encode_words(texts)
+                feature = torch.nn.functional.normalize(features.mean(dim=0), dim=-1)
+                self._encoded[word] = (tokens.mean(dim=0), feature)
+        found = [self._encoded[word] for word in words]
+        return torch.stack([token for token, _ in found]), torch.stack([feature for _, feature in found])
+
+
+def open_predictor(
+    path: Path | None, *, backend: str = "auto", threads: int | None = None, presence: bool = False, device: str = "cpu"
+) -> Predictor:
+    """A model by its path: a bundle's folder, a checkpoint's ``.safetensors``; None is the embedded bundle.
+
+    Args:
+        path: the model.
+        backend: engine of a bundle.
+        threads: threads of a bundle's engine; None lets it decide.
+        presence: give absent words an empty mask, by the model's own threshold.
+        device: where a checkpoint runs.
+
+    Raises:
+        CheckpointError, TowersError: the checkpoint or its towers cannot be loaded.
+        BundleError, BackendError: the bundle cannot be loaded.
+    """
+    if path is None or path.suffix != CHECKPOINT_SUFFIX:
+        return BundlePredictor(Segmenter.load(path, backend, threads=threads), None if presence else 0.0)
+    model, header = load_checkpoint(path)
+    provenance = header["provenance"]
+    threshold = float(provenance.get("presence_threshold") or 0.0) if presence else 0.0
+    templates = provenance.get("templates") or DEFAULT_TEMPLATES
+    return CheckpointPredictor(model, templates, threshold, path.stem, device)

@@ -1,0 +1,170 @@
+"""From a step's plan to tensors: pictures read and preprocessed once each, masks at the size of the logits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from clsclip.data.base import IGNORE, Fold
+from clsclip.errors import ClsclipError, DataError
+from clsclip.training.plan import Asked, Plan, absent_words, share
+from clsclip_runtime.errors import ClsclipRuntimeError
+from clsclip_runtime.images import preprocess
+from clsclip_runtime.manifest import ImageSpec
+
+Floats: TypeAlias = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A micro-batch, or a process's part of one.
+
+    Attributes:
+        pixel_values: (C, 3, S, S) float32.
+        crop_index: (P) int64, a row of ``pixel_values``.
+        class_index: (P) int64, a position in ``fold.seen``.
+        target: (P, h, w) float32 in [0, 1], the share of each cell that is the class.
+        weight: (P, h, w) float32 in [0, 1], the share of each cell that counts (is not labelled 255).
+        step_pairs: pairs of the whole step, over all pieces: what a sum of losses is divided by.
+        keys: names of the C pictures.
+    """
+
+    pixel_values: Tensor
+    crop_index: Tensor
+    class_index: Tensor
+    target: Tensor
+    weight: Tensor
+    step_pairs: int
+    keys: tuple[str, ...]
+
+    def to(self, device: torch.device) -> Piece:
+        """The same on another device."""
+        return Piece(
+            self.pixel_values.to(device, non_blocking=True),
+            self.crop_index.to(device),
+            self.class_index.to(device),
+            self.target.to(device),
+            self.weight.to(device),
+            self.step_pairs,
+            self.keys,
+        )
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Why a piece could not be made: a worker process hands errors over as text, without its traceback."""
+
+    message: str
+
+
+class Pieces(Dataset[Piece | Failed]):
+    """Piece ``n`` is micro-batch ``n % accumulate`` of step ``n // accumulate``, this process's part of it.
+
+    Args:
+        fold: the data.
+        plan: of the run.
+        spec: preprocessing; the runtime's own.
+        side: h = w, cells of the mask logits.
+        rank: number of this process.
+        processes: how many there are.
+    """
+
+    def __init__(self, fold: Fold, plan: Plan, spec: ImageSpec, side: int, rank: int = 0, processes: int = 1) -> None:
+        self.fold, self.plan, self.spec, self.side = fold, plan, spec, side
+        self.rank, self.processes = rank, processes
+        self.row = {class_id: row for row, class_id in enumerate(fold.seen)}
+
+    def __getitem__(self, index: int) -> Piece | Failed:
+        step, micro = divmod(index, self.plan.config.accumulate)
+        asked = self.plan.step(step)
+        part = micro * self.processes + self.rank
+        mine = share(asked, part, self.plan.config.accumulate * self.processes)
+        try:
+            return self.make(mine, sum(one.pairs for one in asked))
+        except (ClsclipError, ClsclipRuntimeError, OSError) as error:
+            return Failed(str(error))
+
+    def make(self, asked: list[Asked], step_pairs: int) -> Piece:
+        """Read pictures and masks; a picture is read, resized and (later) encoded once for all its words."""
+        crops, rows, pixels, keys = [], [], [], []
+        target, weight = [], []
+        data = self.fold.train
+        for crop, one in enumerate(asked):
+            picture = check_picture(data.picture(one.picture), data.key(one.picture))
+            values = preprocess(Image.fromarray(picture), self.spec)
+            pixels.append(values[:, :, ::-1] if one.flip else values)
+            keys.append(data.key(one.picture))
+            for word in one.present:
+                mask = check_mask(data.mask(one.picture, word), picture, keys[-1], data.classes[word])
+                cells, counts = mask_cells(mask, self.side)
+                target.append(cells[:, ::-1] if one.flip else cells)
+                weight.append(counts[:, ::-1] if one.flip else counts)
+            absent = absent_words(one, data.shown(one.picture), self.fold.seen) if one.absent else []
+            target += [np.zeros((self.side, self.side), dtype=np.float32)] * len(absent)
+            weight += [np.ones((self.side, self.side), dtype=np.float32)] * len(absent)
+            rows += [self.row[word] for word in (*one.present, *absent)]
+            crops += [crop] * (len(one.present) + len(absent))
+        size = self.spec.size
+        return Piece(
+            stacked(pixels, (3, size, size)),
+            torch.tensor(crops, dtype=torch.int64),
+            torch.tensor(rows, dtype=torch.int64),
+            stacked(target, (self.side, self.side)),
+            stacked(weight, (self.side, self.side)),
+            step_pairs,
+            tuple(keys),
+        )
+
+
+def stacked(arrays: list[Floats], shape: tuple[int, ...]) -> Tensor:
+    """(n, *shape) float32, n = 0 included: a process may have no picture of a small step."""
+    return torch.from_numpy(np.stack(arrays) if arrays else np.empty((0, *shape), dtype=np.float32))
+
+
+def mask_cells(mask: NDArray[np.uint8], side: int) -> tuple[Floats, Floats]:
+    """A mask averaged over the cells of the logits, squashed to a square as the picture is.
+
+    Args:
+        mask: (H, W) uint8: 1 the class, 0 not, 255 ignore.
+        side: cells a side.
+
+    Returns:
+        share of each cell's counted area that is the class, and share of the cell that counts; (side, side) float32.
+    """
+    ignored = mask == IGNORE
+    # Averaged straight from the mask's own size: one area average is exact, two resizings are not.
+    ones = box_average((mask == 1).astype(np.float32), side)
+    if not ignored.any():
+        return ones, np.ones((side, side), dtype=np.float32)
+    counted = 1 - box_average(ignored.astype(np.float32), side)
+    return np.clip(ones / np.maximum(counted, np.float32(1e-6)), 0, 1), counted
+
+
+def box_average(values: Floats, side: int) -> Floats:
+    """(H, W) -> (side, side), each cell the mean of the area it covers."""
+    small = Image.fromarray(values).resize((side, side), Image.Resampling.BOX)
+    return np.clip(np.asarray(small, dtype=np.float32), 0, 1)
+
+
+def check_picture(picture: NDArray[np.uint8], key: str) -> NDArray[np.uint8]:
+    """The picture, if it is (H, W, 3) uint8 with at least one pixel."""
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or picture.size == 0:
+        raise DataError(f"{key}: a picture must be (H, W, 3) uint8, and it is {picture.shape} {picture.dtype}.")
+    return np.ascontiguousarray(picture)
+
+
+def check_mask(mask: NDArray[np.uint8], picture: NDArray[np.uint8], key: str, word: str) -> NDArray[np.uint8]:
+    """The mask, if it has the picture's size; any value but 1 and 255 is background."""
+    if mask.shape != picture.shape[:2]:
+        raise DataError(
+            f"{key}: the mask of {word!r} is {mask.shape}, and the picture is {picture.shape[:2]}. "
+            "Both must have the same height and width."
+        )
+    return mask

@@ -1,0 +1,45 @@
+"""Where a checkpoint comes from, and the runtime's preprocessing for its towers."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from clsclip.data.base import Fold
+from clsclip.model import ClsClip
+from clsclip.training.config import TrainConfig
+from clsclip_runtime.manifest import ImageSpec
+from clsclip_runtime.version import __version__
+
+
+def image_spec(model: ClsClip) -> ImageSpec:
+    """How pictures become the encoder's input: what clsclip-export writes into the manifest."""
+    image = model.towers.image
+    return ImageSpec(image.size, image.mean, image.std, "squash", "bicubic")
+
+
+def run_provenance(fold: Fold, config: TrainConfig, model: ClsClip) -> dict[str, Any]:
+    """Data, words, settings and tool versions of a run, as JSON."""
+    classes = fold.train.classes
+    return {
+        "data": fold.train.name,
+        "fold": fold.number,
+        "pictures": len(fold.train),
+        "pairs": len(fold.train_pairs),
+        "seen_words": [classes[one] for one in fold.seen],
+        "held_out_words": [classes[one] for one in fold.novel],
+        "templates": [config.template],
+        "variant": model.config.variant,
+        "seed": config.seed,
+        "training": asdict(config),
+        "tools": {"clsclip": __version__} | {name: found(name) for name in ("torch", "open_clip_torch", "numpy")},
+    }
+
+
+def found(package: str) -> str:
+    """An installed package's version; "unknown" where it has no metadata."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"

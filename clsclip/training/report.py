@@ -1,0 +1,198 @@
+"""What a run tells while it runs: ``train.jsonl``, a progress bar or plain lines, and TensorBoard when asked."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+from clsclip.errors import TrainingError
+
+LOG_FILE = "train.jsonl"
+
+_log = logging.getLogger(__name__)
+
+
+class Report(Protocol):
+    """Hears of every step and every line of metrics."""
+
+    def step(self, done: int) -> None:
+        """``done`` steps are done."""
+
+    def metrics(self, line: dict[str, Any]) -> None:
+        """One line of metrics: step, epoch, loss, lr, grad_norm, pairs_per_second, skipped."""
+
+    def close(self) -> None:
+        """The run is over."""
+
+
+class Silent:
+    """For the processes that do not write."""
+
+    def step(self, done: int) -> None:
+        pass
+
+    def metrics(self, line: dict[str, Any]) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class JsonLines:
+    """Appends to ``train.jsonl``; every line is whole even when the run is killed between two.
+
+    Args:
+        path: the file.
+        step: steps already done; lines of later steps are of a run that was killed, and go.
+    """
+
+    def __init__(self, path: Path, step: int) -> None:
+        self.path = path
+        kept = [line for line in read_lines(path) if line.get("step", 0) <= step] if step else []
+        scratch = path.with_name(path.name + ".tmp")
+        scratch.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        os.replace(scratch, path)
+
+    def step(self, done: int) -> None:
+        pass
+
+    def metrics(self, line: dict[str, Any]) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def close(self) -> None:
+        pass
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a metrics file; none where there is no file. A line cut off by a crash is left out."""
+    if not path.is_file():
+        return []
+    lines = []
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(line, dict):
+            lines.append(line)
+    return lines
+
+
+class PlainLines:
+    """Log lines, for files and pipes."""
+
+    def __init__(self, total: int, step: int) -> None:
+        self.total, self.started, self.first = total, time.perf_counter(), step
+
+    def step(self, done: int) -> None:
+        pass
+
+    def metrics(self, line: dict[str, Any]) -> None:
+        done = line["step"]
+        seconds = (time.perf_counter() - self.started) / max(1, done - self.first) * (self.total - done)
+        _log.info(
+            "step %d/%d  loss %s  lr %.2e  %.1f pairs/s  %s left",
+            *(done, self.total, line["loss"], line["lr"], line["pairs_per_second"], duration(seconds)),
+        )
+
+    def close(self) -> None:
+        pass
+
+
+class Bar:
+    """A bar with the time that is left, for terminals."""
+
+    def __init__(self, total: int, step: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self.progress = Progress(*columns, TextColumn("{task.fields[metrics]}"), console=Console(stderr=True))
+        self.task = self.progress.add_task("training", total=total, completed=step, metrics="")
+        self.progress.start()
+
+    def step(self, done: int) -> None:
+        self.progress.update(self.task, completed=done)
+
+    def metrics(self, line: dict[str, Any]) -> None:
+        text = f"loss {line['loss']}  lr {line['lr']:.1e}  {line['pairs_per_second']} pairs/s"
+        self.progress.update(self.task, metrics=text)
+
+    def close(self) -> None:
+        self.progress.stop()
+
+
+class TensorBoard:
+    """Event files in the run's folder.
+
+    Raises:
+        TrainingError: the package is not installed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise TrainingError(
+                f"TensorBoard's package cannot be imported ({error}). Run: pip install tensorboard; "
+                "or leave --tensorboard out, train.jsonl has the same figures."
+            ) from error
+        self.writer = SummaryWriter(str(folder))
+
+    def step(self, done: int) -> None:
+        pass
+
+    def metrics(self, line: dict[str, Any]) -> None:
+        for name, value in line.items():
+            if name != "step" and isinstance(value, (int, float)):
+                self.writer.add_scalar(f"train/{name}", value, line["step"])
+
+    def close(self) -> None:
+        self.writer.close()
+
+
+class Reports:
+    """Several reports as one."""
+
+    def __init__(self, reports: list[Report]) -> None:
+        self.reports = reports
+
+    def step(self, done: int) -> None:
+        for report in self.reports:
+            report.step(done)
+
+    def metrics(self, line: dict[str, Any]) -> None:
+        for report in self.reports:
+            report.metrics(line)
+
+    def close(self) -> None:
+        for report in self.reports:
+            report.close()
+
+
+def open_report(out: Path, total: int, step: int, tensorboard: bool) -> Report:
+    """All that the writing process reports to.
+
+    Args:
+        out: the run's folder.
+        total: steps of the run.
+        step: steps already done.
+        tensorboard: write event files too.
+    """
+    reports: list[Report] = [TensorBoard(out / "tensorboard")] if tensorboard else []
+    reports.append(JsonLines(out / LOG_FILE, step))
+    reports.append(Bar(total, step) if sys.stderr.isatty() else PlainLines(total, step))
+    return Reports(reports)
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds: ``1:02:03``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"

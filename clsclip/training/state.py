@@ -1,0 +1,157 @@
+"""The state of a run, as safetensors: weights, AdamW's moments, counters. Nothing is pickled.
+
+``training_state.safetensors`` is all that a resumed run reads; ``last.safetensors`` is for everybody else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from clsclip.errors import TrainingError
+from clsclip.training.config import differences, settings_digest
+from clsclip.training.stepper import Stepper
+
+FORMAT = "clsclip-training-state-1"
+STATE_FILE = "training_state.safetensors"
+CHECKPOINT_FILE = "last.safetensors"
+
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+def state_tensors(stepper: Stepper) -> dict[str, Tensor]:
+    """Weights and moments by name; the tensors themselves, not copies. Moments are made where there are none yet."""
+    tensors = {}
+    for name, weight in stepper.learned.items():
+        slots = stepper.optimiser.state[weight]
+        for moment in _MOMENTS:
+            slots.setdefault(moment, torch.zeros_like(weight))
+        slots.setdefault("step", torch.zeros((), device=weight.device))
+        tensors[f"weight/{name}"] = weight.detach()
+        tensors |= {f"{moment}/{name}": slots[moment] for moment in _MOMENTS}
+    return tensors
+
+
+def save_state(stepper: Stepper, path: Path, settings: dict[str, Any], step: int) -> None:
+    """Write the state after ``step`` steps to ``path``, atomically."""
+    counters = {"step": step} | counters_of(stepper)
+    header = {
+        "format": FORMAT,
+        "settings": json.dumps(settings),
+        "settings_sha256": settings_digest(settings),
+        "counters": json.dumps(counters),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(path.name + ".tmp")
+    try:
+        tensors = {name: value.detach().cpu().contiguous() for name, value in state_tensors(stepper).items()}
+        save_file(tensors, scratch, header)
+        os.replace(scratch, path)
+    except OSError as error:
+        raise TrainingError(f"{path} cannot be written: {error.strerror or error}.") from error
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def counters_of(stepper: Stepper) -> dict[str, float]:
+    """What a stepper counts; the loss scale is 0 where there is none."""
+    scale, tracker = 0.0, 0
+    if stepper.scaler.is_enabled():
+        scaler = stepper.scaler.state_dict()
+        scale, tracker = float(scaler["scale"]), int(scaler["_growth_tracker"])
+    return {
+        "applied": stepper.applied,
+        "skipped": stepper.skipped,
+        "skipped_in_a_row": stepper.skipped_in_a_row,
+        "loss_scale": scale,
+        "loss_scale_tracker": tracker,
+    }
+
+
+def restore_counters(stepper: Stepper, counters: Mapping[str, float]) -> None:
+    """Set what a stepper counts, AdamW's own step numbers included."""
+    stepper.applied, stepper.skipped = int(counters["applied"]), int(counters["skipped"])
+    stepper.skipped_in_a_row = int(counters["skipped_in_a_row"])
+    for weight in stepper.weights:
+        stepper.optimiser.state[weight]["step"].fill_(float(stepper.applied))
+    if stepper.scaler.is_enabled() and counters["loss_scale"]:
+        restored = {"scale": counters["loss_scale"], "_growth_tracker": int(counters["loss_scale_tracker"])}
+        stepper.scaler.load_state_dict(stepper.scaler.state_dict() | restored)
+
+
+def read_header(path: Path) -> tuple[dict[str, Any], dict[str, float]]:
+    """Settings and counters of a state file.
+
+    Raises:
+        TrainingError: damaged, or another kind of file.
+    """
+    try:
+        with safe_open(str(path), framework="pt") as opened:
+            header = opened.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise TrainingError(f"{path} cannot be read as safetensors: {error}. Start anew with another --out.") from error
+    if header.get("format") != FORMAT:
+        raise TrainingError(f"{path} is not the state of a training run: its header does not say {FORMAT}.")
+    try:
+        settings, counters = json.loads(header["settings"]), json.loads(header["counters"])
+        if settings_digest(settings) != header["settings_sha256"]:
+            raise ValueError("its settings do not match their digest")
+        return settings, {name: float(value) for name, value in counters.items()}
+    except (KeyError, ValueError, AttributeError) as error:
+        raise TrainingError(f"{path} has a damaged header: {error}. Start anew with another --out.") from error
+
+
+def load_state(stepper: Stepper, path: Path, settings: dict[str, Any]) -> int:
+    """Put a state into ``stepper``.
+
+    Returns:
+        steps done.
+
+    Raises:
+        TrainingError: damaged, not finite, or of a run with other settings; the message names them.
+    """
+    found, counters = read_header(path)
+    other = differences(found, settings)
+    if other:
+        raise TrainingError(
+            f"{path} belongs to a run with other settings: {'; '.join(other[:5])}. "
+            "Resume with the same settings, or start anew with another --out."
+        )
+    expected = state_tensors(stepper)
+    try:
+        with safe_open(str(path), framework="pt") as opened:
+            stored = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
+        shapes = {name: value.shape for name, value in stored.items()}
+        if shapes != {name: value.shape for name, value in expected.items()}:
+            raise TrainingError(f"{path} holds other weights than this model has. Start anew with another --out.")
+        for name, value in stored.items():
+            if not bool(torch.isfinite(value).all()):
+                raise TrainingError(f"{path}: {name} holds NaN or infinity. Start anew with another --out.")
+        for name, value in expected.items():
+            value.copy_(stored[name])
+        restore_counters(stepper, counters)
+    except (SafetensorError, OSError, KeyError) as error:
+        raise TrainingError(f"{path} is damaged: {error}. Start anew with another --out.") from error
+    return int(counters["step"])
+
+
+def share_state(stepper: Stepper, step: int) -> int:
+    """Give every process what rank 0 holds; returns its step."""
+    if stepper.processes.count == 1:
+        return step
+    counters = {"step": float(step)} | counters_of(stepper)
+    # float64: a counter beyond 2^24 would be rounded in float32.
+    numbers = torch.tensor(list(counters.values()), dtype=torch.float64, device=stepper.processes.device)
+    stepper.processes.copy_from_first(list(state_tensors(stepper).values()))
+    stepper.processes.copy_from_first([numbers])
+    shared = dict(zip(counters, numbers.tolist(), strict=True))
+    restore_counters(stepper, shared)
+    return int(shared["step"])

@@ -1,0 +1,93 @@
+"""A folder of one's own."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clsclip.data import open_fold
+from clsclip.errors import DataError
+from tests.clsclip.data.made import labels_with, make_folder, save_picture
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    masks = {
+        "x.1": labels_with((1, (0, 0, 10, 10)), (2, (20, 0, 30, 10)), (255, (40, 0, 50, 10)), size=(60, 40)),
+        "y": labels_with((2, (0, 0, 3, 3)), size=(60, 40)),
+        "z": labels_with(size=(60, 40)),
+    }
+    return make_folder(tmp_path / "own", masks, ["red mug", "spoon"])
+
+
+def test_without_lists_all_pictures_are_on_both_sides(root: Path) -> None:
+    fold = open_fold("folder", root, 0)
+    assert fold.number == -1
+    assert fold.seen == fold.novel == (0, 1)
+    assert fold.train_pairs == fold.test_pairs == ((0, 0), (0, 1), (1, 1))
+    mask = fold.test.mask(0, 1)
+    assert (mask == 1).sum() == 100
+    assert (mask == 255).sum() == 100
+    assert fold.test.shown(2) == ()
+    assert fold.test.mask(2, 0).sum() == 0
+
+
+def test_lists_and_novel_classes(root: Path) -> None:
+    (root / "train.txt").write_text("x.1\n\n y.png \n")
+    (root / "val.txt").write_text("y\n")
+    fold = open_fold("folder", root, -1, novel=["spoon"])
+    assert (fold.seen, fold.novel) == ((0,), (1,))
+    assert fold.train_pairs == ((0, 0),)
+    assert fold.test_pairs == ((0, 1),)
+    assert [fold.train.key(at) for at in range(2)] == ["x.1", "y"]
+    assert len(open_fold("folder", root, -1, part="train").test) == 0
+    with pytest.raises(DataError, match="'fork' is not in"):
+        open_fold("folder", root, -1, novel=["fork"])
+    (root / "val.txt").write_text("y\nw\n")
+    with pytest.raises(DataError, match=r"1 of 2 files .*: w"):
+        open_fold("folder", root, -1)
+    assert len(open_fold("folder", root, -1, allow_missing=True).test) == 1
+
+
+def test_grey_masks_do_as_well(root: Path) -> None:
+    Image.fromarray(labels_with((2, (0, 0, 3, 3)), size=(60, 40))).save(root / "masks" / "y.png")
+    assert open_fold("folder", root, -1).test.mask(1, 1).sum() == 9
+
+
+def test_worker_processes_get_the_data_without_its_memory(root: Path) -> None:
+    data = open_fold("folder", root, -1).test
+    data.picture(0)
+    again = pickle.loads(pickle.dumps(data))
+    np.testing.assert_array_equal(again.mask(0, 0), data.mask(0, 0))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty"),
+        ("a\nb\na\n", "names 'a' twice"),
+        ("a\x07b\n", "control character"),
+        ("a\n", "holds the value 2, and classes.txt has 1"),
+        ("\n".join(f"c{one}" for one in range(255)), "255 classes"),
+    ],
+)
+def test_bad_classes(root: Path, text: str, message: str) -> None:
+    (root / "classes.txt").write_text(text)
+    with pytest.raises(DataError, match=message):
+        open_fold("folder", root, -1)
+
+
+def test_bad_files(root: Path) -> None:
+    save_picture(root / "images" / "y.png", (61, 40))
+    with pytest.raises(DataError, match=r"y\.png is 60x40 and its picture 61x40"):
+        open_fold("folder", root, -1).test.mask(1, 1)
+    save_picture(root / "images" / "y.jpg", (60, 40))
+    with pytest.raises(DataError, match="have the same name"):
+        open_fold("folder", root, -1)
+    (root / "classes.txt").unlink()
+    with pytest.raises(DataError, match="No list"):
+        open_fold("folder", root, -1)

@@ -1,0 +1,156 @@
+"""clsclip-eval, as it is typed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from clsclip.cli.evaluate import run_main, spread
+from tests.clsclip.data.made import labels_with, make_folder, make_voc
+
+ROOT = Path(__file__).resolve().parents[3]
+CHECKPOINT = ROOT / "models" / "stickers" / "last.safetensors"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    masks = {
+        "one": labels_with((1, (0, 0, 60, 60)), (2, (80, 0, 150, 100))),
+        "two": labels_with((2, (10, 10, 100, 100))),
+    }
+    return make_folder(tmp_path_factory.mktemp("own"), masks, ["dog", "boat"])
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    code = run_main([str(one) for one in arguments])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "run", "--data", "folder", "--root", folder, "--threads", 1, "--json")
+    assert code == 0, err
+    document = json.loads(out)
+    (report,) = document["reports"]
+    assert report["episodes"] == 1000
+    assert report["pictures"] == 2
+    assert {one["word"] for one in report["classes"]} == {"dog", "boat"}
+    assert document["mean"]["miou"] == report["miou"]
+
+
+def test_table_from_a_checkpoint(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(
+        capsys, "run", "--data", "folder", "--root", folder, "--model", CHECKPOINT,
+        "--protocol", "480", "--episodes", "every", "--presence", "--limit", 1, "--no-absent",
+    )  # fmt: skip
+    assert code == 0, err
+    assert "| last (pytorch) + presence | folder | - |" in out
+    assert "480x480" in out
+    assert "only the first 1 pictures" in out
+
+
+def test_regions(folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    data = ("run", "--data", "folder", "--root", folder, "--json")
+    code, out, _ = run(capsys, *data, "--true-regions", "--boxes-only")
+    assert code == 0
+    assert json.loads(out)["reports"][0]["miou"] == 100
+    path = tmp_path / "boxes.json"
+    path.write_text(json.dumps([{"image": "two", "class": "boat", "bbox": [10, 10, 90, 45]}]))
+    code, out, _ = run(capsys, *data, "--regions", path, "--boxes-only", "--episodes", "every")
+    assert json.loads(out)["reports"][0]["classes"][1]["iou"] == pytest.approx(100 * 4050 / (8100 + 7000))
+    code, out, _ = run(capsys, *data, "--regions", path, "--margin", 0.2, "--on-missing", "empty", "--limit", 1)
+    assert code == 0
+    assert json.loads(out)["reports"][0]["miou"] == 0, "there are no boxes in the first picture"
+
+
+def test_all_folds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    big = (0, 0, 100, 100)
+    masks = {f"v{value}": labels_with((value, big)) for value in (1, 6, 11, 16)}
+    root = make_voc(tmp_path / "VOC2012", masks, [], list(masks))
+    code, out, err = run(
+        capsys, "run", "--data", "pascal", "--root", root, "--fold", "all", "--true-regions", "--boxes-only"
+    )
+    assert code == 0, err
+    assert out.count("alone as masks | pascal |") == 4
+    assert "| mean | pascal |  | 100.0 |" in out
+
+
+def test_stickers(sticker_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(
+        capsys, "run", "--data", "stickers", "--root", sticker_root, "--words", "all", "--side", 64, "--pictures", 4,
+        "--things", 1, 3, "--true-regions", "--boxes-only", "--json",
+    )  # fmt: skip
+    assert code == 0, err
+    assert json.loads(out)["reports"][0]["fold"] == -1
+
+
+def test_drawings(folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    show, attention = tmp_path / "show.png", tmp_path / "attention.png"
+    code, _, err = run(
+        capsys, "show", "--data", "folder", "--root", folder, "--model", CHECKPOINT, "--key", "two", "--out", show
+    )
+    assert code == 0, err
+    code, _, err = run(
+        capsys, "attention", ROOT / "examples" / "cluttered.png", "dog", "--model", CHECKPOINT, "--out", attention
+    )
+    assert code == 0, err
+    assert show.read_bytes()[:4] == attention.read_bytes()[:4] == b"\x89PNG"
+    assert run(capsys, "show", "--data", "folder", "--root", folder, "--key", "no", "--out", show)[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data", "ade"], "'ade' is not one of"),
+        (["--data", "pascal"], "Give --fold"),
+        (["--data", "folder", "--fold", "1"], "have no folds"),
+        (["--data", "folder", "--protocol", "big"], "give original, or a side"),
+        (["--data", "folder", "--protocol", "3"], "give original, or a side"),
+        (["--data", "folder", "--boxes-only"], "--boxes-only needs --detector"),
+        (["--data", "folder", "--boxes-only", "--model", "x"], "needs no --model"),
+        (["--data", "folder", "--model", "none.clsclip"], "no such model"),
+        (["--data", "folder", "--true-regions", "--regions", "x"], "Give one of"),
+        (["--data", "folder", "--splits", "x", "--true-regions", "--boxes-only"], "--splits is for"),
+        (["--data", "pascal", "--fold", "0", "--novel", "x", "--true-regions", "--boxes-only"], "--novel is for"),
+        (["--data", "folder", "--limit", "0"], "0 is not in the range"),
+    ],
+)
+def test_wrong_use(folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
+    code, out, err = run(capsys, "run", "--root", folder, *arguments)
+    assert code == 2
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+    assert not out
+
+
+def test_failures(folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, _, err = run(
+        capsys, "run", "--data", "pascal", "--root", folder, "--fold", 0, "--true-regions", "--boxes-only"
+    )
+    assert code == 1
+    assert "JPEGImages" in err
+    code, _, err = run(capsys, "run", "--data", "folder", "--root", folder, "--detector", tmp_path / "no.onnx")
+    assert code == 1
+    assert "no such detector" in err
+    code, _, err = run(capsys, "attention", "x.png", "dog", "--model", folder, "--out", tmp_path / "a.png")
+    assert code == 2
+    assert "checkpoint" in err
+
+
+def test_in_a_process_of_its_own() -> None:
+    command = [sys.executable, "-m", "clsclip.cli.evaluate", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0
+    assert "attention" in done.stdout
+    assert done.stderr == ""
+
+
+def test_spread() -> None:
+    pairs = [(number, 0) for number in range(10)]
+    assert spread(pairs, 3) == [(0, 0), (3, 0), (6, 0)]
+    assert spread(pairs, 20) == pairs
+    assert spread([], 3) == []

@@ -1,0 +1,84 @@
+"""Controls: other words are asked than the test says, or other groups of words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from clsclip.data.base import Fold
+from clsclip.errors import DataError
+from clsclip.evaluation.controls import ShuffledWords, asking, shuffled
+from clsclip.evaluation.evaluate import Method, evaluate
+from clsclip.evaluation.predictors import Prediction
+from clsclip.evaluation.protocol import Protocol
+
+WORDS = ("boat", "cat", "dog")
+
+
+class Pictures:
+    """Three pictures of 4 x 4; picture i shows class i in row i and class 0 in column 3."""
+
+    name = "folder"
+    classes = WORDS
+
+    def __len__(self) -> int:
+        return 3
+
+    def key(self, index: int) -> str:
+        return str(index)
+
+    def shown(self, index: int) -> tuple[int, ...]:
+        return tuple(sorted({0, index}))
+
+    def picture(self, index: int) -> NDArray[np.uint8]:
+        return np.full((4, 4, 3), index, np.uint8)
+
+    def mask(self, index: int, class_id: int) -> NDArray[np.uint8]:
+        mask = np.zeros((4, 4), np.uint8)
+        if class_id == index:
+            mask[index] = 1
+        if class_id == 0:
+            mask[:, 3] = 1
+        return mask
+
+
+class Oracle:
+    """Knows every mask."""
+
+    name = "oracle"
+
+    def predict(self, picture: NDArray[np.uint8], words: Sequence[str]) -> Prediction:
+        truth = Pictures()
+        return Prediction(np.stack([truth.mask(int(picture[0, 0, 0]), WORDS.index(word)) == 1 for word in words]))
+
+
+def fold() -> Fold:
+    return Fold(-1, Pictures(), Pictures(), (0,), (1, 2), (), ((1, 1), (2, 2)))
+
+
+def test_groups_ask_their_words() -> None:
+    base = fold()
+    assert asking(base, "novel") is base
+    seen = asking(fold(), "seen")
+    assert seen.novel == (0,) and seen.test_pairs == ((0, 0), (1, 0), (2, 0))
+    assert asking(fold(), "all").test_pairs == ((0, 0), (1, 0), (1, 1), (2, 0), (2, 2))
+    with pytest.raises(DataError, match="novel, seen, all"):
+        asking(fold(), "every")
+
+
+def test_shuffled_words_lose_what_the_word_gave() -> None:
+    protocol = Protocol(every=True)
+    assert evaluate(fold(), Method(Oracle()), protocol).miou == 100
+    control = ShuffledWords(Oracle(), WORDS)
+    assert all(word != other for word, other in control.instead.items())
+    assert sorted(control.instead) == sorted(control.instead.values()) == sorted(WORDS)
+    assert ShuffledWords(Oracle(), WORDS).instead == control.instead
+    report = evaluate(fold(), shuffled(Method(Oracle()), WORDS), protocol)
+    assert report.miou < 50 and "shuffled" in report.method
+    with pytest.raises(DataError, match="no words"):
+        shuffled(Method(None), WORDS)
+    with pytest.raises(DataError, match="two or more"):
+        ShuffledWords(Oracle(), ["boat"])
