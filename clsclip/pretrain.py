@@ -132,7 +132,11 @@ def new_towers(tokenizer: Tokenizer, image_size: int, seed: int) -> tuple[Towers
 def pretrain(
     towers: Towers, open_clip_config: dict[str, object], batches: CaptionedBatches, config: PretrainConfig, out: Path
 ) -> None:
-    """Train ``towers`` in place; every 500 steps and at the end write them to ``out`` (local-dir layout)."""
+    """Train ``towers`` in place; every 500 steps and at the end write them to ``out`` (local-dir layout).
+
+    At the end the weights are rounded to float16 values, in place too: files are half as large, and nothing that is
+    trained on the towers later depends on bits that the files do not hold.
+    """
     torch.manual_seed(config.seed)
     criterion = CaptionLoss()
     parameters = [p for module in (towers, criterion) for p in module.parameters() if p.requires_grad]
@@ -158,8 +162,12 @@ def pretrain(
             speed = step * batches.size / (time.perf_counter() - started)
             line = {"step": step, "parts": batch.parts, **parts, "pictures_per_second": round(speed, 1)}
             append_line(out / "pretrain.jsonl", line)
-        if step % 500 == 0 or step == config.steps:
+        if step % 500 == 0 and step < config.steps:
             save_towers(towers, open_clip_config, out)
+    with torch.no_grad():
+        for weight in towers.parameters():
+            weight.copy_(weight.half().float())
+    save_towers(towers, open_clip_config, out, torch.float16)
 
 
 def warm_cosine(step: int, warmup: int, steps: int) -> float:

@@ -55,7 +55,7 @@ class CaptionedBatches(Dataset[CaptionedBatch]):
         world: StickerWorld,
         size: int,
         count: int,
-        parts: tuple[int, ...] = (1, 1, 1, 2, 2, 3, 3, 3, 4, 4),
+        parts: tuple[int, ...] = (1, 2, 2, 2, 3, 3, 3, 3, 4),
         close_up: tuple[float, float] = (0.35, 1.1),
     ) -> None:
         self.world, self.size, self.count, self.parts = world, size, count, parts

@@ -1,0 +1,252 @@
+"""``clsclip-train``: learn to segment words from masks, on frozen CLIP towers."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from clsclip.cli.running import run_command
+from clsclip.data import KINDS, StickerOptions
+
+if TYPE_CHECKING:
+    from clsclip.data import Fold
+    from clsclip.model import ClsClip
+    from clsclip.training import TrainConfig
+
+PROGRAM = "clsclip-train"
+
+_PATH = click.Path(path_type=Path)
+_COUNT = click.IntRange(min=1)
+_STICKERS = StickerOptions()
+
+EXAMPLES = """\b
+Examples:
+  clsclip-train --towers ViT-B-16 --pretrained openai --data pascal --root VOC2012 --fold 0 --out runs/pascal0
+  clsclip-train --towers ViT-B-16 --pretrained openai --data coco --root COCO --fold 1 --out runs/coco1
+  clsclip-train --towers my_towers --data folder --root mine --out runs/mine --steps 2000 --absent 0.25
+  clsclip-train ... --out runs/pascal0 --resume
+  torchrun --nproc-per-node 2 -m clsclip.cli.train ...
+
+\b
+Exit codes: 0 done, 1 a failure, 2 wrong use, 130 interrupted (go on with --resume)."""
+
+
+def layer_numbers(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    """Comma-separated layer numbers: ``2,3,4``."""
+    try:
+        return None if value is None else tuple(int(part) for part in value.split(","))
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is not a list of layer numbers such as 2,3,4") from error
+
+
+@click.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.option("--towers", required=True, metavar="NAME|DIR", help="open_clip model, or a folder of towers.")
+@click.option("--pretrained", metavar="TAG|FILE", help="Weights of an open_clip model: a tag or a local file.")
+@click.option("--image-size", type=_COUNT, metavar="PX", help="Side of the model's input. Default: the towers' own.")
+@click.option("--data", "kind", type=click.Choice(KINDS), required=True, help="Kind of data.")
+@click.option("--root", type=_PATH, required=True, metavar="DIR", help="VOC2012, COCO, own or sticker folder.")
+@click.option("--fold", type=click.IntRange(0, 3), help="Whose classes are held out.")
+@click.option("--splits", type=_PATH, metavar="DIR", help="pascal: customary lists. Default: made from the masks.")
+@click.option("--allow-missing", is_flag=True, help="Go on without absent pictures, and say how many.")
+@click.option("--novel", multiple=True, metavar="WORD", help="folder: a class held out of training; repeat.")
+@click.option("--words", type=click.Choice(["pascal", "all"]), default=_STICKERS.words, help="stickers: word set.")
+@click.option("--style", "styles", multiple=True, default=_STICKERS.styles, help="stickers: drawings; repeat.")
+@click.option("--side", type=click.IntRange(min=16), default=_STICKERS.side, help="stickers: side in pixels.")
+@click.option("--sizes", type=float, nargs=2, default=_STICKERS.sizes, help="stickers: things' share of the side.")
+@click.option("--things", type=int, nargs=2, default=_STICKERS.things, help="stickers: fewest and most a picture.")
+@click.option("--world-seed", type=int, default=_STICKERS.seed, help="stickers: names the world.")
+@click.option("--pictures", type=_COUNT, default=_STICKERS.train_pictures, help="stickers: pictures to train on.")
+@click.option(
+    "--navigation-layers",
+    callback=layer_numbers,
+    metavar="LIST",
+    help="Layers whose [CLS] is replaced. Default: 2,3,4.",
+)
+@click.option("--use-of-text", default="replace", help="replace, channel, spatial or film.")
+@click.option("--visual-prompts", type=click.IntRange(min=0), default=0, help="Learned tokens in the image tower.")
+@click.option("--decoder-inputs", default="exact", help="exact, or some of text_token+similarity+stem.")
+@click.option("--decoder-layers", type=_COUNT, default=2, help="Transformer layers of the decoder.")
+@click.option("--decoder-heads", type=_COUNT, help="Attention heads of each. Default: one for 64 channels.")
+@click.option("--upscale", type=_COUNT, default=4, help="Mask logits a side of one patch.")
+@click.option("--epochs", type=_COUNT, default=200, help="Passes over the training pairs.")
+@click.option("--steps", type=_COUNT, help="Optimiser steps, in place of --epochs.")
+@click.option("--batch", type=_COUNT, help="Pairs a step. Default: 512 for coco, else 64.")
+@click.option("--accumulate", type=_COUNT, default=1, help="Micro-batches of --batch pairs a step.")
+@click.option("--lr", "learning_rate", type=float, default=1e-3, help="Peak learning rate.")
+@click.option("--weight-decay", type=float, default=0.01, help="Of AdamW.")
+@click.option("--restart-epochs", type=float, help="T_0, epochs of the first cycle. Default: one cycle, the whole run.")
+@click.option("--restart-factor", type=_COUNT, default=1, help="T_mult, how much longer the next cycle is.")
+@click.option("--warmup", "warmup_steps", type=click.IntRange(min=0), default=0, help="Steps of linear warm-up.")
+@click.option("--absent", type=float, default=0.0, help="Share of pairs that ask an absent word, as 0.25.")
+@click.option("--words-per-picture", type=_COUNT, default=1, help="Group so many classes of a picture in a batch.")
+@click.option("--flip/--no-flip", default=True, help="Mirror every second picture.")
+@click.option("--dice", type=float, default=0.5, help="Weight of the Dice loss; 0 leaves the cross entropy alone.")
+@click.option("--clip-norm", type=float, default=1.0, help="Largest norm of the gradient; 0 does not clip.")
+@click.option("--template", default="a photo of a {}", help="Prompt; {} is the word.")
+@click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), default="fp32", help="fp16 needs a GPU.")
+@click.option("--device", default="auto", help="auto, cpu, cuda or cuda:1.")
+@click.option("--workers", type=click.IntRange(min=0), default=2, help="Processes that read pictures.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="Of weights, order, absent words and flips.")
+@click.option("--out", type=_PATH, required=True, metavar="DIR", help="Folder of the run.")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out.")
+@click.option("--save-every", type=_COUNT, default=200, help="Steps between checkpoints.")
+@click.option("--log-every", type=_COUNT, default=20, help="Steps between lines of metrics.")
+@click.option("--tensorboard", is_flag=True, help="Write metrics for TensorBoard too.")
+@click.option("--presence-pictures", type=click.IntRange(min=0), default=0, help="Fit the presence head on so many.")
+@click.option("--description", help="A sentence for the checkpoint and its bundles.")
+@click.option("--licence", help="Licence of the trained weights, for the checkpoint and its bundles.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@click.version_option(package_name="clsclip")
+def command(**options: Any) -> None:
+    """Train ClsCLIP with masks; both CLIP towers stay frozen.
+
+    OUT gets last.safetensors (for clsclip-export, at any time), training_state.safetensors (for --resume) and
+    train.jsonl (metrics).
+    """
+    first = os.environ.get("RANK", "0") == "0"
+    logging.basicConfig(level=logging.INFO if first else logging.WARNING, format="%(message)s", stream=sys.stderr)
+    check_use(options)
+    from clsclip.training import train
+
+    config = train_config(options)
+    fold = open_training_fold(options)
+    model = build_model(options)
+    provenance: dict[str, Any] = {}
+    if options["description"]:
+        provenance["description"] = options["description"]
+    if options["licence"]:
+        provenance["licence"] = {"weights": options["licence"], "notes": []}
+    out: Path = options["out"]
+    summary = train(
+        model, fold, config, out, towers=towers_source(options), provenance=provenance, resume=options["resume"]
+    )
+    if not first:
+        return
+    if options["as_json"]:
+        click.echo(json.dumps(asdict(summary) | {"checkpoint": str(summary.checkpoint)}))
+        return
+    loss = "nothing was left to do" if summary.loss is None else f"loss {summary.loss}"
+    click.echo(f"{summary.steps} steps, {summary.epochs} epochs, {loss}, {summary.pairs_per_second} pairs/s")
+    if summary.skipped:
+        click.echo(f"{summary.skipped} steps were skipped: their loss or gradient was not finite.")
+    if summary.presence:
+        click.echo(f"presence threshold {summary.presence['threshold']}")
+    click.echo(f"{summary.checkpoint} written. Next: clsclip-export --ckpt {summary.checkpoint} --out model.clsclip")
+
+
+def check_use(options: dict[str, Any]) -> None:
+    """Refuse what cannot be meant, before anything is loaded."""
+    # Click answers a wrong choice itself, but its list is in clsclip.variants, which imports torch.
+    from clsclip.training.state import STATE_FILE
+    from clsclip.variants import USES_OF_TEXT
+
+    kind = options["kind"]
+    if options["use_of_text"] not in USES_OF_TEXT:
+        raise click.UsageError(f"--use-of-text is one of {', '.join(USES_OF_TEXT)}.")
+    if options["navigation_layers"] is not None and options["use_of_text"] != "replace":
+        raise click.UsageError("--navigation-layers is for --use-of-text replace.")
+    folds = kind in ("pascal", "coco") or (kind == "stickers" and options["words"] == "pascal")
+    if folds and options["fold"] is None:
+        raise click.UsageError("Give --fold 0, 1, 2 or 3: whose classes are held out.")
+    if not folds and options["fold"] is not None:
+        raise click.UsageError("These data have no folds. Leave --fold out.")
+    if options["splits"] is not None and kind != "pascal":
+        raise click.UsageError("--splits is for --data pascal.")
+    if options["novel"] and kind != "folder":
+        raise click.UsageError("--novel is for --data folder.")
+    if (options["out"] / STATE_FILE).exists() and not options["resume"]:
+        raise click.UsageError(
+            f"{options['out']} holds a training run. Go on with it: --resume; or give another --out."
+        )
+
+
+def train_config(options: dict[str, Any]) -> TrainConfig:
+    """The settings that the options name; click.UsageError where they cannot be meant."""
+    from clsclip.errors import TrainingError
+    from clsclip.training import TrainConfig
+
+    settings = {field.name: options[field.name] for field in fields(TrainConfig)}
+    settings["batch"] = options["batch"] or (512 if options["kind"] == "coco" else 64)
+    try:
+        return TrainConfig(**settings)
+    except TrainingError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def open_training_fold(options: dict[str, Any]) -> Fold:
+    """The training side of the data."""
+    from clsclip.data import open_fold
+
+    stickers = StickerOptions(
+        words=options["words"],
+        styles=options["styles"],
+        side=options["side"],
+        sizes=options["sizes"],
+        things=options["things"],
+        seed=options["world_seed"],
+        train_pictures=options["pictures"],
+    )
+    return open_fold(
+        options["kind"],
+        options["root"],
+        -1 if options["fold"] is None else options["fold"],
+        splits=options["splits"],
+        allow_missing=options["allow_missing"],
+        part="train",
+        novel=options["novel"] or None,
+        stickers=stickers,
+    )
+
+
+def build_model(options: dict[str, Any]) -> ClsClip:
+    """Towers and fresh weights; click.UsageError where these towers cannot carry the configuration."""
+    import torch
+
+    from clsclip.errors import CheckpointError
+    from clsclip.model import ClsClip, ModelConfig
+    from clsclip.tower_files import load_towers
+
+    towers = load_towers(options["towers"], options["pretrained"], image_size=options["image_size"])
+    inputs = options["decoder_inputs"]
+    settings: dict[str, Any] = {
+        "decoder_layers": options["decoder_layers"],
+        "decoder_heads": options["decoder_heads"] or (towers.width // 64 if towers.width % 64 == 0 else 1),
+        "upscale": options["upscale"],
+        "decoder_inputs": () if inputs == "exact" else tuple(inputs.split("+")),
+        "use_of_text": options["use_of_text"],
+        "visual_prompts": options["visual_prompts"],
+    }
+    if options["navigation_layers"] is not None:
+        settings["navigation_layers"] = options["navigation_layers"]
+    torch.manual_seed(options["seed"])
+    try:
+        return ClsClip(towers, ModelConfig(**settings))
+    except CheckpointError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def towers_source(options: dict[str, Any]) -> str:
+    """Where the checkpoint says that its towers are; files and folders relative to the run's folder."""
+    towers, pretrained, out = options["towers"], options["pretrained"], options["out"]
+    if Path(towers).is_dir():
+        return Path(os.path.relpath(towers, out)).as_posix()
+    if pretrained is not None and Path(pretrained).is_file():
+        pretrained = Path(os.path.relpath(pretrained, out)).as_posix()
+    return f"{towers}:{pretrained}" if pretrained else str(towers)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    return run_command(command, PROGRAM, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
