@@ -9,7 +9,7 @@ styles="--style noto --style fluent"
 
 train() { # form, decoder inputs
     clsclip-train --towers "$out/towers" --data stickers --root "$stickers" --words all $styles --side 96 --sizes 0.05 0.7 \
-        --things 1 7 --pictures 12000 --decoder-inputs "$2" --steps "${STEPS:-1600}" --batch 64 --absent 0.25 \
+        --things 1 7 --train-pictures 12000 --decoder-inputs "$2" --steps "${STEPS:-1600}" --batch 64 --absent 0.25 \
         --words-per-picture 3 --warmup 100 --precision bf16 --template "a picture of a {}" --workers 0 \
         --presence-pictures 600 --description "Knows stickers (emoji pasted on cluttered grounds), not photographs." \
         --licence Apache-2.0 --out "$out/$1" --resume

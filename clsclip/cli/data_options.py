@@ -27,21 +27,35 @@ _OPTIONS = (
     click.option("--side", type=click.IntRange(min=16), default=_STICKERS.side, help="stickers: side in pixels."),
     click.option("--sizes", type=float, nargs=2, default=_STICKERS.sizes, help="stickers: things' share of the side."),
     click.option("--things", type=int, nargs=2, default=_STICKERS.things, help="stickers: fewest and most a picture."),
-    click.option("--seed", type=int, default=_STICKERS.seed, help="stickers: names the world."),
-    click.option(
-        "--pictures",
-        type=click.IntRange(min=1),
-        default=_STICKERS.test_pictures,
-        help="stickers: pictures of the test.",
-    ),
+    click.option("--world-seed", type=int, default=_STICKERS.seed, help="stickers: names the world."),
+)
+
+_TRAIN_PICTURES = click.option(
+    "--train-pictures", type=click.IntRange(min=1), default=_STICKERS.train_pictures, help="stickers: to train on."
+)
+_TEST_PICTURES = click.option(
+    "--test-pictures", type=click.IntRange(min=1), default=_STICKERS.test_pictures, help="stickers: of the test."
 )
 
 
-def data_options(command: Command) -> Command:
-    """Add the options to a command, which gets them as keyword arguments; hand them on to :func:`open_data`."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+def data_options(part: str) -> Callable[[Command], Command]:
+    """Add the options to a command, which gets them as keyword arguments; hand them on to :func:`open_data`.
+
+    Args:
+        part: the side that the command reads: "train", "test" or "both".
+    """
+    options = list(_OPTIONS)
+    if part in ("train", "both"):
+        options.append(_TRAIN_PICTURES)
+    if part in ("test", "both"):
+        options.append(_TEST_PICTURES)
+
+    def add(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
 
 
 def folds_asked(kind: str, fold: str | None, words: str) -> Sequence[int]:
@@ -52,7 +66,7 @@ def folds_asked(kind: str, fold: str | None, words: str) -> Sequence[int]:
             raise click.UsageError("These data have no folds. Leave --fold out.")
         return known
     if fold is None:
-        raise click.UsageError("Give --fold 0, 1, 2, 3 or all.")
+        raise click.UsageError("Give --fold: whose classes are held out.")
     return known if fold == "all" else (int(fold),)
 
 
@@ -69,17 +83,16 @@ def open_data(
     side: int,
     sizes: tuple[float, float],
     things: tuple[int, int],
-    seed: int,
-    pictures: int,
-    part: str = "test",
+    world_seed: int,
+    part: str,
     train_pictures: int = _STICKERS.train_pictures,
+    test_pictures: int = _STICKERS.test_pictures,
 ) -> Fold:
     """One fold, as the options say.
 
     Args:
         fold: its number.
-        part: "train", "test" or "both"; commands that only measure read the test alone.
-        train_pictures: stickers: pictures to train on; not an option of every command.
+        part: as given to :func:`data_options`.
         kind, root, ...: the options of :func:`data_options`.
 
     Raises:
@@ -96,9 +109,9 @@ def open_data(
         side=side,
         sizes=sizes,
         things=things,
-        seed=seed,
+        seed=world_seed,
         train_pictures=train_pictures,
-        test_pictures=pictures,
+        test_pictures=test_pictures,
     )
     return open_fold(
         kind,

@@ -72,7 +72,7 @@ def method_options(command: Any) -> Any:
 
 
 @main.command()
-@data_options
+@data_options("test")
 @method_options
 @click.option("--model", type=_FILE, metavar="PATH", help="Bundle or checkpoint. Default: the embedded bundle.")
 @click.option("--fold", type=click.Choice(["0", "1", "2", "3", "all"]), help="Fold, where the data have folds.")
@@ -108,7 +108,7 @@ def run(
     method = _method(model, asked, boxes_only)
     reports = []
     for number in folds:
-        opened = asking(open_data(number, **data), ask)
+        opened = asking(open_data(number, part="test", **data), ask)
         one = shuffled(method, opened.test.classes) if shuffle_words else method
         with _Progress(f"fold {number}" if number >= 0 else "pictures") as progress:
             reports.append(evaluate(opened, one, protocol, absent=not no_absent, limit=limit, progress=progress.update))
@@ -120,7 +120,7 @@ def run(
 
 
 @main.command()
-@data_options
+@data_options("test")
 @method_options
 @click.option("--model", "models", type=_FILE, multiple=True, metavar="PATH", help="Bundle or checkpoint; repeat.")
 @click.option("--fold", type=click.Choice(["0", "1", "2", "3"]), help="Fold, where the data have folds.")
@@ -137,7 +137,7 @@ def show(
     protocol = size_protocol(asked["protocol"], True)
     numbers = folds_asked(data["kind"], fold, data["words"])
     methods = [_method(model, asked, False) for model in models or (None,)]
-    opened = open_data(numbers[0], **data)
+    opened = open_data(numbers[0], part="test", **data)
     pairs = list(dict.fromkeys(opened.test_pairs))
     chosen = [pair for pair in pairs if opened.test.key(pair[0]) in keys] if keys else spread(pairs, count)
     save_figure(side_by_side(opened, methods, protocol, chosen), out)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import click
 from clsclip.cli.data_options import data_options, open_data
 
 if TYPE_CHECKING:
+    from clsclip.data import Fold
     from clsclip.evaluation import RegionSource
 
 _PATH = click.Path(path_type=Path)
@@ -27,7 +29,7 @@ def numbers(context: click.Context, option: click.Parameter, value: str) -> tupl
 
 @click.command(name="table")
 @click.argument("number", type=click.IntRange(1, 7))
-@data_options
+@data_options("both")
 @click.option("--towers", required=True, metavar="NAME|DIR", help="open_clip name, or a folder of towers.")
 @click.option("--pretrained", metavar="TAG|FILE", help="Weights of a named tower.")
 @click.option("--image-size", type=click.IntRange(min=16), help="Side of the model's pictures; default: the towers'.")
@@ -40,7 +42,6 @@ def numbers(context: click.Context, option: click.Parameter, value: str) -> tupl
 @click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), default="fp32", show_default=True)
 @click.option("--device", default="auto", show_default=True, help="Where trainings run.")
 @click.option("--workers", type=click.IntRange(min=0), default=2, show_default=True, help="Of trainings.")
-@click.option("--train-pictures", type=click.IntRange(min=1), default=4000, show_default=True, help="stickers only.")
 @click.option("--template", default="a photo of a {}", show_default=True, help="Prompt for a word.")
 @click.option("--decoder-heads", type=click.IntRange(min=1), help="Default: one for 64 channels.")
 @click.option("--detector", type=_PATH, metavar="ONNX", help="Regions of ClsCLIP+ (tables 1, 6, 7).")
@@ -63,7 +64,6 @@ def table_command(
     precision: str,
     device: str,
     workers: int,
-    train_pictures: int,
     template: str,
     decoder_heads: int | None,
     detector: Path | None,
@@ -88,8 +88,13 @@ def table_command(
     from clsclip.training.config import TrainConfig
 
     opened = load_towers(towers, pretrained, image_size=image_size)
+
+    @lru_cache(maxsize=4)  # rows and seeds share their folds, and listing one can take minutes
+    def open_fold(fold: int) -> Fold:
+        return open_data(fold, part="both", **data)
+
     run = TableRun(
-        open_fold=lambda fold: open_data(fold, part="both", train_pictures=train_pictures, **data),
+        open_fold=open_fold,
         towers=opened,
         towers_source=towers if Path(towers).is_dir() else f"{towers}:{pretrained or ''}",
         folds=folds,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import os
@@ -13,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from clsclip.cli.data_options import data_options, folds_asked, open_data
 from clsclip.cli.running import run_command
-from clsclip.data import KINDS, StickerOptions
 
 if TYPE_CHECKING:
-    from clsclip.data import Fold
     from clsclip.model import ClsClip
     from clsclip.training import TrainConfig
 
@@ -25,7 +25,6 @@ PROGRAM = "clsclip-train"
 
 _PATH = click.Path(path_type=Path)
 _COUNT = click.IntRange(min=1)
-_STICKERS = StickerOptions()
 
 EXAMPLES = """\b
 Examples:
@@ -51,19 +50,8 @@ def layer_numbers(_: click.Context, __: click.Parameter, value: str | None) -> t
 @click.option("--towers", required=True, metavar="NAME|DIR", help="open_clip model, or a folder of towers.")
 @click.option("--pretrained", metavar="TAG|FILE", help="Weights of an open_clip model: a tag or a local file.")
 @click.option("--image-size", type=_COUNT, metavar="PX", help="Side of the model's input. Default: the towers' own.")
-@click.option("--data", "kind", type=click.Choice(KINDS), required=True, help="Kind of data.")
-@click.option("--root", type=_PATH, required=True, metavar="DIR", help="VOC2012, COCO, own or sticker folder.")
+@data_options("train")
 @click.option("--fold", type=click.IntRange(0, 3), help="Whose classes are held out.")
-@click.option("--splits", type=_PATH, metavar="DIR", help="pascal: customary lists. Default: made from the masks.")
-@click.option("--allow-missing", is_flag=True, help="Go on without absent pictures, and say how many.")
-@click.option("--novel", multiple=True, metavar="WORD", help="folder: a class held out of training; repeat.")
-@click.option("--words", type=click.Choice(["pascal", "all"]), default=_STICKERS.words, help="stickers: word set.")
-@click.option("--style", "styles", multiple=True, default=_STICKERS.styles, help="stickers: drawings; repeat.")
-@click.option("--side", type=click.IntRange(min=16), default=_STICKERS.side, help="stickers: side in pixels.")
-@click.option("--sizes", type=float, nargs=2, default=_STICKERS.sizes, help="stickers: things' share of the side.")
-@click.option("--things", type=int, nargs=2, default=_STICKERS.things, help="stickers: fewest and most a picture.")
-@click.option("--world-seed", type=int, default=_STICKERS.seed, help="stickers: names the world.")
-@click.option("--pictures", type=_COUNT, default=_STICKERS.train_pictures, help="stickers: pictures to train on.")
 @click.option(
     "--navigation-layers",
     callback=layer_numbers,
@@ -117,7 +105,9 @@ def command(**options: Any) -> None:
     from clsclip.training import train
 
     config = train_config(options)
-    fold = open_training_fold(options)
+    data = {name: options[name] for name in options.keys() & inspect.signature(open_data).parameters.keys()}
+    asked = None if data.pop("fold") is None else str(options["fold"])
+    fold = open_data(folds_asked(options["kind"], asked, options["words"])[0], part="train", **data)
     model = build_model(options)
     provenance: dict[str, Any] = {}
     if options["description"]:
@@ -148,20 +138,10 @@ def check_use(options: dict[str, Any]) -> None:
     from clsclip.training.state import STATE_FILE
     from clsclip.variants import USES_OF_TEXT
 
-    kind = options["kind"]
     if options["use_of_text"] not in USES_OF_TEXT:
         raise click.UsageError(f"--use-of-text is one of {', '.join(USES_OF_TEXT)}.")
     if options["navigation_layers"] is not None and options["use_of_text"] != "replace":
         raise click.UsageError("--navigation-layers is for --use-of-text replace.")
-    folds = kind in ("pascal", "coco") or (kind == "stickers" and options["words"] == "pascal")
-    if folds and options["fold"] is None:
-        raise click.UsageError("Give --fold 0, 1, 2 or 3: whose classes are held out.")
-    if not folds and options["fold"] is not None:
-        raise click.UsageError("These data have no folds. Leave --fold out.")
-    if options["splits"] is not None and kind != "pascal":
-        raise click.UsageError("--splits is for --data pascal.")
-    if options["novel"] and kind != "folder":
-        raise click.UsageError("--novel is for --data folder.")
     if (options["out"] / STATE_FILE).exists() and not options["resume"]:
         raise click.UsageError(
             f"{options['out']} holds a training run. Go on with it: --resume; or give another --out."
@@ -179,31 +159,6 @@ def train_config(options: dict[str, Any]) -> TrainConfig:
         return TrainConfig(**settings)
     except TrainingError as error:
         raise click.UsageError(str(error)) from error
-
-
-def open_training_fold(options: dict[str, Any]) -> Fold:
-    """The training side of the data."""
-    from clsclip.data import open_fold
-
-    stickers = StickerOptions(
-        words=options["words"],
-        styles=options["styles"],
-        side=options["side"],
-        sizes=options["sizes"],
-        things=options["things"],
-        seed=options["world_seed"],
-        train_pictures=options["pictures"],
-    )
-    return open_fold(
-        options["kind"],
-        options["root"],
-        -1 if options["fold"] is None else options["fold"],
-        splits=options["splits"],
-        allow_missing=options["allow_missing"],
-        part="train",
-        novel=options["novel"] or None,
-        stickers=stickers,
-    )
 
 
 def build_model(options: dict[str, Any]) -> ClsClip:

@@ -29,7 +29,7 @@ def test_pretrain_train_and_evaluate(sticker_root: Path, tmp_path: Path) -> None
     world = ("--data", "stickers", "--root", sticker_root, "--words", "all", "--style", "noto", "--side", 32)
     summary = json.loads(
         run(
-            *(train, "--towers", towers, *world, "--pictures", 12, "--things", 1, 3),
+            *(train, "--towers", towers, *world, "--train-pictures", 12, "--things", 1, 3),
             *("--steps", 2, "--batch", 4, "--absent", 0.25, "--decoder-inputs", "text_token+similarity"),
             *("--presence-pictures", 8, "--workers", 0, "--out", out, "--json"),
         )
@@ -39,7 +39,7 @@ def test_pretrain_train_and_evaluate(sticker_root: Path, tmp_path: Path) -> None
     assert model.config.variant == "text_token+similarity"
     made = run(stickers, "pictures", *folder, "--out", tmp_path / "made", "--count", 2, "--side", 48).splitlines()
     assert all(Path(json.loads(line)["file"]).is_file() for line in made)
-    test = ("run", *world, "--pictures", 4, "--model", out / "last.safetensors", "--episodes", "every", "--json")
+    test = ("run", *world, "--test-pictures", 4, "--model", out / "last.safetensors", "--episodes", "every", "--json")
     found = {
         group: json.loads(run(evaluate, *test, "--ask", group))["reports"][0]["pairs"]
         for group in ("seen", "novel", "all")
