@@ -49,6 +49,7 @@ def layer_numbers(_: click.Context, __: click.Parameter, value: str | None) -> t
 @click.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.option("--towers", required=True, metavar="NAME|DIR", help="open_clip model, or a folder of towers.")
 @click.option("--pretrained", metavar="TAG|FILE", help="Weights of an open_clip model: a tag or a local file.")
+@click.option("--from-checkpoint", "start", type=_PATH, metavar="CKPT", help="Start from these weights.")
 @click.option("--image-size", type=_COUNT, metavar="PX", help="Side of the model's input. Default: the towers' own.")
 @data_options("train")
 @click.option("--fold", type=click.IntRange(0, 3), help="Whose classes are held out.")
@@ -110,6 +111,8 @@ def command(**options: Any) -> None:
     fold = open_data(folds_asked(options["kind"], asked, options["words"])[0], part="train", **data)
     model = build_model(options)
     provenance: dict[str, Any] = {}
+    if options["start"] is not None:
+        provenance["started_from"] = start_from(model, options["start"], options["towers"], options["pretrained"])
     if options["description"]:
         provenance["description"] = options["description"]
     if options["licence"]:
@@ -186,6 +189,25 @@ def build_model(options: dict[str, Any]) -> ClsClip:
         return ClsClip(towers, ModelConfig(**settings))
     except CheckpointError as error:
         raise click.UsageError(str(error)) from error
+
+
+def start_from(model: ClsClip, checkpoint: Path, towers: str, pretrained: str | None) -> dict[str, Any]:
+    """Put a checkpoint's learned weights into ``model``; returns how they were made.
+
+    Raises:
+        CheckpointError: it is damaged, was trained on other towers, or is another model; its picture size may differ.
+    """
+    from clsclip.checkpoint import load_checkpoint, read_header
+    from clsclip.errors import CheckpointError
+    from clsclip.tower_files import load_towers
+
+    size = read_header(checkpoint)["towers"]["image_size"]
+    source, header = load_checkpoint(checkpoint, load_towers(towers, pretrained, image_size=size))
+    if source.config != model.config:
+        differing = [name for name, value in asdict(source.config).items() if value != getattr(model.config, name)]
+        raise CheckpointError(f"{checkpoint} is another model: {', '.join(differing)} differ. Give the same options.")
+    model.load_state_dict(source.learned_state(), strict=False)
+    return {"image_size": size, "provenance": header["provenance"]}
 
 
 def towers_source(options: dict[str, Any]) -> str:

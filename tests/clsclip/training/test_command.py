@@ -119,3 +119,23 @@ def test_checkpoints_name_their_towers_relative_to_the_run(tmp_path: Path) -> No
     assert named("ViT-B-16", "openai") == "ViT-B-16:openai"
     assert named("ViT-B-16", str(tmp_path / "b16.safetensors")) == "ViT-B-16:../../b16.safetensors"
     assert named("ViT-B-16") == "ViT-B-16"
+
+
+def test_a_run_starts_from_another_runs_weights(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use = ("--navigation-layers", "1,3", "--device", "cpu", "--presence-pictures", "0")
+    assert main(arguments(folder, tmp_path / "first", *use)) == 0
+    first, _ = load_checkpoint(tmp_path / "first" / "last.safetensors")
+    start = ("--from-checkpoint", str(tmp_path / "first" / "last.safetensors"))
+    # Other pictures' size, and a step too small to move anything: the weights are the first run's.
+    second = ("--image-size", "48", "--lr", "1e-12", "--weight-decay", "0")
+    assert main(arguments(folder, tmp_path / "second", *use, *start, *second)) == 0
+    model, header = load_checkpoint(tmp_path / "second" / "last.safetensors")
+    assert model.towers.image.size == 48
+    assert header["provenance"]["started_from"]["image_size"] == 32
+    for name, weight in first.learned_state().items():
+        assert np.allclose(weight, model.learned_state()[name], atol=1e-9), name
+    capsys.readouterr()
+    assert main(arguments(folder, tmp_path / "third", "--navigation-layers", "1,2", *start)) == 1
+    assert "navigation_layers differ" in capsys.readouterr().err
