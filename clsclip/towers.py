@@ -54,6 +54,7 @@ class Towers(nn.Module):
         self.logit_scale = cast(nn.Parameter, clip.logit_scale)
         self.pool_type, self.end_token = text_pooling(clip)
         self.image = image
+        self._native_positions: Tensor | None = None
         self.resize(image.size)
 
     @property
@@ -99,6 +100,8 @@ class Towers(nn.Module):
         old = round((table.shape[0] - 1) ** 0.5)
         new = size // self.patch
         if new != old:
+            if self._native_positions is None:
+                self._native_positions = table.detach().clone()
             patches = table[1:].detach().reshape(1, old, old, -1).permute(0, 3, 1, 2)
             patches = interpolate(patches, size=(new, new), mode="bicubic", antialias=True, align_corners=False)
             patches = patches.permute(0, 2, 3, 1).reshape(new * new, -1)
@@ -165,11 +168,16 @@ class Towers(nn.Module):
     def fingerprint(self) -> str:
         """sha256 over names, shapes and float32 bytes of every weight: checkpoints name the towers they belong to.
 
-        Position embeddings count as they are, so a fingerprint belongs to one image size.
+        Position embeddings count as they were before any resampling, with the picture size they are resampled to:
+        another machine's interpolation may differ in its last bits. (Of towers in training, as they are.)
         """
+        table = self.visual.positional_embedding
+        resampled = self._native_positions is not None and not table.requires_grad
         digest = hashlib.sha256()
         for name, weight in sorted(self.state_dict().items()):
             digest.update(f"{name}{tuple(weight.shape)}".encode())
+            if resampled and name == "visual.positional_embedding":
+                weight = cast(Tensor, self._native_positions)
             digest.update(weight.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
         return digest.hexdigest()
 

@@ -129,3 +129,20 @@ def test_clip_tokenizer_equals_open_clips(word: str) -> None:
     assume(ftfy.fix_text(word) == word and not any(0x7F <= ord(letter) <= 0x9F for letter in word))
     expected = [token for token in CLIP_IDS([word], context_length=200)[0].tolist() if token]
     assert CLIP_TOKENIZER.encode(word).ids == expected
+
+
+def test_fingerprints_do_not_depend_on_how_positions_are_interpolated(monkeypatch: pytest.MonkeyPatch) -> None:
+    from clsclip import towers as module
+
+    native, first, second, larger = (tiny_towers() for _ in range(4))
+    first.resize(64)
+    larger.resize(48)
+    exact = module.interpolate
+    monkeypatch.setattr(module, "interpolate", lambda *given, **options: exact(*given, **options) * (1 + 1e-6))
+    second.resize(64)
+    assert not torch.equal(first.visual.positional_embedding, second.visual.positional_embedding)
+    assert first.fingerprint() == second.fingerprint()
+    assert len({native.fingerprint(), first.fingerprint(), larger.fingerprint()}) == 3
+    changed = tiny_towers(seed=1)
+    changed.resize(64)
+    assert changed.fingerprint() != first.fingerprint()

@@ -81,8 +81,8 @@ def test_all_folds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_stickers(sticker_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(
-        capsys, "run", "--data", "stickers", "--root", sticker_root, "--words", "all", "--side", 64, "--test-pictures", 4,
-        "--things", 1, 3, "--true-regions", "--boxes-only", "--json",
+        capsys, "run", "--data", "stickers", "--root", sticker_root, "--words", "all", "--side", 64,
+        "--test-pictures", 4, "--things", 1, 3, "--true-regions", "--boxes-only", "--json",
     )  # fmt: skip
     assert code == 0, err
     assert json.loads(out)["reports"][0]["fold"] == -1
