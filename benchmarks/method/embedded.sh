@@ -7,14 +7,17 @@ styles="--style noto --style fluent"
 [ -f "$out/towers/open_clip_model.safetensors" ] || python -m clsclip.stickers pretrain --stickers "$stickers" $styles \
     --out "$out/towers" --steps 6000
 
-train() { # form, decoder inputs
-    clsclip-train --towers "$out/towers" --data stickers --root "$stickers" --words all $styles --side 96 --sizes 0.05 0.7 \
-        --things 1 7 --train-pictures 12000 --decoder-inputs "$2" --steps "${STEPS:-1600}" --batch 64 --absent 0.25 \
-        --words-per-picture 3 --warmup 100 --precision bf16 --template "a picture of a {}" --workers 0 \
-        --presence-pictures 600 --description "Knows stickers (emoji pasted on cluttered grounds), not photographs." \
-        --licence Apache-2.0 --out "$out/$1" --resume
+train() { # name, decoder inputs, picture side, world, steps, more options
+    name=$1 inputs=$2 side=$3 world=$4 steps=$5
+    shift 5
+    clsclip-train --towers "$out/towers" --image-size "$side" --data stickers --root "$stickers" --words all $styles \
+        --side "$side" --sizes 0.05 0.7 --things 1 7 --train-pictures 12000 --world-seed "$world" --decoder-inputs "$inputs" \
+        --steps "$steps" --batch 64 --absent 0.25 --words-per-picture 3 --warmup 50 --precision bf16 --workers 0 \
+        --template "a picture of a {}" --presence-pictures 600 --licence Apache-2.0 \
+        --description "Knows stickers (emoji pasted on cluttered grounds), not photographs." --out "$out/$name" --resume "$@"
 }
-train embedded text_token+similarity+stem &
-train exact exact
+train small text_token+similarity+stem 96 0 1300 &
+train exact exact 96 0 1300
 wait
+train embedded text_token+similarity+stem 128 1 900 --lr 7e-4 --from-checkpoint "$out/small/last.safetensors"
 clsclip-export --ckpt "$out/embedded/last.safetensors" --out "$out/stickers.clsclip" --name stickers-v2 --force

@@ -8,7 +8,7 @@ from pathlib import Path
 import open_clip
 import pytest
 import torch
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
@@ -121,14 +121,16 @@ CLIP_TOKENIZER = clip_tokenizer()
 CLIP_IDS = open_clip.get_tokenizer("ViT-B-16")
 
 
+@example("![")
 @given(st.text(st.characters(min_codepoint=32, max_codepoint=0x24F, blacklist_characters="&<>\x7f"), max_size=40))
 def test_clip_tokenizer_equals_open_clips(word: str) -> None:
     # open_clip first repairs broken Unicode and HTML entities (ftfy); compare only what that leaves as it is.
     import ftfy
 
     assume(ftfy.fix_text(word) == word and not any(0x7F <= ord(letter) <= 0x9F for letter in word))
-    expected = [token for token in CLIP_IDS([word], context_length=200)[0].tolist() if token]
-    assert CLIP_TOKENIZER.encode(word).ids == expected
+    ids = CLIP_IDS([word], context_length=200)[0].tolist()
+    # 0 pads, but it is also the exclamation mark: the end token tells where the text ends.
+    assert CLIP_TOKENIZER.encode(word).ids == ids[: ids.index(49407) + 1]
 
 
 def test_fingerprints_do_not_depend_on_how_positions_are_interpolated(monkeypatch: pytest.MonkeyPatch) -> None:
