@@ -12,6 +12,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,11 @@ class TableRun:
     regions: Mapping[str, RegionSource]
     limit: int | None = None
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of the towers."""
+        return self.towers.fingerprint()
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -104,7 +110,7 @@ def run_one(row: Row, config: ModelConfig, fold: int, seed: int, run: TableRun) 
     """One row, fold and seed; None when its regions are not given."""
     data = run.open_fold(fold)
     training = replace(run.training, seed=seed, **row.training)  # type: ignore[arg-type]
-    folder = run.runs / folder_name(config, training, run.towers_source) / f"fold{fold}-seed{seed}"
+    folder = run.runs / folder_name(config, training, run.fingerprint) / f"fold{fold}-seed{seed}"
     how = "" if row.regions == "none" else "-" + row.regions
     limit = "" if run.limit is None else f"-limit{run.limit}"
     written = folder / f"result{how}-{run.protocol.name.replace(', ', '-').replace(' ', '-')}{limit}.json"
@@ -138,9 +144,9 @@ def towers_from(folder: Path, source: str) -> str:
     return os.path.relpath(source, folder) if Path(source).is_dir() else source
 
 
-def folder_name(config: ModelConfig, training: TrainConfig, towers: str) -> str:
-    """The same for the same model, training (but for its seed) and towers, whatever the table."""
-    settings = asdict(config) | asdict(replace(training, seed=0)) | {"towers": towers}
+def folder_name(config: ModelConfig, training: TrainConfig, fingerprint: str) -> str:
+    """The same for the same model, training (but for its seed) and towers (their fingerprint), whatever the table."""
+    settings = asdict(config) | asdict(replace(training, seed=0)) | {"towers": fingerprint}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:8]
     layers = "-".join(map(str, config.navigation_layers)) or "none"
     return f"{config.variant.replace('+', '_')}-nav{layers}-{digest}"
