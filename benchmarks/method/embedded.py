@@ -13,8 +13,8 @@ from pathlib import Path
 
 import click
 
-from clsclip.data import StickerOptions, open_fold
-from clsclip.evaluation import Method, Protocol, asking, evaluate, open_predictor, shuffled
+from clsclip.data import StickerOptions, asking, open_fold
+from clsclip.evaluation import Method, Protocol, evaluate, open_predictor, shuffled
 
 CONDITIONS = (
     ("trained words", "seen", ("noto", "fluent"), False),

@@ -14,15 +14,13 @@ import click
 from clsclip.cli.data_options import data_options, folds_asked, open_data
 from clsclip.cli.running import run_command
 from clsclip.cli.tables import table_command
+from clsclip.data import GROUPS, asking
 from clsclip_runtime.backends.select import BACKENDS
 
 if TYPE_CHECKING:
     from clsclip.evaluation import Method, Protocol, RegionSource
 
 PROGRAM = "clsclip-eval"
-
-GROUPS = ("novel", "seen", "all")
-"""Words a test can ask, as in :mod:`clsclip.evaluation.controls`, which needs PyTorch and is imported late."""
 
 _FILE = click.Path(path_type=Path)
 
@@ -96,7 +94,7 @@ def run(
     **options: Any,
 ) -> None:
     """Measure mIoU, FB-IoU, leakage and which-word mIoU."""
-    from clsclip.evaluation import asking, evaluate, mean_of, shuffled, table
+    from clsclip.evaluation import evaluate, mean_of, shuffled, table
 
     asked, data = _split(options)
     folds = folds_asked(data["kind"], fold, data["words"])

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clsclip.data.base import IGNORE, Fold, MaskDataset
+from clsclip.data.groups import GROUPS, asking
 from clsclip.data.stickers import StickerOptions
 from clsclip.errors import DataError
 
-__all__ = ["FOLDS_OF", "IGNORE", "KINDS", "Fold", "MaskDataset", "StickerOptions", "open_fold"]
+__all__ = ["FOLDS_OF", "GROUPS", "IGNORE", "KINDS", "Fold", "MaskDataset", "StickerOptions", "asking", "open_fold"]
 
 KINDS = ("pascal", "coco", "folder", "stickers")
 

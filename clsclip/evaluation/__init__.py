@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clsclip.evaluation.controls import ShuffledWords, asking, shuffled
+from clsclip.evaluation.controls import ShuffledWords, shuffled
 from clsclip.evaluation.evaluate import ClassResult, Method, Report, evaluate, mean_of, table
 from clsclip.evaluation.metric import Scores
 from clsclip.evaluation.predictors import (
@@ -30,7 +30,6 @@ __all__ = [
     "Scores",
     "ShuffledWords",
     "TruthRegions",
-    "asking",
     "evaluate",
     "mean_of",
     "open_predictor",

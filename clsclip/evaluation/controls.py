@@ -1,4 +1,4 @@
-"""Controls: the same test with something broken on purpose, or with other words asked."""
+"""Controls: the same test with something broken on purpose."""
 
 from __future__ import annotations
 
@@ -8,13 +8,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from clsclip.data.base import Fold
 from clsclip.errors import DataError
 from clsclip.evaluation.evaluate import Method
 from clsclip.evaluation.predictors import Prediction, Predictor
-
-GROUPS = ("novel", "seen", "all")
-"""Words that a test can ask: the held-out ones (the zero-shot test), the trained ones, or both."""
 
 
 class ShuffledWords:
@@ -51,23 +47,3 @@ def shuffled(method: Method, words: Sequence[str]) -> Method:
     if method.predictor is None:
         raise DataError("Boxes alone ask no words, so there are none to shuffle.")
     return replace(method, predictor=ShuffledWords(method.predictor, words))
-
-
-def asking(fold: Fold, group: str) -> Fold:
-    """The fold's test with another group of words asked.
-
-    Args:
-        fold: as opened.
-        group: one of :data:`GROUPS`; "novel" is the fold as it is.
-
-    Raises:
-        DataError: there is no such group.
-    """
-    if group == "novel":
-        return fold
-    if group not in GROUPS:
-        raise DataError(f"There is no group of words {group!r}. Choose one of: {', '.join(GROUPS)}.")
-    classes = fold.seen if group == "seen" else tuple(sorted({*fold.seen, *fold.novel}))
-    wanted = set(classes)
-    pairs = tuple((index, one) for index in range(len(fold.test)) for one in fold.test.shown(index) if one in wanted)
-    return replace(fold, novel=classes, test_pairs=pairs)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from clsclip.data import asking
 from clsclip.data.base import Fold
 from clsclip.errors import DataError
-from clsclip.evaluation.controls import ShuffledWords, asking, shuffled
+from clsclip.evaluation.controls import ShuffledWords, shuffled
 from clsclip.evaluation.evaluate import Method, evaluate
 from clsclip.evaluation.predictors import Prediction
 from clsclip.evaluation.protocol import Protocol
