@@ -30,6 +30,12 @@ _OPTIONS = (
     click.option("--world-seed", type=int, default=_STICKERS.seed, help="stickers: names the world."),
 )
 
+DATA_NAMES = (
+    *("kind", "root", "splits", "allow_missing", "novel"),
+    *("words", "styles", "side", "sizes", "things", "world_seed"),
+)
+"""Keyword arguments that every command gets from :func:`data_options`."""
+
 _TRAIN_PICTURES = click.option(
     "--train-pictures", type=click.IntRange(min=1), default=_STICKERS.train_pictures, help="stickers: to train on."
 )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,20 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clsclip.cli.data_options import data_options, open_data
+from clsclip.cli.numbers import numbers
 
 if TYPE_CHECKING:
     from clsclip.data import Fold
     from clsclip.evaluation import RegionSource
 
 _PATH = click.Path(path_type=Path)
-
-
-def numbers(context: click.Context, option: click.Parameter, value: str) -> tuple[int, ...]:
-    """``"0,1,2"`` as numbers."""
-    try:
-        return tuple(int(part) for part in value.split(","))
-    except ValueError:
-        raise click.BadParameter(f"numbers with commas between, not {value!r}", context, option) from None
 
 
 @click.command(name="table")
@@ -80,6 +71,7 @@ def table_command(
     Interrupt at any time and start the same command again: what is in --runs is not done again.
     """
     from clsclip.cli.evaluate import size_protocol
+    from clsclip.files import replace_json
     from clsclip.model import ModelConfig
     from clsclip.tables.published import TABLES
     from clsclip.tables.report import markdown, summary
@@ -119,7 +111,7 @@ def table_command(
     text = markdown(table, rows, run, data["kind"])
     click.echo(text)
     if json_path is not None:
-        write_json(json_path, {"table": number, "title": table.title, "seeds": seeds, "rows": rows, "markdown": text})
+        replace_json(json_path, {"table": number, "title": table.title, "seeds": seeds, "rows": rows, "markdown": text})
 
 
 def region_sources(detector: Path | None, regions: Path | None) -> dict[str, RegionSource]:
@@ -133,18 +125,3 @@ def region_sources(detector: Path | None, regions: Path | None) -> dict[str, Reg
     if detector is not None:
         sources["regions"] = DetectorRegions(Detector.load(detector), detector.stem)
     return sources
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Whole or not at all; NaN becomes null."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {str(key): plain(one) for key, one in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [plain(one) for one in value]
-        return None if isinstance(value, float) and value != value else value
-
-    scratch = path.with_name(path.name + ".tmp")
-    scratch.write_text(json.dumps(plain(content), indent=1, allow_nan=False) + "\n", "utf-8")
-    os.replace(scratch, path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import logging
 import os
@@ -14,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clsclip.cli.data_options import data_options, folds_asked, open_data
+from clsclip.cli.data_options import DATA_NAMES, data_options, folds_asked, open_data
+from clsclip.cli.numbers import numbers
 from clsclip.cli.running import run_command
 
 if TYPE_CHECKING:
@@ -38,14 +38,6 @@ Examples:
 Exit codes: 0 done, 1 a failure, 2 wrong use, 130 interrupted (go on with --resume)."""
 
 
-def layer_numbers(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, ...] | None:
-    """Comma-separated layer numbers: ``2,3,4``."""
-    try:
-        return None if value is None else tuple(int(part) for part in value.split(","))
-    except ValueError as error:
-        raise click.BadParameter(f"{value!r} is not a list of layer numbers such as 2,3,4") from error
-
-
 @click.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.option("--towers", required=True, metavar="NAME|DIR", help="open_clip model, or a folder of towers.")
 @click.option("--pretrained", metavar="TAG|FILE", help="Weights of an open_clip model: a tag or a local file.")
@@ -55,7 +47,7 @@ def layer_numbers(_: click.Context, __: click.Parameter, value: str | None) -> t
 @click.option("--fold", type=click.IntRange(0, 3), help="Whose classes are held out.")
 @click.option(
     "--navigation-layers",
-    callback=layer_numbers,
+    callback=numbers,
     metavar="LIST",
     help="Layers whose [CLS] is replaced. Default: 2,3,4.",
 )
@@ -106,9 +98,9 @@ def command(**options: Any) -> None:
     from clsclip.training import train
 
     config = train_config(options)
-    data = {name: options[name] for name in options.keys() & inspect.signature(open_data).parameters.keys()}
-    asked = None if data.pop("fold") is None else str(options["fold"])
-    fold = open_data(folds_asked(options["kind"], asked, options["words"])[0], part="train", **data)
+    asked = None if options["fold"] is None else str(options["fold"])
+    number = folds_asked(options["kind"], asked, options["words"])[0]
+    fold = open_data(number, part="train", **{name: options[name] for name in (*DATA_NAMES, "train_pictures")})
     model = build_model(options)
     provenance: dict[str, Any] = {}
     if options["start"] is not None:
@@ -207,7 +199,8 @@ def start_from(model: ClsClip, checkpoint: Path, towers: str, pretrained: str | 
         differing = [name for name, value in asdict(source.config).items() if value != getattr(model.config, name)]
         raise CheckpointError(f"{checkpoint} is another model: {', '.join(differing)} differ. Give the same options.")
     model.load_state_dict(source.learned_state(), strict=False)
-    return {"image_size": size, "provenance": header["provenance"]}
+    made = {name: header["provenance"].get(name) for name in ("steps", "seed", "pictures", "training")}
+    return {"image_size": size} | made
 
 
 def towers_source(options: dict[str, Any]) -> str:

@@ -12,21 +12,15 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from clsclip.data.base import IGNORE, Fold
 from clsclip.data.files import (
     PICTURE_SUFFIXES,
-    LastFew,
-    check_same_size,
     drop_missing,
     names_in,
-    read_labels,
     read_lines,
-    read_picture,
     unique,
 )
+from clsclip.data.labels import LabelledPictures
 from clsclip.errors import DataError
 from clsclip_runtime.errors import WordError
 from clsclip_runtime.words import clean_word
@@ -34,53 +28,7 @@ from clsclip_runtime.words import clean_word
 _log = logging.getLogger(__name__)
 
 
-class FolderPictures:
-    """Some pictures of a folder; see :class:`clsclip.data.base.MaskDataset`.
-
-    Args:
-        classes: the words.
-        files: (name, picture, mask) of every picture.
-    """
-
-    name = "folder"
-
-    def __init__(self, classes: tuple[str, ...], files: Sequence[tuple[str, Path, Path]]) -> None:
-        self.classes = classes
-        self.files = tuple(files)
-        self._shown: dict[int, tuple[int, ...]] = {}
-        self._pictures: LastFew[NDArray[np.uint8]] = LastFew()
-        self._labels: LastFew[NDArray[np.uint8]] = LastFew()
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def key(self, index: int) -> str:
-        return self.files[index][0]
-
-    def shown(self, index: int) -> tuple[int, ...]:
-        if index not in self._shown:
-            values = np.unique(self._labels.get(index, self._read_labels)).tolist()
-            self._shown[index] = tuple(value - 1 for value in values if value not in (0, IGNORE))
-        return self._shown[index]
-
-    def picture(self, index: int) -> NDArray[np.uint8]:
-        return self._pictures.get(index, lambda at: read_picture(self.files[at][1]))
-
-    def mask(self, index: int, class_id: int) -> NDArray[np.uint8]:
-        labels = self._labels.get(index, self._read_labels)
-        check_same_size(self.picture(index), labels, self.files[index][2])
-        return np.where(labels == IGNORE, IGNORE, labels == class_id + 1).astype(np.uint8)
-
-    def _read_labels(self, index: int) -> NDArray[np.uint8]:
-        path = self.files[index][2]
-        labels = read_labels(path)
-        highest = int(labels.max(where=labels != IGNORE, initial=0))
-        if highest > len(self.classes):
-            raise DataError(
-                f"{path} holds the value {highest}, and classes.txt has {len(self.classes)} classes. "
-                "Value i is line i of classes.txt, 0 the background, 255 ignore."
-            )
-        return labels
+ADVICE = "Value i is line i of classes.txt, 0 the background, 255 ignore."
 
 
 def open_folder(
@@ -106,9 +54,9 @@ def open_folder(
     pictures = names_in(root / "images", PICTURE_SUFFIXES)
     masks = names_in(root / "masks", (".png",))
 
-    def side(wanted: str, list_name: str, allowed: tuple[int, ...]) -> tuple[FolderPictures, list[tuple[int, int]]]:
+    def side(wanted: str, list_name: str, allowed: tuple[int, ...]) -> tuple[LabelledPictures, list[tuple[int, int]]]:
         if part not in (wanted, "both"):
-            return FolderPictures(classes, []), []
+            return LabelledPictures("folder", classes, [], ADVICE), []
         path = root / list_name
         names = unique(bare_name(line) for line in read_lines(path)) if path.is_file() else list(pictures)
         if not path.is_file():
@@ -116,7 +64,7 @@ def open_folder(
         missing = [name for name in names if name not in pictures or name not in masks]
         drop_missing(missing, len(names), root, allow_missing)
         files = [(name, pictures[name], masks[name]) for name in names if name in pictures and name in masks]
-        data = FolderPictures(classes, files)
+        data = LabelledPictures("folder", classes, files, ADVICE)
         return data, [(index, one) for index in range(len(data)) for one in data.shown(index) if one in allowed]
 
     train, train_pairs = side("train", "train.txt", seen)

@@ -20,17 +20,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from clsclip.data.base import IGNORE, Fold
+from clsclip.data.base import Fold
 from clsclip.data.files import (
-    LastFew,
-    check_same_size,
     drop_missing,
     names_in,
-    read_labels,
     read_lines,
-    read_picture,
     unique,
 )
+from clsclip.data.labels import LabelledPictures
 from clsclip.errors import DataError
 
 VOC_NAMES = (
@@ -58,63 +55,12 @@ _log = logging.getLogger(__name__)
 Pairs = list[tuple[str, int]]
 
 
-class PascalPictures:
-    """Some VOC pictures; see :class:`clsclip.data.base.MaskDataset`.
-
-    Args:
-        root: the VOC2012 folder.
-        names: pictures, without suffix.
-    """
-
-    name = "pascal"
-    classes = PASCAL_WORDS
-
-    def __init__(self, root: Path, names: Sequence[str]) -> None:
-        self.root, self.names = root, tuple(names)
-        self._masks = mask_folder(root)
-        self._shown: dict[int, tuple[int, ...]] = {}
-        self._pictures: LastFew[NDArray[np.uint8]] = LastFew()
-        self._labels: LastFew[NDArray[np.uint8]] = LastFew()
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def key(self, index: int) -> str:
-        return self.names[index]
-
-    def labels(self, index: int) -> NDArray[np.uint8]:
-        """The label map (H, W) uint8: class id + 1, 0 background, 255 ignore."""
-        return self._labels.get(index, self._read_labels)
-
-    def shown(self, index: int) -> tuple[int, ...]:
-        if index not in self._shown:
-            values = np.unique(self.labels(index)).tolist()
-            self._shown[index] = tuple(value - 1 for value in values if 1 <= value <= len(VOC_NAMES))
-        return self._shown[index]
-
-    def picture(self, index: int) -> NDArray[np.uint8]:
-        return self._pictures.get(index, self._read_picture)
-
-    def mask(self, index: int, class_id: int) -> NDArray[np.uint8]:
-        labels = self.labels(index)
-        check_same_size(self.picture(index), labels, self._mask_path(index))
-        return np.where(labels == IGNORE, IGNORE, labels == class_id + 1).astype(np.uint8)
-
-    def _mask_path(self, index: int) -> Path:
-        return self._masks / f"{self.names[index]}.png"
-
-    def _read_picture(self, index: int) -> NDArray[np.uint8]:
-        return read_picture(self.root / "JPEGImages" / f"{self.names[index]}.jpg")
-
-    def _read_labels(self, index: int) -> NDArray[np.uint8]:
-        labels = read_labels(self._mask_path(index))
-        strange = np.setdiff1d(np.unique(labels), [*range(len(VOC_NAMES) + 1), IGNORE])
-        if len(strange):
-            raise DataError(
-                f"{self._mask_path(index)} holds the value {int(strange[0])}; VOC masks hold 0 to 20 and 255. "
-                "Get the indexed masks, not their coloured or grey versions."
-            )
-        return labels
+def voc_pictures(root: Path, names: Sequence[str]) -> LabelledPictures:
+    """Some VOC pictures, by name without suffix."""
+    masks = mask_folder(root)
+    files = [(name, root / "JPEGImages" / f"{name}.jpg", masks / f"{name}.png") for name in names]
+    advice = "VOC masks hold 0 to 20 and 255: get the indexed masks, not their coloured or grey versions."
+    return LabelledPictures("pascal", PASCAL_WORDS, files, advice)
 
 
 def open_pascal(
@@ -177,10 +123,11 @@ def pairs_from_masks(
 ) -> Pairs:
     """(name, class) pairs by the customary rule, in the order of the names, then of the classes."""
     drop_missing([name for name in names if name not in there], len(names), root, allow_missing)
-    pictures = PascalPictures(root, [name for name in names if name in there])
+    names = [name for name in names if name in there]
+    pictures = voc_pictures(root, names)
     _log.info("looking for classes in %d masks of %s", len(pictures), root)
     found: Pairs = []
-    for index, name in enumerate(pictures.names):
+    for index, name in enumerate(names):
         found += [(name, one) for one in customary(pictures.labels(index)) if one in classes]
     return found
 
@@ -235,7 +182,7 @@ def train_names(root: Path) -> list[str]:
     raise DataError(f"{folder} has no trainaug.txt and no train.txt. Give the VOC2012 folder, or --splits.")
 
 
-def _numbered(root: Path, pairs: Pairs) -> tuple[PascalPictures, tuple[tuple[int, int], ...]]:
+def _numbered(root: Path, pairs: Pairs) -> tuple[LabelledPictures, tuple[tuple[int, int], ...]]:
     names = unique(name for name, _ in pairs)
     position = {name: index for index, name in enumerate(names)}
-    return PascalPictures(root, names), tuple((position[name], one) for name, one in pairs)
+    return voc_pictures(root, names), tuple((position[name], one) for name, one in pairs)

@@ -22,6 +22,7 @@ from clsclip.evaluation.metric import Scores
 from clsclip.evaluation.predictors import Prediction, Predictor
 from clsclip.evaluation.protocol import Protocol
 from clsclip.evaluation.regions import MARGIN, Boxes, RegionSource, boxes_as_masks, zoom_in
+from clsclip.files import plain
 
 Progress = Callable[[int, int], None]
 """Called with (pictures done, pictures in all)."""
@@ -113,8 +114,8 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types; NaN becomes null."""
-        plain: dict[str, Any] = _without_nan(asdict(self))
-        return plain
+        document: dict[str, Any] = plain(asdict(self))
+        return document
 
 
 def plan(fold: Fold, protocol: Protocol, *, absent: bool = True, limit: int | None = None) -> list[Work]:
@@ -300,11 +301,3 @@ def table(reports: Sequence[Report]) -> str:
 
 def _shown(value: float, digits: int = 1) -> str:
     return f"{value:.{digits}f}" if value == value else "-"
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_nan(one) for one in value]
-    return None if isinstance(value, float) and value != value else value

@@ -18,8 +18,8 @@ from PIL import Image
 from clsclip.checkpoint import load_checkpoint
 from clsclip.errors import CheckpointError
 from clsclip.model import ClsClip
+from clsclip.preprocessing import image_spec
 from clsclip_runtime.images import preprocess
-from clsclip_runtime.manifest import ImageSpec
 from clsclip_runtime.masks import logit, mask_at
 from clsclip_runtime.segmenter import Segmenter
 
@@ -97,8 +97,7 @@ class CheckpointPredictor:
         self.model = model.eval().to(device)
         self.templates, self.presence_threshold, self.device = tuple(templates), presence_threshold, device
         self.name = f"{name} (pytorch)" + (" + presence" if presence_threshold else "")
-        image = model.towers.image
-        self._spec = ImageSpec(image.size, image.mean, image.std, "squash", "bicubic")
+        self._spec = image_spec(model)
         self._encoded: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def predict(self, picture: NDArray[np.uint8], words: Sequence[str]) -> Prediction:

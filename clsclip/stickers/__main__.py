@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 from PIL import Image
 
+from clsclip.cli.numbers import numbers
 from clsclip.pretrain import PretrainConfig, new_towers, pretrain
 from clsclip.stickers.captions import train_tokenizer
 from clsclip.stickers.mosaics import CaptionedBatches
@@ -60,9 +61,10 @@ def pictures(stickers: Path, styles: tuple[str, ...], out: Path, count: int, sid
 @OUT
 @click.option("--start", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Towers to go on from.")
 @click.option("--side", default=96, show_default=True, help="Pictures' side in pixels, a multiple of 8.")
-@click.option("--parts", default="1,2,2,2,3,3,3,3,4", show_default=True, help="Parts a side of mosaics; 1: a scene.")
+@click.option("--parts", callback=numbers, default="1,2,2,2,3,3,3,3,4", help="Mosaics' parts a side; 1: a scene.")
 @click.option("--sizes", nargs=2, type=float, default=(0.08, 0.9), show_default=True, help="Of things in scenes.")
 @click.option("--things", default=6, show_default=True, help="Most things a scene.")
+@click.option("--recolour", type=click.FloatRange(0, 1), default=0.0, help="Share of pictures in other colours.")
 @click.option("--steps", default=6000, show_default=True)
 @click.option("--batch", default=32, show_default=True)
 @click.option("--learning-rate", default=1e-3, show_default=True)
@@ -73,9 +75,10 @@ def pretrain_command(
     out: Path,
     start: Path | None,
     side: int,
-    parts: str,
+    parts: tuple[int, ...],
     sizes: tuple[float, float],
     things: int,
+    recolour: float,
     steps: int,
     batch: int,
     learning_rate: float,
@@ -90,15 +93,7 @@ def pretrain_command(
         towers = load_towers(str(start), image_size=side).requires_grad_(True).train()
         config = json.loads((start / CONFIG_FILE).read_text("utf-8"))["model_cfg"]
     settings = PretrainConfig(steps=steps, learning_rate=learning_rate, seed=seed)
-    pretrain(towers, config, CaptionedBatches(world, batch, steps, sides(parts)), settings, out)
-
-
-def sides(parts: str) -> tuple[int, ...]:
-    """``"1,2,3"`` as numbers."""
-    try:
-        return tuple(int(part) for part in parts.split(","))
-    except ValueError as error:
-        raise click.UsageError(f"--parts takes numbers with commas between, not {parts!r}.") from error
+    pretrain(towers, config, CaptionedBatches(world, batch, steps, parts, recolour=recolour), settings, out)
 
 
 if __name__ == "__main__":

@@ -48,6 +48,7 @@ class CaptionedBatches(Dataset[CaptionedBatch]):
         count: number of batches.
         parts: parts a side that are drawn from; 1 is a whole scene. Repeats make a value likelier.
         close_up: smallest and largest longer side of the thing in a mosaic's part, as a share of the part.
+        recolour: share of the scenes and parts whose hue and saturation are changed; see :func:`recoloured`.
     """
 
     def __init__(
@@ -57,8 +58,10 @@ class CaptionedBatches(Dataset[CaptionedBatch]):
         count: int,
         parts: tuple[int, ...] = (1, 2, 2, 2, 3, 3, 3, 3, 4),
         close_up: tuple[float, float] = (0.35, 1.1),
+        recolour: float = 0.0,
     ) -> None:
         self.world, self.size, self.count, self.parts = world, size, count, parts
+        self.recolour = recolour
         self.makers = {
             k: replace(world, side=world.side // k, sizes=close_up, things=(1, 1)) for k in set(parts) if k > 1
         }
@@ -73,10 +76,16 @@ class CaptionedBatches(Dataset[CaptionedBatch]):
         parts = int(rng.choice(self.parts))
         if parts == 1:
             made = [self.world.picture(index * self.size + number) for number in range(self.size)]
-            return self._described(rng, np.stack([picture.pixels for picture in made]), 1, made)
+            return self._described(rng, np.stack(self._pixels(rng, made)), 1, made)
         first = index * self.size * parts * parts
         made = [self.makers[parts].picture(first + number) for number in range(self.size * parts * parts)]
-        return self._described(rng, join([picture.pixels for picture in made], parts), parts, made)
+        return self._described(rng, join(self._pixels(rng, made), parts), parts, made)
+
+    def _pixels(self, rng: np.random.Generator, made: list[Picture]) -> list[Pixels]:
+        if not self.recolour:
+            return [picture.pixels for picture in made]
+        changed = rng.random(len(made)) < self.recolour
+        return [recoloured(rng, one.pixels) if yes else one.pixels for one, yes in zip(made, changed, strict=True)]
 
     @staticmethod
     def _described(rng: np.random.Generator, pixels: Pixels, parts: int, made: list[Picture]) -> CaptionedBatch:
@@ -103,6 +112,21 @@ def first_per_noun(phrases: dict[str, int], most: int) -> Iterator[str]:
         seen[noun] = seen.get(noun, 0) + 1
         if seen[noun] <= most:
             yield text
+
+
+_YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+
+
+def recoloured(rng: np.random.Generator, pixels: Pixels) -> Pixels:
+    """Another hue (a turn of about 30 degrees) and saturation (0.2 to 1.4 times), the same brightness.
+
+    Styles draw one thing in different colours: this keeps the towers from naming things by colour alone.
+    """
+    angle, saturation = rng.normal(0, 0.5), rng.uniform(0.2, 1.4)
+    turn = np.eye(3)
+    turn[1:, 1:] = saturation * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    matrix = np.linalg.inv(_YIQ) @ turn @ _YIQ
+    return np.clip(pixels @ matrix.T.astype(np.float32), 0, 255).astype(np.uint8)
 
 
 def join(pictures: list[Pixels], parts: int) -> Pixels:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -22,6 +25,7 @@ class Style:
         folder: where they are inside the unpacked package.
         suffix: file ending of its pictures.
         licence: licence of the drawings (SPDX).
+        capitals: its files are named in capitals.
     """
 
     name: str
@@ -29,6 +33,7 @@ class Style:
     folder: str
     suffix: str
     licence: str
+    capitals: bool = False
 
 
 STYLES = {
@@ -37,6 +42,8 @@ STYLES = {
         Style("noto", "emoji-datasource-google", "img/google/64", ".png", "OFL-1.1"),
         Style("twemoji", "emoji-datasource-twitter", "img/twitter/64", ".png", "CC-BY-4.0"),
         Style("fluent", "@lobehub/fluent-emoji-3d", "assets", ".webp", "MIT"),
+        Style("flat", "@lobehub/fluent-emoji-flat", "assets", ".svg", "MIT"),
+        Style("openmoji", "openmoji", "color/svg", ".svg", "CC-BY-SA-4.0", capitals=True),
     )
 }
 
@@ -50,7 +57,7 @@ def emoji_file_stems(emoji: str) -> list[str]:
 
 def load_sticker(path: Path, side: int = 128) -> Image.Image:
     """An RGBA sticker cropped to what is visible and fitted into ``side`` pixels (never enlarged)."""
-    with Image.open(path) as opened:
+    with Image.open(_drawn(path, side) if path.suffix == ".svg" else path) as opened:
         picture = opened.convert("RGBA")
     box = picture.getchannel("A").point(lambda alpha: 255 if alpha > 8 else 0).getbbox()
     if box is None:
@@ -60,6 +67,20 @@ def load_sticker(path: Path, side: int = 128) -> Image.Image:
     return picture
 
 
+def _drawn(path: Path, side: int) -> io.BytesIO:
+    """An SVG file as a PNG, ``side`` pixels wide."""
+    try:
+        resvg: Any = import_module("resvg_py")
+    except ImportError as error:
+        raise DataError(
+            f"{path} is an SVG drawing, and resvg_py cannot be imported. Run: pip install resvg-py"
+        ) from error
+    try:
+        return io.BytesIO(resvg.svg_to_bytes(svg_path=str(path), width=side, skip_system_fonts=True))
+    except ValueError as error:
+        raise DataError(f"{path} is no SVG drawing that can be rendered: {error}.") from error
+
+
 class StickerBook:
     """Every sticker of some styles, in memory.
 
@@ -67,8 +88,10 @@ class StickerBook:
         root: folder with one unpacked npm package a style: ``root/<package>/<folder>/<emoji>.png``.
         styles: names from :data:`STYLES`.
 
+    A noun that one of several styles does not draw is shown in another of them.
+
     Raises:
-        DataError: a style's folder is absent, or none of a noun's emoji is drawn in it.
+        DataError: a style's folder is absent, or no style draws a noun.
     """
 
     def __init__(self, root: Path, styles: Sequence[str]) -> None:
@@ -79,6 +102,12 @@ class StickerBook:
                 raise DataError(f"No sticker style {name!r}; known: {', '.join(STYLES)}.")
             for noun in nouns():
                 self.stickers[name, noun.index] = self._load(root, STYLES[name], noun)
+        for (name, noun_index), found in self.stickers.items():
+            if not found:
+                others = (self.stickers[other, noun_index] for other in self.styles)
+                self.stickers[name, noun_index] = next((other for other in others if other), [])
+                if not self.stickers[name, noun_index]:
+                    raise DataError(f"Style {name} draws none of {nouns()[noun_index].name!r}'s emoji.")
 
     @staticmethod
     def _load(root: Path, style: Style, noun: Noun) -> list[Image.Image]:
@@ -90,8 +119,7 @@ class StickerBook:
             )
         found = []
         for emoji in noun.emoji:
-            paths = [folder / (stem + style.suffix) for stem in emoji_file_stems(emoji)]
+            stems = [stem.upper() if style.capitals else stem for stem in emoji_file_stems(emoji)]
+            paths = [folder / (stem + style.suffix) for stem in stems]
             found += [load_sticker(path) for path in paths if path.is_file()][:1]
-        if not found:
-            raise DataError(f"Style {style.name} draws none of {noun.name!r}'s emoji in {folder}.")
         return found

@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import os
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -23,6 +24,7 @@ from clsclip.evaluation.evaluate import Method, evaluate
 from clsclip.evaluation.predictors import open_predictor
 from clsclip.evaluation.protocol import Protocol
 from clsclip.evaluation.regions import RegionSource
+from clsclip.files import replace_json
 from clsclip.model import ClsClip, ModelConfig
 from clsclip.tables.published import Row, Table
 from clsclip.towers import Towers
@@ -117,25 +119,21 @@ def run_one(row: Row, config: ModelConfig, fold: int, seed: int, run: TableRun) 
     if written.is_file():
         found: dict[str, Any] = json.loads(written.read_text("utf-8"))
         return found
-    regions = run.regions.get({"boxes": "regions"}.get(row.regions, row.regions))
+    regions = run.regions.get("regions" if row.regions == "boxes" else row.regions)
     if row.regions != "none" and regions is None:
         return None
     predictor = None
     if row.regions != "boxes":
         checkpoint = folder / "last.safetensors"
-        if not (folder / "done").is_file():
-            _log.info("training %s, fold %d, seed %d", config.variant, fold, seed)
-            torch.manual_seed(seed)
-            model = ClsClip(run.towers, config)
-            train(model, data, training, folder, towers=towers_from(folder, run.towers_source), resume=True)
-            (folder / "done").touch()
+        _log.info("training %s, fold %d, seed %d", config.variant, fold, seed)
+        torch.manual_seed(seed)
+        model = ClsClip(run.towers, config)
+        train(model, data, training, folder, towers=towers_from(folder, run.towers_source), resume=True)
         predictor = open_predictor(checkpoint)
     report = evaluate(data, Method(predictor, regions), run.protocol, limit=run.limit)
     folder.mkdir(parents=True, exist_ok=True)
     result: dict[str, Any] = {"fold": fold, "seed": seed} | report.to_json()
-    scratch = written.with_name(written.name + ".tmp")
-    scratch.write_text(json.dumps(result, indent=1), "utf-8")
-    os.replace(scratch, written)
+    replace_json(written, result)
     return result
 
 
@@ -154,7 +152,7 @@ def folder_name(config: ModelConfig, training: TrainConfig, fingerprint: str) ->
 
 def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
     """Mean and sample standard deviation (0 for one value); NaN values are left out."""
-    kept = torch.tensor([value for value in values if value == value], dtype=torch.float64)
-    if not len(kept):
+    kept = [value for value in values if value == value]
+    if not kept:
         return float("nan"), float("nan")
-    return float(kept.mean()), float(kept.std()) if len(kept) > 1 else 0.0
+    return statistics.fmean(kept), statistics.stdev(kept) if len(kept) > 1 else 0.0

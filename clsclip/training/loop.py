@@ -18,12 +18,13 @@ from clsclip.checkpoint import save_checkpoint
 from clsclip.data.base import Fold
 from clsclip.errors import DataError, TrainingError
 from clsclip.model import ClsClip
+from clsclip.preprocessing import image_spec
 from clsclip.training.config import TrainConfig, settings_of
 from clsclip.training.pairs import Failed, Piece, Pieces
 from clsclip.training.plan import Plan
 from clsclip.training.presence import fit_presence
 from clsclip.training.processes import Processes, join_processes
-from clsclip.training.provenance import image_spec, run_provenance
+from clsclip.training.provenance import run_provenance
 from clsclip.training.report import Report, Silent, open_report
 from clsclip.training.state import CHECKPOINT_FILE, STATE_FILE, load_state, save_state, share_state
 from clsclip.training.stepper import Stepper, StepResult

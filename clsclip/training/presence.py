@@ -13,8 +13,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from clsclip.data.base import MaskDataset
 from clsclip.errors import DataError
 from clsclip.model import ClsClip, Presence
+from clsclip.preprocessing import image_spec
 from clsclip.training.pairs import check_picture
-from clsclip.training.provenance import image_spec
 from clsclip_runtime.images import preprocess
 
 

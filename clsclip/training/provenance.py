@@ -1,4 +1,4 @@
-"""Where a checkpoint comes from, and the runtime's preprocessing for its towers."""
+"""Where a checkpoint comes from."""
 
 from __future__ import annotations
 
@@ -9,14 +9,7 @@ from typing import Any
 from clsclip.data.base import Fold
 from clsclip.model import ClsClip
 from clsclip.training.config import TrainConfig
-from clsclip_runtime.manifest import ImageSpec
 from clsclip_runtime.version import __version__
-
-
-def image_spec(model: ClsClip) -> ImageSpec:
-    """How pictures become the encoder's input: what clsclip-export writes into the manifest."""
-    image = model.towers.image
-    return ImageSpec(image.size, image.mean, image.std, "squash", "bicubic")
 
 
 def run_provenance(fold: Fold, config: TrainConfig, model: ClsClip) -> dict[str, Any]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 import time
 from pathlib import Path
 from typing import Any, Protocol
 
 from clsclip.errors import TrainingError
+from clsclip.files import replace_text
 
 LOG_FILE = "train.jsonl"
 
@@ -54,9 +54,7 @@ class JsonLines:
     def __init__(self, path: Path, step: int) -> None:
         self.path = path
         kept = [line for line in read_lines(path) if line.get("step", 0) <= step] if step else []
-        scratch = path.with_name(path.name + ".tmp")
-        scratch.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        os.replace(scratch, path)
+        replace_text(path, "".join(json.dumps(line) + "\n" for line in kept))
 
     def step(self, done: int) -> None:
         pass

@@ -6,11 +6,13 @@ import json
 import os
 import shutil
 import tempfile
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from clsclip.model import ClsClip
+from clsclip.preprocessing import image_spec
 from clsclip_export.errors import TargetError
 from clsclip_export.graphs import OPSET, export_graph, graphs
 from clsclip_export.parity import TOLERANCE, Parity, check_parity
@@ -114,13 +116,7 @@ def build_manifest(
             "fingerprint": towers.fingerprint(),
         },
         "licence": provenance.get("licence", {"weights": "unknown", "notes": []}),
-        "image": {
-            "size": towers.image.size,
-            "mean": list(towers.image.mean),
-            "std": list(towers.image.std),
-            "resize": "squash",
-            "filter": "bicubic",
-        },
+        "image": asdict(image_spec(model)),
         "text": {
             "context_length": towers.context_length,
             "templates": provenance.get("templates", TEMPLATES),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,12 @@ import torch
 from clsclip.errors import DataError
 from clsclip.pretrain import PretrainConfig, matching_loss, new_towers, pretrain, split_parts
 from clsclip.stickers.captions import train_tokenizer
-from clsclip.stickers.mosaics import CaptionedBatches
+from clsclip.stickers.mosaics import CaptionedBatches, recoloured
 from clsclip.stickers.pictures import StickerWorld
-from clsclip.stickers.sheets import StickerBook, emoji_file_stems
+from clsclip.stickers.sheets import STYLES, StickerBook, emoji_file_stems, load_sticker
 from clsclip.stickers.vocabulary import PASCAL_NOUNS, nouns
 from clsclip.tower_files import load_towers
+from tests.tiny import draw_stickers
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +70,46 @@ def test_absent_stickers_say_what_to_install(tmp_path: Path) -> None:
         StickerBook(tmp_path, ["noto"])
     with pytest.raises(DataError, match="No sticker style"):
         StickerBook(tmp_path, ["crayon"])
+
+
+def test_drawings_are_rendered(tmp_path: Path) -> None:
+    pytest.importorskip("resvg_py")
+    head = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 40 40">'
+    (tmp_path / "square.svg").write_text(head + '<rect x="10" y="20" width="20" height="10" fill="#f00"/></svg>')
+    sticker = load_sticker(tmp_path / "square.svg", side=80)
+    assert sticker.size == (40, 20)
+    assert sticker.getpixel((20, 10)) == (255, 0, 0, 255)
+    (tmp_path / "bad.svg").write_text("<svg")
+    with pytest.raises(DataError, match="no SVG drawing"):
+        load_sticker(tmp_path / "bad.svg")
+
+
+def test_what_one_style_lacks_is_shown_in_another(sticker_root: Path, tmp_path: Path) -> None:
+    first = nouns()[0]
+    style = STYLES["noto"]
+    root = tmp_path / "stickers"
+    shutil.copytree(sticker_root, root)
+    draw_stickers(root, "twemoji")
+    book = StickerBook(root, ["noto", "twemoji"])
+    for emoji in first.emoji:
+        for stem in emoji_file_stems(emoji):
+            (root / style.package / style.folder / (stem + style.suffix)).unlink(missing_ok=True)
+    mended = StickerBook(root, ["noto", "twemoji"])
+    assert mended.stickers["noto", 0] == mended.stickers["twemoji", 0]
+    assert mended.stickers["noto", 1] == book.stickers["noto", 1]
+    with pytest.raises(DataError, match=f"draws none of '{first.name}'"):
+        StickerBook(root, ["noto"])
+
+
+def test_recolouring_keeps_brightness() -> None:
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(90, 160, (6, 6, 3), dtype=np.uint8)
+    weights = np.array([0.299, 0.587, 0.114])
+    for _ in range(5):
+        other = recoloured(rng, pixels)
+        assert other.shape == pixels.shape and other.dtype == np.uint8
+        np.testing.assert_allclose(other @ weights, pixels @ weights, atol=2.5)
+    assert not np.array_equal(other, pixels)
 
 
 def test_captions_name_what_is_shown(world: StickerWorld) -> None:

@@ -71,7 +71,7 @@ def test_worker_processes_get_the_data_without_its_memory(root: Path) -> None:
         ("", "is empty"),
         ("a\nb\na\n", "names 'a' twice"),
         ("a\x07b\n", "control character"),
-        ("a\n", "holds the value 2, and classes.txt has 1"),
+        ("a\n", "holds the value 2, and there are 1 classes"),
         ("\n".join(f"c{one}" for one in range(255)), "255 classes"),
     ],
 )

@@ -70,7 +70,7 @@ def test_a_run_and_its_resumption(folder: Path, tmp_path: Path, capsys: pytest.C
         (("--fold", "1"), "no folds"),
         (("--use-of-text", "magic"), "replace, channel, spatial, film"),
         (("--use-of-text", "film", "--navigation-layers", "1"), "--use-of-text replace"),
-        (("--navigation-layers", "x"), "layer numbers"),
+        (("--navigation-layers", "x"), "list of numbers"),
         (("--navigation-layers", "7"), "between 0 and 5"),
         (("--decoder-inputs", "magic"), "Unknown decoder inputs"),
         (("--absent", "2"), "absent is 2.0"),

@@ -17,11 +17,11 @@ from clsclip.checkpoint import load_checkpoint
 from clsclip.checkpoint import read_header as read_checkpoint_header
 from clsclip.errors import DataError, TowersError, TrainingError
 from clsclip.model import ClsClip
+from clsclip.preprocessing import image_spec
 from clsclip.training import TrainConfig, TrainingSummary, train
 from clsclip.training.pairs import Piece, Pieces
 from clsclip.training.plan import Plan
 from clsclip.training.processes import Processes
-from clsclip.training.provenance import image_spec
 from clsclip.training.report import JsonLines, duration, read_lines
 from clsclip.training.state import STATE_FILE
 from clsclip.training.stepper import Stepper

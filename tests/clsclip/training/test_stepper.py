@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 
+from clsclip.preprocessing import image_spec
 from clsclip.training.config import TrainConfig
 from clsclip.training.pairs import Piece, Pieces
 from clsclip.training.plan import Plan
 from clsclip.training.processes import Processes
-from clsclip.training.provenance import image_spec
 from clsclip.training.state import load_state, save_state
 from clsclip.training.stepper import Stepper
 from tests.clsclip.training.tiny_fold import fresh_model, tiny_fold

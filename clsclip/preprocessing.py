@@ -1,0 +1,12 @@
+"""The runtime's own preprocessing, for the towers of a model: one preprocessing in training, evaluation and use."""
+
+from __future__ import annotations
+
+from clsclip.model import ClsClip
+from clsclip_runtime.manifest import ImageSpec
+
+
+def image_spec(model: ClsClip) -> ImageSpec:
+    """How pictures become the encoder's input: what clsclip-export writes into the manifest."""
+    image = model.towers.image
+    return ImageSpec(image.size, image.mean, image.std, "squash", "bicubic")
