@@ -19,16 +19,20 @@ from clsclip_runtime.errors import (
     BackendError,
     BundleError,
     ClsclipRuntimeError,
+    DetectorError,
     ImageError,
     OptionError,
     OutputError,
+    RegionError,
     WordError,
 )
 from clsclip_runtime.version import __version__
 
 if TYPE_CHECKING:
     from clsclip_runtime.bundle import Bundle
-    from clsclip_runtime.result import Result
+    from clsclip_runtime.detectors import Detector
+    from clsclip_runtime.regions import Proposals, RegionFile, ZoomIn
+    from clsclip_runtime.result import Region, Result
     from clsclip_runtime.segmenter import PictureFeatures, Segmenter
 
 __all__ = [
@@ -36,21 +40,33 @@ __all__ = [
     "Bundle",
     "BundleError",
     "ClsclipRuntimeError",
+    "Detector",
+    "DetectorError",
     "ImageError",
     "OptionError",
     "OutputError",
     "PictureFeatures",
+    "Proposals",
+    "Region",
+    "RegionError",
+    "RegionFile",
     "Result",
     "Segmenter",
     "WordError",
+    "ZoomIn",
     "__version__",
 ]
 
 _LAZY = {
     "Bundle": "clsclip_runtime.bundle",
+    "Detector": "clsclip_runtime.detectors",
     "PictureFeatures": "clsclip_runtime.segmenter",
+    "Proposals": "clsclip_runtime.regions",
+    "Region": "clsclip_runtime.result",
+    "RegionFile": "clsclip_runtime.regions",
     "Result": "clsclip_runtime.result",
     "Segmenter": "clsclip_runtime.segmenter",
+    "ZoomIn": "clsclip_runtime.regions",
 }
 
 # A library does not print by itself; programs that want the log attach a handler.

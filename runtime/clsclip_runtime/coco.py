@@ -36,21 +36,19 @@ def coco_document(result: Result, image_id: int) -> dict[str, Any]:
 
     width, height = result.size
     annotations: list[dict[str, Any]] = []
-    for at in map(int, result.present_index):
-        mask = result.mask(at)
-        if not mask.any():
-            continue
+    for one in result.instances:
+        mask = one.mask
         annotation = {
             "id": len(annotations) + 1,
             "image_id": image_id,
-            "category_id": at + 1,
+            "category_id": one.index + 1,
             "segmentation": encode_rle(mask),
             "area": int(np.count_nonzero(mask)),
             "bbox": bounding_box(mask),
             "iscrowd": 0,
         }
-        if result.presence is not None:
-            annotation["score"] = round(float(result.presence[at]), 6)
+        if one.presence is not None or not one.whole_image:
+            annotation["score"] = round(one.score, 6)
         annotations.append(annotation)
     name = readable(Path(result.source).name)
     return {

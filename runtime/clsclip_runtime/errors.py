@@ -7,6 +7,7 @@
     ├── OptionError     an argument has a value that makes no sense
     ├── BackendError    no engine can run the model, or its outputs are unusable
     ├── DetectorError   a detector is absent, damaged, or of an unknown layout
+    ├── RegionError     a file of boxes cannot be read
     └── OutputError     results cannot be written
 
 Messages say what happened, why, and what to do next. Nothing else is raised for a user's mistake.
@@ -22,6 +23,7 @@ __all__ = [
     "ImageError",
     "OptionError",
     "OutputError",
+    "RegionError",
     "WordError",
 ]
 
@@ -52,6 +54,10 @@ class BackendError(ClsclipRuntimeError):
 
 class DetectorError(ClsclipRuntimeError):
     """A detector is absent, damaged, or of an unknown layout."""
+
+
+class RegionError(ClsclipRuntimeError):
+    """A file of boxes cannot be read."""
 
 
 class OutputError(ClsclipRuntimeError):

@@ -61,26 +61,26 @@ def mask_at(logits: Floats, size: tuple[int, int], cut: float) -> Bools:
     return mask
 
 
-def labels_at(logits: Floats, index: npt.NDArray[np.int64], size: tuple[int, int], cut: float) -> npt.NDArray[np.int32]:
-    """Label map (height, width) int32: 0 where no word is, else 1 + the index of the strongest word there.
+def label_pixels(
+    labels: npt.NDArray[np.int32], best: Floats, logits: Floats, label: int, box: tuple[int, int, int, int]
+) -> None:
+    """Give the pixels of ``box`` to ``label`` where its logits are stronger than what was there; changes both maps.
 
     Args:
-        logits: (P, h, w) float32.
-        index: (P,) int64, the word that each of the logits belongs to.
-        size: (width, height) in pixels.
-        cut: the logit that a pixel must exceed to belong to a word.
+        labels: (H, W) int32.
+        best: (H, W) float32, the strongest logit so far; what a pixel must exceed to belong to any word at the start.
+        logits: (h, w) float32, stretched over the box.
+        label: the number to write.
+        box: xyxy in whole pixels, inside the maps.
     """
-    width, height = size
-    labels = np.zeros((height, width), dtype=np.int32)
-    best = np.full((height, width), cut, dtype=np.float32)
-    for one, word in zip(logits, index, strict=True):
-        if float(one.max()) <= cut:
-            continue
-        for band, values in _bands(one, size):
-            stronger = values > best[band]
-            labels[band][stronger] = int(word) + 1
-            best[band][stronger] = values[stronger]
-    return labels
+    left, top, right, bottom = box
+    own_labels, own_best = labels[top:bottom, left:right], best[top:bottom, left:right]
+    if float(logits.max()) <= float(own_best.min()):
+        return
+    for band, values in _bands(logits, (right - left, bottom - top)):
+        stronger = values > own_best[band]
+        own_labels[band][stronger] = label
+        own_best[band][stronger] = values[stronger]
 
 
 def _bands(logits: Floats, size: tuple[int, int]) -> Iterator[tuple[slice, Floats]]:

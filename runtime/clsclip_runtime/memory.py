@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from clsclip_runtime.manifest import Manifest
+
 _FLOAT_BYTES = 4
 _HEAD_WIDTH = 32
 _TEXT_ROWS = 256
@@ -24,6 +26,19 @@ def pair_bytes(tokens: int, width: int, height_out: int, width_out: int) -> int:
 def pairs_per_call(memory_mb: int, bytes_per_pair: int) -> int:
     """As many pairs as fit into ``memory_mb`` MiB, at least one."""
     return max(1, (memory_mb << 20) // max(1, bytes_per_pair))
+
+
+def crops_per_call(memory_mb: int, manifest: Manifest) -> int:
+    """As many crops as the image encoder takes at a time, at least one: a crop costs it what a pair costs the trunk.
+
+    Bundles whose manifest does not state patch size and width are taken for large ones.
+    """
+    patch, width = (manifest.model.get(key) for key in ("patch_size", "width"))
+    patch = patch if isinstance(patch, int) and patch > 0 else 14
+    width = width if isinstance(width, int) and width > 0 else 1024
+    tokens = 1 + (manifest.image.size // patch) ** 2
+    pixels = 2 * 3 * manifest.image.size**2 * _FLOAT_BYTES
+    return pairs_per_call(memory_mb, pixels + pair_bytes(tokens, width, 1, 1))
 
 
 def words_per_call(memory_mb: int, context_length: int, width: int, templates: int) -> int:

@@ -80,7 +80,14 @@ def _paint(result: Result) -> Image.Image:
     for at in _shown(result):
         if result.areas[at]:
             pixels[_outline(result.mask_at_size(at, size))] = palette[at]
-    return Image.fromarray(pixels)
+    image = Image.fromarray(pixels)
+    draw = ImageDraw.Draw(image)
+    for region in result.regions:
+        scale = (size[0] / result.size[0], size[1] / result.size[1])
+        left, top, right, bottom = (value * scale[axis % 2] for axis, value in enumerate(region.box))
+        red, green, blue = (int(channel) for channel in palette[region.index])
+        draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=(red, green, blue))
+    return image
 
 
 def _display_size(size: tuple[int, int]) -> tuple[int, int]:
@@ -112,7 +119,8 @@ def _entries(result: Result) -> list[_Entry]:
     entries = []
     for at in _shown(result):
         verdict = result.verdicts[at]
-        score = "" if result.presence is None else f"{result.presence[at]:.2f}  "
+        known = result.presence is not None and not np.isnan(result.presence[at])
+        score = f"{result.presence[at]:.2f}  " if result.presence is not None and known else ""
         share = f"{result.percents[at]:.1f} %" if verdict == "found" else verdict
         red, green, blue = (int(channel) for channel in palette[at])
         faint = verdict != "found"

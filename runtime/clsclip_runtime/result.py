@@ -1,9 +1,9 @@
-"""What a segmentation found: masks, presence scores, and ways to save them."""
+"""What a segmentation found: masks, presence scores, regions, and ways to save them."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,9 +12,74 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from clsclip_runtime.detectors.matching import WordMatch
 from clsclip_runtime.errors import OptionError
 from clsclip_runtime.images import Picture
-from clsclip_runtime.masks import Bools, Floats, labels_at, mask_at
+from clsclip_runtime.masks import Bools, Floats, label_pixels, mask_at
+from clsclip_runtime.pairs import WHOLE, Pairs
+from clsclip_runtime.regions.crops import scale_window
+from clsclip_runtime.regions.proposals import ANY, Proposals
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Region:
+    """One mask of one word: in a region, or in the whole picture.
+
+    Attributes:
+        word: the word asked.
+        index: its position in ``Result.classes``.
+        box: xyxy in pixels as the detector or the person gave it, cut at the picture's edges.
+        window: xyxy in whole pixels, the crop that was looked at.
+        name: what the source of the box calls its class; None for boxes that may be anything and the whole picture.
+        score: 0..1, to rank instances by: the box's own score, times the presence of the word in the crop where the
+            box may be anything; of the whole picture the presence (1 without a gate).
+        presence: 0..1, how likely the crop shows the word; None without a gate.
+        whole_image: there was no region of this word, or none was asked for.
+    """
+
+    word: str
+    index: int
+    box: tuple[float, float, float, float]
+    window: tuple[int, int, int, int]
+    name: str | None
+    score: float
+    presence: float | None
+    whole_image: bool
+    _logits: Floats
+    _size: tuple[int, int]
+    _cut: float
+
+    @property
+    def crop_mask(self) -> Bools:
+        """Mask (height, width) bool inside ``window``."""
+        left, top, right, bottom = self.window
+        return mask_at(self._logits, (right - left, bottom - top), self._cut)
+
+    @property
+    def mask(self) -> Bools:
+        """Mask (H, W) bool at the picture's size."""
+        width, height = self._size
+        left, top, right, bottom = self.window
+        mask = np.zeros((height, width), dtype=np.bool_)
+        mask[top:bottom, left:right] = self.crop_mask
+        return mask
+
+    def to_json(self) -> dict[str, Any]:
+        """All but the mask, as plain JSON types; box xywh in pixels."""
+        left, top, right, bottom = self.box
+        return {
+            "word": self.word,
+            "box": [round(value, 2) for value in (left, top, right - left, bottom - top)],
+            "window": list(self.window),
+            "name": self.name,
+            "score": round(self.score, 6),
+            "presence": None if self.presence is None else round(self.presence, 6),
+        }
+
+    def __repr__(self) -> str:
+        """Short: no arrays."""
+        box = ", ".join(f"{value:.1f}" for value in self.box)
+        return f"Region({self.word!r}, box=({box}), score={self.score:.3f})"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -23,31 +88,35 @@ class Result:
 
     Attributes:
         classes: the K words as cleaned, in the order asked.
-        presence: (K,) float32 in 0..1, how likely each word is in the picture; None if the bundle has no gate.
-        present: (K,) bool, words at or above ``presence_threshold``. The others have an empty mask.
-        present_index: (P,) int64, the positions of the present words in ``classes``.
-        present_logits: (P, h, w) float32 at the model's resolution. Words that are not present were never run
-            through the trunk, so they have none; ``logits`` gives all K.
+        presence: (K,) float32 in 0..1, how likely each word is in the picture, or in the likeliest of its regions; NaN
+            for words that were not looked for (no region, and ``on_missing="empty"``); None if the bundle has no gate.
+        present: (K,) bool, words that were segmented: at or above ``presence_threshold``, or with a region that its
+            source calls so. The others have an empty mask.
+        pairs: what was segmented, in windows of the picture. Words that are not present were never run through the
+            trunk, so they have none.
         cut: the logit that a pixel must exceed to belong to a word.
         picture: the upright RGB picture and its source.
         model: name of the bundle.
         backend: name of the engine.
         presence_threshold: the threshold that was used; None if the bundle has no gate.
+        proposals: the boxes that were looked at; None for whole-image results.
+        matches: for every word, which of the boxes' classes it means and why; empty for whole-image results.
         notes: sentences for the user, such as words that were cut off.
-        timings: milliseconds by step: read, image, text, presence, masks, total. ``predict`` has no read and
-            image, which belong to ``set_image``.
+        timings: milliseconds by step: read, detect, image, text, presence, masks, total. ``predict`` has no read, and
+            image only for regions; results of ``batch`` share one account.
     """
 
     classes: tuple[str, ...]
     presence: Floats | None
     present: Bools
-    present_index: npt.NDArray[np.int64]
-    present_logits: Floats
+    pairs: Pairs
     cut: float
     picture: Picture
     model: str
     backend: str
     presence_threshold: float | None
+    proposals: Proposals | None = None
+    matches: tuple[WordMatch, ...] = ()
     notes: list[str] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
 
@@ -63,10 +132,21 @@ class Result:
         return width, height
 
     @property
+    def zoomed(self) -> bool:
+        """Whether regions were looked at (ClsCLIP+)."""
+        return self.proposals is not None
+
+    @property
     def logits(self) -> Floats:
-        """(K, h, w) float32 at the model's resolution, never NaN; -inf throughout for words that are not present."""
-        logits = np.full((len(self.classes), *self.present_logits.shape[1:]), -np.inf, dtype=np.float32)
-        logits[self.present_index] = self.present_logits
+        """(K, h, w) float32 at the model's resolution, never NaN; -inf throughout for words that are not present.
+
+        Raises:
+            OptionError: the result is of regions, which have logits each: see ``pairs``.
+        """
+        if self.zoomed:
+            raise OptionError("a result of regions has no logits of the whole picture. See result.pairs.logits")
+        logits = np.full((len(self.classes), *self.pairs.logits.shape[1:]), -np.inf, dtype=np.float32)
+        logits[self.pairs.words] = self.pairs.logits
         return logits
 
     def index(self, word: str | int) -> int:
@@ -81,23 +161,23 @@ class Result:
         return at % len(self.classes)
 
     def mask(self, word: str | int) -> Bools:
-        """Mask (H, W) bool of one word, by name or position."""
+        """Mask (H, W) bool of one word, by name or position: its regions' masks joined (eq. 9 of the paper)."""
         return self.mask_at_size(word, self.size)
 
     def mask_at_size(self, word: str | int, size: tuple[int, int]) -> Bools:
         """Mask (height, width) bool of one word at another ``size`` = (width, height)."""
-        at = self.index(word)
-        if not self.present[at]:
-            return np.zeros((size[1], size[0]), dtype=np.bool_)
-        row = int(np.searchsorted(self.present_index, at))
-        return mask_at(self.present_logits[row], size, self.cut)
+        mask = np.zeros((size[1], size[0]), dtype=np.bool_)
+        for at in np.flatnonzero(self.pairs.words == self.index(word)):
+            left, top, right, bottom = scale_window(self.pairs.windows[at], self.size, size)
+            mask[top:bottom, left:right] |= mask_at(self.pairs.logits[at], (right - left, bottom - top), self.cut)
+        return mask
 
     @cached_property
     def masks(self) -> Bools:
         """(K, H, W) bool, made when first asked for; with many words or pixels prefer ``mask``, one at a time."""
         width, height = self.size
         masks = np.zeros((len(self.classes), height, width), dtype=np.bool_)
-        for at in self.present_index:
+        for at in np.flatnonzero(self.present):
             masks[at] = self.mask(int(at))
         return masks
 
@@ -105,7 +185,7 @@ class Result:
     def areas(self) -> npt.NDArray[np.int64]:
         """(K,) int64, pixels of each word's mask."""
         areas = np.zeros(len(self.classes), dtype=np.int64)
-        for at in self.present_index:
+        for at in np.flatnonzero(self.present):
             areas[at] = np.count_nonzero(self.mask(int(at)))
         return areas
 
@@ -117,11 +197,59 @@ class Result:
 
     @property
     def verdicts(self) -> tuple[str, ...]:
-        """``found``; ``absent`` (below the presence threshold); ``no pixels`` (present, yet the mask is empty)."""
+        """``found``; ``absent`` (below the presence threshold, or without a region); ``no pixels`` (an empty mask)."""
         return tuple(
             "absent" if not present else "found" if area else "no pixels"
             for present, area in zip(self.present, self.areas, strict=True)
         )
+
+    @cached_property
+    def regions(self) -> tuple[Region, ...]:
+        """The regions that were segmented, in the order of the words; one for each box and word, none of the whole."""
+        return tuple(one for one in self._all_pairs() if not one.whole_image)
+
+    @property
+    def instances(self) -> tuple[Region, ...]:
+        """Every mask with pixels by itself: of regions, and of the whole picture for words without one."""
+        return tuple(one for one in self._all_pairs() if one.crop_mask.any())
+
+    def looked_at(self, word: str | int) -> str:
+        """Where a word was looked for: ``regions``, ``whole image`` or ``nowhere``."""
+        at = self.index(word)
+        if not self.zoomed:
+            return "whole image"
+        boxes = self.pairs.boxes[self.pairs.words == at]
+        if len(boxes):
+            return "whole image" if (boxes == WHOLE).all() else "regions"
+        return "nowhere" if self.presence is None or np.isnan(self.presence[at]) else "whole image"
+
+    def _all_pairs(self) -> Iterator[Region]:
+        width, height = self.size
+        for at in np.argsort(self.pairs.words, kind="stable"):
+            word, box = int(self.pairs.words[at]), int(self.pairs.boxes[at])
+            left, top, right, bottom = (int(value) for value in self.pairs.windows[at])
+            presence = float(self.pairs.presence[at])
+            known = None if np.isnan(presence) else presence
+            corners = np.array([0, 0, width, height], np.float32)
+            name, score = None, 1.0 if known is None else known
+            if box != WHOLE and self.proposals is not None:
+                corners = np.clip(self.proposals.boxes[box], 0, corners[[2, 3, 2, 3]])
+                of_class = int(self.proposals.classes[box])
+                name = None if of_class == ANY else self.proposals.names[of_class]
+                score = float(self.proposals.scores[box]) * (1.0 if name is not None or known is None else known)
+            yield Region(
+                word=self.classes[word],
+                index=word,
+                box=(float(corners[0]), float(corners[1]), float(corners[2]), float(corners[3])),
+                window=(left, top, right, bottom),
+                name=name,
+                score=score,
+                presence=known,
+                whole_image=box == WHOLE,
+                _logits=self.pairs.logits[at],
+                _size=self.size,
+                _cut=self.cut,
+            )
 
     def labels(self, size: tuple[int, int] | None = None) -> npt.NDArray[np.int32]:
         """Label map (H, W) int32: 0 for none, else 1 + the position of the strongest word at that pixel.
@@ -129,25 +257,35 @@ class Result:
         Args:
             size: (width, height) in pixels; None is the picture's.
         """
-        return labels_at(self.present_logits, self.present_index, size or self.size, self.cut)
+        width, height = size or self.size
+        labels = np.zeros((height, width), dtype=np.int32)
+        best = np.full((height, width), self.cut, dtype=np.float32)
+        for at in np.argsort(self.pairs.words, kind="stable"):
+            box = scale_window(self.pairs.windows[at], self.size, (width, height))
+            label_pixels(labels, best, self.pairs.logits[at], int(self.pairs.words[at]) + 1, box)
+        return labels
 
     def to_json(self) -> dict[str, Any]:
         """All but the masks, as plain JSON types: areas in pixels and percent, boxes xywh in pixels or null."""
         width, height = self.size
         words = []
         for at, (word, verdict) in enumerate(zip(self.classes, self.verdicts, strict=True)):
-            words.append(
-                {
-                    "word": word,
-                    "presence": None if self.presence is None else round(float(self.presence[at]), 6),
-                    "present": bool(self.present[at]),
-                    "verdict": verdict,
-                    "area": int(self.areas[at]),
-                    "area_percent": round(float(self.percents[at]), 4),
-                    "box": bounding_box(self.mask(at)) if self.areas[at] else None,
-                }
-            )
-        return {
+            score = None if self.presence is None or np.isnan(self.presence[at]) else round(float(self.presence[at]), 6)
+            entry: dict[str, Any] = {
+                "word": word,
+                "presence": score,
+                "present": bool(self.present[at]),
+                "verdict": verdict,
+                "area": int(self.areas[at]),
+                "area_percent": round(float(self.percents[at]), 4),
+                "box": bounding_box(self.mask(at)) if self.areas[at] else None,
+            }
+            if self.zoomed:
+                match = self.matches[at]
+                entry["looked_at"] = self.looked_at(at)
+                entry["match"] = {"how": match.how, "names": list(match.names), "similarity": match.similarity}
+            words.append(entry)
+        document = {
             "source": readable(self.source),
             "width": width,
             "height": height,
@@ -158,11 +296,16 @@ class Result:
             "notes": list(self.notes),
             "timings_ms": {name: round(value, 3) for name, value in self.timings.items()},
         }
+        if self.proposals is not None:
+            document["proposals"] = {"source": self.proposals.source, "count": len(self.proposals)}
+            document["regions"] = [one.to_json() for one in self.regions]
+        return document
 
     def to_coco(self, image_id: int = 1) -> dict[str, Any]:
         """A COCO document of this picture; masks as compressed RLE, one annotation for each mask with pixels.
 
-        ``category_id`` is 1 + the word's position. Scores, where there are any, are presence scores.
+        ``category_id`` is 1 + the word's position. Results of regions have one annotation for each region, with its
+        score; whole-image ones one for each word, with its presence where there is a gate.
 
         Raises:
             OutputError: pycocotools is not installed.
@@ -170,6 +313,16 @@ class Result:
         from clsclip_runtime.coco import coco_document
 
         return coco_document(self, image_id)
+
+    def to_supervision(self) -> Any:
+        """The instances as ``supervision.Detections``: boxes of the masks, masks, scores, class ids and names.
+
+        Raises:
+            OutputError: supervision is not installed.
+        """
+        from clsclip_runtime.supervision import to_supervision
+
+        return to_supervision(self)
 
     def overlay(self) -> Any:
         """The picture with its masks and a legend, as an RGB ``PIL.Image.Image``."""
@@ -205,9 +358,8 @@ class Result:
     def __repr__(self) -> str:
         """Short, whatever the number of words."""
         width, height = self.size
-        return (
-            f"Result({self.source!r}, {width}x{height}, {len(self.present_index)} of {len(self.classes)} words present)"
-        )
+        present = np.count_nonzero(self.present)
+        return f"Result({self.source!r}, {width}x{height}, {present} of {len(self.classes)} words present)"
 
 
 def readable(path: str | os.PathLike[str]) -> str:

@@ -131,18 +131,26 @@ def _write_coco(result: Result, file: IO[bytes]) -> None:
 
 def _write_npz(result: Result, file: IO[bytes]) -> None:
     width, height = result.size
-    masks = [result.mask(int(at)) for at in result.present_index]
+    present = np.flatnonzero(result.present)
+    masks = [result.mask(int(at)) for at in present]
+    nothing = np.zeros(0, dtype=np.float32)
     # Empty presence says that there is no gate: None could only be stored by pickling it.
     np.savez_compressed(
         file,
         classes=np.asarray(result.classes, dtype=np.str_),
-        presence=np.zeros(0, dtype=np.float32) if result.presence is None else result.presence,
+        presence=nothing if result.presence is None else result.presence,
         present=result.present,
-        present_index=result.present_index,
-        logits=result.present_logits,
+        present_index=present,
         masks=np.stack(masks) if masks else np.zeros((0, height, width), dtype=np.bool_),
         threshold_logit=np.float32(result.cut),
         areas=result.areas,
+        pair_words=result.pairs.words,
+        pair_windows=result.pairs.windows,
+        pair_boxes=result.pairs.boxes,
+        pair_presence=result.pairs.presence,
+        logits=result.pairs.logits,
+        boxes=nothing.reshape(0, 4) if result.proposals is None else result.proposals.boxes,
+        scores=nothing if result.proposals is None else result.proposals.scores,
     )
 
 

@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import threading
-import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from clsclip_runtime.backends import Arrays, Backend, Graph, select_backend
-from clsclip_runtime.bundle import DETECTOR, GATE, IMAGE_ENCODER, TEXT_ENCODER, TRUNK, Bundle
-from clsclip_runtime.errors import BackendError, BundleError, ClsclipRuntimeError, OptionError
+from clsclip_runtime.backends import Arrays, Backend, select_backend
+from clsclip_runtime.bundle import DETECTOR, Bundle
+from clsclip_runtime.detectors import Detector
+from clsclip_runtime.detectors.matching import WordMatch, match_words
+from clsclip_runtime.errors import ClsclipRuntimeError, OptionError
+from clsclip_runtime.graphs import Graphs
 from clsclip_runtime.images import MAX_PIXELS, Picture, Source, open_picture, preprocess
+from clsclip_runtime.looking import Look, Looker, boxes_as_pairs, timed
 from clsclip_runtime.masks import logit
-from clsclip_runtime.memory import pair_bytes, pairs_per_call
+from clsclip_runtime.regions import Proposals, ZoomIn
+from clsclip_runtime.regions.proposals import ANY, as_proposals
 from clsclip_runtime.result import Result
-from clsclip_runtime.text import EncodedWords, TextEncoder
 from clsclip_runtime.words import clean_words
 
-Floats = npt.NDArray[np.float32]
-
-_TRUNK_INPUTS = {"stem_tokens", "patch_features", "text_tokens", "crop_index", "class_index"}
-_GATE_INPUTS = {"image_features", "patch_features", "text_features"}
-
-_log = logging.getLogger(__name__)
+Regions = Proposals | npt.ArrayLike
+"""Boxes of one picture: ``Proposals``, or xyxy (N, 4) in pixels of which every word is asked."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,20 +47,13 @@ class PictureFeatures:
     arrays: Arrays
     fingerprint: str
     timings: dict[str, float]
+    _detected: list[Proposals] = field(default_factory=list, repr=False)
 
     @property
     def size(self) -> tuple[int, int]:
         """(width, height) of the picture in pixels."""
         width, height = self.picture.image.size
         return width, height
-
-
-@dataclass(frozen=True)
-class _Graphs:
-    image_encoder: Graph
-    trunk: Graph
-    gate: Graph | None
-    text: TextEncoder
 
 
 class Segmenter:
@@ -74,6 +65,9 @@ class Segmenter:
         segmenter.set_image("photo.jpg")            # the encoder runs once
         first = segmenter.predict(["dog"])          # and each predict() only adds its words
         second = segmenter.predict(["cat", "tree"])
+
+        closer = segmenter("photo.jpg", ["dog"], zoom_in=True)          # ClsCLIP+: regions of a detector
+        drawn = segmenter("photo.jpg", ["dog"], regions=[[10, 20, 60, 80]])     # or a person's
     """
 
     def __init__(
@@ -81,21 +75,20 @@ class Segmenter:
         bundle: Bundle,
         backend: Backend,
         *,
+        detector: Detector | None = None,
         memory_mb: int = 1024,
+        pairs_per_call: int | None = None,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         """Load the graphs of ``bundle`` into ``backend``; see ``load`` for the rest."""
         self._memory_mb = _positive("memory_mb", memory_mb)
+        self._pairs_per_call = None if pairs_per_call is None else _positive("pairs_per_call", pairs_per_call)
         self._max_pixels = _positive("max_pixels", max_pixels)
         self._bundle = bundle
         self._backend = backend
-        has_gate = bundle.manifest.presence_threshold is not None
-        self._open_graphs: _Graphs | None = _Graphs(
-            image_encoder=_load(backend, bundle, IMAGE_ENCODER, {"pixel_values"}),
-            trunk=_load(backend, bundle, TRUNK, _TRUNK_INPUTS),
-            gate=_load(backend, bundle, GATE, _GATE_INPUTS) if has_gate else None,
-            text=TextEncoder(bundle, _load(backend, bundle, TEXT_ENCODER, {"token_ids"}), memory_mb=memory_mb),
-        )
+        self._detector = detector
+        self._detector_lock = threading.Lock()
+        self._open_graphs: Graphs | None = Graphs(bundle, backend, memory_mb=memory_mb)
         # Threads that share a Segmenter must not see each other's current picture.
         self._current = threading.local()
 
@@ -105,8 +98,10 @@ class Segmenter:
         path: str | os.PathLike[str] | None = None,
         backend: str | Backend = "auto",
         *,
+        detector: str | os.PathLike[str] | Detector | None = None,
         threads: int | None = None,
         memory_mb: int = 1024,
+        pairs_per_call: int | None = None,
         max_pixels: int = MAX_PIXELS,
     ) -> Segmenter:
         """Verify a bundle and load it.
@@ -114,18 +109,31 @@ class Segmenter:
         Args:
             path: folder of the bundle; None is the model that is installed with the package.
             backend: ``auto``, a name such as ``onnxruntime-cpu``, or an engine object.
+            detector: an ONNX file or a ``Detector`` in place of the bundle's own.
             threads: threads for one call of the engine; None lets it decide.
             memory_mb: bound in MiB on the activations of one call (``memory.pair_bytes`` estimates them): more
-                words than fit go through in several calls. Weights, pictures and masks come on top.
+                pairs than fit go through in several calls. Weights, pictures and masks come on top.
+            pairs_per_call: a further bound on the pairs and crops of one call, for engines with a fixed largest shape.
             max_pixels: larger pictures are refused before they are decoded.
 
         Raises:
             BundleError: the bundle is absent, damaged, too new or incomplete.
             BackendError: no engine works here, or it cannot load the bundle.
+            DetectorError: the detector cannot be used.
             OptionError: a value makes no sense.
         """
         engine = select_backend(backend, threads=threads) if isinstance(backend, str) else backend
-        return cls(Bundle.open(path), engine, memory_mb=memory_mb, max_pixels=max_pixels)
+        bundle = Bundle.open(path)
+        if detector is not None and not isinstance(detector, Detector):
+            detector = Detector.load(detector, backend=engine)
+        return cls(
+            bundle,
+            engine,
+            detector=detector,
+            memory_mb=memory_mb,
+            pairs_per_call=pairs_per_call,
+            max_pixels=max_pixels,
+        )
 
     @property
     def bundle(self) -> Bundle:
@@ -137,31 +145,80 @@ class Segmenter:
         """Name of the engine."""
         return self._backend.name
 
+    @property
+    def detector(self) -> Detector | None:
+        """What finds regions for ``zoom_in``: given to ``load``, else the bundle's, loaded when first used; or None.
+
+        Raises:
+            DetectorError: the bundle's cannot be loaded.
+        """
+        with self._detector_lock:
+            if self._detector is None and DETECTOR in self._bundle.manifest.files:
+                self._detector = Detector.from_bundle(self._bundle, self._backend)
+            return self._detector
+
     def __call__(
         self,
         source: Source,
         classes: str | Iterable[str],
         *,
         presence_threshold: float | None = None,
-        zoom_in: bool = False,
+        zoom_in: bool | ZoomIn = False,
+        regions: Regions | None = None,
     ) -> Result:
         """Segment one picture; ``set_image`` and ``predict`` in one call, without changing the current picture.
 
         Args:
             source: path, bytes, binary file object, PIL image, or uint8 array (H, W), (H, W, 3) or (H, W, 4).
             classes: words; one string is one word.
-            presence_threshold: as in ``predict``.
-            zoom_in: segment regions of a detector instead of the whole picture; not available yet.
+            presence_threshold, zoom_in, regions: as in ``predict``.
 
         Raises:
-            ImageError, WordError, OptionError, BackendError: as in ``set_image`` and ``predict``.
+            ImageError, WordError, OptionError, BackendError, DetectorError: as in ``set_image`` and ``predict``.
         """
-        if zoom_in:
-            raise OptionError(self._why_no_zoom())
+        given = None if regions is None else [regions]
+        return self.batch([source], classes, presence_threshold=presence_threshold, zoom_in=zoom_in, regions=given)[0]
+
+    def batch(
+        self,
+        sources: Sequence[Source],
+        classes: str | Iterable[str],
+        *,
+        presence_threshold: float | None = None,
+        zoom_in: bool | ZoomIn = False,
+        regions: Sequence[Regions] | None = None,
+    ) -> list[Result]:
+        """Segment several pictures: their crops and pairs share the engine's calls.
+
+        Args:
+            sources: the pictures, all held in memory at once.
+            classes: words, asked of every picture.
+            presence_threshold, zoom_in: as in ``predict``.
+            regions: boxes of every picture, as in ``predict``.
+
+        Returns:
+            One result a picture, in order.
+
+        Raises:
+            ImageError, WordError, OptionError, BackendError, DetectorError: as in ``set_image`` and ``predict``; no
+                result is given then.
+        """
+        self._graphs()  # closed is told before anything is read
         words = clean_words(classes)
+        zoom = self._zoom(zoom_in, regions is not None)
         _threshold(presence_threshold, None)
-        features = self._encode_picture(source)
-        return self._predict(features, words, presence_threshold, dict(features.timings))
+        if regions is not None and len(regions) != len(sources):
+            raise OptionError(f"{len(sources)} pictures need as many lists of regions, not {len(regions)}")
+        given = [None] * len(sources) if regions is None else [as_proposals(one) for one in regions]
+        timings: dict[str, float] = {}
+        with timed(timings, "read"):
+            pictures = [open_picture(source, max_pixels=self._max_pixels) for source in sources]
+        looks = [Look(picture, proposals=one) for picture, one in zip(pictures, given, strict=True)]
+        if zoom is not None and regions is None:
+            with timed(timings, "detect"):
+                for look, found in zip(looks, self._detect(pictures), strict=True):
+                    look.proposals = found
+        return self._segment(looks, words, zoom, presence_threshold, timings)
 
     def set_image(self, source: Source) -> PictureFeatures:
         """Encode a picture and make it this thread's current one.
@@ -173,7 +230,14 @@ class Segmenter:
             ImageError: it cannot be read.
             BackendError: the engine failed, or its outputs are not finite numbers.
         """
-        features = self._encode_picture(source)
+        graphs = self._graphs()
+        timings: dict[str, float] = {}
+        with timed(timings, "read"):
+            picture = open_picture(source, max_pixels=self._max_pixels)
+        with timed(timings, "image"):
+            pixels = preprocess(picture.image, self._bundle.manifest.image)[None]
+            arrays = graphs.encode(pixels, [picture.source])
+        features = PictureFeatures(picture, arrays, self._bundle.fingerprint, timings)
         self._current.features = features
         return features
 
@@ -183,6 +247,8 @@ class Segmenter:
         *,
         image: PictureFeatures | None = None,
         presence_threshold: float | None = None,
+        zoom_in: bool | ZoomIn = False,
+        regions: Regions | None = None,
     ) -> Result:
         """Segment words in a picture that ``set_image`` encoded.
 
@@ -191,11 +257,17 @@ class Segmenter:
             image: what ``set_image`` returned; None is this thread's current picture.
             presence_threshold: words whose presence score is below it get an empty mask, and no time is spent on
                 their masks. None is the bundle's own threshold, 0 segments every word.
+            zoom_in: ClsCLIP+: look at the regions that the detector finds and join their masks, instead of looking at
+                the whole picture once. A ``ZoomIn`` says how; True is its defaults. A region of a class that the word
+                means is always segmented; one that may be anything, for every word that its crop shows.
+            regions: boxes in place of the detector's; given, they switch ``zoom_in`` on.
 
         Raises:
             WordError: a word is empty, too long or not text.
-            OptionError: there is no current picture, it is of another bundle, or the threshold is not in 0..1.
+            OptionError: there is no current picture, it is of another bundle, there is no detector, or a value makes
+                no sense.
             BackendError: the engine failed, or its outputs are not finite numbers.
+            DetectorError: the detector failed.
         """
         features = image if image is not None else getattr(self._current, "features", None)
         if features is None:
@@ -204,11 +276,21 @@ class Segmenter:
             )
         if features.fingerprint != self._bundle.fingerprint:
             raise OptionError("this picture was encoded by another bundle. Call set_image(picture) on this segmenter")
-        return self._predict(features, clean_words(classes), presence_threshold, {})
+        self._graphs()
+        words = clean_words(classes)
+        zoom = self._zoom(zoom_in, regions is not None)
+        look = Look(features.picture, features.arrays, None if regions is None else as_proposals(regions))
+        timings: dict[str, float] = {}
+        if zoom is not None and regions is None:
+            with timed(timings, "detect"):
+                look.proposals = self._detect_once(features)
+        return self._segment([look], words, zoom, presence_threshold, timings)[0]
 
     def close(self) -> None:
         """Free the engine's memory. Calls that other threads have begun end normally; later ones are refused."""
         self._open_graphs = None
+        with self._detector_lock:
+            self._detector = None
         self._current = threading.local()
 
     def __enter__(self) -> Segmenter:
@@ -221,145 +303,115 @@ class Segmenter:
         """Close it."""
         self.close()
 
-    def _graphs(self) -> _Graphs:
+    def _graphs(self) -> Graphs:
         graphs = self._open_graphs
         if graphs is None:
             raise ClsclipRuntimeError("this Segmenter is closed. Load it again: Segmenter.load(...)")
         return graphs
 
-    def _why_no_zoom(self) -> str:
-        if DETECTOR in self._bundle.manifest.files:
-            return "zoom_in=True is not possible: this version of clsclip cannot run detectors. Call with zoom_in=False"
-        return (
-            f"zoom_in=True needs a detector, and the bundle '{self._bundle.manifest.name}' has none. "
-            "Call with zoom_in=False"
-        )
+    def _zoom(self, zoom_in: bool | ZoomIn, has_regions: bool) -> ZoomIn | None:
+        """How to zoom in; None is the whole picture."""
+        if not isinstance(zoom_in, (bool, ZoomIn)):
+            raise OptionError(f"zoom_in must be True, False or a ZoomIn, and it is {zoom_in!r}")
+        if zoom_in is False and not has_regions:
+            return None
+        if not has_regions and self.detector is None:
+            raise OptionError(
+                f"zoom_in=True needs a detector, and the bundle '{self._bundle.manifest.name}' has none. Give one: "
+                "Segmenter.load(..., detector='yolo11n.onnx'), or give regions=boxes, or call with zoom_in=False"
+            )
+        return zoom_in if isinstance(zoom_in, ZoomIn) else ZoomIn()
 
-    def _encode_picture(self, source: Source) -> PictureFeatures:
-        graph = self._graphs().image_encoder
-        timings: dict[str, float] = {}
-        with _timed(timings, "read"):
-            picture = open_picture(source, max_pixels=self._max_pixels)
-        with _timed(timings, "image"):
-            pixels = preprocess(picture.image, self._bundle.manifest.image)[None]
-            arrays = graph.run({"pixel_values": pixels})
-        for name, array in arrays.items():
-            if not np.isfinite(array).all():
-                raise BackendError(
-                    f"the model gave NaN or infinity ({name}) for {picture.source}: the weights of the bundle's "
-                    "image encoder are damaged. Get the bundle again, or export it again"
-                )
-        return PictureFeatures(picture, arrays, self._bundle.fingerprint, timings)
+    def _detect(self, pictures: Sequence[Picture]) -> list[Proposals]:
+        detector = self.detector
+        if detector is None:  # closed by another thread since _zoom looked
+            raise ClsclipRuntimeError("this Segmenter is closed. Load it again: Segmenter.load(...)")
+        names = () if detector.agnostic else detector.names
+        found = detector.batch([np.asarray(picture.image) for picture in pictures])
+        return [
+            Proposals(
+                one.boxes,
+                one.scores,
+                one.classes if names else np.full(len(one), ANY, np.int64),
+                names,
+                f"detector {detector.name}",
+            )
+            for one in found
+        ]
 
-    def _predict(
+    def _detect_once(self, features: PictureFeatures) -> Proposals:
+        """What the detector finds in an encoded picture; it runs once, whatever is asked of the picture later."""
+        if not features._detected:
+            features._detected.append(self._detect([features.picture])[0])
+        return features._detected[0]
+
+    def _matches(self, graphs: Graphs, words: tuple[str, ...], proposals: Proposals) -> tuple[WordMatch, ...]:
+        """What the words mean among the proposals' classes; a box that may be anything is asked for every word."""
+
+        def encode(texts: Sequence[str]) -> Any:
+            return graphs.text.encode(tuple(texts)).features
+
+        matches = match_words(words, proposals.names, encode)
+        if not (proposals.classes == ANY).any():
+            return matches
+        return tuple(one if one.classes else WordMatch(one.word, (), (), "any", None) for one in matches)
+
+    def _segment(
         self,
-        features: PictureFeatures,
+        looks: Sequence[Look],
         cleaned: tuple[tuple[str, ...], list[str]],
+        zoom: ZoomIn | None,
         presence_threshold: float | None,
         timings: dict[str, float],
-    ) -> Result:
-        graphs = self._graphs()
-        manifest = self._bundle.manifest
+    ) -> list[Result]:
+        graphs, manifest = self._graphs(), self._bundle.manifest
         words, notes = cleaned
         threshold = _threshold(presence_threshold, manifest.presence_threshold)
-        with _timed(timings, "text"):
+        with timed(timings, "text"):
             encoded = graphs.text.encode(words)
-        notes += [
+            for look in looks:
+                if look.proposals is not None:
+                    look.matches = self._matches(graphs, words, look.proposals)
+        notes = notes + [
             f"'{word}' is longer than the model's {manifest.text.context_length} tokens: its end was cut off"
             for word in encoded.truncated
         ]
-        presence = None
-        present = np.ones(len(words), dtype=np.bool_)
-        if graphs.gate is not None:
-            with _timed(timings, "presence"):
-                presence = _presence(graphs.gate, features, encoded, words)
-            present = presence >= threshold
-        elif presence_threshold:
+        if presence_threshold and not graphs.has_gate:
             notes.append("presence_threshold has no effect: the bundle has no presence gate")
-        index = np.flatnonzero(present)
-        with _timed(timings, "masks"):
-            logits = self._mask_logits(graphs.trunk, features, encoded.tokens, index, words)
-        timings["total"] = sum(timings.values())
-        return Result(
-            classes=words,
-            presence=presence,
-            present=present,
-            present_index=index,
-            present_logits=logits,
-            cut=logit(manifest.mask.threshold),
-            picture=features.picture,
-            model=manifest.name,
-            backend=self._backend.name,
-            presence_threshold=threshold if presence is not None else None,
-            notes=notes,
-            timings=timings,
-        )
-
-    def _mask_logits(
-        self,
-        trunk: Graph,
-        features: PictureFeatures,
-        text_tokens: Floats,
-        index: npt.NDArray[np.int64],
-        words: tuple[str, ...],
-    ) -> Floats:
-        """Logits (P, h, w) of the words at ``index``, in as few calls of the trunk as the memory bound allows."""
-        mask = self._bundle.manifest.mask
-        logits = np.empty((len(index), mask.height, mask.width), dtype=np.float32)
-        _, tokens, width = features.arrays["stem_tokens"].shape
-        step = pairs_per_call(self._memory_mb, pair_bytes(tokens, width, mask.height, mask.width))
-        for start in range(0, len(index), step):
-            chunk = index[start : start + step]
-            feeds = dict(features.arrays) | {
-                "text_tokens": text_tokens[chunk],
-                "crop_index": np.zeros(len(chunk), dtype=np.int64),
-                "class_index": np.arange(len(chunk), dtype=np.int64),
-            }
-            values = _run(trunk, feeds, "mask_logits", (len(chunk), mask.height, mask.width), TRUNK)
-            _check_finite(values, [words[at] for at in chunk], "mask")
-            logits[start : start + step] = values
-        return logits
-
-
-def _load(backend: Backend, bundle: Bundle, name: str, known_inputs: set[str]) -> Graph:
-    graph = backend.load(bundle.path(name))
-    unknown = set(graph.inputs) - known_inputs
-    if unknown:
-        raise BundleError(
-            f"{name} in {bundle.folder} wants the inputs {', '.join(sorted(unknown))}, which this version of clsclip "
-            "does not know. Upgrade clsclip, or export the bundle again"
-        )
-    return graph
-
-
-def _run(graph: Graph, feeds: Arrays, output: str, shape: tuple[int, ...], name: str) -> npt.NDArray[np.generic]:
-    """Run a graph on those of ``feeds`` that it takes (a variant may not need all), and check its output."""
-    missing = [name for name in graph.inputs if name not in feeds]
-    if missing:
-        raise BackendError(f"image_encoder.onnx gave no {', '.join(missing)}. Export the bundle again")
-    values = graph.run({name: feeds[name] for name in graph.inputs}).get(output)
-    if values is None or values.shape != shape:
-        got = "nothing" if values is None else f"shape {values.shape}"
-        raise BackendError(f"{name} gave {got} for {output}, and {shape} was expected. Export the bundle again")
-    return values
-
-
-def _presence(gate: Graph, features: PictureFeatures, encoded: EncodedWords, words: tuple[str, ...]) -> Floats:
-    feeds = dict(features.arrays) | {"text_features": encoded.features}
-    values = _run(gate, feeds, "presence", (1, len(words)), GATE)[0]
-    _check_finite(values, words, "presence score")
-    scores: Floats = np.clip(values.astype(np.float32), 0.0, 1.0)
-    return scores
-
-
-def _check_finite(values: npt.NDArray[np.generic], words: Iterable[str], what: str) -> None:
-    flat = values.reshape(len(values), -1)
-    for word, fine in zip(words, np.isfinite(flat).all(axis=1), strict=True):
-        if not fine:
-            raise BackendError(
-                f"the model gave NaN or infinity as the {what} of the word '{word}': the bundle's weights are "
-                "damaged. Get the bundle again, or export it again"
+        cut = logit(manifest.mask.threshold)
+        if zoom is not None and zoom.boxes_only:
+            found = [boxes_as_pairs(look, cut) for look in looks]
+        else:
+            looker = Looker(
+                graphs,
+                manifest,
+                words,
+                encoded,
+                threshold,
+                memory_mb=self._memory_mb,
+                most_pairs=self._pairs_per_call,
             )
+            found = looker.run(looks, zoom or ZoomIn())
+            timings.update(looker.timings)
+        timings["total"] = sum(timings.values())
+        return [
+            Result(
+                classes=words,
+                presence=look.presence if graphs.has_gate else None,
+                present=look.segmented,
+                pairs=pairs,
+                cut=cut,
+                picture=look.picture,
+                model=manifest.name,
+                backend=self._backend.name,
+                presence_threshold=threshold if graphs.has_gate else None,
+                proposals=look.proposals,
+                matches=look.matches,
+                notes=list(notes),
+                timings=dict(timings),
+            )
+            for look, pairs in zip(looks, found, strict=True)
+        ]
 
 
 def _threshold(asked: float | None, default: float | None) -> float:
@@ -375,10 +427,3 @@ def _positive(name: str, value: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise OptionError(f"{name} must be a whole number of 1 or more, and it is {value!r}")
     return value
-
-
-@contextmanager
-def _timed(timings: dict[str, float], name: str) -> Iterator[None]:
-    start = time.perf_counter()
-    yield
-    timings[name] = (time.perf_counter() - start) * 1000

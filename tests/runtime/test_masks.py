@@ -83,18 +83,25 @@ def test_nothing_above_the_cut_is_an_empty_mask() -> None:
     assert not masks.mask_at(np.zeros((4, 4), dtype=np.float32), (50, 40), 0.0).any()
 
 
-def test_labels_are_the_strongest_word_above_the_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pixels_go_to_the_strongest_word_above_the_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     logits = random_logits(2, 3, 6, 6)
     monkeypatch.setattr(masks, "_BLOCK_VALUES", 64)
-    labels = masks.labels_at(logits, np.asarray([1, 4, 9]), (31, 22), 0.2)
+    labels, best = np.zeros((22, 31), np.int32), np.full((22, 31), 0.2, np.float32)
+    for one, label in zip(logits, (2, 5, 10), strict=True):
+        masks.label_pixels(labels, best, one, label, (0, 0, 31, 22))
     whole = masks.upsample(logits, (31, 22))
     expected = np.where(whole.max(axis=0) > 0.2, np.asarray([2, 5, 10])[whole.argmax(axis=0)], 0)
     assert (labels == expected).all()
 
 
-def test_labels_of_no_words_are_empty() -> None:
-    nothing = np.zeros((0, 6, 6), dtype=np.float32)
-    assert not masks.labels_at(nothing, np.zeros(0, dtype=np.int64), (5, 4), 0.0).any()
+def test_only_pixels_of_the_box_are_labelled() -> None:
+    labels, best = np.zeros((9, 12), np.int32), np.zeros((9, 12), np.float32)
+    masks.label_pixels(labels, best, np.full((2, 2), 3, np.float32), 7, (4, 1, 10, 5))
+    expected = np.zeros((9, 12), np.int32)
+    expected[1:5, 4:10] = 7
+    assert (labels == expected).all()
+    masks.label_pixels(labels, best, np.full((2, 2), 2, np.float32), 8, (0, 0, 12, 9))
+    assert (labels == np.where(expected == 7, 7, 8)).all()
 
 
 @given(st.floats(0.001, 0.999))

@@ -121,8 +121,12 @@ def test_npz_needs_no_pickle(result: Result, tmp_path: Path) -> None:
         assert (arrays["presence"] == result.presence).all()
         assert arrays["present_index"].tolist() == [0, 2]
         assert (arrays["masks"] == result.masks[[0, 2]]).all()
-        assert (arrays["logits"] == result.present_logits).all()
+        assert (arrays["logits"] == result.pairs.logits).all()
         assert arrays["areas"].tolist() == result.areas.tolist()
+        assert arrays["pair_words"].tolist() == [0, 2]
+        assert arrays["pair_windows"].tolist() == [[0, 0, *result.size]] * 2
+        assert arrays["pair_boxes"].tolist() == [-1, -1]
+        assert arrays["boxes"].shape == (0, 4)
 
 
 def test_results_without_any_mask_are_saved(segmenter: Segmenter, photo: Path, tmp_path: Path) -> None:

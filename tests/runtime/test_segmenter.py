@@ -115,7 +115,7 @@ def test_absent_words_never_reach_the_trunk(counting: tuple[Segmenter, CountingB
     segmenter, backend = counting
     result = segmenter(scene, ["red", "blue", "yellow", "green"])
     assert backend.rows["trunk"] == 2
-    assert result.present_index.tolist() == [0, 3]
+    assert result.pairs.words.tolist() == [0, 3]
     assert segmenter(scene, ["blue"]).masks.sum() == 0
     assert backend.calls["trunk"] == 1
 
@@ -295,7 +295,7 @@ def test_memory_estimates_are_monotone_and_at_least_one_fits() -> None:
 
 def test_variants_may_need_fewer_or_more_inputs(tmp_path: Path, segmenter: Segmenter, scene: Picture) -> None:
     with Segmenter.load(make_bundle(tmp_path / "more", trunk_takes_patch_features=True)) as other:
-        assert "patch_features" in other._graphs().trunk.inputs
+        assert "patch_features" in other._graphs()._trunk.inputs
         assert np.allclose(other(scene, ["red"]).logits, segmenter(scene, ["red"]).logits)
 
 

@@ -18,13 +18,27 @@ def describe_model(manifest: Manifest, backend: str) -> str:
 
 
 def table(result: Result) -> str:
-    """One line for every word: presence score, share of the picture, verdict."""
-    rows = [("word", "presence", "area %", "verdict")]
+    """One line for every word: presence score, share of the picture, verdict; and where it was found."""
+    rows = [("word", "presence", "area %", "verdict" + ("    looked at" if result.zoomed else ""))]
     for at, (word, verdict) in enumerate(zip(result.classes, result.verdicts, strict=True)):
-        score = "-" if result.presence is None else f"{result.presence[at]:.2f}"
+        known = result.presence is not None and result.presence[at] == result.presence[at]
+        score = f"{result.presence[at]:.2f}" if result.presence is not None and known else "-"
         share = f"{result.percents[at]:.1f}" if verdict == "found" else "-"
-        rows.append((word, score, share, verdict))
+        where = f"{verdict:<9}  {_looked_at(result, at)}" if result.zoomed else verdict
+        rows.append((word, score, share, where))
     return _columns(rows)
+
+
+def _looked_at(result: Result, at: int) -> str:
+    """``2 regions of airplane (synonym)``, ``3 regions``, or ``whole image``."""
+    where = result.looked_at(at)
+    if where != "regions":
+        return where
+    count = sum(one.index == at for one in result.regions)
+    match = result.matches[at]
+    of = f" of {', '.join(match.names)}" if match.names else ""
+    how = f" ({match.how})" if match.how not in ("exact", "any") else ""
+    return f"{count} region{'s' if count != 1 else ''}{of}{how}"
 
 
 def one_line(message: object) -> str:

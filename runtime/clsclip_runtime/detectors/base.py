@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -10,6 +11,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from clsclip_runtime.backends import Backend
+from clsclip_runtime.bundle import Bundle
 from clsclip_runtime.detectors.layouts import Layout, find_layout, parse_names
 from clsclip_runtime.detectors.letterbox import letterbox
 from clsclip_runtime.detectors.nms import keep_best
@@ -76,6 +79,7 @@ class Detector:
         iou: float = 0.7,
         max_detections: int = 300,
         threads: int | None = None,
+        backend: Backend | None = None,
     ) -> Detector:
         """Load an ONNX file.
 
@@ -116,9 +120,28 @@ class Detector:
         return cls(session, layout, found, size, confidence=confidence, iou=iou, max_detections=max_detections)
 
     @property
+    def name(self) -> str:
+        """Of its file."""
+        return "detector"
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Class names; ``Detections.classes`` are positions in it."""
         return self._names
+
+    @property
+    def agnostic(self) -> bool:
+        """Whether its boxes may be anything."""
+        return len(self._names) == 1 and self._names[0] in ("thing", "object", "item")
+
+    def batch(self, pictures: Sequence[npt.NDArray[np.uint8]]) -> list[Detections]:
+        """One Detections a picture."""
+        return [self(picture) for picture in pictures]
+
+    @classmethod
+    def from_bundle(cls, bundle: Bundle, backend: Backend) -> Detector:
+        """The detector of a bundle."""
+        return cls.load(bundle.path("detector.onnx"), backend=backend)
 
     def __call__(self, picture: npt.NDArray[np.uint8]) -> Detections:
         """Boxes in a picture (H, W, 3) uint8 RGB.

@@ -1,0 +1,128 @@
+"""The graphs of a bundle, loaded into an engine; what they are fed and what they give is checked here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from clsclip_runtime.backends import Arrays, Backend, Graph
+from clsclip_runtime.bundle import GATE, IMAGE_ENCODER, TEXT_ENCODER, TRUNK, Bundle
+from clsclip_runtime.errors import BackendError, BundleError
+from clsclip_runtime.text import EncodedWords, TextEncoder
+
+Floats: TypeAlias = npt.NDArray[np.float32]
+Integers: TypeAlias = npt.NDArray[np.int64]
+
+_TRUNK_INPUTS = {"stem_tokens", "patch_features", "text_tokens", "crop_index", "class_index"}
+_GATE_INPUTS = {"image_features", "patch_features", "text_features"}
+
+
+class Graphs:
+    """A bundle's image encoder, gate, trunk and text encoder in one engine. Safe to share between threads."""
+
+    def __init__(self, bundle: Bundle, backend: Backend, *, memory_mb: int) -> None:
+        """Load them. BundleError or BackendError when one cannot be; ``memory_mb`` bounds calls of the text encoder."""
+        self._mask = bundle.manifest.mask
+        self._image_encoder = _load(backend, bundle, IMAGE_ENCODER, {"pixel_values"})
+        self._trunk = _load(backend, bundle, TRUNK, _TRUNK_INPUTS)
+        has_gate = bundle.manifest.presence_threshold is not None
+        self._gate = _load(backend, bundle, GATE, _GATE_INPUTS) if has_gate else None
+        text = _load(backend, bundle, TEXT_ENCODER, {"token_ids"})
+        self.text = TextEncoder(bundle, text, memory_mb=memory_mb)
+
+    @property
+    def has_gate(self) -> bool:
+        """Whether the bundle can tell which words a crop shows."""
+        return self._gate is not None
+
+    def encode(self, pixel_values: Floats, sources: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+        """What words share: crops (C, 3, S, S) through the image encoder.
+
+        Args:
+            pixel_values: preprocessed crops.
+            sources: where each comes from, for messages.
+
+        Raises:
+            BackendError: the engine failed, or gave NaN or another number of crops.
+        """
+        arrays = self._image_encoder.run({"pixel_values": pixel_values})
+        for name, array in arrays.items():
+            if array.ndim < 1 or len(array) != len(pixel_values):
+                raise BackendError(
+                    f"image_encoder.onnx gave shape {array.shape} for {name} of {len(pixel_values)} crops. "
+                    "Export the bundle again"
+                )
+            for source, fine in zip(sources, np.isfinite(array.reshape(len(array), -1)).all(axis=1), strict=True):
+                if not fine:
+                    raise BackendError(
+                        f"the model gave NaN or infinity ({name}) for {source}: the weights of the bundle's "
+                        "image encoder are damaged. Get the bundle again, or export it again"
+                    )
+        return arrays
+
+    def presence(self, arrays: Arrays, encoded: EncodedWords, words: Sequence[str]) -> Floats | None:
+        """Presence (C, K) float32 in 0..1 of every word in every crop; None without a gate.
+
+        Raises:
+            BackendError: the engine failed, or its output is not finite.
+        """
+        if self._gate is None:
+            return None
+        crops = len(arrays["stem_tokens"])
+        feeds = dict(arrays) | {"text_features": encoded.features}
+        values = _run(self._gate, feeds, "presence", (crops, len(words)), GATE)
+        check_finite(values.T, words, "presence score")
+        return np.clip(values.astype(np.float32), np.float32(0), np.float32(1))
+
+    def trunk(self, arrays: Arrays, text_tokens: Floats, crops: Integers, classes: Integers) -> Floats:
+        """Mask logits (P, h, w) float32 of P pairs in one call.
+
+        Args:
+            arrays: what ``encode`` gave for the crops.
+            text_tokens: (K, d_text) float32.
+            crops: (P,) positions in ``arrays``.
+            classes: (P,) positions in ``text_tokens``.
+
+        Raises:
+            BackendError: the engine failed, or its output has another shape. NaN is not looked for here.
+        """
+        feeds = dict(arrays) | {"text_tokens": text_tokens, "crop_index": crops, "class_index": classes}
+        shape = (len(crops), self._mask.height, self._mask.width)
+        return np.asarray(_run(self._trunk, feeds, "mask_logits", shape, TRUNK), dtype=np.float32)
+
+
+def check_finite(values: npt.NDArray[np.generic], words: Iterable[str], what: str) -> None:
+    """Raise BackendError for the first of ``words`` whose row of ``values`` is not finite."""
+    flat = values.reshape(len(values), -1)
+    for word, fine in zip(words, np.isfinite(flat).all(axis=1), strict=True):
+        if not fine:
+            raise BackendError(
+                f"the model gave NaN or infinity as the {what} of the word '{word}': the bundle's weights are "
+                "damaged. Get the bundle again, or export it again"
+            )
+
+
+def _load(backend: Backend, bundle: Bundle, name: str, known_inputs: set[str]) -> Graph:
+    graph = backend.load(bundle.path(name))
+    unknown = set(graph.inputs) - known_inputs
+    if unknown:
+        raise BundleError(
+            f"{name} in {bundle.folder} wants the inputs {', '.join(sorted(unknown))}, which this version of clsclip "
+            "does not know. Upgrade clsclip, or export the bundle again"
+        )
+    return graph
+
+
+def _run(graph: Graph, feeds: Arrays, output: str, shape: tuple[int, ...], name: str) -> npt.NDArray[np.generic]:
+    """Run a graph on those of ``feeds`` that it takes (a variant may not need all), and check its output."""
+    missing = [name for name in graph.inputs if name not in feeds]
+    if missing:
+        raise BackendError(f"image_encoder.onnx gave no {', '.join(missing)}. Export the bundle again")
+    values = graph.run({name: feeds[name] for name in graph.inputs}).get(output)
+    if values is None or values.shape != shape:
+        got = "nothing" if values is None else f"shape {values.shape}"
+        raise BackendError(f"{name} gave {got} for {output}, and {shape} was expected. Export the bundle again")
+    return values

@@ -1,0 +1,252 @@
+"""Looking at pictures for words: which crops are asked for which words, and their way through the graphs.
+
+Crops of all pictures of a call go through the image encoder together, the gate drops pairs, and what is left fills the
+trunk's calls whatever crop or picture it belongs to.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from clsclip_runtime.backends import Arrays
+from clsclip_runtime.detectors.matching import WordMatch
+from clsclip_runtime.graphs import Graphs
+from clsclip_runtime.images import Picture, preprocess
+from clsclip_runtime.manifest import Manifest
+from clsclip_runtime.memory import crops_per_call
+from clsclip_runtime.pairs import WHOLE, PairQueue, Pairs
+from clsclip_runtime.regions import Proposals, ZoomIn, box_windows, crop_windows
+from clsclip_runtime.regions.proposals import ANY
+from clsclip_runtime.text import EncodedWords
+
+Floats: TypeAlias = npt.NDArray[np.float32]
+Bools: TypeAlias = npt.NDArray[np.bool_]
+Integers: TypeAlias = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Crops:
+    """What of one picture is asked for which words.
+
+    Attributes:
+        windows: (C, 4) int64 xyxy in whole pixels.
+        boxes: (C,) int64, positions in the proposals; -1 for the whole picture.
+        asked: (C, K) bool.
+        named: (C,) bool: the source of the box says what it shows, so presence is not asked.
+    """
+
+    windows: Integers
+    boxes: Integers
+    asked: Bools
+    named: Bools
+
+    def __len__(self) -> int:
+        """Number of crops."""
+        return len(self.windows)
+
+
+@dataclass(eq=False)
+class Part:
+    """Pairs of one crop that went to the trunk: (Q,) rows of ``crops``, words and presence, and (Q, h, w) logits."""
+
+    look: Look
+    crops: Crops
+    rows: Integers
+    words: Integers
+    presence: Floats
+    logits: Floats = field(default_factory=lambda: np.zeros((0, 0, 0), np.float32))
+
+
+@dataclass(eq=False)
+class Look:
+    """One picture of a call, and what was found in it so far.
+
+    Attributes:
+        picture: the picture.
+        arrays: the image encoder's outputs for the whole picture, where they are there already.
+        proposals: boxes to look at; None looks at the whole picture.
+        matches: of every word with the proposals' classes.
+        presence: (K,) float32, highest presence in any crop looked at; NaN where none was.
+        segmented: (K,) bool, words with at least one pair.
+    """
+
+    picture: Picture
+    arrays: Arrays | None = None
+    proposals: Proposals | None = None
+    matches: tuple[WordMatch, ...] = ()
+    presence: Floats = field(default_factory=lambda: np.zeros(0, np.float32))
+    segmented: Bools = field(default_factory=lambda: np.zeros(0, np.bool_))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of the picture in pixels."""
+        width, height = self.picture.image.size
+        return width, height
+
+
+def whole_crop(size: tuple[int, int], asked: Bools) -> Crops:
+    """The whole picture, ``asked`` (K,) bool of its words; no crop where none is."""
+    count = int(asked.any())
+    return Crops(
+        windows=np.array([[0, 0, *size]] * count, np.int64).reshape(count, 4),
+        boxes=np.full(count, WHOLE, np.int64),
+        asked=np.tile(asked, (count, 1)),
+        named=np.zeros(count, np.bool_),
+    )
+
+
+def region_crops(proposals: Proposals, asked: Bools, size: tuple[int, int], zoom: ZoomIn) -> Crops:
+    """The windows of all boxes of which a word is asked.
+
+    Args:
+        proposals: the boxes.
+        asked: (N, K) bool, which words are asked of which box.
+        size: (width, height) of the picture.
+        zoom: margin and smallest side.
+    """
+    windows, boxes = crop_windows(proposals.boxes, size, zoom)
+    wanted = asked[boxes].any(axis=1)
+    windows, boxes = windows[wanted], boxes[wanted]
+    return Crops(windows, boxes, asked[boxes], proposals.classes[boxes] != ANY)
+
+
+def words_of_boxes(proposals: Proposals, matches: Sequence[WordMatch]) -> Bools:
+    """(N, K) bool: whether word k is asked of box n, by its class or because it may be anything."""
+    asked = np.repeat((proposals.classes == ANY)[:, None], len(matches), axis=1)
+    for at, match in enumerate(matches):
+        asked[:, at] |= np.isin(proposals.classes, match.classes)
+    return asked
+
+
+class Looker:
+    """Takes the looks of one call through a bundle's graphs."""
+
+    def __init__(
+        self,
+        graphs: Graphs,
+        manifest: Manifest,
+        words: tuple[str, ...],
+        encoded: EncodedWords,
+        threshold: float,
+        *,
+        memory_mb: int,
+        most_pairs: int | None,
+    ) -> None:
+        """``threshold`` is of presence; ``most_pairs`` bounds the crops and pairs of a call beside ``memory_mb``."""
+        self._graphs, self._manifest = graphs, manifest
+        self._words, self._encoded, self._threshold = words, encoded, threshold
+        fit = crops_per_call(memory_mb, manifest)
+        self._crops_per_call = fit if most_pairs is None else min(fit, most_pairs)
+        mask_size = (manifest.mask.height, manifest.mask.width)
+        self._queue = PairQueue(graphs, encoded.tokens, words, mask_size, memory_mb=memory_mb, most=most_pairs)
+        self._waiting: list[tuple[Look, Crops, int]] = []
+        self._parts: list[Part] = []
+        self.timings: dict[str, float] = {}
+        """Milliseconds of ``image``, ``presence`` and ``masks``."""
+
+    def run(self, looks: Sequence[Look], zoom: ZoomIn) -> list[Pairs]:
+        """The pairs of every look, segmented.
+
+        Raises:
+            BackendError: the engine failed, or gave NaN.
+        """
+        for look in looks:
+            look.presence = np.full(len(self._words), np.nan, np.float32)
+            look.segmented = np.zeros(len(self._words), np.bool_)
+            if look.proposals is not None:
+                asked = words_of_boxes(look.proposals, look.matches)
+                self._add(look, region_crops(look.proposals, asked, look.size, zoom))
+        self._encode_all()  # which words are missing is known only when all regions have been looked at
+        for look in looks:
+            if look.proposals is None or zoom.on_missing == "whole-image":
+                self._add(look, whole_crop(look.size, ~look.segmented))
+        self._encode_all()
+        with timed(self.timings, "masks"):
+            logits = self._queue.finish()
+        ends = np.cumsum([len(part.rows) for part in self._parts], dtype=np.int64)
+        for part, end in zip(self._parts, ends, strict=True):
+            part.logits = logits[end - len(part.rows) : end]
+        return [_pairs([part for part in self._parts if part.look is look], logits.shape[1:]) for look in looks]
+
+    def _add(self, look: Look, crops: Crops) -> None:
+        if look.arrays is not None and len(crops) == 1 and crops.boxes[0] == WHOLE:
+            self._ask(look.arrays, [(look, crops, 0)])
+            return
+        for row in range(len(crops)):
+            self._waiting.append((look, crops, row))
+            if len(self._waiting) == self._crops_per_call:
+                self._encode_all()
+
+    def _encode_all(self) -> None:
+        """Encode the crops that wait (never more than one call may hold), and queue their pairs."""
+        if not self._waiting:
+            return
+        group, self._waiting = self._waiting, []
+        with timed(self.timings, "image"):
+            pixels = np.stack([self._pixels(look, crops.windows[row]) for look, crops, row in group])
+            arrays = self._graphs.encode(pixels, [look.picture.source for look, _, _ in group])
+        self._ask(arrays, group)
+
+    def _pixels(self, look: Look, window: Integers) -> Floats:
+        left, top, right, bottom = (int(value) for value in window)
+        image = look.picture.image
+        whole = (left, top, right, bottom) == (0, 0, *look.size)
+        return preprocess(image if whole else image.crop((left, top, right, bottom)), self._manifest.image)
+
+    def _ask(self, arrays: Arrays, group: Sequence[tuple[Look, Crops, int]]) -> None:
+        """Which words the encoded crops show, and those pairs to the trunk."""
+        asked = np.stack([crops.asked[row] for _, crops, row in group])
+        named = np.array([crops.named[row] for _, crops, row in group])
+        with timed(self.timings, "presence"):
+            presence = self._graphs.presence(arrays, self._encoded, self._words)
+        if presence is None:
+            chosen, scores = asked, np.full(asked.shape, np.nan, np.float32)
+        else:
+            chosen, scores = asked & (named[:, None] | (presence >= self._threshold)), presence
+        for at, (look, crops, row) in enumerate(group):
+            np.fmax(look.presence, np.where(asked[at], scores[at], np.nan), out=look.presence)
+            look.segmented |= chosen[at]
+            words = np.flatnonzero(chosen[at])
+            if len(words):
+                self._parts.append(Part(look, crops, np.full(len(words), row), words, scores[at][words]))
+        crops_of_pairs, words_of_pairs = np.nonzero(chosen)
+        with timed(self.timings, "masks"):
+            self._queue.add(arrays, crops_of_pairs, words_of_pairs)
+
+
+def _pairs(parts: Sequence[Part], shape: tuple[int, ...]) -> Pairs:
+    """The pairs of one picture; ``shape`` is that of one pair's logits."""
+    return Pairs(
+        words=np.concatenate([np.zeros(0, np.int64), *(part.words for part in parts)]),
+        windows=np.concatenate([np.zeros((0, 4), np.int64), *(part.crops.windows[part.rows] for part in parts)]),
+        boxes=np.concatenate([np.zeros(0, np.int64), *(part.crops.boxes[part.rows] for part in parts)]),
+        presence=np.concatenate([np.zeros(0, np.float32), *(part.presence for part in parts)]),
+        logits=np.concatenate([np.zeros((0, *shape), np.float32), *(part.logits for part in parts)]),
+    )
+
+
+def boxes_as_pairs(look: Look, cut: float) -> Pairs:
+    """Every box that a word is asked of as a mask of that word, nothing drawn: logits (P, 1, 1) above ``cut``."""
+    if look.proposals is None:
+        raise ValueError("boxes alone need proposals")
+    windows, boxes = box_windows(look.proposals.boxes, look.size)
+    rows, words = np.nonzero(words_of_boxes(look.proposals, look.matches)[boxes])
+    look.presence = np.full(len(look.matches), np.nan, np.float32)
+    look.segmented = np.isin(np.arange(len(look.matches)), words)
+    nothing = np.full(len(rows), np.nan, np.float32)
+    return Pairs(words, windows[rows], boxes[rows], nothing, np.full((len(rows), 1, 1), cut + 1, np.float32))
+
+
+@contextmanager
+def timed(timings: dict[str, float], name: str) -> Iterator[None]:
+    """Add the milliseconds that the block took."""
+    start = time.perf_counter()
+    yield
+    timings[name] = timings.get(name, 0.0) + (time.perf_counter() - start) * 1000

@@ -1,0 +1,149 @@
+"""Pairs of a crop and a word, the unit of work: which there are, and their way through the trunk."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from clsclip_runtime.backends import Arrays
+from clsclip_runtime.graphs import Graphs, check_finite
+from clsclip_runtime.memory import pair_bytes, pairs_per_call
+
+Floats: TypeAlias = npt.NDArray[np.float32]
+Integers: TypeAlias = npt.NDArray[np.int64]
+
+WHOLE = -1
+"""The box of a pair that looks at the whole picture."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """The P pairs of one picture that were segmented.
+
+    Attributes:
+        words: (P,) int64, positions in the words asked.
+        windows: (P, 4) int64 xyxy in whole pixels of the picture: the crop of each pair.
+        boxes: (P,) int64, positions in the picture's proposals; -1 for the whole picture.
+        presence: (P,) float32, how likely the crop shows the word; NaN if the bundle has no gate.
+        logits: (P, h, w) float32, each stretched over its window.
+    """
+
+    words: Integers
+    windows: Integers
+    boxes: Integers
+    presence: Floats
+    logits: Floats
+
+    def __len__(self) -> int:
+        """Number of pairs."""
+        return len(self.words)
+
+
+@dataclass
+class _Waiting:
+    """Pairs of encoded crops, of which ``done`` have gone through the trunk."""
+
+    arrays: Arrays
+    crops: Integers
+    words: Integers
+    done: int = 0
+
+    def take(self, most: int) -> tuple[Integers, Integers]:
+        part = slice(self.done, self.done + most)
+        self.done = min(len(self.crops), self.done + most)
+        return self.crops[part], self.words[part]
+
+
+class PairQueue:
+    """Sends pairs through the trunk, always as many together as one call may hold.
+
+    Encoded crops are kept only until their last pair is done, so memory is bounded however many crops there are.
+    """
+
+    def __init__(
+        self,
+        graphs: Graphs,
+        text_tokens: Floats,
+        words: Sequence[str],
+        mask_size: tuple[int, int],
+        *,
+        memory_mb: int,
+        most: int | None,
+    ) -> None:
+        """``mask_size`` is the logits' (height, width); ``most`` bounds the pairs of a call beside ``memory_mb``."""
+        self._graphs, self._text_tokens, self._words, self._mask_size = graphs, text_tokens, words, mask_size
+        self._memory_mb, self._most = memory_mb, most
+        self._waiting: deque[_Waiting] = deque()
+        self._count = 0
+        self._done: list[Floats] = []
+        self.calls = 0
+        """Calls of the trunk so far."""
+
+    def add(self, arrays: Arrays, crops: Integers, words: Integers) -> None:
+        """Add pairs of encoded crops; their logits come in the order in which they were added.
+
+        Args:
+            arrays: what ``Graphs.encode`` gave for C crops.
+            crops: (Q,) positions of crops, ascending.
+            words: (Q,) positions of words.
+        """
+        if not len(crops):
+            return
+        self._waiting.append(_Waiting(arrays, crops, words))
+        self._count += len(crops)
+        while self._count >= (step := self._step(arrays)):
+            self._call(step)
+
+    def finish(self) -> Floats:
+        """Logits (P, h, w) float32 of all pairs.
+
+        Raises:
+            BackendError: the engine failed, or gave NaN; also from ``add``.
+        """
+        while self._count:
+            self._call(self._step(self._waiting[0].arrays))
+        empty = np.zeros((0, *self._mask_size), np.float32)
+        return np.concatenate(self._done) if self._done else empty
+
+    def _step(self, arrays: Arrays) -> int:
+        _, tokens, width = arrays["stem_tokens"].shape
+        fit = pairs_per_call(self._memory_mb, pair_bytes(tokens, width, *self._mask_size))
+        return fit if self._most is None else min(fit, self._most)
+
+    def _call(self, most: int) -> None:
+        """One call of the trunk with the first ``most`` pairs that wait."""
+        parts: list[tuple[Arrays, Integers, Integers]] = []
+        room = most
+        while room and self._waiting:
+            first = self._waiting[0]
+            crops, words = first.take(room)
+            parts.append((first.arrays, crops, words))
+            room -= len(crops)
+            if first.done == len(first.crops):
+                self._waiting.popleft()
+        self._count -= most - room
+        arrays, crop_index = _joined([(arrays, crops) for arrays, crops, _ in parts])
+        asked, class_index = np.unique(np.concatenate([words for _, _, words in parts]), return_inverse=True)
+        logits = self._graphs.trunk(arrays, self._text_tokens[asked], crop_index, class_index.astype(np.int64))
+        check_finite(logits, [self._words[at] for at in asked[class_index]], "mask")
+        self._done.append(logits)
+        self.calls += 1
+
+
+def _joined(parts: list[tuple[Arrays, Integers]]) -> tuple[Arrays, Integers]:
+    """The crops that are used, of all parts, and every pair's position among them."""
+    used = [np.unique(crops, return_inverse=True) for _, crops in parts]
+    if len(parts) == 1 and len(used[0][0]) == len(parts[0][0]["stem_tokens"]):
+        return parts[0][0], parts[0][1]  # all of them, as they are: no copy
+    arrays = {
+        name: np.concatenate([arrays[name][rows] for (arrays, _), (rows, _) in zip(parts, used, strict=True)])
+        for name in parts[0][0]
+    }
+    starts = np.cumsum([0, *(len(rows) for rows, _ in used)])
+    index = [inverse + start for (_, inverse), start in zip(used, starts[:-1], strict=True)]
+    return arrays, np.concatenate(index).astype(np.int64)

@@ -1,0 +1,100 @@
+"""From boxes to the windows of a picture that are cropped: margin, smallest side, and the picture's edges."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from clsclip_runtime.errors import OptionError
+
+Floats: TypeAlias = npt.NDArray[np.float32]
+Windows: TypeAlias = npt.NDArray[np.int64]
+
+ON_MISSING = ("whole-image", "empty")
+
+
+@dataclass(frozen=True)
+class ZoomIn:
+    """How regions are looked at.
+
+    Attributes:
+        margin: context around a box, as a share of its width and height, added on every side.
+        min_side: windows are made at least so many pixels wide and high, where the picture is: a crop of a few pixels
+            shows a blur and no thing.
+        on_missing: a word without a region is looked for in the ``whole-image``, or gets an ``empty`` mask.
+        boxes_only: take the boxes themselves as masks and draw none (Table 6 of the paper).
+
+    Raises:
+        OptionError: a value makes no sense.
+    """
+
+    margin: float = 0.1
+    min_side: int = 16
+    on_missing: str = "whole-image"
+    boxes_only: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.margin, (int, float)) or not 0 <= self.margin <= 10 or isinstance(self.margin, bool):
+            raise OptionError(f"margin must be a number from 0 to 10, and it is {self.margin!r}")
+        if not isinstance(self.min_side, int) or isinstance(self.min_side, bool) or self.min_side < 1:
+            raise OptionError(f"min_side must be a whole number of 1 or more, and it is {self.min_side!r}")
+        if self.on_missing not in ON_MISSING:
+            raise OptionError(f"on_missing must be one of {', '.join(ON_MISSING)}, and it is {self.on_missing!r}")
+
+
+def crop_windows(boxes: Floats, size: tuple[int, int], zoom: ZoomIn) -> tuple[Windows, npt.NDArray[np.int64]]:
+    """The window of every box that shows a part of the picture.
+
+    Args:
+        boxes: (N, 4) xyxy in pixels, any numbers.
+        size: (width, height) of the picture.
+        zoom: margin and smallest side.
+
+    Returns:
+        windows (M, 4) int64 xyxy in whole pixels, never empty and inside the picture, and the (M,) positions of their
+        boxes. Boxes that are not finite, are empty or lie outside the picture have none.
+    """
+    inside, index = _inside(boxes, size)
+    limit = np.array(size, np.float64)
+    extra = zoom.margin * (inside[:, 2:] - inside[:, :2])
+    low = np.floor(np.maximum(inside[:, :2] - extra, 0))
+    high = np.ceil(np.minimum(inside[:, 2:] + extra, limit))
+    smallest = np.minimum(float(zoom.min_side), limit)
+    lacking = np.maximum(smallest - (high - low), 0)
+    low = np.clip(low - np.floor(lacking / 2), 0, None)
+    low = np.minimum(low, np.where(lacking > 0, limit - smallest, low))
+    high = np.where(lacking > 0, low + smallest, high)
+    return np.concatenate([low, high], axis=1).astype(np.int64), index
+
+
+def box_windows(boxes: Floats, size: tuple[int, int]) -> tuple[Windows, npt.NDArray[np.int64]]:
+    """The pixels that boxes cover, corners rounded; see ``crop_windows``. Boxes that round to nothing have none."""
+    inside, index = _inside(boxes, size)
+    whole: Windows = np.rint(inside).astype(np.int64)
+    full = np.flatnonzero((whole[:, 2:] > whole[:, :2]).all(axis=1))
+    return whole[full], index[full]
+
+
+def _inside(boxes: Floats, size: tuple[int, int]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Boxes cut at the picture's edges, float64, and their positions; those of which nothing is left are gone."""
+    corners = np.asarray(boxes, np.float64).reshape(-1, 4)
+    limit = np.array([*size, *size], np.float64)
+    finite = np.asarray(np.isfinite(corners).all(axis=1), np.bool_)
+    cut = np.clip(np.where(finite[:, None], corners, 0), 0, limit)
+    kept = finite & (cut[:, 2:] > cut[:, :2]).all(axis=1)
+    return cut[kept], np.flatnonzero(kept)
+
+
+def scale_window(window: Windows, size: tuple[int, int], new: tuple[int, int]) -> tuple[int, int, int, int]:
+    """A window (4,) xyxy of a picture of size (width, height) in the same picture at size ``new``; never empty."""
+    left, top, right, bottom = (int(value) for value in window)
+    if size == new:
+        return left, top, right, bottom
+    low_x, low_y = left * new[0] // size[0], top * new[1] // size[1]
+    high_x = max(low_x + 1, math.ceil(right * new[0] / size[0]))
+    high_y = max(low_y + 1, math.ceil(bottom * new[1] / size[1]))
+    return low_x, low_y, min(new[0], high_x), min(new[1], high_y)

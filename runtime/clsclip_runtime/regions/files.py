@@ -1,0 +1,118 @@
+"""Boxes from a JSON file in place of a detector's: what people or other programs drew.
+
+Two layouts: a COCO document (``images``, ``annotations``, ``categories``), and a plain list of
+``{"image": name, "class": word, "bbox": [x, y, width, height], "score": 0.9}``, in pixels, in which ``class`` and
+``score`` may be left out; ``image`` too, where the file is about one picture. Boxes without a class may be anything.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from clsclip_runtime.errors import RegionError
+from clsclip_runtime.regions.proposals import Proposals
+
+_MAX_BYTES = 1 << 30
+_EVERY_IMAGE = ""
+_ADVICE = (
+    'An entry is {"image": name, "class": word, "bbox": [x, y, width, height]}, in pixels; or give a COCO document'
+)
+
+_Box = tuple[str | None, list[float], float]
+
+
+class RegionFile:
+    """The boxes of many pictures.
+
+    boxes = RegionFile("boxes.json")
+    segmenter(path, words, regions=boxes.of(path))
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Read the file. RegionError when it is absent, no JSON, or an entry is wrong; the message says which."""
+        self.path = Path(path)
+        document = _read(self.path)
+        entries = _coco_entries(document, self.path) if isinstance(document, dict) else document
+        if not isinstance(entries, list):
+            raise RegionError(
+                f"{self.path} must hold a list of boxes, and it holds a {type(entries).__name__}. {_ADVICE}"
+            )
+        self._boxes: dict[str, list[_Box]] = {}
+        for number, entry in enumerate(entries):
+            image, box = _entry(entry, number, self.path)
+            self._boxes.setdefault(image, []).append(box)
+
+    def __len__(self) -> int:
+        """Number of boxes."""
+        return sum(map(len, self._boxes.values()))
+
+    def of(self, image: str) -> Proposals:
+        """The boxes of one picture.
+
+        Args:
+            image: its path or name; an entry names it by path, file name, name without suffix, or COCO's number
+                (``image_id`` 139 is ``000000000139.jpg``). Entries without a picture belong to every picture.
+        """
+        path = Path(image)
+        keys = dict.fromkeys([image, path.name, path.stem, path.stem.lstrip("0") or "0"])
+        found = [box for key in keys for box in self._boxes.get(key, [])] + self._boxes.get(_EVERY_IMAGE, [])
+        names, boxes, scores = [one[0] for one in found], [one[1] for one in found], [one[2] for one in found]
+        return Proposals.of(boxes, names, scores, f"boxes of {self.path.name}")
+
+
+def _read(path: Path) -> Any:
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise RegionError(f"{path} is over {_MAX_BYTES >> 20} MiB. Split it by picture")
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as error:
+        raise RegionError(f"no such file of regions: {path}") from error
+    except OSError as error:
+        raise RegionError(f"cannot read the regions of {path}: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise RegionError(f"{path} cannot be read as JSON: {error}") from error
+
+
+def _coco_entries(document: dict[str, Any], path: Path) -> list[Any]:
+    """A COCO document's annotations in the plain layout."""
+    try:
+        images = {one["id"]: one["file_name"] for one in document["images"]}
+        categories = {one["id"]: one["name"] for one in document["categories"]}
+        return [
+            {
+                "image": images[one["image_id"]],
+                "class": categories[one["category_id"]],
+                "bbox": one["bbox"],
+                "score": one.get("score", 1.0),
+            }
+            for one in document["annotations"]
+        ]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RegionError(
+            f"{path} is not a COCO document: {type(error).__name__} {error}. It needs images, annotations with "
+            f"image_id, category_id and bbox, and categories. {_ADVICE}"
+        ) from error
+
+
+def _entry(entry: Any, number: int, path: Path) -> tuple[str, _Box]:
+    """(picture, (class, xyxy, score)) of one entry."""
+    try:
+        box = [float(value) for value in entry["bbox"]]
+        if len(box) != 4 or not all(math.isfinite(value) for value in box):
+            raise ValueError("bbox must be four finite numbers x, y, width, height")
+        word = entry.get("class", entry.get("category"))
+        if word is not None and not isinstance(word, str):
+            raise ValueError(f"class must be a text, and it is {word!r}")
+        image = entry.get("image", entry.get("file_name", entry.get("image_id", _EVERY_IMAGE)))
+        if not isinstance(image, (str, int)) or isinstance(image, bool):
+            raise ValueError(f"image must be a name, and it is {image!r}")
+        score = float(entry.get("score", 1.0))
+        if not 0 <= score <= 1:
+            raise ValueError(f"score must be from 0 to 1, and it is {score}")
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise RegionError(f"{path}, entry {number}: {reason}. {_ADVICE}") from error
+    return str(image), (word, [box[0], box[1], box[0] + box[2], box[1] + box[3]], score)

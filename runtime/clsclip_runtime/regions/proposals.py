@@ -1,0 +1,89 @@
+"""Boxes where things may be, from a detector or a person, before any word is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from clsclip_runtime.errors import OptionError
+
+Floats: TypeAlias = npt.NDArray[np.float32]
+
+ANY = -1
+"""The class of a box that may be anything: every word is asked of it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Proposals:
+    """Boxes of one picture.
+
+    Attributes:
+        boxes: (N, 4) float32 xyxy in pixels; any numbers, also outside the picture.
+        scores: (N,) float32 in 0..1; 1 where nobody gave one.
+        classes: (N,) int64, positions in ``names``, or -1 where every word is to be asked of the box.
+        names: what the source calls its classes.
+        source: where the boxes come from, for people.
+    """
+
+    boxes: Floats
+    scores: Floats
+    classes: npt.NDArray[np.int64]
+    names: tuple[str, ...]
+    source: str
+
+    def __len__(self) -> int:
+        """Number of boxes."""
+        return len(self.boxes)
+
+    @classmethod
+    def of(
+        cls,
+        boxes: npt.ArrayLike,
+        names: Sequence[str | None] | None = None,
+        scores: npt.ArrayLike | None = None,
+        source: str = "boxes",
+    ) -> Proposals:
+        """Proposals of a person's own boxes.
+
+        Args:
+            boxes: (N, 4) xyxy in pixels.
+            names: the class of every box; None, or a None among them, for boxes of which every word is asked.
+            scores: (N,) in 0..1; None is 1 for all.
+            source: where they come from, for people.
+
+        Raises:
+            OptionError: shapes or numbers do not fit.
+        """
+        corners = _floats("regions", boxes)
+        if corners.size == 0:
+            corners = corners.reshape(0, 4)
+        if corners.ndim != 2 or corners.shape[1] != 4:
+            raise OptionError(f"regions must be boxes (N, 4) xyxy in pixels, and their shape is {corners.shape}")
+        count = len(corners)
+        given = [None] * count if names is None else list(names)
+        weights = np.ones(count, np.float32) if scores is None else _floats("scores of regions", scores)
+        if len(given) != count or weights.shape != (count,):
+            raise OptionError(f"{count} boxes need {count} names and scores, not {len(given)} and {weights.shape}")
+        if not ((weights >= 0) & (weights <= 1)).all():
+            raise OptionError("scores of regions must be numbers from 0 to 1")
+        known = tuple(dict.fromkeys(name for name in given if name is not None))
+        if not all(isinstance(name, str) for name in known):
+            raise OptionError("names of regions must be texts, or None for boxes that may be anything")
+        classes = np.array([ANY if name is None else known.index(name) for name in given], np.int64).reshape(count)
+        return cls(corners, weights, classes, known, source)
+
+
+def as_proposals(regions: Any) -> Proposals:
+    """``Proposals`` as they are, and boxes (N, 4) as proposals of which every word is asked."""
+    return regions if isinstance(regions, Proposals) else Proposals.of(regions)
+
+
+def _floats(what: str, values: npt.ArrayLike) -> Floats:
+    try:
+        return np.asarray(values, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise OptionError(f"{what} must be numbers ({error})") from error

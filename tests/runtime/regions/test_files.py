@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clsclip_runtime import OptionError, Proposals, RegionError, RegionFile
+
+
+def written(folder: Path, document: Any) -> Path:
+    path = folder / "boxes.json"
+    path.write_text(document if isinstance(document, str) else json.dumps(document), "utf-8")
+    return path
+
+
+def test_a_plain_list(tmp_path: Path) -> None:
+    entries = [
+        {"image": "a.jpg", "class": "dog", "bbox": [1, 2, 30, 40], "score": 0.5},
+        {"image": "a", "bbox": [0, 0, 5, 5]},
+        {"image": "b.jpg", "class": "cat", "bbox": [1, 1, 1, 1]},
+        {"class": "sky", "bbox": [0, 0, 9, 1]},
+    ]
+    file = RegionFile(written(tmp_path, entries))
+    assert len(file) == 4
+    found = file.of("some/folder/a.jpg")
+    assert found.boxes.tolist() == [[1, 2, 31, 42], [0, 0, 5, 5], [0, 0, 9, 1]]
+    assert [None if one < 0 else found.names[one] for one in found.classes] == ["dog", None, "sky"]
+    assert found.scores.tolist() == [0.5, 1, 1]
+    assert found.source == "boxes of boxes.json"
+    assert len(file.of("c.png")) == 1
+
+
+def test_a_coco_document(tmp_path: Path) -> None:
+    document = {
+        "images": [{"id": 139, "file_name": "000000000139.jpg"}],
+        "annotations": [{"image_id": 139, "category_id": 3, "bbox": [10, 20, 5, 5], "id": 1}],
+        "categories": [{"id": 3, "name": "tv"}],
+    }
+    found = RegionFile(written(tmp_path, document)).of("val/000000000139.jpg")
+    assert found.boxes.tolist() == [[10, 20, 15, 25]]
+    assert found.names == ("tv",)
+
+
+def test_coco_results_name_pictures_by_number(tmp_path: Path) -> None:
+    file = RegionFile(written(tmp_path, [{"image_id": 139, "bbox": [0, 0, 2, 2]}]))
+    assert len(file.of("000000000139.jpg")) == 1
+    assert len(file.of("000000001390.jpg")) == 0
+
+
+@pytest.mark.parametrize(
+    ("document", "told"),
+    [
+        ("{", "cannot be read as JSON"),
+        ("[" * 100_000, "cannot be read as JSON"),
+        ("3", "must hold a list"),
+        ({"images": []}, "not a COCO document"),
+        ({"images": 1, "annotations": [], "categories": []}, "not a COCO document"),
+        ([{"bbox": [1, 2, 3]}], "entry 0: bbox must be four"),
+        ([{"image": "a"}], "entry 0: no 'bbox'"),
+        ([{"bbox": [0, 0, 1, 1]}, {"bbox": [0, 0, 1e999, 1]}], "entry 1: bbox must be four finite"),
+        ([{"bbox": [0, 0, 1, 1], "class": 3}], "class must be a text"),
+        ([{"bbox": [0, 0, 1, 1], "image": ["a"]}], "image must be a name"),
+        ([{"bbox": [0, 0, 1, 1], "score": 2}], "score must be from 0 to 1"),
+        ([[1, 2, 3, 4]], "entry 0"),
+        ([None], "entry 0"),
+    ],
+)
+def test_wrong_files_are_told(tmp_path: Path, document: Any, told: str) -> None:
+    with pytest.raises(RegionError, match=told):
+        RegionFile(written(tmp_path, document))
+
+
+def test_absent_files_are_told(tmp_path: Path) -> None:
+    with pytest.raises(RegionError, match="no such file of regions"):
+        RegionFile(tmp_path / "none.json")
+    with pytest.raises(RegionError, match="cannot read"):
+        RegionFile(tmp_path)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["image", "class", "bbox", "score", "images", "annotations"]), inner)
+    ),
+    max_leaves=12,
+)
+
+
+@given(VALUES)
+def test_any_json_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, document: Any) -> None:
+    path = written(tmp_path_factory.mktemp("any"), document)
+    try:
+        file = RegionFile(path)
+    except RegionError as error:
+        assert str(path) in str(error)
+    else:
+        assert file.of("a").boxes.shape[1] == 4
+
+
+def test_own_boxes() -> None:
+    found = Proposals.of([[0, 0, 1, 1], [2, 2, 3, 3], [4, 4, 5, 5]], ["dog", None, "dog"], [0.5, 0.25, 1])
+    assert found.names == ("dog",)
+    assert found.classes.tolist() == [0, -1, 0]
+    assert len(Proposals.of([])) == 0
+    assert Proposals.of(np.zeros((0, 4))).boxes.shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (([1, 2, 3, 4],), "boxes \\(N, 4\\)"),
+        (([[1, 2, 3]],), "boxes \\(N, 4\\)"),
+        (("boxes",), "must be numbers"),
+        (([[0, 0, 1, 1]], ["a", "b"]), "1 boxes need 1 names"),
+        (([[0, 0, 1, 1]], [3]), "names of regions must be texts"),
+        (([[0, 0, 1, 1]], None, [1.5]), "scores of regions must be"),
+        (([[0, 0, 1, 1]], None, [float("nan")]), "scores of regions must be"),
+    ],
+)
+def test_wrong_boxes_are_told(arguments: tuple[Any, ...], told: str) -> None:
+    with pytest.raises(OptionError, match=told):
+        Proposals.of(*arguments)

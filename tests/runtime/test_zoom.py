@@ -1,0 +1,336 @@
+"""ClsCLIP+ on the tiny bundle, whose masks are known by hand."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from clsclip_runtime import Bundle, OptionError, OutputError, Proposals, Segmenter, ZoomIn
+from clsclip_runtime.detectors import Detections
+from clsclip_runtime.masks import mask_at
+
+from .test_segmenter import CountingBackend
+from .tiny_bundle import make_bundle, paint
+
+Picture = npt.NDArray[np.uint8]
+TIGHT = ZoomIn(margin=0, min_side=1)
+COLOURS = ["red", "green", "blue", "yellow"]
+
+
+class FixedDetector:
+    """Finds the same boxes in every picture."""
+
+    def __init__(self, boxes: list[list[float]], names: tuple[str, ...], classes: list[int], agnostic: bool = False):
+        self.boxes, self.names, self.classes, self.agnostic = boxes, names, classes, agnostic
+        self.name = "fixed"
+        self.pictures = 0
+
+    def batch(self, pictures: list[Picture]) -> list[Detections]:
+        self.pictures += len(pictures)
+        boxes = np.array(self.boxes, np.float32).reshape(-1, 4)
+        scores = np.linspace(0.9, 0.5, len(boxes)).astype(np.float32)
+        return [Detections(boxes, np.array(self.classes, np.int64), scores) for _ in pictures]
+
+
+def with_detector(bundle: Path, detector: FixedDetector, **options: Any) -> Segmenter:
+    return Segmenter(Bundle.open(bundle), CountingBackend(), detector=detector, **options)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def large() -> Picture:
+    """320 x 240 grey pixels with a red square of 8 x 8 at (200, 100) and a green one of 16 x 8 at (40, 60)."""
+    picture = np.full((240, 320, 3), 160, np.uint8)
+    picture[100:108, 200:208] = (255, 0, 0)
+    picture[60:68, 40:56] = (0, 255, 0)
+    return picture
+
+
+def test_a_tiny_thing_is_found_only_in_its_region(segmenter: Segmenter, large: Picture) -> None:
+    """In the whole picture a patch is 40 x 30 pixels: too coarse for 8 x 8 pixels."""
+    assert segmenter(large, "red").verdicts == ("absent",)
+    result = segmenter(large, "red", regions=[[196, 96, 212, 112]], zoom_in=TIGHT)
+    expected = np.zeros((240, 320), np.bool_)
+    expected[100:108, 200:208] = True
+    found = result.mask("red")
+    assert (found & expected).sum() / (found | expected).sum() > 0.6
+    assert not found[:96].any() and not found[:, :196].any() and not found[112:].any() and not found[:, 212:].any()
+    (region,) = result.regions
+    assert region.box == (196, 96, 212, 112)
+    assert region.window == (196, 96, 212, 112)
+    assert (region.mask == found).all()
+    assert region.crop_mask.shape == (16, 16)
+    assert region.score == pytest.approx(region.presence)
+    assert result.looked_at("red") == "regions"
+    assert result.matches[0].how == "any"
+
+
+def test_boxes_that_may_be_anything_are_asked_for_every_word(segmenter: Segmenter, large: Picture) -> None:
+    result = segmenter(
+        large, COLOURS, regions=[[196, 96, 212, 112], [36, 56, 60, 72]], zoom_in=ZoomIn(on_missing="empty")
+    )
+    assert [one.word for one in result.regions] == ["red", "green"]
+    assert result.present.tolist() == [True, True, False, False]
+    assert result.verdicts == ("found", "found", "absent", "absent")
+    everything = segmenter(large, COLOURS, regions=[[196, 96, 212, 112]], presence_threshold=0)
+    assert len(everything.regions) == 4
+
+
+def test_a_named_region_is_segmented_whatever_its_presence(segmenter: Segmenter, large: Picture) -> None:
+    regions = Proposals.of([[0, 0, 20, 20], [36, 56, 60, 72]], ["red", "green"])
+    result = segmenter(large, ["red", "green", "blue"], regions=regions, zoom_in=ZoomIn(on_missing="empty"))
+    assert result.present.tolist() == [True, True, False]
+    assert result.presence is not None
+    assert result.presence[0] < 0.9
+    assert np.isnan(result.presence[2])
+    assert result.verdicts == ("no pixels", "found", "absent")
+    assert [result.looked_at(word) for word in ("red", "green", "blue")] == ["regions", "regions", "nowhere"]
+    document = result.to_json()
+    assert [word["presence"] is None for word in document["classes"]] == [False, False, True]
+    assert document["classes"][1]["match"] == {"how": "exact", "names": ["green"], "similarity": None}
+    assert [one["name"] for one in document["regions"]] == ["red", "green"]
+    assert document["proposals"] == {"source": "boxes", "count": 2}
+
+
+def test_words_without_a_region_are_looked_for_in_the_whole_picture(segmenter: Segmenter, scene: Picture) -> None:
+    regions = Proposals.of([[4, 4, 20, 16]], ["red"])
+    result = segmenter(scene, ["red", "green", "blue"], regions=regions)
+    whole = segmenter(scene, ["red", "green", "blue"])
+    assert [result.looked_at(at) for at in range(3)] == ["regions", "whole image", "whole image"]
+    assert (result.mask("green") == whole.mask("green")).all()
+    assert result.present.tolist() == [True, True, False]
+    assert len(result.regions) == 1
+    assert [one.word for one in result.instances] == ["red", "green"]
+    assert result.instances[1].whole_image
+    assert result.instances[1].box == (0, 0, 32, 32)
+
+
+def test_a_detectors_boxes_of_the_words_class(bundle: Path, large: Picture) -> None:
+    boxes = [[196.0, 96.0, 212.0, 112.0], [36.0, 56.0, 60.0, 72.0], [0.0, 0.0, 50.0, 50.0]]
+    detector = FixedDetector(boxes, ("green", "red"), [1, 0, 0])
+    segmenter = with_detector(bundle, detector)
+    result = segmenter(large, ["green"], zoom_in=True)
+    assert [one.box for one in result.regions] == [tuple(boxes[1]), tuple(boxes[2])]
+    assert [one.score for one in result.regions] == pytest.approx([0.7, 0.5])
+    assert [one.name for one in result.regions] == ["green", "green"]
+    assert result.proposals is not None
+    assert result.proposals.source == "detector fixed"
+    assert "detect" in result.timings
+
+
+def test_an_agnostic_detector_serves_every_word(bundle: Path, large: Picture) -> None:
+    detector = FixedDetector([[196, 96, 212, 112]], ("thing",), [0], agnostic=True)
+    result = with_detector(bundle, detector)(large, ["red", "blue"], zoom_in=ZoomIn(on_missing="empty"))
+    assert [(one.word, one.name) for one in result.regions] == [("red", None)]
+
+
+def test_the_detector_and_the_encoder_run_once_for_a_picture_that_was_set(bundle: Path, scene: Picture) -> None:
+    detector = FixedDetector([[4, 4, 20, 16]], ("red",), [0])
+    segmenter = with_detector(bundle, detector)
+    segmenter.set_image(scene)
+    first = segmenter.predict(["red", "green"], zoom_in=True)
+    segmenter.predict(["red"], zoom_in=True)
+    assert detector.pictures == 1
+    backend: Any = segmenter._backend
+    assert backend.calls["image_encoder"] == 3, "the whole picture once, and the region for each call"
+    called = segmenter(scene, ["red", "green"], zoom_in=True)
+    assert (called.masks == first.masks).all()
+
+
+@pytest.mark.parametrize("most", [1, 3, 7, 100])
+def test_pairs_fill_the_calls(bundle: Path, large: Picture, most: int) -> None:
+    """R regions and K words make ceil(R * K / most) calls, and the masks of a loop over pairs to 1e-4."""
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(0, 200, (9, 2))
+    boxes = np.concatenate([corners, corners + rng.uniform(5, 90, (9, 2))], axis=1).astype(np.float32)
+    backend = CountingBackend()
+    segmenter = Segmenter(Bundle.open(bundle), backend, pairs_per_call=most)
+    result = segmenter(large, COLOURS, regions=boxes, presence_threshold=0)
+    assert len(result.pairs) == 9 * 4
+    assert backend.calls["trunk"] == -(-36 // most)
+    assert backend.calls["image_encoder"] == -(-9 // most)
+    assert backend.largest["trunk"] <= most
+    for at in range(36):
+        left, top, right, bottom = result.pairs.windows[at]
+        crop = np.ascontiguousarray(large[top:bottom, left:right])
+        alone = segmenter(crop, COLOURS[result.pairs.words[at]], presence_threshold=0)
+        np.testing.assert_allclose(result.pairs.logits[at], alone.logits[0], atol=1e-4)
+        np.testing.assert_allclose(result.pairs.presence[at], alone.presence[0], atol=1e-4)  # type: ignore[index]
+
+
+def test_several_pictures_share_the_calls(bundle: Path, large: Picture, scene: Picture) -> None:
+    backend = CountingBackend()
+    segmenter = Segmenter(Bundle.open(bundle), backend)
+    regions = [[[196, 96, 212, 112]], [[4, 4, 20, 16], [0, 0, 9, 9]], np.zeros((0, 4))]
+    options: dict[str, Any] = {"zoom_in": ZoomIn(on_missing="empty"), "presence_threshold": 0}
+    together = segmenter.batch([large, scene, large], COLOURS, regions=regions, **options)
+    assert backend.calls["trunk"] == backend.calls["image_encoder"] == backend.calls["gate"] == 1
+    for picture, boxes, result in zip([large, scene, large], regions, together, strict=True):
+        alone = segmenter(picture, COLOURS, regions=boxes, **options)
+        assert (alone.masks == result.masks).all()
+        assert [one.box for one in alone.regions] == [one.box for one in result.regions]
+    backend.calls.clear()
+    whole = segmenter.batch([large, scene], ["red", "green"])
+    assert backend.calls["image_encoder"] == backend.calls["trunk"] == 1
+    assert (whole[1].masks == segmenter(scene, ["red", "green"]).masks).all()
+    assert segmenter.batch([], "red") == []
+
+
+def test_memory_bounds_the_crops_of_a_call(bundle: Path, large: Picture) -> None:
+    backend = CountingBackend()
+    segmenter = Segmenter(Bundle.open(bundle), backend, memory_mb=1)
+    boxes = np.tile(np.array([[10, 10, 50, 50]], np.float32), (40, 1))
+    result = segmenter(large, ["red", "green"], regions=boxes, presence_threshold=0)
+    assert len(result.pairs) == 80
+    assert 1 < backend.calls["trunk"] < 80
+    assert backend.largest["image_encoder"] < 40
+
+
+def test_five_thousand_boxes(segmenter: Segmenter, large: Picture) -> None:
+    rng = np.random.default_rng(1)
+    boxes = np.concatenate([rng.uniform(-50, 330, (5000, 2)), rng.uniform(-50, 330, (5000, 2))], axis=1)
+    boxes[0] = (196, 96, 212, 112)
+    result = segmenter(large, ["red", "green"], regions=boxes)
+    assert result.mask("red").shape == (240, 320)
+    assert result.mask("red")[100:108, 200:208].mean() > 0.7
+    assert len(result.regions) < 5000
+
+
+BOXES = arrays(
+    np.float32, st.tuples(st.integers(0, 6), st.just(4)), elements=st.floats(width=32) | st.floats(-9, 60, width=32)
+)
+
+
+@settings(max_examples=40)
+@given(BOXES)
+def test_any_boxes_are_segmented_or_have_none(
+    segmenter: Segmenter, scene: Picture, boxes: npt.NDArray[np.float32]
+) -> None:
+    result = segmenter(scene, ["red", "green"], regions=boxes, presence_threshold=0, zoom_in=ZoomIn(on_missing="empty"))
+    assert result.masks.shape == (2, 32, 32)
+    for region in result.regions:
+        left, top, right, bottom = region.window
+        outside = region.mask.copy()
+        outside[top:bottom, left:right] = False
+        assert not outside.any()
+    result.overlay()
+
+
+@settings(max_examples=25)
+@given(st.permutations(range(5)), st.sampled_from([1, 2, 3, 50]))
+def test_joining_does_not_depend_on_order_or_calls(bundle: Path, scene: Picture, order: list[int], most: int) -> None:
+    boxes = np.array([[4, 4, 20, 16], [0, 0, 32, 32], [4, 4, 12, 12], [8, 20, 16, 28], [4, 4, 20, 16]], np.float32)
+    segmenter = Segmenter(Bundle.open(bundle), CountingBackend(), pairs_per_call=most)
+    reference = segmenter(scene, ["red", "green"], regions=boxes, zoom_in=TIGHT)
+    again = segmenter(scene, ["red", "green"], regions=boxes[order], zoom_in=TIGHT)
+    assert (again.masks == reference.masks).all()
+    twice = segmenter(scene, ["red", "green"], regions=np.concatenate([boxes, boxes]), zoom_in=TIGHT)
+    assert (twice.masks == reference.masks).all(), "a mask joined with itself is itself"
+    joined = np.zeros((2, 32, 32), np.bool_)
+    for region in reference.instances:
+        joined[region.index] |= region.mask
+    assert (joined == reference.masks).all()
+
+
+def test_one_pixel_boxes(segmenter: Segmenter, scene: Picture) -> None:
+    result = segmenter(scene, "red", regions=[[8, 8, 9, 9]], zoom_in=TIGHT)
+    expected = np.zeros((32, 32), np.bool_)
+    expected[8, 8] = True
+    assert (result.mask("red") == expected).all()
+
+
+def test_boxes_alone_as_masks(bundle: Path, large: Picture) -> None:
+    backend = CountingBackend()
+    segmenter = Segmenter(Bundle.open(bundle), backend)
+    regions = Proposals.of([[10.4, 20.6, 30, 40], [0, 0, 5, 5], [2, 2, 9, 9]], ["red", "blue", "red"])
+    result = segmenter(large, ["red", "green"], regions=regions, zoom_in=ZoomIn(boxes_only=True))
+    expected = np.zeros((240, 320), np.bool_)
+    expected[21:40, 10:30] = True
+    expected[2:9, 2:9] = True
+    assert (result.mask("red") == expected).all()
+    assert result.verdicts == ("found", "absent")
+    assert backend.calls["trunk"] == backend.calls["image_encoder"] == 0
+
+
+def test_labels_and_overlay_agree_with_the_masks(segmenter: Segmenter, scene: Picture) -> None:
+    result = segmenter(scene, ["red", "green"], regions=[[2, 2, 22, 18], [6, 18, 18, 30]])
+    labels = result.labels()
+    assert ((labels > 0) == result.masks.any(axis=0)).all()
+    for at in range(2):
+        assert result.masks[at][labels == at + 1].all()
+    assert result.overlay().size[0] >= 32
+
+
+def test_coco_has_one_annotation_a_region(segmenter: Segmenter, scene: Picture) -> None:
+    regions = Proposals.of([[4, 4, 12, 16], [12, 4, 20, 16]], ["red", "red"], [0.5, 0.75])
+    document = segmenter(scene, ["red", "green"], regions=regions, zoom_in=TIGHT).to_coco()
+    assert [one["category_id"] for one in document["annotations"]] == [1, 1, 2]
+    assert [one["score"] for one in document["annotations"]] == [0.5, 0.75, 1.0]
+    first = document["annotations"][0]["bbox"]
+    assert first[0] >= 4 and first[0] + first[2] <= 12
+
+
+def test_supervision(segmenter: Segmenter, scene: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    result = segmenter(scene, ["blue", "red", "green"], regions=Proposals.of([[4, 4, 20, 16]], ["red"], [0.5]))
+    with pytest.raises(OutputError, match="pip install supervision"):
+        result.to_supervision()
+    monkeypatch.setitem(sys.modules, "supervision", SimpleNamespace(Detections=SimpleNamespace))  # type: ignore[arg-type]
+    found = result.to_supervision()
+    assert found.class_id.tolist() == [1, 2]
+    assert found.confidence.tolist() == [0.5, 1.0]
+    assert found.data["class_name"].tolist() == ["red", "green"]
+    assert found.mask.shape == (2, 32, 32)
+    for box, mask in zip(found.xyxy, found.mask, strict=True):
+        left, top, right, bottom = (int(value) for value in box)
+        assert mask[top:bottom, left:right].any(axis=0).all()
+        assert mask.sum() == mask[top:bottom, left:right].sum()
+
+
+def test_supervision_takes_the_result(segmenter: Segmenter, scene: Picture) -> None:
+    supervision = pytest.importorskip("supervision")
+    found = segmenter(scene, ["red", "green"]).to_supervision()
+    assert isinstance(found, supervision.Detections)
+    assert len(found) == 2
+
+
+def test_wrong_use_is_told(segmenter: Segmenter, scene: Picture) -> None:
+    with pytest.raises(OptionError, match="zoom_in must be True, False or a ZoomIn"):
+        segmenter(scene, "red", zoom_in="yes")  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="2 pictures need as many lists of regions, not 1"):
+        segmenter.batch([scene, scene], "red", regions=[[[0, 0, 1, 1]]])
+    with pytest.raises(OptionError, match="has no logits of the whole picture"):
+        _ = segmenter(scene, "red", regions=[[0, 0, 9, 9]]).logits
+    with pytest.raises(OptionError, match="pairs_per_call must be"):
+        Segmenter(segmenter.bundle, CountingBackend(), pairs_per_call=0)
+
+
+def test_without_a_gate_every_word_is_segmented_in_every_box(tmp_path: Path, scene: Picture) -> None:
+    with Segmenter.load(make_bundle(tmp_path / "plain", gate=False)) as segmenter:
+        result = segmenter(scene, ["red", "blue"], regions=[[4, 4, 20, 16]])
+    assert [one.presence for one in result.regions] == [None, None]
+    assert [one.score for one in result.regions] == [1.0, 1.0]
+    assert result.presence is None
+
+
+def test_masks_of_a_window_are_bilinear_in_the_window(segmenter: Segmenter, scene: Picture) -> None:
+    result = segmenter(scene, "red", regions=[[3, 3, 21, 17]], zoom_in=TIGHT)
+    left, top, right, bottom = result.regions[0].window
+    own = mask_at(result.pairs.logits[0], (right - left, bottom - top), result.cut)
+    assert (result.mask("red")[top:bottom, left:right] == own).all()
+
+
+def test_painted_squares_are_found_in_their_regions(segmenter: Segmenter) -> None:
+    picture = paint({"red": (slice(0, 2), slice(0, 2)), "green": (slice(5, 8), slice(5, 8))}, size=320)
+    result = segmenter(picture, ["red", "green"], regions=[[0, 0, 100, 100], [180, 180, 320, 320]])
+    assert result.mask("red")[10:70, 10:70].all()
+    assert result.mask("green")[210:310, 210:310].all()
+    assert not (result.mask("red") & result.mask("green")).any()
