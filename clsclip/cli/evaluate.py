@@ -50,7 +50,7 @@ def method_options(command: Any) -> Any:
         click.option("--detector", type=_FILE, metavar="ONNX", help="ClsCLIP+: regions that this detector finds."),
         click.option("--regions", type=_FILE, metavar="JSON", help="ClsCLIP+: regions from a file."),
         click.option("--true-regions", is_flag=True, help="ClsCLIP+: regions of the true masks."),
-        click.option("--margin", type=click.FloatRange(min=0), default=0.1, show_default=True, help="Context of one."),
+        click.option("--margin", type=click.FloatRange(0, 10), default=0.1, show_default=True, help="Context of one."),
         click.option(
             "--on-missing",
             type=click.Choice(["whole-image", "empty"]),
@@ -190,6 +190,7 @@ def size_protocol(size: str, every: bool) -> Protocol:
 
 def _method(model: Path | None, asked: dict[str, Any], boxes_only: bool) -> Method:
     from clsclip.evaluation import Method, open_predictor
+    from clsclip_runtime.regions import ZoomIn
 
     source = _regions(asked)
     if boxes_only and source is None:
@@ -205,7 +206,7 @@ def _method(model: Path | None, asked: dict[str, Any], boxes_only: bool) -> Meth
             presence=asked["presence"],
             device=asked["device"],
         )
-    return Method(predictor, source, asked["margin"], asked["on_missing"])
+    return Method(predictor, source, ZoomIn(margin=asked["margin"], on_missing=asked["on_missing"]))
 
 
 def _regions(asked: dict[str, Any]) -> RegionSource | None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,8 +21,9 @@ from clsclip.data.base import IGNORE, Fold
 from clsclip.evaluation.metric import Scores
 from clsclip.evaluation.predictors import Prediction, Predictor
 from clsclip.evaluation.protocol import Protocol
-from clsclip.evaluation.regions import MARGIN, Boxes, RegionSource, boxes_as_masks, zoom_in
+from clsclip.evaluation.regions import RegionSource, boxes_as_masks, zoom_in
 from clsclip.files import plain
+from clsclip_runtime.regions import Proposals, ZoomIn
 
 Progress = Callable[[int, int], None]
 """Called with (pictures done, pictures in all)."""
@@ -35,14 +36,12 @@ class Method:
     Attributes:
         predictor: draws masks of words; None takes the regions' boxes alone as masks.
         regions: ClsCLIP+: where regions come from; None looks at whole pictures.
-        margin: context around a region, as a share of its sides.
-        on_missing: "whole-image" or "empty": what a word without a region gets.
+        zoom: how regions are cropped, and what a word without one gets.
     """
 
     predictor: Predictor | None
     regions: RegionSource | None = None
-    margin: float = MARGIN
-    on_missing: str = "whole-image"
+    zoom: ZoomIn = field(default_factory=ZoomIn)
 
     @property
     def name(self) -> str:
@@ -238,9 +237,9 @@ def predict(
     if method.regions is not None:
         # Regions belong to the picture as it is, whatever the size at which masks are compared.
         known = {data.classes[class_id]: truth for class_id, truth in zip(present, truths, strict=True)}
-        boxes = method.regions.find(data.key(index), original, known, words)
         height, width = original.shape[:2]
-        moved = {word: protocol.boxes(own, (width, height)) for word, own in boxes.items()}
+        proposals = method.regions.find(data.key(index), original, known)
+        moved = replace(proposals, boxes=protocol.boxes(proposals.boxes, (width, height)))
         found = _in_regions(method, picture, words, moved)
     elif method.predictor is not None:
         found = method.predictor.predict(picture, words)
@@ -249,12 +248,10 @@ def predict(
     return found, [protocol.mask(truth) for truth in truths]
 
 
-def _in_regions(
-    method: Method, picture: NDArray[np.uint8], words: Sequence[str], regions: Mapping[str, Boxes]
-) -> Prediction:
+def _in_regions(method: Method, picture: NDArray[np.uint8], words: Sequence[str], proposals: Proposals) -> Prediction:
     if method.predictor is None:
-        return boxes_as_masks(picture, words, regions)
-    return zoom_in(method.predictor, picture, words, regions, margin=method.margin, on_missing=method.on_missing)
+        return boxes_as_masks(picture, words, proposals)
+    return zoom_in(method.predictor, picture, words, proposals, method.zoom)
 
 
 def _score_picture(fold: Fold, method: Method, protocol: Protocol, work: Work, scores: Scores) -> None:

@@ -39,10 +39,17 @@ class Prediction:
     Attributes:
         masks: (K, H, W) bool, one mask a word.
         presence: (K,) float32 in 0..1, or None when the model has no presence.
+        absent: (K,) bool, words that were not drawn because of their presence; None is none.
     """
 
     masks: NDArray[np.bool_]
     presence: NDArray[np.float32] | None = None
+    absent: NDArray[np.bool_] | None = None
+
+    @property
+    def present(self) -> NDArray[np.bool_]:
+        """(K,) bool, the words that were drawn."""
+        return np.ones(len(self.masks), np.bool_) if self.absent is None else ~self.absent
 
 
 class Predictor(Protocol):
@@ -51,8 +58,8 @@ class Predictor(Protocol):
     @property
     def name(self) -> str: ...
 
-    def predict(self, picture: NDArray[np.uint8], words: Sequence[str]) -> Prediction:
-        """Masks of K different words in a picture (H, W, 3) uint8 RGB."""
+    def predict(self, picture: NDArray[np.uint8], words: Sequence[str], *, ask_presence: bool = True) -> Prediction:
+        """Masks of K different words in a picture (H, W, 3) uint8 RGB; without ``ask_presence`` all are drawn."""
         ...
 
 
@@ -70,9 +77,10 @@ class BundlePredictor:
         shown = "" if presence_threshold == 0 else " + presence"
         self.name = f"{segmenter.bundle.manifest.name} ({segmenter.backend}){shown}"
 
-    def predict(self, picture: NDArray[np.uint8], words: Sequence[str]) -> Prediction:
-        result = self.segmenter(picture, words, presence_threshold=self.presence_threshold)
-        return Prediction(result.masks, result.presence)
+    def predict(self, picture: NDArray[np.uint8], words: Sequence[str], *, ask_presence: bool = True) -> Prediction:
+        threshold = self.presence_threshold if ask_presence else 0.0
+        result = self.segmenter(picture, words, presence_threshold=threshold)
+        return Prediction(result.masks, result.presence, ~result.present)
 
 
 class CheckpointPredictor:
@@ -100,14 +108,14 @@ class CheckpointPredictor:
         self._spec = image_spec(model)
         self._encoded: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
 
-    def predict(self, picture: NDArray[np.uint8], words: Sequence[str]) -> Prediction:
+    def predict(self, picture: NDArray[np.uint8], words: Sequence[str], *, ask_presence: bool = True) -> Prediction:
         height, width = picture.shape[:2]
         logits, presence = self.logits(picture, words)
+        absent = presence < (self.presence_threshold if ask_presence else 0.0)
         masks = np.zeros((len(words), height, width), np.bool_)
-        for at, (one, score) in enumerate(zip(logits, presence, strict=True)):
-            if score >= self.presence_threshold:
-                masks[at] = mask_at(one, (width, height), logit(MASK_THRESHOLD))
-        return Prediction(masks, presence)
+        for at in np.flatnonzero(~absent):
+            masks[at] = mask_at(logits[at], (width, height), logit(MASK_THRESHOLD))
+        return Prediction(masks, presence, absent)
 
     def pixel_values(self, picture: NDArray[np.uint8]) -> torch.Tensor:
         """(H, W, 3) uint8 -> (1, 3, S, S) float32, by the runtime's preprocessing."""

@@ -326,18 +326,7 @@ class Segmenter:
         detector = self.detector
         if detector is None:  # closed by another thread since _zoom looked
             raise ClsclipRuntimeError("this Segmenter is closed. Load it again: Segmenter.load(...)")
-        names = () if detector.agnostic else detector.names
-        found = detector.batch([np.asarray(picture.image) for picture in pictures])
-        return [
-            Proposals(
-                one.boxes,
-                one.scores,
-                one.classes if names else np.full(len(one), ANY, np.int64),
-                names,
-                f"detector {detector.name}",
-            )
-            for one in found
-        ]
+        return Proposals.of_detector(detector, [np.asarray(picture.image) for picture in pictures])
 
     def _detect_once(self, features: PictureFeatures) -> Proposals:
         """What the detector finds in an encoded picture; it runs once, whatever is asked of the picture later."""

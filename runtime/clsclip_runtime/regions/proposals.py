@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from clsclip_runtime.errors import OptionError
+
+if TYPE_CHECKING:
+    from clsclip_runtime.detectors import Detector
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 
@@ -75,6 +78,21 @@ class Proposals:
             raise OptionError("names of regions must be texts, or None for boxes that may be anything")
         classes = np.array([ANY if name is None else known.index(name) for name in given], np.int64).reshape(count)
         return cls(corners, weights, classes, known, source)
+
+    @classmethod
+    def of_detector(cls, detector: Detector, pictures: Sequence[npt.NDArray[np.uint8]]) -> list[Proposals]:
+        """What a detector finds in pictures (H, W, 3) uint8 RGB. DetectorError when it fails."""
+        names = () if detector.agnostic else detector.names
+        return [
+            cls(
+                found.boxes,
+                found.scores,
+                found.classes if names else np.full(len(found), ANY, np.int64),
+                names,
+                f"detector {detector.name}",
+            )
+            for found in detector.batch(pictures)
+        ]
 
 
 def as_proposals(regions: Any) -> Proposals:

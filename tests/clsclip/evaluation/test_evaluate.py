@@ -10,6 +10,7 @@ import pytest
 
 from clsclip.evaluation import Method, Protocol, TruthRegions, evaluate, mean_of, table
 from clsclip.evaluation.evaluate import absent_words, plan, score
+from clsclip_runtime import ZoomIn
 from tests.clsclip.data.made import labels_with
 from tests.clsclip.evaluation.doubles import FixedMasks, MadePictures
 
@@ -108,7 +109,7 @@ def test_true_boxes_as_masks() -> None:
 
 def test_zooming_in_takes_regions_at_the_protocols_size() -> None:
     predictor = FixedMasks({"cat": (0, 0, 999, 999), "dog": (0, 0, 999, 999)})
-    method = Method(predictor, TruthRegions(), margin=0, on_missing="empty")
+    method = Method(predictor, TruthRegions(), ZoomIn(margin=0, min_side=1, on_missing="empty"))
     assert evaluate(three_pictures().fold(), method, Protocol(60, every=True)).miou == 100
     assert method.name == "fixed + true regions"
 

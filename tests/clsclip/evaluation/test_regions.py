@@ -7,34 +7,39 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from clsclip.errors import DataError
+from clsclip.evaluation import Method, Protocol, evaluate
+from clsclip.evaluation.predictors import BundlePredictor
 from clsclip.evaluation.regions import (
-    NO_BOXES,
     DetectorRegions,
     FileRegions,
     TruthRegions,
     boxes_as_masks,
     boxes_of,
-    crop_box,
     zoom_in,
 )
+from clsclip_runtime import Proposals, Segmenter, ZoomIn
 from clsclip_runtime.detectors import Detections
-from tests.clsclip.evaluation.doubles import FixedMasks
+from tests.clsclip.evaluation.doubles import FixedMasks, MadePictures
+from tests.runtime.tiny_bundle import make_bundle
 
 PICTURE = np.zeros((40, 60, 3), np.uint8)
+TIGHT = ZoomIn(margin=0, min_side=1)
 
 
 def boxes(*rows: tuple[float, float, float, float]) -> np.ndarray:
     return np.array(rows, np.float32).reshape(-1, 4)
 
 
+def named(**rows: list[tuple[float, float, float, float]]) -> Proposals:
+    names = [word for word, own in rows.items() for _ in own]
+    return Proposals.of(boxes(*(box for own in rows.values() for box in own)), names)
+
+
 def test_masks_of_regions_are_joined() -> None:
     predictor = FixedMasks({"cat": (1, 1, 4, 4)})
-    regions = {"cat": boxes((10, 10, 20, 20), (30, 5, 50, 25))}
-    found = zoom_in(predictor, PICTURE, ["cat"], regions, margin=0)
+    found = zoom_in(predictor, PICTURE, ["cat"], named(cat=[(10, 10, 20, 20), (30, 5, 50, 25)]), TIGHT)
     expected = np.zeros((40, 60), bool)
     expected[11:14, 11:14] = True
     expected[6:9, 31:34] = True
@@ -44,35 +49,43 @@ def test_masks_of_regions_are_joined() -> None:
 
 def test_words_without_a_region() -> None:
     predictor = FixedMasks({"cat": (0, 0, 5, 5), "dog": (0, 0, 7, 7)})
-    regions = {"cat": NO_BOXES, "dog": boxes((90, 90, 99, 99))}
-    found = zoom_in(predictor, PICTURE, ["cat", "dog"], regions)
+    regions = named(dog=[(90, 90, 99, 99)])
+    found = zoom_in(predictor, PICTURE, ["cat", "dog"], regions, ZoomIn())
     assert found.masks.sum(axis=(1, 2)).tolist() == [25, 49]
     assert predictor.asked == [((40, 60, 3), ("cat", "dog"))], "one look at the whole picture for both"
-    assert not zoom_in(predictor, PICTURE, ["cat", "dog"], regions, on_missing="empty").masks.any()
+    assert not zoom_in(predictor, PICTURE, ["cat", "dog"], regions, ZoomIn(on_missing="empty")).masks.any()
 
 
-def test_a_region_of_two_words_is_looked_at_once() -> None:
-    predictor = FixedMasks({})
-    same = boxes((0, 0, 10, 10), (0, 0, 10, 10))
-    zoom_in(predictor, PICTURE, ["cat", "dog"], {"cat": same, "dog": same}, margin=0)
+def test_boxes_of_anything_are_asked_for_every_word() -> None:
+    predictor = FixedMasks({"cat": (1, 1, 4, 4)})
+    zoom_in(predictor, PICTURE, ["cat", "dog"], Proposals.of(boxes((0, 0, 10, 10))), TIGHT)
     assert predictor.asked == [((10, 10, 3), ("cat", "dog"))]
 
 
-@given(
-    st.tuples(*[st.floats(-100, 200, width=32)] * 4),
-    st.floats(0, 2),
-    st.booleans(),
-)
-def test_crops_stay_inside(box: tuple[float, ...], margin: float, outward: bool) -> None:
-    whole = crop_box(np.array(box, np.float32), (60, 40), margin, outward=outward)
-    left, top, right, bottom = box
-    if right <= left or bottom <= top or right <= 0 or bottom <= 0 or left >= 60 or top >= 40:
-        assert whole is None
-    elif outward:
-        assert whole is not None
-    if whole is not None:
-        assert 0 <= whole[0] < whole[2] <= 60
-        assert 0 <= whole[1] < whole[3] <= 40
+def test_crops_one_by_one_and_the_runtimes_calls_give_the_same_masks(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    picture = np.repeat(np.repeat(rng.integers(0, 2, (12, 16, 3)) * 255, 10, axis=0), 10, axis=1).astype(np.uint8)
+    corners = rng.uniform(0, 90, (12, 2))
+    every = np.concatenate([corners, corners + rng.uniform(5, 70, (12, 2))], axis=1)
+    words = ["red", "green", "blue", "white"]
+    proposals = Proposals.of(every, [None, "red", "green", "yellow", None, "blue"] * 2)
+    with Segmenter.load(make_bundle(tmp_path / "tiny")) as segmenter:
+        for threshold, zoom in ((0.0, ZoomIn()), (None, ZoomIn()), (None, ZoomIn(on_missing="empty"))):
+            one_by_one = zoom_in(BundlePredictor(segmenter, threshold), picture, words, proposals, zoom)
+            together = segmenter(picture, words, regions=proposals, zoom_in=zoom, presence_threshold=threshold)
+            np.testing.assert_array_equal(one_by_one.masks, together.masks)
+            assert together.masks.any()
+        alone = segmenter(picture, words, regions=proposals, zoom_in=ZoomIn(boxes_only=True))
+    np.testing.assert_array_equal(boxes_as_masks(picture, words, proposals).masks, alone.masks)
+
+
+def test_regions_belong_to_the_picture_at_its_own_size() -> None:
+    labels = np.zeros((40, 60), np.uint8)
+    labels[10:30, 15:45] = 1
+    fold = MadePictures([labels]).fold()
+    method = Method(None, TruthRegions())
+    for protocol in (Protocol(every=True), Protocol(120, every=True)):
+        assert evaluate(fold, method, protocol).miou == pytest.approx(100)
 
 
 def test_many_and_strange_boxes() -> None:
@@ -81,12 +94,12 @@ def test_many_and_strange_boxes() -> None:
     many[0] = [5, 5, 5, 30]
     many[1] = [np.nan, 0, 5, 5]
     many[2] = [0, 0, np.inf, 5]
-    assert boxes_as_masks(PICTURE, ["cat"], {"cat": many}).masks[0].any()
-    assert not boxes_as_masks(PICTURE, ["cat"], {"cat": many[:3]}).masks.any()
+    assert boxes_as_masks(PICTURE, ["cat"], Proposals.of(many)).masks[0].any()
+    assert not boxes_as_masks(PICTURE, ["cat"], Proposals.of(many[:3])).masks.any()
 
 
 def test_boxes_alone_as_masks() -> None:
-    found = boxes_as_masks(PICTURE, ["cat", "dog"], {"cat": boxes((1.6, 2, 5, 7), (50, 30, 99, 99)), "dog": NO_BOXES})
+    found = boxes_as_masks(PICTURE, ["cat", "dog"], named(cat=[(1.6, 2, 5, 7), (50, 30, 99, 99)]))
     assert found.masks[0].sum() == 3 * 5 + 10 * 10
     assert not found.masks[1].any()
 
@@ -102,8 +115,9 @@ def test_true_regions() -> None:
     speck[3, 4] = 1
     assert boxes_of(speck).tolist() == [[4, 3, 5, 4]]
     assert len(boxes_of(np.zeros((4, 4), np.uint8))) == 0
-    found = TruthRegions().find("x", PICTURE, {"cat": truth}, ["cat", "dog"])
-    assert (len(found["cat"]), len(found["dog"])) == (2, 0)
+    found = TruthRegions().find("x", PICTURE, {"cat": truth})
+    assert (len(found), found.names) == (2, ("cat",))
+    assert TruthRegions(named=False).find("x", PICTURE, {"cat": truth}).names == ()
 
 
 def test_file_of_regions(tmp_path: Path) -> None:
@@ -114,46 +128,30 @@ def test_file_of_regions(tmp_path: Path) -> None:
         {"image": "b", "class": "Aeroplane", "bbox": [5, 5, 5, 5]},
     ]
     path.write_text(json.dumps(rows))
-    found = FileRegions(path).find("a", PICTURE, {}, ["aeroplane", "dog", "cat"])
-    assert found["aeroplane"].tolist() == [[1, 2, 4, 6]]
-    assert found["cat"].shape == (0, 4)
-    assert not boxes_as_masks(PICTURE, ["dog"], found).masks.any()
-    assert FileRegions(path).find("none", PICTURE, {}, ["dog"])["dog"].shape == (0, 4)
+    found = FileRegions(path).find("a", PICTURE, {})
+    assert found.boxes.tolist() == [[1, 2, 4, 6], [0, 0, 0, 9]]
+    masks = boxes_as_masks(PICTURE, ["aeroplane", "dog"], found).masks
+    assert masks.sum(axis=(1, 2)).tolist() == [12, 0]
+    assert len(FileRegions(path).find("none", PICTURE, {})) == 0
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("{", "cannot be read as JSON"),
-        ("{}", "must hold a list"),
-        ("[3]", "entry 0"),
-        ('[{"image": "a", "class": "b"}]', "entry 0.*bbox"),
-        ('[{"image": "a", "class": "b", "bbox": [1, 2, 3]}]', "four finite numbers"),
-        ('[{"image": "a", "class": "b", "bbox": [1, 2, 3, NaN]}]', "four finite numbers"),
-        ('[{"image": "a", "class": "b", "bbox": ["x", 2, 3, 4]}]', "entry 0"),
-    ],
-)
-def test_bad_files_of_regions(tmp_path: Path, text: str, message: str) -> None:
+def test_bad_files_of_regions(tmp_path: Path) -> None:
     path = tmp_path / "boxes.json"
-    path.write_text(text)
-    with pytest.raises(DataError, match=message):
+    path.write_text("[3]")
+    with pytest.raises(DataError, match="entry 0"):
         FileRegions(path)
-    with pytest.raises(DataError, match="No file of regions"):
+    with pytest.raises(DataError, match="no such file of regions"):
         FileRegions(tmp_path / "none.json")
 
 
 def test_regions_of_a_detector() -> None:
     class Found:
-        names = ("tv", "dog", "couch")
+        name, names, agnostic = "found", ("tv", "dog", "couch"), False
 
-        def __call__(self, picture: np.ndarray) -> Detections:
+        def batch(self, pictures: list[np.ndarray]) -> list[Detections]:
             scores = np.array([0.9, 0.8, 0.7], np.float32)
-            return Detections(boxes((0, 0, 1, 1), (2, 2, 3, 3), (4, 4, 5, 5)), np.array([1, 0, 2]), scores)
+            return [Detections(boxes((0, 0, 1, 1), (2, 2, 3, 3), (4, 4, 5, 5)), np.array([1, 0, 2]), scores)]
 
-    found = DetectorRegions(Found()).find("x", PICTURE, {}, ["tv monitor", "sofa", "dog", "boat"])  # type: ignore[arg-type]
-    assert {word: rows.tolist() for word, rows in found.items()} == {
-        "tv monitor": [[2, 2, 3, 3]],
-        "sofa": [[4, 4, 5, 5]],
-        "dog": [[0, 0, 1, 1]],
-        "boat": [],
-    }
+    found = DetectorRegions(Found()).find("x", PICTURE, {})  # type: ignore[arg-type]
+    masks = boxes_as_masks(PICTURE, ["tv monitor", "sofa", "dog", "boat"], found).masks
+    assert [np.argwhere(one).tolist() for one in masks] == [[[2, 2]], [[4, 4]], [[0, 0]], []]
