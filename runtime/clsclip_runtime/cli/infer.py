@@ -17,6 +17,7 @@ import click
 from clsclip_runtime.backends.select import BACKENDS
 from clsclip_runtime.cli.arguments import STANDARD_INPUT, MultiWordCommand, NamedSource, find_sources, read_words
 from clsclip_runtime.cli.report import describe_model, one_line, table
+from clsclip_runtime.cli.zoom import Zooming, zoom_options
 from clsclip_runtime.errors import ClsclipRuntimeError, OptionError, OutputError, WordError
 from clsclip_runtime.version import __version__
 
@@ -36,6 +37,7 @@ Examples:
   clsclip-infer "holiday/*.jpg" --classes-file words.txt --json
   clsclip-infer --classes dog cat -- photo.jpg
   clsclip-infer photo.jpg --classes dog --model model.clsclip
+  clsclip-infer photo.jpg --classes dog --zoom-in --detector yolo11n.onnx
 
 \b
 Exit codes: 0 all done, 1 a failure (the other pictures are done),
@@ -79,6 +81,7 @@ Exit codes: 0 all done, 1 a failure (the other pictures are done),
     metavar="0..1",
     help="Words scoring below are absent; 0 segments every word. Default: the model's own.",
 )
+@zoom_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON document per picture and line on standard output.")
 @click.option("--backend", type=click.Choice(["auto", *BACKENDS]), default="auto", show_default=True, help="Engine.")
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Threads of the engine. Default: its choice.")
@@ -105,6 +108,7 @@ def command(sources: tuple[str, ...], classes: tuple[str, ...], classes_file: Pa
         raise click.UsageError("no words were given. Add them: --classes bottle boat")
     cleaned, notes = clean_words(words)
     found = find_sources(sources)
+    options["zooming"] = Zooming.of(options)
     options["formats"] = check_formats([name.strip() for name in options["formats"].split(",")])
     if options["model"] is not None and not options["model"].is_dir():
         raise click.UsageError(f"no such bundle: {options['model']}. Give the folder that clsclip-export wrote")
@@ -158,7 +162,11 @@ class _Run:
         options, code = self._options, 0
         sources_on_disk = {os.path.realpath(source.path) for source in sources}
         with Segmenter.load(
-            options["model"], options["backend"], threads=options["threads"], memory_mb=options["memory_mb"]
+            options["model"],
+            options["backend"],
+            detector=options["zooming"].detector,
+            threads=options["threads"],
+            memory_mb=options["memory_mb"],
         ) as segmenter:
             if self._tables:
                 click.echo(one_line_each(describe_model(segmenter.bundle.manifest, segmenter.backend)))
@@ -185,7 +193,9 @@ class _Run:
         from clsclip_runtime.result import readable
 
         content = sys.stdin.buffer.read() if source.path == STANDARD_INPUT else source.path
-        result = segmenter(content, words, presence_threshold=self._options["presence_threshold"])
+        options = self._options
+        zooming = options["zooming"].arguments(source.path)
+        result = segmenter(content, words, presence_threshold=options["presence_threshold"], **zooming)
         files = self._save(result, source.stem, sources_on_disk)
         if self._json:
             _print_json(result.to_json() | {"files": [readable(path) for path in files]})

@@ -1,0 +1,82 @@
+"""``clsclip-infer`` with regions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clsclip_runtime.cli.infer import main
+
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def use_the_tiny_bundle(bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("clsclip_runtime.bundle.EMBEDDED", bundle)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def boxes(tmp_path: Path) -> Path:
+    path = tmp_path / "boxes.json"
+    entries: list[dict[str, Any]] = [
+        {"image": "photo.png", "class": "red", "bbox": [4, 4, 16, 12], "score": 0.5},
+        {"image": "photo.png", "bbox": [8, 20, 8, 8]},
+        {"image": "other.png", "class": "green", "bbox": [0, 0, 5, 5]},
+    ]
+    path.write_text(json.dumps(entries))
+    return path
+
+
+def test_boxes_of_a_file(photo: Path, boxes: Path, capsys: Captured) -> None:
+    assert main([str(photo), "--classes", "red", "green", "blue", "--regions", str(boxes), "--out", "out"]) == 0
+    output = capsys.readouterr().out
+    assert "looked at" in output
+    rows = [line.split() for line in output.splitlines()]
+    assert ["red", "1.00"] in [row[:2] for row in rows]
+    assert [row[3:] for row in rows if row[:1] == ["red"]] == [["found", "1", "region", "of", "red"]]
+    assert [row[3:] for row in rows if row[:1] == ["green"]] == [["found", "1", "region"]]
+    assert [row[3:] for row in rows if row[:1] == ["blue"]] == [["absent", "whole", "image"]]
+    assert Path("out/photo_overlay.png").is_file()
+
+
+def test_json_tells_regions_and_matches(photo: Path, boxes: Path, capsys: Captured) -> None:
+    arguments = [str(photo), "--classes", "red", "blue", "--regions", str(boxes), "--on-missing", "empty", "--json"]
+    assert main(arguments) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["proposals"] == {"source": "boxes of boxes.json", "count": 2}
+    assert [one["word"] for one in document["regions"]] == ["red"]
+    assert document["regions"][0]["box"] == [4, 4, 16, 12]
+    assert document["classes"][1]["verdict"] == "absent"
+
+
+def test_boxes_alone(photo: Path, boxes: Path) -> None:
+    assert main([str(photo), "--classes", "red", "--regions", str(boxes), "--boxes-only", "--out", "out"]) == 0
+    mask = np.asarray(Image.open("out/photo_red.png")) > 0
+    expected = np.zeros((32, 32), np.bool_)
+    expected[4:16, 4:20] = True
+    expected[20:28, 8:16] = True
+    assert (mask == expected).all(), "a box without a class may be anything"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--zoom-in"], 2, "needs a detector, and the bundle 'tiny' has none"),
+        (["--regions", "none.json"], 1, "no such file of regions"),
+        (["--detector", "none.onnx"], 1, "no such detector"),
+        (["--regions", "boxes.json", "--detector", "none.onnx"], 2, "not both"),
+        (["--regions", "boxes.json", "--on-missing", "guess"], 2, "on-missing"),
+        (["--regions", "boxes.json", "--margin", "-1"], 2, "margin"),
+    ],
+)
+def test_wrong_use(photo: Path, boxes: Path, capsys: Captured, arguments: list[str], code: int, message: str) -> None:
+    assert main([str(photo), "--classes", "red", *arguments]) == code
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert len(captured.err.splitlines()) == 1
