@@ -27,12 +27,13 @@ _OPTIONS = (
     click.option("--side", type=click.IntRange(min=16), default=_STICKERS.side, help="stickers: side in pixels."),
     click.option("--sizes", type=float, nargs=2, default=_STICKERS.sizes, help="stickers: things' share of the side."),
     click.option("--things", type=int, nargs=2, default=_STICKERS.things, help="stickers: fewest and most a picture."),
+    click.option("--close-ups", type=click.FloatRange(0, 1), default=0.0, help="stickers: share of close-ups."),
     click.option("--world-seed", type=int, default=_STICKERS.seed, help="stickers: names the world."),
 )
 
 DATA_NAMES = (
     *("kind", "root", "splits", "allow_missing", "novel"),
-    *("words", "styles", "side", "sizes", "things", "world_seed"),
+    *("words", "styles", "side", "sizes", "things", "close_ups", "world_seed"),
 )
 """Keyword arguments that every command gets from :func:`data_options`."""
 
@@ -89,6 +90,7 @@ def open_data(
     side: int,
     sizes: tuple[float, float],
     things: tuple[int, int],
+    close_ups: float,
     world_seed: int,
     part: str,
     train_pictures: int = _STICKERS.train_pictures,
@@ -115,6 +117,7 @@ def open_data(
         side=side,
         sizes=sizes,
         things=things,
+        close_ups=close_ups,
         seed=world_seed,
         train_pictures=train_pictures,
         test_pictures=test_pictures,

@@ -9,7 +9,7 @@ any noun; masks are of the 19 words only.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,9 @@ _PER_FOLD = len(PASCAL_WORDS) // FOLDS
 _TEST_SEED = 1_000_003
 """Added to the seed for the test's world: two seeds share neither pictures nor procedural grounds."""
 
+CLOSE_UP = (0.5, 1.1)
+"""Smallest and largest longer side of a close-up's things, as a share of the picture's."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -42,6 +45,7 @@ class StickerOptions:
         sizes: smallest and largest longer side of a thing, as a share of ``side``.
         things: fewest and most things a picture.
         seed: names the world.
+        close_ups: share of the pictures that show one or two things large, as crops of regions do.
         train_pictures: number of pictures to train on.
         test_pictures: number of pictures of the test, from a world of its own.
     """
@@ -52,6 +56,7 @@ class StickerOptions:
     sizes: tuple[float, float] = (0.1, 0.6)
     things: tuple[int, int] = (1, 8)
     seed: int = 0
+    close_ups: float = 0.0
     train_pictures: int = 4000
     test_pictures: int = 500
 
@@ -64,12 +69,22 @@ class StickerPicturesWithMasks:
         count: how many.
         classes: the words; class id i is noun ``noun_of[i]``.
         noun_of: noun index of every class.
+        close_ups: share of the pictures that are close-ups, spread evenly over them.
     """
 
     name = "stickers"
 
-    def __init__(self, world: StickerWorld, count: int, classes: tuple[str, ...], noun_of: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        world: StickerWorld,
+        count: int,
+        classes: tuple[str, ...],
+        noun_of: tuple[int, ...],
+        close_ups: float = 0.0,
+    ) -> None:
         self.world, self.count, self.classes, self.noun_of = world, count, classes, noun_of
+        self.close_ups = close_ups
+        self._near = replace(world, sizes=CLOSE_UP, things=(1, 2)) if close_ups else world
         self._class_of = {noun: class_id for class_id, noun in enumerate(noun_of)}
         self._shown: dict[int, tuple[int, ...]] = {}
         self._made: LastFew[Picture] = LastFew(8)
@@ -84,7 +99,8 @@ class StickerPicturesWithMasks:
         """The picture with all its things."""
         if not 0 <= index < self.count:
             raise DataError(f"There is no sticker picture {index}; there are {self.count}, counted from 0.")
-        return self._made.get(index, self.world.picture)
+        near = int((index + 1) * self.close_ups) > int(index * self.close_ups)
+        return self._made.get(index, (self._near if near else self.world).picture)
 
     def shown(self, index: int) -> tuple[int, ...]:
         if index not in self._shown:
@@ -121,7 +137,8 @@ def open_stickers(root: Path, fold: int, options: StickerOptions | None = None, 
 
     def side(wanted: str, count: int, seed: int) -> StickerPicturesWithMasks:
         world = StickerWorld(book, options.side, options.sizes, options.things, seed, pool(options.words))
-        return StickerPicturesWithMasks(world, count if part in (wanted, "both") else 0, words, noun_of)
+        made = count if part in (wanted, "both") else 0
+        return StickerPicturesWithMasks(world, made, words, noun_of, options.close_ups)
 
     train = side("train", options.train_pictures, options.seed)
     test = side("test", options.test_pictures, options.seed + _TEST_SEED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,18 @@ def test_all_words(sticker_root: Path) -> None:
     assert fold.number == -1
     assert fold.novel == tuple(noun.index for noun in nouns() if noun.held_out)
     assert fold.test.classes == tuple(noun.name for noun in nouns())
+
+
+def test_close_ups_are_spread_evenly(sticker_root: Path) -> None:
+    options = StickerOptions(words="all", side=48, sizes=(0.1, 0.2), things=(3, 3), train_pictures=12, close_ups=0.25)
+    near = open_fold("stickers", sticker_root, -1, stickers=options, part="train").train
+    far = open_fold("stickers", sticker_root, -1, stickers=replace(options, close_ups=0.0), part="train").train
+    same = [bool((near.picture(at) == far.picture(at)).all()) for at in range(12)]
+    assert same == [True, True, True, False] * 3
+    for at in (3, 7, 11):
+        shares = [near.mask(at, one).mean() for one in near.shown(at)]
+        assert 1 <= len(shares) <= 2
+        assert max(shares) > 0.1
 
 
 def test_bad_options(sticker_root: Path, tmp_path: Path) -> None:
