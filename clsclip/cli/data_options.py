@@ -15,6 +15,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 _PATH = click.Path(path_type=Path)
 
 _STICKERS = StickerOptions()
+_WORD_SETS = click.Choice(["pascal", "coco", "all"])
 
 _OPTIONS = (
     click.option("--data", "kind", type=click.Choice(KINDS), required=True, help="Kind of data."),
@@ -22,7 +23,7 @@ _OPTIONS = (
     click.option("--splits", type=_PATH, metavar="DIR", help="pascal: customary lists. Default: made from the masks."),
     click.option("--allow-missing", is_flag=True, help="Go on without absent pictures, and say how many."),
     click.option("--novel", multiple=True, metavar="WORD", help="folder: a class held out of training; repeat."),
-    click.option("--words", type=click.Choice(["pascal", "all"]), default=_STICKERS.words, help="stickers: word set."),
+    click.option("--words", type=_WORD_SETS, default=_STICKERS.words, help="stickers: word set."),
     click.option("--style", "styles", multiple=True, metavar="NAME", help="stickers: drawings; repeat. Default: noto."),
     click.option("--side", type=click.IntRange(min=16), default=_STICKERS.side, help="stickers: side in pixels."),
     click.option("--sizes", type=float, nargs=2, default=_STICKERS.sizes, help="stickers: things' share of the side."),

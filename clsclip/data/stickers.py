@@ -1,8 +1,9 @@
 """The sticker world as a data set: pictures made on demand, with a mask for every word of a word set.
 
-Two word sets. ``pascal``: VOC's classes without dining table, which has no emoji; fold f holds out classes
-5f .. 5f+4 in VOC's order, so fold 2 has four. About half of the things in a picture are of these words, the others of
-any noun; masks are of the 19 words only.
+Three word sets. ``pascal``: VOC's classes without dining table, which has no emoji; fold f holds out classes
+5f .. 5f+4 in VOC's order, so fold 2 has four. ``coco``: those of COCO's classes that have an emoji, 56 of 80; fold f
+holds out those of classes f, f+4, f+8, ... In both, about half of the things in a picture are of these words, the
+others of any noun; masks are of the set's words only.
 ``all``: every noun; the held-out ones of ``nouns.txt`` are the test.
 """
 
@@ -16,14 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clsclip.data.base import Fold
+from clsclip.data.coco import COCO_WORDS
 from clsclip.data.files import LastFew
 from clsclip.data.pascal import FOLDS, PASCAL_WORDS
 from clsclip.errors import DataError
 from clsclip.stickers.pictures import Picture, StickerWorld
 from clsclip.stickers.sheets import StickerBook
-from clsclip.stickers.vocabulary import PASCAL_NOUNS, nouns
+from clsclip.stickers.vocabulary import nouns
 
-WORD_SETS = ("pascal", "all")
+WORD_SETS = ("pascal", "coco", "all")
+_OTHER_THINGS = {"keyboard", "mouse"}
+"""COCO means the computer's; the emoji of these words show a piano and the animal."""
 _PER_FOLD = len(PASCAL_WORDS) // FOLDS
 _TEST_SEED = 1_000_003
 """Added to the seed for the test's world: two seeds share neither pictures nor procedural grounds."""
@@ -39,7 +43,7 @@ class StickerOptions:
     """What the made pictures look like.
 
     Attributes:
-        words: "pascal" or "all"; see the module's text.
+        words: "pascal", "coco" or "all"; see the module's text.
         styles: families of drawings, names from ``clsclip.stickers.sheets.STYLES``.
         side: height and width of a picture, pixels.
         sizes: smallest and largest longer side of a thing, as a share of ``side``.
@@ -122,7 +126,7 @@ def open_stickers(root: Path, fold: int, options: StickerOptions | None = None, 
 
     Args:
         root: folder with the unpacked npm packages of the styles.
-        fold: 0 to 3 for the word set "pascal"; -1 for "all".
+        fold: 0 to 3 for the word sets "pascal" and "coco"; -1 for "all".
         options: what the pictures look like; None is the defaults.
         part: "train" or "test" makes only that side, and leaves the other empty; "both" makes both.
 
@@ -130,41 +134,52 @@ def open_stickers(root: Path, fold: int, options: StickerOptions | None = None, 
         DataError: stickers are absent, or the fold or the word set does not exist.
     """
     options = options or StickerOptions()
-    words, novel = word_set(options.words, fold)
-    noun_of = tuple(noun.index for noun in nouns() if noun.name in words)
+    words, noun_of, novel = word_set(options.words, fold)
     seen = tuple(one for one in range(len(words)) if one not in novel)
     book = StickerBook(root, options.styles)
 
     def side(wanted: str, count: int, seed: int) -> StickerPicturesWithMasks:
-        world = StickerWorld(book, options.side, options.sizes, options.things, seed, pool(options.words))
+        world = StickerWorld(book, options.side, options.sizes, options.things, seed, pool(options.words, noun_of))
         made = count if part in (wanted, "both") else 0
         return StickerPicturesWithMasks(world, made, words, noun_of, options.close_ups)
 
     train = side("train", options.train_pictures, options.seed)
     test = side("test", options.test_pictures, options.seed + _TEST_SEED)
-    number = fold if options.words == "pascal" else -1
+    number = -1 if options.words == "all" else fold
     return Fold(number, train, test, seen, novel, _pairs(train, seen), _pairs(test, novel))
 
 
-def word_set(name: str, fold: int) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """The words of a set, and the ids of those that are held out."""
+def word_set(name: str, fold: int) -> tuple[tuple[str, ...], tuple[int, ...], tuple[int, ...]]:
+    """The words of a set, the noun index of each, and the ids of those that are held out.
+
+    Raises:
+        DataError: there is no such set or fold.
+    """
     if name == "all":
-        return tuple(noun.name for noun in nouns()), tuple(noun.index for noun in nouns() if noun.held_out)
-    if name != "pascal":
+        every = nouns()
+        held_out = tuple(noun.index for noun in every if noun.held_out)
+        return tuple(noun.name for noun in every), tuple(noun.index for noun in every), held_out
+    if name not in WORD_SETS:
         raise DataError(f"There is no word set {name!r}. Choose one of: {', '.join(WORD_SETS)}.")
     if fold not in range(FOLDS):
-        raise DataError(f"The sticker world's PASCAL words have no fold {fold}; the folds are 0 to {FOLDS - 1}.")
-    words = tuple(noun.name for noun in nouns()[:PASCAL_NOUNS])
-    held_out = PASCAL_WORDS[fold * _PER_FOLD : (fold + 1) * _PER_FOLD]
-    return words, tuple(words.index(word) for word in held_out if word in words)
+        raise DataError(f"The sticker world's {name} words have no fold {fold}; the folds are 0 to {FOLDS - 1}.")
+    found = {word: noun.index for noun in reversed(nouns()) for word in (*noun.synonyms, noun.name)}
+    known = PASCAL_WORDS if name == "pascal" else COCO_WORDS
+    folds = {word: at // _PER_FOLD if name == "pascal" else at % FOLDS for at, word in enumerate(known)}
+    words = tuple(word for word in known if word in found and word not in _OTHER_THINGS)
+    return (
+        words,
+        tuple(found[word] for word in words),
+        tuple(at for at, word in enumerate(words) if folds[word] == fold),
+    )
 
 
-def pool(words: str) -> tuple[int, ...]:
-    """Noun indices that things are drawn from: of the word set "pascal" as often as all others together."""
+def pool(words: str, noun_of: tuple[int, ...]) -> tuple[int, ...]:
+    """Noun indices that things are drawn from: those of the word set about as often as all others together."""
     if words == "all":
         return ()
-    others = tuple(range(PASCAL_NOUNS, len(nouns())))
-    return tuple(range(PASCAL_NOUNS)) * max(1, len(others) // PASCAL_NOUNS) + others
+    others = tuple(noun.index for noun in nouns() if noun.index not in noun_of)
+    return noun_of * max(1, len(others) // len(noun_of)) + others
 
 
 def _pairs(pictures: StickerPicturesWithMasks, classes: tuple[int, ...]) -> tuple[tuple[int, int], ...]:

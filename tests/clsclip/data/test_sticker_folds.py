@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from clsclip.data import StickerOptions, open_fold
+from clsclip.data.coco import COCO_WORDS
 from clsclip.errors import DataError
 from clsclip.stickers.vocabulary import nouns
+from tests.clsclip.data.test_coco import PUBLISHED
 
 SMALL = StickerOptions(side=48, sizes=(0.3, 0.6), train_pictures=24, test_pictures=12)
 
@@ -49,6 +51,27 @@ def test_all_words(sticker_root: Path) -> None:
     assert fold.number == -1
     assert fold.novel == tuple(noun.index for noun in nouns() if noun.held_out)
     assert fold.test.classes == tuple(noun.name for noun in nouns())
+
+
+def test_coco_words_keep_the_published_folds(sticker_root: Path) -> None:
+    """The classes of fold f are those of the published list that have an emoji."""
+    options = StickerOptions(words="coco", side=48, train_pictures=2, test_pictures=2)
+    folds = [open_fold("stickers", sticker_root, number, stickers=options) for number in range(4)]
+    words = folds[0].test.classes
+    assert len(words) == 55
+    for number, fold in enumerate(folds):
+        own = [words[one] for one in fold.novel]
+        assert own == [word for word in PUBLISHED[number].split(", ") if word in words]
+        assert set(fold.seen) | set(fold.novel) == set(range(len(words)))
+    names = {word: nouns()[noun].name for word, noun in zip(words, folds[0].test.noun_of, strict=True)}  # type: ignore[attr-defined]
+    assert names["airplane"] == "aeroplane"
+    assert names["couch"] == "sofa"
+    assert "keyboard" not in names
+
+
+def test_coco_names_are_the_published_ones() -> None:
+    published = [words.split(", ") for words in PUBLISHED]
+    assert tuple(published[at % 4][at // 4] for at in range(80)) == COCO_WORDS
 
 
 def test_close_ups_are_spread_evenly(sticker_root: Path) -> None:
