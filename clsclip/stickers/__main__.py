@@ -68,6 +68,7 @@ def pictures(stickers: Path, styles: tuple[str, ...], out: Path, count: int, sid
 @click.option("--steps", default=6000, show_default=True)
 @click.option("--batch", default=32, show_default=True)
 @click.option("--learning-rate", default=1e-3, show_default=True)
+@click.option("--warmup", default=200, show_default=True, help="Steps of linear warm-up.")
 @click.option("--seed", default=0, show_default=True)
 def pretrain_command(
     stickers: Path,
@@ -82,6 +83,7 @@ def pretrain_command(
     steps: int,
     batch: int,
     learning_rate: float,
+    warmup: int,
     seed: int,
 ) -> None:
     """Train small CLIP towers on pictures and captions; no masks."""
@@ -92,7 +94,7 @@ def pretrain_command(
     else:
         towers = load_towers(str(start), image_size=side).requires_grad_(True).train()
         config = json.loads((start / CONFIG_FILE).read_text("utf-8"))["model_cfg"]
-    settings = PretrainConfig(steps=steps, learning_rate=learning_rate, seed=seed)
+    settings = PretrainConfig(steps=steps, learning_rate=learning_rate, warmup=warmup, seed=seed)
     pretrain(towers, config, CaptionedBatches(world, batch, steps, parts, recolour=recolour), settings, out)
 
 
