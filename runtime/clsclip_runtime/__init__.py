@@ -24,6 +24,7 @@ from clsclip_runtime.errors import (
     OptionError,
     OutputError,
     RegionError,
+    VideoError,
     WordError,
 )
 from clsclip_runtime.version import __version__
@@ -52,6 +53,7 @@ __all__ = [
     "RegionFile",
     "Result",
     "Segmenter",
+    "VideoError",
     "WordError",
     "ZoomIn",
     "__version__",

@@ -8,6 +8,7 @@
     ├── BackendError    no engine can run the model, or its outputs are unusable
     ├── DetectorError   a detector is absent, damaged, or of an unknown layout
     ├── RegionError     a file of boxes cannot be read
+    ├── VideoError      a video, camera or stream cannot be opened, or ends too early
     └── OutputError     results cannot be written
 
 Messages say what happened, why, and what to do next. Nothing else is raised for a user's mistake.
@@ -24,6 +25,7 @@ __all__ = [
     "OptionError",
     "OutputError",
     "RegionError",
+    "VideoError",
     "WordError",
 ]
 
@@ -58,6 +60,10 @@ class DetectorError(ClsclipRuntimeError):
 
 class RegionError(ClsclipRuntimeError):
     """A file of boxes cannot be read."""
+
+
+class VideoError(ClsclipRuntimeError):
+    """A video, camera or stream cannot be opened, or ends too early."""
 
 
 class OutputError(ClsclipRuntimeError):

@@ -38,7 +38,7 @@ def save(result: Result, folder: Path, formats: str | Sequence[str], stem: str |
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _cannot_write(folder, error) from error
+        raise cannot_write(folder, error) from error
     written = []
     for name, writer in files:
         _write(folder / name, writer)
@@ -48,15 +48,29 @@ def save(result: Result, folder: Path, formats: str | Sequence[str], stem: str |
 
 def plan(result: Result, formats: str | Sequence[str], stem: str | None) -> list[tuple[str, Writer]]:
     """The file names that ``save`` would write, and what writes them."""
-    start = default_stem(result.source) if stem is None else check_stem(stem)
-    writers: dict[str, Callable[[], list[tuple[str, Writer]]]] = {
-        "png": lambda: _mask_files(result, start),
-        "overlay": lambda: [(f"{start}_overlay.png", lambda file: result.overlay().save(file, "PNG"))],
-        "labels": lambda: [(f"{start}_labels.png", lambda file: label_image(result).save(file, "PNG"))],
-        "coco": lambda: [(f"{start}_coco.json", lambda file: _write_coco(result, file))],
-        "npz": lambda: [(f"{start}.npz", lambda file: _write_npz(result, file))],
+    start = default_stem(result.source) if stem is None else stem
+    names = file_names(result.classes, formats, start)
+    writers: dict[str, Callable[[], list[Writer]]] = {
+        "png": lambda: _mask_writers(result),
+        "overlay": lambda: [lambda file: result.overlay().save(file, "PNG")],
+        "labels": lambda: [lambda file: label_image(result).save(file, "PNG")],
+        "coco": lambda: [lambda file: _write_coco(result, file)],
+        "npz": lambda: [lambda file: _write_npz(result, file)],
     }
-    return [item for name in check_formats(formats) for item in writers[name]()]
+    return list(zip(names, (one for name in check_formats(formats) for one in writers[name]()), strict=True))
+
+
+def file_names(words: Sequence[str], formats: str | Sequence[str], stem: str) -> list[str]:
+    """The names of the files that results of cleaned ``words`` are saved as, in the order of ``formats``."""
+    start = check_stem(stem)
+    names: dict[str, Callable[[], list[str]]] = {
+        "png": lambda: [f"{start}_{slug}.png" for slug in slugs(words)],
+        "overlay": lambda: [f"{start}_overlay.png"],
+        "labels": lambda: [f"{start}_labels.png"],
+        "coco": lambda: [f"{start}_coco.json"],
+        "npz": lambda: [f"{start}.npz"],
+    }
+    return [item for name in check_formats(formats) for item in names[name]()]
 
 
 def check_formats(formats: str | Sequence[str]) -> list[str]:
@@ -118,11 +132,11 @@ def label_image(result: Result) -> Image.Image:
     return image
 
 
-def _mask_files(result: Result, start: str) -> list[tuple[str, Writer]]:
+def _mask_writers(result: Result) -> list[Writer]:
     def writer(at: int) -> Writer:
         return lambda file: Image.fromarray(result.mask(at).astype(np.uint8) * 255).save(file, "PNG")
 
-    return [(f"{start}_{slug}.png", writer(at)) for at, slug in enumerate(slugs(result.classes))]
+    return [writer(at) for at in range(len(result.classes))]
 
 
 def _write_coco(result: Result, file: IO[bytes]) -> None:
@@ -162,13 +176,14 @@ def _write(path: Path, writer: Writer) -> None:
         part.replace(path)
     except (OSError, UnicodeError) as error:  # the latter: a word that the file system's encoding lacks
         part.unlink(missing_ok=True)
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
     except BaseException:
         part.unlink(missing_ok=True)
         raise
 
 
-def _cannot_write(path: Path, error: Exception) -> OutputError:
+def cannot_write(path: Path, error: Exception) -> OutputError:
+    """The error for a path that cannot be written."""
     reason = getattr(error, "strerror", None) or error
     return OutputError(f"cannot write {path}: {reason}. Give a folder that you may write to")
 

@@ -104,6 +104,42 @@ def test_sources_that_mean_nothing_are_told(source: str, message: str) -> None:
         find_sources([source])
 
 
+@pytest.mark.usefixtures("pictures")
+@pytest.mark.parametrize(
+    ("source", "path", "stem", "kind"),
+    [
+        ("clip.MP4", "clip.MP4", "clip", "video"),
+        ("0", "0", "camera0", "camera"),
+        ("007", "7", "camera7", "camera"),
+        ("5", "5", "5", "picture"),
+        ("rtsp://me:x@host:554/door/front.sdp?a=b", "rtsp://me:x@host:554/door/front.sdp?a=b", "front", "stream"),
+        ("HTTP://host", "HTTP://host", "stream", "stream"),
+        ("http://[oops", "http://[oops", "stream", "stream"),
+        ("-", "-", "video", "pipe"),
+    ],
+)
+def test_what_a_source_is(source: str, path: str, stem: str, kind: str) -> None:
+    Path("clip.MP4").touch()
+    Path("5").touch()
+    (found,) = find_sources([source, source], "stream")
+    assert (found.path, found.stem, found.kind) == (path, stem, kind)
+
+
+@pytest.mark.usefixtures("pictures")
+def test_a_folder_named_like_a_camera_is_a_folder() -> None:
+    Path("sub").rename("0")
+    assert paths("0") == ["0/a.jpg", "0/a.png"]
+
+
+@given(st.text(max_size=30))
+def test_any_source_is_told_or_found(source: str) -> None:
+    try:
+        found = find_sources([source, f"rtsp://{source}"])
+    except click.UsageError:
+        return
+    assert len({one.stem.casefold() for one in found}) == len(found)
+
+
 def test_words_of_a_file(tmp_path: Path) -> None:
     path = tmp_path / "words.txt"
     path.write_bytes("\ufeffdog\r\n\r\n# a comment\n  dining table \n犬".encode())

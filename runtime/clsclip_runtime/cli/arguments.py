@@ -1,12 +1,15 @@
-"""What the command line says: words until the next option, and the pictures that the sources mean."""
+"""What the command line says: words until the next option, and what the sources mean."""
 
 from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeAlias
+from urllib.parse import urlsplit
 
 import click
 
@@ -17,7 +20,19 @@ PICTURE_SUFFIXES = frozenset(
         *("pcx", "pgm", "png", "ppm", "qoi", "tga", "tif", "tiff", "webp"),
     )
 )
+VIDEO_SUFFIXES = frozenset(
+    f".{name}"
+    for name in (
+        *("3gp", "asf", "avi", "flv", "h264", "h265", "hevc", "m2ts", "m4v", "mjpeg", "mjpg"),
+        *("mkv", "mov", "mp4", "mpeg", "mpg", "mts", "mxf", "ogv", "ts", "vob", "webm", "wmv", "y4m"),
+    )
+)
+STREAM_SCHEMES = ("http", "https", "rtmp", "rtmps", "rtsp", "rtsps", "srt", "tcp", "udp")
 STANDARD_INPUT = "-"
+
+Kind: TypeAlias = Literal["picture", "video", "camera", "stream", "pipe"]
+Piped: TypeAlias = "Literal['picture', 'stream'] | tuple[int, int]"
+"""What standard input gives: one picture, pictures one after another, or raw RGB frames of (width, height)."""
 
 
 def spread_words(arguments: Sequence[str], option: str) -> list[str]:
@@ -48,24 +63,52 @@ class MultiWordCommand(click.Command):
         return super().parse_args(ctx, spread_words(args, "--classes"))
 
 
+def parse_piped(ctx: click.Context, param: click.Parameter, value: str) -> Piped:
+    """The value of ``--stdin``: ``picture``, ``stream`` or ``WIDTHxHEIGHT``; see ``Piped``. For click's ``callback``.
+
+    Raises:
+        click.BadParameter: it is none of them.
+    """
+    if value == "picture":
+        return "picture"
+    if value == "stream":
+        return "stream"
+    size = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", value)
+    if size is None:
+        raise click.BadParameter(f"'{value}' is not picture, stream, or the size of raw RGB frames such as 640x480")
+    return int(size[1]), int(size[2])
+
+
 @dataclass(frozen=True)
 class NamedSource:
-    """A picture of the command line: its path, or ``-``, and how its output files begin."""
+    """A source of the command line.
+
+    Attributes:
+        path: a path, ``-``, the number of a camera, or the address of a stream.
+        stem: how its output files begin.
+        kind: a ``picture``, or what gives many frames.
+    """
 
     path: str
     stem: str
+    kind: Kind = "picture"
 
 
-def find_sources(sources: Iterable[str]) -> list[NamedSource]:
-    """The pictures that files, folders and glob patterns mean, each once, in order, with distinct stems.
+def find_sources(sources: Iterable[str], piped: Piped = "picture") -> list[NamedSource]:
+    """What files, folders, glob patterns, numbers and addresses mean, each once, in order, with distinct stems.
+
+    Args:
+        sources: as typed.
+        piped: what standard input gives.
 
     Raises:
         click.UsageError: a file does not exist, or a folder or pattern has no picture.
     """
-    paths = [path for source in sources for path in _expand(source)]
-    once: dict[str, str] = {}
-    for path in paths:
-        once.setdefault(path if path == STANDARD_INPUT else os.path.realpath(path), path)
+    found = [one for source in sources for one in _expand(source, piped)]
+    once: dict[str, tuple[str, Kind]] = {}
+    for path, kind in found:
+        on_disk = kind == "video" or (kind == "picture" and path != STANDARD_INPUT)
+        once.setdefault(os.path.realpath(path) if on_disk else f"{kind} {path}", (path, kind))
     return _name(once.values())
 
 
@@ -84,44 +127,78 @@ def read_words(path: Path) -> list[str]:
     return [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
 
 
-def _expand(source: str) -> list[str]:
+def _expand(source: str, piped: Piped) -> list[tuple[str, Kind]]:
     path = Path(source)
     if source == STANDARD_INPUT:
-        return [source]
+        return [(source, "picture" if piped == "picture" else "pipe")]
     if not source or "\0" in source:
         raise click.UsageError("SOURCE is empty. Give a picture, a folder or a pattern such as 'pictures/*.jpg'")
+    if _scheme(source) in STREAM_SCHEMES:
+        return [(source, "stream")]
     if path.is_dir():
-        found = sorted(
-            str(child)
-            for child in path.iterdir()
-            if child.suffix.lower() in PICTURE_SUFFIXES and not child.name.startswith(".") and child.is_file()
-        )
-        if not found:
-            raise click.UsageError(f"the folder {source} has no pictures. Give a folder with JPEG, PNG, ... files")
-        return found
+        return [(str(child), "picture") for child in _pictures_of(path)]
     if path.exists():
-        return [source]
+        return [_file(source)]
+    if re.fullmatch(r"[0-9]{1,3}", source):
+        return [(str(int(source)), "camera")]
     if glob.has_magic(source):
         # glob.glob, because Path.glob takes no absolute patterns.
         found = sorted(match for match in glob.glob(source, recursive=True) if Path(match).is_file())  # noqa: PTH207
         if not found:
             raise click.UsageError(f"no file matches {source}")
-        return found
+        return [_file(match) for match in found]
+    if "://" in source:
+        raise click.UsageError(
+            f"no stream can be read by {_scheme(source)}://. Give one of {', '.join(STREAM_SCHEMES)}"
+        )
     raise click.UsageError(f"no such file: {source}")
 
 
-def _name(paths: Iterable[str]) -> list[NamedSource]:
-    """Stems are numbered where two pictures (``a/x.jpg``, ``b/x.png``) would write the same files."""
-    from clsclip_runtime.saving import default_stem
+def _scheme(source: str) -> str:
+    return source.partition("://")[0].lower() if "://" in source else ""
 
+
+def _file(path: str) -> tuple[str, Kind]:
+    return path, "video" if Path(path).suffix.lower() in VIDEO_SUFFIXES else "picture"
+
+
+def _pictures_of(folder: Path) -> list[Path]:
+    files = sorted(child for child in folder.iterdir() if not child.name.startswith(".") and child.is_file())
+    found = [child for child in files if child.suffix.lower() in PICTURE_SUFFIXES]
+    if found:
+        return found
+    videos = {child.suffix for child in files if child.suffix.lower() in VIDEO_SUFFIXES}
+    if videos:
+        raise click.UsageError(f"the folder {folder} has no pictures. For its videos: '{folder / '*'}{min(videos)}'")
+    raise click.UsageError(f"the folder {folder} has no pictures. Give a folder with JPEG, PNG, ... files")
+
+
+def _name(found: Iterable[tuple[str, Kind]]) -> list[NamedSource]:
+    """Stems are numbered where two sources (``a/x.jpg``, ``b/x.png``) would write the same files."""
     taken: set[str] = set()
     named = []
-    for path in paths:
-        base = default_stem("<stdin>" if path == STANDARD_INPUT else path)
+    for path, kind in found:
+        base = _stem(path, kind)
         stem, number = base, 1
         while stem.casefold() in taken:
             number += 1
             stem = f"{base}-{number}"
         taken.add(stem.casefold())
-        named.append(NamedSource(path, stem))
+        named.append(NamedSource(path, stem, kind))
     return named
+
+
+def _stem(path: str, kind: Kind) -> str:
+    from clsclip_runtime.saving import default_stem
+
+    if kind == "camera":
+        return f"camera{path}"
+    if kind == "pipe":
+        return "video"
+    if kind == "stream":
+        try:
+            of_address = Path(urlsplit(path).path).stem
+        except ValueError:
+            of_address = ""
+        return default_stem(of_address) if of_address else "stream"
+    return default_stem("<stdin>" if path == STANDARD_INPUT else path)

@@ -1,10 +1,13 @@
-"""What the command line prints about a result."""
+"""What the command line prints about results."""
 
 from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
 
 if TYPE_CHECKING:
     from clsclip_runtime.manifest import Manifest
@@ -26,6 +29,16 @@ def table(result: Result) -> str:
         share = f"{result.percents[at]:.1f}" if verdict == "found" else "-"
         where = f"{verdict:<9}  {_looked_at(result, at)}" if result.zoomed else verdict
         rows.append((word, score, share, where))
+    return _columns(rows)
+
+
+def frame_table(
+    words: Sequence[str], found: npt.NDArray[np.int64], percents: npt.NDArray[np.float64], count: int
+) -> str:
+    """One line for every word of a video: in how many of ``count`` frames it was found, mean share of the picture."""
+    rows = [("word", "frames", "area %", "")]
+    for word, frames, percent in zip(words, found, percents, strict=True):
+        rows.append((word, f"{frames}/{count}", f"{percent:.1f}" if frames else "-", ""))
     return _columns(rows)
 
 

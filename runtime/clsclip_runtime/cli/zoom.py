@@ -91,3 +91,7 @@ class Zooming:
         if self.regions is None:
             return {"zoom_in": self.zoom}
         return {"zoom_in": self.zoom, "regions": self.regions.of(source)}
+
+    def of_frames(self) -> dict[str, Any]:
+        """Keyword arguments of a segmenter's call for frames of a video, which no file has boxes of."""
+        return {} if self.zoom is None else {"zoom_in": self.zoom}

@@ -1,0 +1,225 @@
+"""Videos, cameras, streams and piped frames on the command line."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+
+from clsclip_runtime.cli.arguments import NamedSource
+from clsclip_runtime.cli.messages import print_json
+from clsclip_runtime.cli.report import frame_table, one_line
+from clsclip_runtime.errors import OutputError
+from clsclip_runtime.result import readable
+
+if TYPE_CHECKING:
+    from clsclip_runtime.images import Source
+    from clsclip_runtime.result import Result
+    from clsclip_runtime.video import FileSink, Frame, FrameSource, Pipeline, Sink
+
+_PER_FRAME = ("png", "labels", "npz")
+_LINE_EVERY_S = 0.2
+
+
+class VideoRun:
+    """Sources of many frames through one model."""
+
+    def __init__(
+        self,
+        options: dict[str, Any],
+        words: tuple[str, ...],
+        segment: Callable[[Sequence[Source]], list[Result]],
+        on_disk: set[str],
+    ) -> None:
+        """Prepare a run.
+
+        Args:
+            options: of the command line, checked.
+            words: cleaned.
+            segment: the model.
+            on_disk: real paths that must not be overwritten.
+        """
+        self._options, self._words, self._segment, self._on_disk = options, words, segment, on_disk
+        self._json: bool = options["as_json"]
+        self._tables = not (options["quiet"] or self._json)
+
+    def one(self, source: NamedSource) -> None:
+        """Segment one source, and say what came of it even where it ends early."""
+        from clsclip_runtime.video import Pipeline
+
+        options = self._options
+        opened = open_source(source, options["stdin"], options["fps"])
+        files = self._files(source, opened)
+        totals = _Totals(len(self._words))
+        reports: list[Sink] = [totals] if self._tables else []
+        if self._json:
+            reports.append(_JsonLines(opened.name))
+        pipeline = Pipeline(
+            opened,
+            self._segment,
+            [*files, *reports],
+            batch=options["batch"] or 1,
+            every=options["every"] or 1,
+            max_frames=options["max_frames"],
+            drop_frames=bool(options["drop_frames"]),
+        )
+        line = _ProgressLine(pipeline, opened.name, shown=self._line_shown())
+        ended = False
+        try:
+            pipeline.run(line.tick)
+            ended = True
+        finally:
+            line.clear()
+            self._report(pipeline, opened, [sink.path for sink in files if sink.done], totals, ended)
+
+    def _files(self, source: NamedSource, opened: FrameSource) -> list[FileSink]:
+        """The sinks that write files."""
+        from clsclip_runtime.video import AnnotatedVideo, CocoFile, FrameFiles
+
+        out: Path | None = self._options["out"]
+        if out is None:
+            return []
+        formats: list[str] = self._options["video_formats"]
+        name = readable(Path(source.path).name) if source.kind == "video" else opened.name
+        sinks: list[FileSink] = []
+        if "overlay" in formats:
+            path = out / f"{source.stem}_overlay.{self._options['container'] or 'mp4'}"
+            fps = opened.fps or self._options["fps"]
+            sinks.append(AnnotatedVideo(path, fps=fps, every=self._options["every"] or 1))
+        if "coco" in formats:
+            sinks.append(CocoFile(out / f"{source.stem}_coco.json", name))
+        if per_frame := [one for one in formats if one in _PER_FRAME]:
+            sinks.append(FrameFiles(out / f"{source.stem}_frames", per_frame))
+        for sink in sinks:
+            real = os.path.realpath(sink.path)
+            if any(real in (one, os.path.dirname(one)) for one in self._on_disk):  # noqa: PTH120
+                raise OutputError(f"{sink.path} is or holds one of the sources and would be overwritten. Change --out")
+        return sinks
+
+    def _line_shown(self) -> bool:
+        return sys.stderr.isatty() and not self._options["quiet"] and not (self._json and sys.stdout.isatty())
+
+    def _report(self, pipeline: Pipeline, opened: FrameSource, files: list[Path], totals: _Totals, ended: bool) -> None:
+        if self._json:
+            print_json(
+                {
+                    "source": opened.name,
+                    "frames": pipeline.written,
+                    "dropped": pipeline.dropped,
+                    "complete": ended,
+                    "seconds": round(pipeline.seconds, 3),
+                    "files": [readable(path) for path in files],
+                }
+            )
+        elif self._tables:
+            count, seconds = pipeline.written, pipeline.seconds
+            rate = f", {count / seconds:.1f} a second" if count and seconds else ""
+            dropped = f", {pipeline.dropped} dropped" if self._options["drop_frames"] else ""
+            size = f" of {totals.size[0]}x{totals.size[1]} pixels" if totals.size else ""
+            click.echo(f"  {count} frames{size}{rate}{dropped}")
+            if count:
+                click.echo(frame_table(self._words, totals.found, totals.percents / count, count))
+            for note in totals.notes:
+                click.echo(f"  note: {one_line(note)}")
+            for path in files:
+                click.echo(f"  wrote {one_line(path)}")
+
+
+def open_source(source: NamedSource, piped: Any, fps: float | None) -> FrameSource:
+    """Open what gives frames.
+
+    Args:
+        source: not a picture.
+        piped: what standard input gives; see ``arguments.Piped``.
+        fps: frames per second of standard input, which cannot tell.
+
+    Raises:
+        VideoError: it cannot be opened.
+    """
+    from clsclip_runtime.video import EncodedFrames, RawFrames, open_camera, open_stream, open_video
+
+    if source.kind == "camera":
+        return open_camera(int(source.path))
+    if source.kind == "stream":
+        return open_stream(source.path)
+    if source.kind == "video":
+        return open_video(source.path)
+    if piped == "stream":
+        return EncodedFrames(sys.stdin.buffer, fps=fps)
+    return RawFrames(sys.stdin.buffer, piped, fps=fps)
+
+
+class _Totals:
+    """A sink that counts, for the table at the end."""
+
+    def __init__(self, words: int) -> None:
+        self.found = np.zeros(words, np.int64)
+        self.percents = np.zeros(words)
+        self.size: tuple[int, int] | None = None
+        self.notes: dict[str, None] = {}
+
+    def write(self, frame: Frame, result: Result) -> None:
+        self.notes |= dict.fromkeys(result.notes)
+        self.found += np.asarray(result.areas) > 0
+        self.percents += result.percents
+        self.size = result.size
+
+    def close(self) -> None:
+        pass
+
+
+class _JsonLines:
+    """A sink that prints a document for every frame."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def write(self, frame: Frame, result: Result) -> None:
+        where = {"source": self._name, "frame": frame.index, "seconds": round(frame.seconds, 6)}
+        print_json(result.to_json() | where)
+
+    def close(self) -> None:
+        pass
+
+
+class _ProgressLine:
+    """One line on the terminal that is written over and over."""
+
+    def __init__(self, pipeline: Pipeline, name: str, *, shown: bool) -> None:
+        self._pipeline, self._name, self._shown = pipeline, name, shown
+        self._next = 0.0
+
+    def tick(self) -> None:
+        if self._shown and self._pipeline.seconds >= self._next:
+            self._next = self._pipeline.seconds + _LINE_EVERY_S
+            self._print(progress_text(self._pipeline))
+
+    def clear(self) -> None:
+        if self._shown:
+            self._print("")
+            click.echo("\r", nl=False, err=True)
+
+    def _print(self, text: str) -> None:
+        width = max(20, shutil.get_terminal_size().columns - 1)
+        line = f"{one_line(self._name)}  {text}" if text else ""
+        click.echo(f"\r{line[-width:]:<{width}}", nl=False, err=True)
+
+
+def progress_text(pipeline: Pipeline) -> str:
+    """``120/300 frames  8.2 a second  0:22 left  3 dropped``, as far as it is known."""
+    done, seconds, expected = pipeline.written, pipeline.seconds, pipeline.expected
+    parts = [f"{done}/{expected} frames" if expected else f"{done} frames"]
+    if done and seconds:
+        parts.append(f"{done / seconds:.1f} a second")
+        if expected and expected >= done:
+            left = round((expected - done) * seconds / done)
+            parts.append(f"{left // 60}:{left % 60:02} left")
+    if pipeline.dropped:
+        parts.append(f"{pipeline.dropped} dropped")
+    return "  ".join(parts)

@@ -1,0 +1,26 @@
+"""Frames of videos, cameras, streams and standard input, segmented in a pipeline and written as they come."""
+
+from __future__ import annotations
+
+from clsclip_runtime.video.capture import open_camera, open_stream, open_video
+from clsclip_runtime.video.frames import Frame, FrameSource
+from clsclip_runtime.video.piped import EncodedFrames, RawFrames
+from clsclip_runtime.video.pipeline import Pipeline
+from clsclip_runtime.video.sinks import CocoFile, FileSink, FrameFiles, Sink
+from clsclip_runtime.video.writer import AnnotatedVideo
+
+__all__ = [
+    "AnnotatedVideo",
+    "CocoFile",
+    "EncodedFrames",
+    "FileSink",
+    "Frame",
+    "FrameFiles",
+    "FrameSource",
+    "Pipeline",
+    "RawFrames",
+    "Sink",
+    "open_camera",
+    "open_stream",
+    "open_video",
+]

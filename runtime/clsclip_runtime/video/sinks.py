@@ -1,0 +1,141 @@
+"""Where results of frames go: files of every frame, and one COCO document of all."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Protocol
+
+from clsclip_runtime.saving import cannot_write
+from clsclip_runtime.video.frames import Frame
+
+if TYPE_CHECKING:
+    from clsclip_runtime.result import Result
+
+
+class Sink(Protocol):
+    """Takes results in the order of the frames, in one thread."""
+
+    def write(self, frame: Frame, result: Result) -> None:
+        """Take one result. OutputError if it cannot be written."""
+        ...
+
+    def close(self) -> None:
+        """End: what was written is complete after this. OutputError if that cannot be."""
+        ...
+
+
+class FileSink(Sink, Protocol):
+    """A sink that writes to a path.
+
+    Attributes:
+        path: the file or folder.
+        done: whether it holds results of this run.
+    """
+
+    path: Path
+    done: bool
+
+
+class FrameFiles:
+    """``Result.save`` for every frame: ``000012_dog.png``, ``000012.npz`` and so on, in one folder."""
+
+    def __init__(self, folder: Path, formats: Sequence[str]) -> None:
+        """Write ``formats`` of ``Result.save`` into ``folder``, which the first frame makes."""
+        self.path = folder
+        self.done = False
+        self._formats = formats
+
+    def write(self, frame: Frame, result: Result) -> None:
+        """See ``Sink.write``."""
+        result.save(self.path, self._formats, f"{frame.index:06}")
+        self.done = True
+
+    def close(self) -> None:
+        """See ``Sink.close``."""
+
+
+class CocoFile:
+    """One COCO document of all frames, written as they come: memory does not grow with their number.
+
+    Every frame is an image, with ``frame_index`` and ``seconds`` beside COCO's own fields; ``id`` is 1 + the index.
+    """
+
+    def __init__(self, path: Path, name: str) -> None:
+        """Write to ``path``, which appears when it is complete; ``name`` is the images' ``file_name``."""
+        self.path = path
+        self.done = False
+        self._name = name
+        self._part = part_path(path)
+        self._file: IO[str] | None = None
+        self._images: IO[str] | None = None
+        self._rest: dict[str, Any] = {}
+        self._annotations = 0
+
+    def write(self, frame: Frame, result: Result) -> None:
+        """See ``Sink.write``."""
+        document = result.to_coco(frame.index + 1)
+        try:
+            file, images = self._open()
+            (image,) = document.pop("images")
+            image |= {"file_name": self._name, "frame_index": frame.index, "seconds": round(frame.seconds, 6)}
+            images.write(("," if self._rest else "") + "\n" + json.dumps(image, ensure_ascii=False))
+            for annotation in document.pop("annotations"):
+                self._annotations += 1
+                annotation["id"] = self._annotations
+                separator = "" if self._annotations == 1 else ","
+                file.write(f"{separator}\n{json.dumps(annotation, ensure_ascii=False)}")
+            self._rest = document
+        except OSError as error:
+            self._rest = {}  # what was written may end anywhere, so close() must not keep it
+            raise cannot_write(self.path, error) from error
+
+    def close(self) -> None:
+        """See ``Sink.close``."""
+        file, images = self._file, self._images
+        if file is None or images is None:
+            return
+        self._file = self._images = None
+        try:
+            with images, file:
+                if not self._rest:
+                    return
+                images.seek(0)
+                file.write('\n],\n"images": [')
+                shutil.copyfileobj(images, file)
+                file.write("\n]")
+                for key, value in self._rest.items():
+                    file.write(f",\n{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}")
+                file.write("\n}\n")
+            self._part.replace(self.path)
+            self.done = True
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+        finally:
+            self._part.unlink(missing_ok=True)
+
+    def _open(self) -> tuple[IO[str], IO[str]]:
+        if self._file is None or self._images is None:
+            make_folder(self.path.parent)
+            self._file = self._part.open("x", encoding="utf-8")
+            # The document has one list after the other, and both grow with every frame.
+            self._images = tempfile.TemporaryFile("w+", encoding="utf-8", dir=self.path.parent)  # noqa: SIM115
+            self._file.write('{"annotations": [')
+        return self._file, self._images
+
+
+def part_path(path: Path) -> Path:
+    """A hidden name beside ``path``, of the same suffix, for a file that is not complete yet."""
+    return path.with_name(f".{secrets.token_hex(8)}.part{path.suffix}")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder if need be. OutputError if that is not possible."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error

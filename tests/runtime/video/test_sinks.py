@@ -1,0 +1,203 @@
+"""What is written: playable videos, COCO documents that others read, files of frames; never half of one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+from pycocotools.coco import COCO
+
+from clsclip_runtime import OptionError, OutputError, Segmenter
+from clsclip_runtime.video import AnnotatedVideo, CocoFile, Frame, FrameFiles
+from clsclip_runtime.video import writer as writer_module
+
+from .made import make_video, number_of, numbered, read_video
+
+
+def drawn(image: npt.NDArray[np.uint8]) -> Any:
+    """A stand-in for a result whose overlay is ``image``."""
+    return SimpleNamespace(overlay=lambda: Image.fromarray(image))
+
+
+def frame(index: int, width: int = 96, height: int = 64) -> tuple[Frame, Any]:
+    image = numbered(index, width, height)
+    return Frame(image, index, index / 10), drawn(image)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".avi"])
+def test_a_video_holds_its_frames_at_the_source_s_rate(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / "new" / f"a{suffix}"
+    sink = AnnotatedVideo(path, fps=12.5)
+    for index in range(20):
+        sink.write(*frame(index))
+        assert not path.exists()
+    sink.close()
+    assert sink.done
+    frames, fps = read_video(path)
+    assert fps == 12.5
+    assert [number_of(image) for image in frames] == list(range(20))
+    assert frames[0][-6:].mean(axis=(0, 1))[0] > 200  # red is red
+    assert [one.name for one in path.parent.iterdir()] == [path.name]
+
+
+def test_nothing_is_written_without_frames(tmp_path: Path) -> None:
+    for sink in (AnnotatedVideo(tmp_path / "a.mp4"), CocoFile(tmp_path / "a.json", "a")):
+        sink.close()
+        assert not sink.done
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_each_nth_frame_keeps_the_pace(tmp_path: Path) -> None:
+    sink = AnnotatedVideo(tmp_path / "a.mp4", fps=30, every=5)
+    for index in (0, 5, 10):
+        sink.write(*frame(index))
+    sink.close()
+    frames, fps = read_video(sink.path)
+    assert (len(frames), fps) == (3, 6)
+
+
+def test_dropped_frames_are_filled_with_the_one_before(tmp_path: Path) -> None:
+    sink = AnnotatedVideo(tmp_path / "a.mp4", every=2)
+    for index in (4, 6, 12, 14):
+        sink.write(*frame(index))
+    sink.close()
+    assert [number_of(image) for image in read_video(sink.path)[0]] == [4, 6, 6, 6, 12, 14]
+
+
+def test_odd_sizes_lose_no_row(tmp_path: Path) -> None:
+    sink = AnnotatedVideo(tmp_path / "a.mp4")
+    sink.write(*frame(1, 95, 63))
+    sink.close()
+    (image,), _ = read_video(sink.path)
+    assert image.shape == (64, 96, 3)
+    assert image[60:62, :90].mean(axis=(0, 1))[0] > 200  # the red band reaches down to row 62
+
+
+def test_a_stream_may_change_its_size(tmp_path: Path) -> None:
+    sink = AnnotatedVideo(tmp_path / "a.mp4")
+    for index, (width, height) in enumerate([(96, 64), (192, 128), (48, 32)]):
+        sink.write(*frame(index, width, height))
+    sink.close()
+    frames, _ = read_video(sink.path)
+    assert [image.shape for image in frames] == [(64, 96, 3)] * 3
+    assert [number_of(frames[0]), number_of(frames[1])] == [0, 1]
+
+
+def test_containers_must_be_known(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"must end with .mp4 or .avi"):
+        AnnotatedVideo(tmp_path / "a.gif")
+
+
+def test_an_existing_video_stays_until_the_new_one_is_complete(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "a.mp4", 3)
+    before = path.read_bytes()
+    sink = AnnotatedVideo(path)
+    sink.write(*frame(0))
+    assert path.read_bytes() == before
+    sink.close()
+    assert len(read_video(path)[0]) == 1
+
+
+def test_a_video_that_cannot_be_played_is_not_kept(tmp_path: Path) -> None:
+    """As when the disk fills up: OpenCV says nothing, so the sink must look."""
+    sink = AnnotatedVideo(tmp_path / "a.mp4")
+    sink.write(*frame(0))
+    sink._writer.release()
+    sink._part.write_bytes(sink._part.read_bytes()[:300])
+    with pytest.raises(OutputError, match=r"only 0 of its 1 frames were stored\. Is the disk full"):
+        sink.close()
+    assert not sink.done
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folders_that_cannot_be_written_are_told(tmp_path: Path, segmenter: Segmenter) -> None:
+    (tmp_path / "file").touch()
+    result = segmenter(numbered(0), ["red"])
+    for sink in (
+        AnnotatedVideo(tmp_path / "file" / "a.mp4"),
+        CocoFile(tmp_path / "file" / "a.json", "a"),
+        FrameFiles(tmp_path / "file", ["labels"]),
+    ):
+        with pytest.raises(OutputError, match="cannot write"):
+            sink.write(Frame(numbered(0), 0, 0), result)
+        sink.close()
+
+
+def test_a_size_that_cannot_be_encoded_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(writer_module.CODECS, "mp4", "none")
+    sink = AnnotatedVideo(tmp_path / "a.mp4")
+    with pytest.raises(OutputError, match="OpenCV cannot encode 96x64 pixels at 25 frames a second"):
+        sink.write(*frame(0))
+    sink.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def results(segmenter: Segmenter) -> Iterator[list[tuple[Frame, Any]]]:
+    made = [Frame(numbered(index), index * 3, index / 10) for index in range(4)]
+    yield [(one, segmenter(one.image, ["red", "blue"])) for one in made]
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_coco_of_all_frames_is_read_by_pycocotools(tmp_path: Path, results: list[tuple[Frame, Any]]) -> None:
+    sink = CocoFile(tmp_path / "a.json", "clip.mp4")
+    for one in results:
+        sink.write(*one)
+        assert not sink.path.exists()
+    sink.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+    document = json.loads(sink.path.read_text(encoding="utf-8"))
+    assert [image["frame_index"] for image in document["images"]] == [0, 3, 6, 9]
+    assert [image["seconds"] for image in document["images"]] == [0, 0.1, 0.2, 0.3]
+    assert {image["file_name"] for image in document["images"]} == {"clip.mp4"}
+    coco = COCO(str(sink.path))
+    assert len(coco.anns) == 4  # red in every frame, blue in none
+    for one, result in results:
+        (annotation,) = coco.loadAnns(coco.getAnnIds(imgIds=[one.index + 1], catIds=[1]))
+        np.testing.assert_array_equal(coco.annToMask(annotation), result.mask("red"))
+
+
+def test_coco_without_any_mask_is_still_a_document(tmp_path: Path, segmenter: Segmenter) -> None:
+    sink = CocoFile(tmp_path / "a.json", "x")
+    sink.write(Frame(numbered(0), 0, 0), segmenter(numbered(0), ["blue"]))
+    sink.close()
+    document = json.loads(sink.path.read_text())
+    assert document["annotations"] == []
+    assert [one["name"] for one in document["categories"]] == ["blue"]
+
+
+def test_a_coco_document_that_could_not_be_written_is_not_kept(
+    tmp_path: Path, results: list[tuple[Frame, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink = CocoFile(tmp_path / "a.json", "x")
+    sink.write(*results[0])
+    assert sink._images is not None
+
+    def full(_: str) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sink._images, "write", full)
+    with pytest.raises(OutputError, match="No space left"):
+        sink.write(*results[1])
+    sink.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_of_every_frame(tmp_path: Path, results: list[tuple[Frame, Any]]) -> None:
+    sink = FrameFiles(tmp_path / "frames", ["labels", "npz"])
+    assert not sink.done
+    for one in results:
+        sink.write(*one)
+    sink.close()
+    assert sink.done
+    names = [f"{index:06}{end}" for index in (0, 3, 6, 9) for end in (".npz", "_labels.png")]
+    assert sorted(path.name for path in sink.path.iterdir()) == names
+    with np.load(sink.path / "000003.npz") as stored:
+        np.testing.assert_array_equal(stored["masks"][0], results[1][1].mask("red"))
