@@ -58,6 +58,8 @@ class Bundle:
         required = [TOKENIZER, TEXT_ENCODER, IMAGE_ENCODER, TRUNK]
         if manifest.presence_threshold is not None:
             required.append(GATE)
+        if manifest.detector is not None:
+            required.append(DETECTOR)
         for name in required:
             if name not in manifest.files:
                 raise BundleError(f"{folder} has no {name} among the files of its manifest. {_again()}")

@@ -19,8 +19,18 @@ from clsclip_runtime.errors import BundleError
 SCHEMA_VERSION = 1
 """The newest manifest layout that this version reads."""
 
+DETECTOR_LAYOUTS = ("yolov5", "yolov7-nms", "tensorrt-nms", "yolov8", "yolov10", "yolox", "yolox-decoded")
+DETECTOR_COLOURS = ("rgb", "bgr")
+DETECTOR_PLACES = ("centre", "top-left")
+DETECTOR_INPUT_TYPES = ("float32", "float16")
+DETECTOR_NAME_CHARACTERS = 256
+"""Longest class name of a detector."""
+
 RESIZES = ("squash",)
 FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
+
+_MAX_CLASSES = 65536
+_MAX_DETECTOR_PIXELS = 1 << 27
 
 
 @dataclass(frozen=True)
@@ -53,6 +63,37 @@ class MaskSpec:
 
 
 @dataclass(frozen=True)
+class DetectorSpec:
+    """How a detector is run, so that its file need not be asked.
+
+    Attributes:
+        layout: how its outputs are laid out, one of ``DETECTOR_LAYOUTS`` (see ``detectors.layouts``).
+        names: class names by number.
+        height: of the input, pixels.
+        width: of the input, pixels.
+        colours: order of the input's channels, "rgb" or "bgr".
+        white: the input's value for white, 1 or 255.
+        place: where a picture lies in the input, "centre" or "top-left".
+        batch: pictures that one call takes; None for any number.
+        input_type: "float32" or "float16".
+        agnostic: it finds things without knowing their class, so its boxes may be any word.
+        licence: of its weights.
+    """
+
+    layout: str
+    names: tuple[str, ...]
+    height: int
+    width: int
+    colours: str
+    white: float
+    place: str
+    batch: int | None
+    input_type: str
+    agnostic: bool
+    licence: str
+
+
+@dataclass(frozen=True)
 class FileEntry:
     """What a file of the bundle must be: lower-case hexadecimal SHA-256 and size in bytes."""
 
@@ -64,7 +105,7 @@ class FileEntry:
 class Manifest:
     """The checked manifest; ``raw`` is the whole document as it was read.
 
-    ``presence_threshold`` is None when the bundle has no presence gate.
+    ``presence_threshold`` is None when the bundle has no presence gate, ``detector`` when it has no detector.
     """
 
     name: str
@@ -78,6 +119,7 @@ class Manifest:
     presence_threshold: float | None
     files: Mapping[str, FileEntry]
     raw: Mapping[str, Any]
+    detector: DetectorSpec | None = None
 
 
 def check_file_name(name: str) -> None:
@@ -164,6 +206,22 @@ class _Section:
                 raise _bad(self.key(key), "templates that hold {} once, where the word goes", template)
         return tuple(value)
 
+    def flag(self, key: str) -> bool:
+        value = self.get(key)
+        if not isinstance(value, bool):
+            raise _bad(self.key(key), "true or false", value)
+        return value
+
+    def class_names(self, key: str) -> tuple[str, ...]:
+        value = self.get(key)
+        if not isinstance(value, list) or not 1 <= len(value) <= _MAX_CLASSES:
+            raise _bad(self.key(key), f"a list of 1 to {_MAX_CLASSES} names", value)
+        for name in value:
+            fine = isinstance(name, str) and name.strip() and name.isprintable()
+            if not fine or len(name) > DETECTOR_NAME_CHARACTERS:
+                raise _bad(self.key(key), f"printable names of up to {DETECTOR_NAME_CHARACTERS} characters", name)
+        return tuple(value)
+
     def files(self, key: str) -> dict[str, FileEntry]:
         entries = self.section(key)
         found: dict[str, FileEntry] = {}
@@ -229,7 +287,28 @@ def parse_manifest(document: bytes) -> Manifest:
         presence_threshold=presence,
         files=top.files("files"),
         raw=data,
+        detector=None if data.get("detector") is None else _detector(top.section("detector")),
     )
+
+
+def _detector(section: _Section) -> DetectorSpec:
+    batch = section.get("batch")
+    spec = DetectorSpec(
+        layout=section.choice("layout", DETECTOR_LAYOUTS),
+        names=section.class_names("names"),
+        height=section.integer("height", 32, 8192),
+        width=section.integer("width", 32, 8192),
+        colours=section.choice("colours", DETECTOR_COLOURS),
+        white=section.number("white", 0, 65535, inclusive=False),
+        place=section.choice("place", DETECTOR_PLACES),
+        batch=None if batch is None else section.integer("batch", 1, 1024),
+        input_type=section.choice("input_type", DETECTOR_INPUT_TYPES),
+        agnostic=section.flag("agnostic"),
+        licence=section.text("licence"),
+    )
+    if spec.height * spec.width * (spec.batch or 1) > _MAX_DETECTOR_PIXELS:
+        raise _bad(section.key("batch"), f"such that one call has at most {_MAX_DETECTOR_PIXELS:,} pixels", batch)
+    return spec
 
 
 def _is_number(value: object) -> bool:

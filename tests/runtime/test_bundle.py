@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from clsclip_runtime import Bundle, BundleError, Segmenter
 from clsclip_runtime import bundle as bundle_module
-from clsclip_runtime.manifest import check_file_name, parse_manifest
+from clsclip_runtime.manifest import DetectorSpec, Manifest, check_file_name, parse_manifest
 
 from .tiny_bundle import make_bundle, manifest, sign
 
@@ -31,7 +32,7 @@ def rewrite(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
     path.write_text(json.dumps(document), encoding="utf-8")
 
 
-def parse(document: dict[str, Any]) -> object:
+def parse(document: dict[str, Any]) -> Manifest:
     return parse_manifest(json.dumps({"files": {}, **document}).encode())
 
 
@@ -294,6 +295,84 @@ def test_values_out_of_range_are_named(key: str, value: object, reason: str) -> 
     section[last] = value
     with pytest.raises(BundleError, match=reason):
         parse_manifest(json.dumps(document).encode())
+
+
+DETECTOR: dict[str, Any] = {
+    "layout": "yolov8",
+    "names": ["cat", "hot dog"],
+    "height": 640,
+    "width": 480,
+    "colours": "rgb",
+    "white": 1,
+    "place": "centre",
+    "batch": None,
+    "input_type": "float32",
+    "agnostic": False,
+    "licence": "AGPL-3.0",
+}
+
+
+def detector_of(**changes: object) -> DetectorSpec | None:
+    return parse({**manifest(), "detector": {**DETECTOR, **changes}}).detector
+
+
+def test_a_detector_in_the_manifest() -> None:
+    assert parse(manifest()).detector is None
+    assert parse({**manifest(), "detector": None}).detector is None
+    found = detector_of(future=1)
+    assert found == DetectorSpec(**{**DETECTOR, "names": ("cat", "hot dog"), "white": 1.0})
+    assert found is not None
+    assert parse({**manifest(), "detector": asdict(found)}).detector == found, "what is written can be read"
+    assert detector_of(batch=8) == replace(found, batch=8)
+
+
+@pytest.mark.parametrize("key", DETECTOR)
+def test_a_missing_key_of_a_detector_is_named(key: str) -> None:
+    section = {name: value for name, value in DETECTOR.items() if name != key}
+    with pytest.raises(BundleError, match=rf"'detector\.{key}'"):
+        parse({**manifest(), "detector": section})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *[
+            (key, value)
+            for key in DETECTOR
+            for value in ({}, -1, "", ["x"] * 2)
+            if (key, value) != ("names", ["x"] * 2)
+        ],
+        ("layout", "yolov99"),
+        ("names", []),
+        ("names", ["cat", 3]),
+        ("names", ["cat", " "]),
+        ("names", ["cat", "a\x1b[31m"]),
+        ("names", ["c" * 257]),
+        ("names", ["c"] * 70_000),
+        ("names", {"0": "cat"}),
+        ("height", 31),
+        ("width", 8193),
+        ("width", True),
+        ("white", float("nan")),
+        ("white", 0),
+        ("batch", 0),
+        ("batch", 2000),
+        ("batch", 1000),
+        ("agnostic", 0),
+    ],
+)
+def test_hostile_detectors_are_refused(key: str, value: object) -> None:
+    with pytest.raises(BundleError, match=rf"detector\.{key}"):
+        detector_of(**{key: value})
+    for section in (3, [], "yolov8"):
+        with pytest.raises(BundleError, match="'detector'"):
+            parse({**manifest(), "detector": section})
+
+
+def test_a_detector_must_be_among_the_files(own: Path) -> None:
+    rewrite(own, lambda document: document.update(detector=DETECTOR))
+    with pytest.raises(BundleError, match=r"no detector\.onnx among the files"):
+        Bundle.open(own)
 
 
 def test_unknown_keys_are_ignored() -> None:

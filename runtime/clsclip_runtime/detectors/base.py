@@ -1,4 +1,4 @@
-"""What every detector offers, and which one reads a file."""
+"""Running a detector: pictures in, boxes with a class and a score out."""
 
 from __future__ import annotations
 
@@ -11,17 +11,24 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from clsclip_runtime.backends import Backend
-from clsclip_runtime.bundle import Bundle
-from clsclip_runtime.detectors.layouts import Layout, find_layout, parse_names
-from clsclip_runtime.detectors.letterbox import letterbox
+from clsclip_runtime.backends import Backend, Graph, select_backend
+from clsclip_runtime.bundle import DETECTOR, Bundle
+from clsclip_runtime.detectors.layouts import LAYOUTS, Candidates
+from clsclip_runtime.detectors.letterbox import GREY, Placed, letterbox
+from clsclip_runtime.detectors.matching import NEAREST, Encode, WordMatch, match_words
 from clsclip_runtime.detectors.nms import keep_best
+from clsclip_runtime.detectors.spec import read_spec
 from clsclip_runtime.errors import DetectorError, OptionError
+from clsclip_runtime.manifest import DetectorSpec
 
 Floats: TypeAlias = npt.NDArray[np.float32]
+Pixels: TypeAlias = npt.NDArray[np.uint8]
 
-DYNAMIC_SIZE = 640
-"""Input side in pixels of detectors that take any."""
+OPEN_BATCH = 16
+"""Most pictures per call of a detector that takes any number: enough to keep a GPU busy."""
+
+OPEN_BATCH_PIXELS = OPEN_BATCH * 1280 * 1280
+"""Most input pixels of such a call: 300 MiB of float32."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,138 +51,243 @@ class Detections:
 
 
 class Detector:
-    """A detector in ONNX Runtime.
+    """A detector in an engine. Safe to share between threads.
 
     detector = Detector.load("yolov8n.onnx")
     found = detector(picture)                     # (H, W, 3) uint8 RGB
+    names = [detector.names[one] for one in found.classes]
     """
 
     def __init__(
         self,
-        session: object,
-        layout: Layout,
-        names: tuple[str, ...],
-        size: tuple[int, int],
+        graph: Graph,
+        spec: DetectorSpec,
         *,
         confidence: float = 0.25,
         iou: float = 0.7,
         max_detections: int = 300,
+        name: str = "detector",
+        notes: tuple[str, ...] = (),
     ) -> None:
-        """Wrap an ONNX Runtime session; see ``load``. ``size`` is the input's (height, width)."""
+        """Wrap a loaded graph; see ``load``.
+
+        Raises:
+            OptionError: a value makes no sense.
+            DetectorError: the graph does not take one input.
+        """
         for name, value in (("confidence", confidence), ("iou", iou)):
-            if not 0 <= value <= 1:
-                raise OptionError(f"{name} must be from 0 to 1, and it is {value!r}")
-        self._session, self._layout, self._size = session, layout, size
-        self._names = names
-        self._confidence, self._iou, self._most = confidence, iou, max_detections
+            if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 <= value <= 1:
+                raise OptionError(f"{name} must be a number from 0 to 1, and it is {value!r}")
+        if isinstance(max_detections, bool) or not isinstance(max_detections, int) or max_detections < 1:
+            raise OptionError(f"max_detections must be a whole number of 1 or more, and it is {max_detections!r}")
+        if len(graph.inputs) != 1:
+            raise DetectorError(
+                f"a detector takes one input, and this takes {', '.join(graph.inputs)}. Export it again"
+            )
+        self._graph, self._spec, self._name, self._notes = graph, spec, name, notes
+        self._layout = LAYOUTS[spec.layout]
+        self._confidence, self._iou, self._most = float(confidence), float(iou), max_detections
 
     @classmethod
     def load(
         cls,
         path: str | os.PathLike[str],
         *,
-        names: tuple[str, ...] | None = None,
+        names: Sequence[str] | str | os.PathLike[str] | None = None,
+        layout: str = "auto",
         confidence: float = 0.25,
         iou: float = 0.7,
         max_detections: int = 300,
+        backend: str | Backend = "auto",
         threads: int | None = None,
-        backend: Backend | None = None,
     ) -> Detector:
-        """Load an ONNX file.
+        """Load a user's own ONNX file.
 
         Args:
-            path: a YOLOv8-style detector: input (1, 3, H, W) RGB in 0..1, output (1, 4 + C, N) with boxes as centre,
-                width and height in input pixels, and class scores.
-            names: its C class names; None reads them from the file's metadata.
-            confidence: boxes below this score are dropped.
-            iou: of two boxes of one class that overlap more than this, the less sure one is dropped.
+            path: a detector of one of the layouts that ``clsclip_runtime.detectors.layouts`` describes.
+            names: its class names in their order, a file of them, or "coco"; None takes those of its metadata, and
+                COCO's, with a note, for a file of 80 classes without names.
+            layout: how its outputs are laid out; "auto" finds it from their shapes and the metadata.
+            confidence: boxes whose score is not above this are dropped.
+            iou: of two boxes of one class that overlap more than this, the less sure one is dropped; it has no effect
+                on files that do this themselves.
             max_detections: at most so many boxes, the surest.
-            threads: threads for one picture; None lets ONNX Runtime decide.
+            backend: ``auto``, a name such as ``onnxruntime-cpu``, or an engine object.
+            threads: threads for one call; None lets the engine decide.
 
         Raises:
             DetectorError: the file is absent, is no ONNX model, has no names, or its layout is not known.
             OptionError: a value makes no sense.
+            BackendError: no engine works here, or it cannot load the file.
         """
-        import onnxruntime
+        spec, notes = read_spec(path, names=names, layout=layout)
+        engine = select_backend(backend, threads=threads) if isinstance(backend, str) else backend
+        return cls(
+            engine.load(Path(path)),
+            spec,
+            confidence=confidence,
+            iou=iou,
+            max_detections=max_detections,
+            name=Path(path).stem,
+            notes=notes,
+        )
 
-        file = Path(path)
-        if not file.is_file():
-            raise DetectorError(f"no such detector: {file}. Give an ONNX file")
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        if threads is not None:
-            options.intra_op_num_threads = threads
-        # ONNX Runtime's errors share no base class of their own.
-        try:
-            session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-        except Exception as error:
-            reason = " ".join(str(error).split())[:300]
+    @classmethod
+    def from_bundle(
+        cls,
+        bundle: Bundle,
+        backend: Backend,
+        *,
+        confidence: float = 0.25,
+        iou: float = 0.7,
+        max_detections: int = 300,
+    ) -> Detector:
+        """The detector that a bundle carries; see ``load`` for the numbers.
+
+        Raises:
+            DetectorError: the bundle carries none.
+            OptionError: a value makes no sense.
+            BackendError: the engine cannot load it.
+        """
+        spec = bundle.manifest.detector
+        if spec is None:
             raise DetectorError(
-                f"{file} cannot be loaded by onnxruntime: {reason}. Export the detector again"
-            ) from error
-        metadata = dict(session.get_modelmeta().custom_metadata_map)
-        found = names if names is not None else parse_names(metadata.get("names", ""), str(file))
-        size = _input_size(session.get_inputs(), file)
-        layout = find_layout(list(session.get_outputs()[0].shape), len(found), str(file))
-        return cls(session, layout, found, size, confidence=confidence, iou=iou, max_detections=max_detections)
+                f"{bundle.folder} carries no detector. Add one: clsclip-export --from-bundle {bundle.folder.name} "
+                "--detector yolo11n.onnx --out new.clsclip"
+            )
+        return cls(
+            backend.load(bundle.path(DETECTOR)),
+            spec,
+            confidence=confidence,
+            iou=iou,
+            max_detections=max_detections,
+            name=f"of {bundle.manifest.name}",
+        )
 
     @property
     def name(self) -> str:
-        """Of its file."""
-        return "detector"
+        """What it is called in messages and results: its file's name without suffix, or its bundle's name."""
+        return self._name
 
     @property
     def names(self) -> tuple[str, ...]:
         """Class names; ``Detections.classes`` are positions in it."""
-        return self._names
+        return self._spec.names
 
     @property
     def agnostic(self) -> bool:
-        """Whether its boxes may be anything."""
-        return len(self._names) == 1 and self._names[0] in ("thing", "object", "item")
+        """Whether it knows no classes, so that its boxes may be anything."""
+        return self._spec.agnostic
 
-    def batch(self, pictures: Sequence[npt.NDArray[np.uint8]]) -> list[Detections]:
-        """One Detections a picture."""
-        return [self(picture) for picture in pictures]
+    @property
+    def spec(self) -> DetectorSpec:
+        """How the detector is run."""
+        return self._spec
 
-    @classmethod
-    def from_bundle(cls, bundle: Bundle, backend: Backend) -> Detector:
-        """The detector of a bundle."""
-        return cls.load(bundle.path("detector.onnx"), backend=backend)
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What had to be assumed about the file, for the user."""
+        return self._notes
 
-    def __call__(self, picture: npt.NDArray[np.uint8]) -> Detections:
-        """Boxes in a picture (H, W, 3) uint8 RGB.
+    @property
+    def batch_size(self) -> int:
+        """Pictures that go through in one call of the engine."""
+        room = OPEN_BATCH_PIXELS // (self._spec.height * self._spec.width)
+        return self._spec.batch or max(1, min(OPEN_BATCH, room))
+
+    def match(
+        self, words: Sequence[str], *, encode: Encode | None = None, threshold: float = NEAREST
+    ) -> tuple[WordMatch, ...]:
+        """Which of its classes every word means; see ``matching.match_words``."""
+        return match_words(words, self.names, agnostic=self._spec.agnostic, encode=encode, threshold=threshold)
+
+    def __call__(self, picture: Pixels) -> Detections:
+        """Boxes in a picture (H, W, 3) uint8 RGB. Raises as ``batch``."""
+        return self.batch([picture])[0]
+
+    def batch(self, pictures: Sequence[Pixels]) -> list[Detections]:
+        """Boxes in every picture, in ceil(pictures / batch_size) calls of the engine.
+
+        Args:
+            pictures: (H, W, 3) uint8 RGB each, of any sizes.
 
         Raises:
-            OptionError: it is not such an array.
-            DetectorError: the model failed, or gave NaN.
+            OptionError: one is not such an array.
+            DetectorError: the outputs are not of the layout, or are not finite numbers.
+            BackendError: the engine failed.
         """
-        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
-            raise OptionError(f"a picture must be (H, W, 3) uint8, and it is {picture.shape} {picture.dtype}")
-        values, placed = letterbox(picture, self._size)
-        session = self._session
-        try:
-            output = session.run(None, {session.get_inputs()[0].name: values})[0]  # type: ignore[attr-defined]
-        except Exception as error:
-            raise DetectorError(f"the detector failed: {' '.join(str(error).split())[:300]}") from error
-        boxes, scores = self._layout(np.asarray(output, np.float32))
-        if not np.isfinite(scores).all():
-            raise DetectorError("the detector gave NaN or infinity: its file is damaged. Export it again")
-        classes = scores.argmax(axis=1).astype(np.int64)
-        best = scores[np.arange(len(scores)), classes]
-        sure = (best >= self._confidence) & np.isfinite(boxes).all(axis=1)
-        inside = placed.to_picture(boxes[sure])
-        classes, best = classes[sure], best[sure]
+        for picture in pictures:
+            is_array = isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.ndim == 3
+            if not is_array or picture.shape[2] != 3 or 0 in picture.shape:
+                shown = f"{picture.shape} {picture.dtype}" if isinstance(picture, np.ndarray) else type(picture)
+                raise OptionError(f"a picture must be (H, W, 3) uint8, and it is {shown}")
+        step = self.batch_size
+        found = []
+        for start in range(0, len(pictures), step):
+            chunk = pictures[start : start + step]
+            placed, candidates = self._run(chunk)
+            found += [self._choose(own, where) for own, where in zip(candidates, placed, strict=False)]
+        return found
+
+    def _run(self, pictures: Sequence[Pixels]) -> tuple[list[Placed], list[Candidates]]:
+        """One call: where every picture lies in the input, and its candidates (and those of the padding)."""
+        spec = self._spec
+        size = (spec.height, spec.width)
+        count = spec.batch or len(pictures)
+        canvases = np.full((count, *size, 3), GREY, np.uint8)
+        placed = []
+        for at, picture in enumerate(pictures):
+            canvases[at], where = letterbox(picture, size, place=spec.place)
+            placed.append(where)
+        if spec.colours == "bgr":
+            canvases = canvases[..., ::-1]
+        values = np.ascontiguousarray(canvases.transpose(0, 3, 1, 2), np.float32)
+        values /= np.float32(255 / spec.white)
+        outputs = self._graph.run({self._graph.inputs[0]: values.astype(spec.input_type, copy=False)})
+        read = [np.asarray(outputs[name], np.float32) for name in self._graph.outputs]
+        self._check(read, count)
+        return placed, self._layout.read(read, size, count)
+
+    def _check(self, outputs: Sequence[Floats], count: int) -> None:
+        """DetectorError unless the outputs have the axes of the layout, for so many pictures."""
+        names, spec = len(self._spec.names), self._spec
+        ranks = [output.ndim for output in outputs]
+        shapes = [output.shape for output in outputs]
+        if spec.layout == "yolov7-nms":
+            fits = ranks[:1] == [2] and shapes[0][1] == 7
+        elif spec.layout == "tensorrt-nms":
+            fits = ranks == [2, 3, 2, 2] and {len(output) for output in outputs} == {count}
+            fits = fits and shapes[1][2] == 4 and shapes[1][1] == shapes[2][1] == shapes[3][1] and shapes[0][1] == 1
+        else:
+            columns = 6 if self._layout.extra is None else self._layout.extra + names
+            fits = ranks[:1] == [3] and shapes[0][0] == count and shapes[0][self._layout.axis] == columns
+        if not fits:
+            raise DetectorError(
+                f"the detector gave outputs of shape {', '.join(map(str, shapes))} for {count} pictures, which the "
+                f"layout {spec.layout} with {names} classes does not have. Name the right layout and names, or "
+                "export it again"
+            )
+
+    def _choose(self, found: Candidates, placed: Placed) -> Detections:
+        """The sure boxes that stay, in pixels of the picture, the surest first."""
+        sure = (found.scores > self._confidence) & np.isfinite(found.boxes).all(axis=1)
+        boxes, scores = found.boxes[sure], found.scores[sure]
+        classes = self._class_numbers(found.classes[sure])
+        if self._layout.suppressed:
+            kept = np.argsort(-scores, kind="stable")[: self._most]
+        else:
+            # Before the boxes are cut at the picture's edges, as they were compared in training.
+            kept = keep_best(boxes, scores, classes, self._iou, self._most)
+        inside = placed.to_picture(boxes[kept])
         whole = (inside[:, 2] > inside[:, 0]) & (inside[:, 3] > inside[:, 1])
-        inside, classes, best = inside[whole], classes[whole], best[whole]
-        kept = keep_best(inside, best, classes, self._iou)[: self._most]
-        return Detections(inside[kept], classes[kept], best[kept])
+        return Detections(inside[whole], classes[kept][whole], scores[kept][whole].astype(np.float32))
 
-
-def _input_size(inputs: list[object], file: Path) -> tuple[int, int]:
-    """(height, width) of the one input, which must be (1, 3, H, W) or dynamic."""
-    shape = list(getattr(inputs[0], "shape", [])) if len(inputs) == 1 else []
-    if len(shape) != 4 or (isinstance(shape[1], int) and shape[1] != 3):
-        raise DetectorError(f"{file} takes {len(inputs)} inputs of shape {shape}; a detector takes one (1, 3, H, W)")
-    height, width = (one if isinstance(one, int) and one > 0 else DYNAMIC_SIZE for one in shape[2:])
-    return height, width
+    def _class_numbers(self, classes: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
+        numbers = classes.astype(np.float64)
+        wrong = ~((numbers >= 0) & (numbers < len(self.names)) & (numbers == np.floor(numbers)))
+        if wrong.any():
+            raise DetectorError(
+                f"the detector gave the class {numbers[wrong][0]:g}, and there are {len(self.names)} class names. "
+                "Give the right names (names=...), or name the right layout (layout=...)"
+            )
+        return numbers.astype(np.int64)

@@ -1,57 +1,294 @@
-"""How a detector's output is read: one small function for every layout."""
+"""How a detector's outputs are read: one entry for every layout, and the rule that tells them apart.
+
+What the layouts mean, for a batch of B pictures, N boxes and C classes:
+
+    yolov5         (B, N, 5 + C)   YOLOv5, and YOLOv7 without built-in suppression: centre, size, objectness, C scores
+    yolov7-nms     (N, 7)          YOLOv7 with built-in suppression: picture, x0, y0, x1, y1, class, score
+    tensorrt-nms   four outputs    number (B, 1), boxes (B, M, 4) xyxy, scores (B, M), classes (B, M)
+    yolov8         (B, 4 + C, N)   YOLOv8, v9, 11, 12, and ultralytics' own v3 and v5: centre, size, C scores
+    yolov10        (B, M, 6)       YOLOv10, 26, and ultralytics with nms=True: x0, y0, x1, y1, score, class
+    yolox          (B, N, 5 + C)   YOLOX: as yolov5, but in units of the grid; BGR in 0..255, picture at top left
+    yolox-decoded  (B, N, 5 + C)   YOLOX exported with its decoding; must be named, since its shape is yolox's
+
+All positions are pixels of the input.
+"""
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Callable
-from typing import TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from clsclip_runtime.errors import DetectorError
+from clsclip_runtime.errors import DetectorError, OptionError
 
-Floats: TypeAlias = npt.NDArray[np.float32]
+Values: TypeAlias = npt.NDArray[Any]
+Shapes: TypeAlias = Sequence[Sequence[int]]
+Size: TypeAlias = tuple[int, int]
 
-Layout: TypeAlias = Callable[[Floats], tuple[Floats, Floats]]
-"""The raw output to boxes (N, 4) xyxy in input pixels and scores (N, C)."""
+STRIDES = (8, 16, 32)
+GRIDS = (STRIDES, (8, 16, 32, 64), (4, 8, 16, 32), (16, 32))
+"""Strides of the heads that exist: the usual ones, P6, P2 and the tiny one of YOLOv3."""
+
+ANCHORS = 3
+"""Boxes per cell of YOLOv5 and YOLOv7; YOLOX and later ones have one."""
+
+SCORE_SLACK = 0.01
+"""Half and int8 graphs overshoot 0..1 by their rounding."""
 
 
-def yolov8(output: Floats) -> tuple[Floats, Floats]:
-    """(1, 4 + C, N): centre x, centre y, width, height in input pixels, then C class scores."""
-    rows = output[0].T
-    half = np.abs(rows[:, 2:4]) / 2
-    return np.concatenate([rows[:, :2] - half, rows[:, :2] + half], axis=1), rows[:, 4:]
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Boxes of one picture as the graph gives them.
+
+    Attributes:
+        boxes: (N, 4) xyxy in input pixels, any floats.
+        scores: (N,) finite.
+        classes: (N,) class numbers, any floats where the graph itself names the class.
+    """
+
+    boxes: Values
+    scores: Values
+    classes: Values
 
 
-def find_layout(shape: list[object], classes: int, where: str) -> Layout:
-    """The layout of an output of this shape (names or None for dynamic axes).
+@dataclass(frozen=True)
+class Layout:
+    """One way in which detectors lay out their input and outputs.
+
+    Attributes:
+        read: outputs, (height, width) of the input and number of pictures to the candidates of each picture.
+        suppressed: the graph drops overlapping boxes itself.
+        extra: columns before the class scores; None where there are no class scores.
+        axis: axis of those columns.
+        colours: "rgb" or "bgr".
+        white: the input's value for white: 1 or 255.
+        place: where the letterbox puts the picture, "centre" or "top-left".
+    """
+
+    read: Callable[[Sequence[Values], Size, int], list[Candidates]]
+    suppressed: bool
+    extra: int | None = None
+    axis: int = 2
+    colours: str = "rgb"
+    white: float = 1.0
+    place: str = "centre"
+
+
+def cells(size: Size, strides: Sequence[int] = STRIDES) -> int:
+    """Cells of all grids over an input of (height, width) pixels."""
+    return sum(-(-size[0] // stride) * -(-size[1] // stride) for stride in strides)
+
+
+def _yolov8(outputs: Sequence[Values], size: Size, pictures: int) -> list[Candidates]:
+    scores = _probabilities(outputs[0][:, 4:])
+    return [_best(_corners(rows[:4].T), own.T) for rows, own in zip(outputs[0], scores, strict=True)]
+
+
+def _yolov5(outputs: Sequence[Values], size: Size, pictures: int) -> list[Candidates]:
+    scores = _probabilities(outputs[0][:, :, 4:])
+    return [_best(_corners(rows[:, :4]), own[:, 1:] * own[:, :1]) for rows, own in zip(outputs[0], scores, strict=True)]
+
+
+def _yolox(outputs: Sequence[Values], size: Size, pictures: int) -> list[Candidates]:
+    rows = outputs[0]
+    if rows.shape[1] != cells(size):
+        raise DetectorError(
+            f"the detector gives {rows.shape[1]} boxes for an input of {size[1]}x{size[0]}, and YOLOX's raw grid has "
+            f"{cells(size)}. Name the layout that it has: layout='yolov5', or 'yolox-decoded'"
+        )
+    corner, stride = _grid(size)
+    decoded = rows.copy()
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is dropped with its box
+        decoded[:, :, :2] = (rows[:, :, :2] + corner) * stride
+        decoded[:, :, 2:4] = np.exp(rows[:, :, 2:4]) * stride
+    return _yolov5([decoded], size, pictures)
+
+
+def _grid(size: Size) -> tuple[Values, Values]:
+    """The corner (N, 2) of every cell in cells, x first, and its stride (N, 1) in pixels."""
+    corners, strides = [], []
+    for stride in STRIDES:
+        rows, columns = np.mgrid[: -(-size[0] // stride), : -(-size[1] // stride)]
+        corners.append(np.stack([columns.ravel(), rows.ravel()], axis=1))
+        strides.append(np.full((rows.size, 1), stride))
+    return np.concatenate(corners).astype(np.float32), np.concatenate(strides).astype(np.float32)
+
+
+def _yolov10(outputs: Sequence[Values], size: Size, pictures: int) -> list[Candidates]:
+    scores = _probabilities(outputs[0][:, :, 4])
+    return [
+        Candidates(rows[:, :4], own, rows[:, 5].astype(np.float64))
+        for rows, own in zip(outputs[0], scores, strict=True)
+    ]
+
+
+def _yolov7_nms(outputs: Sequence[Values], size: Size, pictures: int) -> list[Candidates]:
+    rows = outputs[0]
+    scores = _probabilities(rows[:, 6])
+    if not np.isin(rows[:, 0], np.arange(pictures)).all():
+        raise DetectorError(
+            f"the detector gives boxes for pictures that were not asked: {pictures} went in. Name its layout, or "
+            "export it again"
+        )
+    own = [rows[:, 0] == number for number in range(pictures)]
+    return [Candidates(rows[at, 1:5], scores[at], rows[at, 5].astype(np.float64)) for at in own]
+
+
+def _tensorrt_nms(outputs: Sequence[Values], size: Size, pictures: int) -> list[Candidates]:
+    number, boxes, scores, classes = (np.asarray(one) for one in outputs)
+    counts = number.reshape(len(boxes), -1)[:, 0]
+    if not (np.isfinite(counts) & (counts >= 0) & (counts <= boxes.shape[1])).all():
+        raise DetectorError(
+            f"the detector says that it found {counts.tolist()} boxes, and it has room for {boxes.shape[1]}. "
+            "Its file is damaged: export it again"
+        )
+    own = [slice(0, int(count)) for count in counts]
+    return [
+        Candidates(boxes[at, rows], _probabilities(scores[at, rows]), classes[at, rows].astype(np.float64))
+        for at, rows in enumerate(own)
+    ]
+
+
+LAYOUTS: Mapping[str, Layout] = {
+    "yolov5": Layout(_yolov5, suppressed=False, extra=5),
+    "yolov7-nms": Layout(_yolov7_nms, suppressed=True),
+    "tensorrt-nms": Layout(_tensorrt_nms, suppressed=True),
+    "yolov8": Layout(_yolov8, suppressed=False, extra=4, axis=1),
+    "yolov10": Layout(_yolov10, suppressed=True),
+    "yolox": Layout(_yolox, suppressed=False, extra=5, colours="bgr", white=255.0, place="top-left"),
+    "yolox-decoded": Layout(_yolov5, suppressed=False, extra=5, colours="bgr", white=255.0, place="top-left"),
+}
+
+ALIASES: Mapping[str, str] = {
+    **{name: "yolov5" for name in ("yolov7",)},
+    **{name: "yolov8" for name in ("yolov9", "yolo11", "yolo12")},
+    **{name: "yolov10" for name in ("yolo26",)},
+}
+"""What people call detectors whose layout carries another's name."""
+
+
+def layout_name(asked: str) -> str:
+    """The layout's own name; OptionError if there is none called so."""
+    name = ALIASES.get(asked, asked)
+    if name not in LAYOUTS:
+        raise OptionError(f"there is no layout {asked!r}. Choose one of: auto, {', '.join([*LAYOUTS, *ALIASES])}")
+    return name
+
+
+def find_layout(shapes: Shapes, size: Size, classes: int | None, metadata: Mapping[str, str], where: str) -> str:
+    """The name of the layout of outputs of these shapes.
+
+    YOLOv5 and YOLOX have outputs of one form. The number of their boxes tells them apart: YOLOX gives one for every
+    cell of its grids, YOLOv5 three. Where it is neither, a file with class names in its metadata is YOLOv5, whose
+    export writes them (YOLOX's does not).
+
+    Args:
+        shapes: of all outputs, in their order.
+        size: (height, width) of the input.
+        classes: number of classes; None where it is not known.
+        metadata: of the file.
+        where: the file, for messages.
 
     Raises:
-        DetectorError: it is not known.
+        DetectorError: it is not known, or could be two of them.
     """
-    if len(shape) == 3 and shape[1] == 4 + classes:
-        return yolov8
-    raise DetectorError(
-        f"{where} gives an output of shape {shape} for {classes} classes, and (1, {4 + classes}, N) is expected. "
-        "Export a YOLOv8 or YOLO11 detector to ONNX without built-in suppression (nms=False)"
+    task = metadata.get("task", "detect")
+    if task != "detect":
+        raise DetectorError(f"{where} is a model for the task {task!r}, not a detector. Export a model of task detect")
+    ranks = [len(shape) for shape in shapes]
+    first = list(shapes[0])
+    if ranks == [2] and first[1] == 7:
+        return "yolov7-nms"
+    if ranks == [2, 3, 2, 2] and shapes[1][2] == 4:
+        return "tensorrt-nms"
+    if set(ranks) in ({5}, {4}):
+        raise _unknown(where, shapes, "these are the raw heads: export it with its grid (YOLOv5, YOLOv7: --grid)")
+    # Older exports of YOLOv5 give their raw heads beside the decoded boxes.
+    if ranks[0] == 3 and set(ranks[1:]) <= {5}:
+        found = _of_rows(first, size, classes, metadata)
+        if found is not None:
+            return found
+    wanted = f" for {classes} classes" if classes is not None else ""
+    raise _unknown(where, shapes, f"no layout has such outputs{wanted}")
+
+
+def _of_rows(shape: Sequence[int], size: Size, classes: int | None, metadata: Mapping[str, str]) -> str | None:
+    """The layout of one output of three axes; None if it is not known."""
+    _, rows, columns = shape
+    grids = {cells(size, strides) for strides in GRIDS}
+    of_anchors = {ANCHORS * count for count in grids}
+    with_names = bool(metadata.get("names", "").strip())
+    if columns == 6 and (metadata.get("end2end") == "True" or classes not in (None, 1)):
+        return "yolov10"
+    if columns >= 6 and classes in (None, columns - 5):
+        if rows == cells(size):
+            return "yolox"
+        if rows in of_anchors:
+            return "yolov5"
+        if columns == 6:
+            return "yolov10"
+        if classes is not None and with_names:
+            return "yolov5"
+    if rows >= 5 and (columns in grids if classes is None else rows == 4 + classes):
+        return "yolov8"
+    return None
+
+
+def _unknown(where: str, shapes: Shapes, why: str) -> DetectorError:
+    shown = ", ".join(str(tuple(shape)) for shape in shapes)
+    return DetectorError(
+        f"{where} gives outputs of shape {shown}, and their layout is not known: {why}. If it is one of "
+        f"{', '.join(LAYOUTS)}, name it (layout=...) and give its class names (names=...); else export it again"
     )
 
 
-def parse_names(text: str, where: str) -> tuple[str, ...]:
-    """Class names from ONNX metadata, which holds a Python literal: ``{0: 'person', 1: 'bicycle'}`` or a list.
+def class_count(name: str, shapes: Shapes, where: str) -> int | None:
+    """Number of classes that outputs of these shapes have in the layout ``name``; None where they do not say it.
 
     Raises:
-        DetectorError: there are none, or they are not names numbered from 0.
+        DetectorError: the layout cannot have such outputs.
     """
-    if not text.strip():
-        raise DetectorError(f"{where} holds no class names in its metadata. Give them: names=(...)")
-    try:
-        found = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError) as error:
-        raise DetectorError(f"{where} has class names that cannot be read ({error}). Give them: names=(...)") from error
-    if isinstance(found, dict) and sorted(found, key=repr) == sorted(range(len(found)), key=repr):
-        found = [found[number] for number in range(len(found))]
-    if not isinstance(found, (list, tuple)) or not found or not all(isinstance(name, str) and name for name in found):
-        raise DetectorError(f"{where} has class names that are not numbered from 0. Give them: names=(...)")
-    return tuple(found)
+    layout = LAYOUTS[name]
+    ranks = [len(shape) for shape in shapes]
+    fits = {
+        "yolov7-nms": ranks == [2] and shapes[0][-1] == 7,
+        "tensorrt-nms": ranks == [2, 3, 2, 2] and shapes[1][-1] == 4,
+        "yolov10": ranks[:1] == [3] and shapes[0][-1] == 6,
+    }.get(name, ranks[:1] == [3] and layout.extra is not None and shapes[0][layout.axis] > layout.extra)
+    if not fits:
+        shown = ", ".join(str(tuple(shape)) for shape in shapes)
+        raise DetectorError(
+            f"{where} gives outputs of shape {shown}, which the layout {name} cannot have. Leave the layout out "
+            "(layout='auto'), or name the right one"
+        )
+    return None if layout.extra is None else int(shapes[0][layout.axis]) - layout.extra
+
+
+def _corners(rows: Values) -> Values:
+    """Centre, width, height (N, 4) to xyxy."""
+    half = rows[:, 2:4] / 2
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.concatenate([rows[:, :2] - half, rows[:, :2] + half], axis=1)
+
+
+def _best(boxes: Values, scores: Values) -> Candidates:
+    """Every box with the surest of its classes; ``scores`` is (N, C)."""
+    classes = scores.argmax(axis=1)
+    return Candidates(boxes, np.take_along_axis(scores, classes[:, None], axis=1)[:, 0], classes)
+
+
+def _probabilities(scores: Values) -> Values:
+    """The scores cut to 0..1; DetectorError if they cannot be scores."""
+    # NaN passes through min and max, so both comparisons fail for it.
+    low, high = (scores.min(), scores.max()) if scores.size else (0, 0)
+    if low >= -SCORE_SLACK and high <= 1 + SCORE_SLACK:
+        return np.clip(scores, 0, 1)
+    if not np.isfinite(scores).all():
+        raise DetectorError("the detector gave NaN or infinity as a score: its file is damaged. Export it again")
+    raise DetectorError(
+        f"the detector gave scores from {low:.4g} to {high:.4g}, and scores are from 0 to 1: its outputs are read in a "
+        "layout that they do not have, or it was exported without its last sigmoid. Name the layout, or export it again"
+    )

@@ -1,24 +1,136 @@
-"""Words for the same class: VOC and COCO, the two vocabularies of detectors, name six of them differently."""
+"""Class names of detectors: from a file's metadata, from a file of names, or the list that everybody trains on."""
 
 from __future__ import annotations
 
-_SAME = (
-    ("aeroplane", "airplane"),
-    ("motorbike", "motorcycle"),
-    ("sofa", "couch"),
-    ("tvmonitor", "tv monitor", "tv"),
-    ("diningtable", "dining table"),
-    ("pottedplant", "potted plant"),
+import ast
+import json
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from clsclip_runtime.errors import DetectorError
+from clsclip_runtime.manifest import DETECTOR_NAME_CHARACTERS
+
+COCO = "coco"
+"""Stands for COCO's names where a file of names may be given."""
+
+# fmt: off
+COCO_NAMES = (
+    "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
+    "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow", "elephant",
+    "bear", "zebra", "giraffe", "backpack", "umbrella", "handbag", "tie", "suitcase", "frisbee", "skis", "snowboard",
+    "sports ball", "kite", "baseball bat", "baseball glove", "skateboard", "surfboard", "tennis racket", "bottle",
+    "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple", "sandwich", "orange", "broccoli",
+    "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch", "potted plant", "bed", "dining table", "toilet",
+    "tv", "laptop", "mouse", "remote", "keyboard", "cell phone", "microwave", "oven", "toaster", "sink",
+    "refrigerator", "book", "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush",
 )
+# fmt: on
 
-_FIRST = {word: words[0] for words in _SAME for word in words}
-
-
-def same_class(one: str, other: str) -> bool:
-    """Whether two words name one class: equal but for case and white space, or VOC's and COCO's word for it."""
-    return _plain(one) == _plain(other)
+_MAX_FILE_BYTES = 1 << 22
+_GIVE = "Give them: names=('cat', 'dog'), or a file of names, one a line"
 
 
-def _plain(word: str) -> str:
-    clean = " ".join(word.casefold().split())
-    return _FIRST.get(clean, clean)
+def read_names(given: Sequence[str] | str | os.PathLike[str]) -> tuple[str, ...]:
+    """Class names as a user gives them.
+
+    Args:
+        given: the names in the order of the detector's classes; or "coco"; or a file: plain text with one name a
+            line, JSON (a list, ``{"0": name}``, or either under "names"), or the ``names:`` of a YAML file.
+
+    Raises:
+        DetectorError: the file is absent or cannot be read, or these are no names.
+    """
+    if isinstance(given, str) and given == COCO:
+        return COCO_NAMES
+    if not isinstance(given, (str, os.PathLike)):
+        return _checked(list(given), "names")
+    path = Path(given)
+    try:
+        if path.stat().st_size > _MAX_FILE_BYTES:
+            raise DetectorError(f"{path} is over {_MAX_FILE_BYTES >> 20} MiB, so it is no file of class names. {_GIVE}")
+        text = path.read_text("utf-8-sig")
+    except FileNotFoundError as error:
+        raise DetectorError(f"no such file of class names: {path}. {_GIVE}") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DetectorError(f"the class names in {path} cannot be read: {reason}. {_GIVE}") from error
+    if text.lstrip().startswith(("[", "{")):
+        return _from_json(text, str(path))
+    if re.search(r"^names\s*:", text, re.MULTILINE):
+        return _checked(_from_yaml(text), str(path))
+    return _checked([line.strip() for line in text.splitlines() if line.strip()], str(path))
+
+
+def parse_names(text: str, where: str) -> tuple[str, ...]:
+    """Class names from ONNX metadata, which holds a Python literal: ``{0: 'person', 1: 'bicycle'}`` or a list.
+
+    Raises:
+        DetectorError: there are none, or they are not names numbered from 0.
+    """
+    if not text.strip():
+        raise DetectorError(f"{where} holds no class names in its metadata. {_GIVE}")
+    try:
+        found = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError) as error:
+        raise DetectorError(f"{where} has class names that cannot be read ({error}). {_GIVE}") from error
+    return _checked(found, where)
+
+
+def _from_json(text: str, where: str) -> tuple[str, ...]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DetectorError(f"the class names in {where} are not valid JSON ({error}). {_GIVE}") from error
+    if isinstance(found, dict) and "names" in found:
+        found = found["names"]
+    if isinstance(found, dict):
+        found = {int(key) if re.fullmatch("0|[1-9][0-9]{0,5}", key) else key: name for key, name in found.items()}
+    return _checked(found, where)
+
+
+def _from_yaml(text: str) -> object:
+    """What stands under ``names:``: ``[a, b]``, ``{0: a}``, lines ``- a``, or lines ``0: a``.
+
+    Only this part of YAML, which data set files of YOLO are written in; it needs no YAML library.
+    """
+    lines = [re.sub(r"(^|\s)#.*$", "", line).rstrip() for line in text.splitlines()]
+    start = next(at for at, line in enumerate(lines) if re.match(r"names\s*:", line))
+    first = lines[start].partition(":")[2].strip()
+    own = []
+    for line in lines[start + 1 :]:
+        if line and not line[0].isspace() and not line.startswith(("-", "]", "}")):
+            break
+        own.append(line.strip())
+    if first.startswith(("[", "{")):
+        inside = re.match(r"[\[{](.*?)[\]}]", " ".join([first, *own]))
+        parts = re.findall(r"""(?:'[^']*'|"[^"]*"|[^,'"])+""", inside.group(1)) if inside else []
+        own = [part.strip() for part in parts if part.strip()]
+    elif first:
+        return None
+    own = [line for line in own if line]
+    numbered = [re.fullmatch(r"([0-9]{1,6})\s*:\s*(.+)", line) for line in own]
+    if own and all(numbered):
+        return {int(match[1]): _unquoted(match[2]) for match in numbered if match}
+    return [_unquoted(line.removeprefix("- ").strip()) for line in own]
+
+
+def _unquoted(text: str) -> str:
+    return text[1:-1] if len(text) >= 2 and text[0] == text[-1] and text[0] in "'\"" else text
+
+
+def _checked(found: object, where: str) -> tuple[str, ...]:
+    """A list, or a dictionary by number, as names; DetectorError if it is not."""
+    if isinstance(found, dict) and sorted(found, key=repr) == sorted(range(len(found)), key=repr):
+        found = [found[number] for number in range(len(found))]
+    if not isinstance(found, (list, tuple)) or not found or not all(isinstance(name, str) for name in found):
+        raise DetectorError(f"{where} has class names that are not numbered from 0. {_GIVE}")
+    names = tuple(" ".join(name.split()) for name in found)
+    for name in names:
+        if not name or not name.isprintable() or len(name) > DETECTOR_NAME_CHARACTERS:
+            raise DetectorError(
+                f"{where} has the class name {name[:40]!a}, which is empty, not printable, or over "
+                f"{DETECTOR_NAME_CHARACTERS} characters. {_GIVE}"
+            )
+    return names

@@ -9,8 +9,13 @@ import numpy.typing as npt
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 
+MOST_CANDIDATES = 30_000
+"""Boxes that are looked at, the surest first: ultralytics' bound, so that noise cannot take minutes."""
 
-def keep_best(boxes: Floats, scores: Floats, classes: npt.NDArray[np.int64], iou: float) -> npt.NDArray[np.int64]:
+
+def keep_best(
+    boxes: Floats, scores: Floats, classes: npt.NDArray[np.int64], iou: float, most: int | None = None
+) -> npt.NDArray[np.int64]:
     """Indices of the boxes that stay, the surest first; boxes of different classes never drop each other.
 
     Args:
@@ -18,24 +23,19 @@ def keep_best(boxes: Floats, scores: Floats, classes: npt.NDArray[np.int64], iou
         scores: (N,).
         classes: (N,).
         iou: a box is dropped when it overlaps a surer one of its class by more than this.
+        most: stop after so many boxes; None keeps all.
     """
-    kept = [_one_class(boxes, scores, np.flatnonzero(classes == one), iou) for one in np.unique(classes)]
-    together = np.concatenate(kept) if kept else np.zeros(0, np.int64)
-    return together[np.argsort(-scores[together], kind="stable")]
-
-
-def _one_class(boxes: Floats, scores: Floats, index: npt.NDArray[np.int64], iou: float) -> npt.NDArray[np.int64]:
-    order = index[np.argsort(-scores[index], kind="stable")]
-    corners = boxes[order].astype(np.float64)
-    areas = np.clip(corners[:, 2] - corners[:, 0], 0, None) * np.clip(corners[:, 3] - corners[:, 1], 0, None)
-    alive = np.ones(len(order), np.bool_)
-    for at in range(len(order)):
-        if not alive[at]:
-            continue
-        rest = at + 1 + np.flatnonzero(alive[at + 1 :])
-        low = np.maximum(corners[at, :2], corners[rest, :2])
-        high = np.minimum(corners[at, 2:], corners[rest, 2:])
+    order = np.argsort(-scores, kind="stable")[:MOST_CANDIDATES]
+    corners, kinds = boxes[order].astype(np.float64), classes[order]
+    areas = np.clip(corners[:, 2:] - corners[:, :2], 0, None).prod(axis=1)
+    left = np.arange(len(order))
+    kept: list[int] = []
+    while len(left) and (most is None or len(kept) < most):
+        best, left = left[0], left[1:]
+        kept.append(int(best))
+        low = np.maximum(corners[best, :2], corners[left, :2])
+        high = np.minimum(corners[best, 2:], corners[left, 2:])
         shared = np.clip(high - low, 0, None).prod(axis=1)
-        union = areas[at] + areas[rest] - shared
-        alive[rest[shared > iou * union]] = False
-    return order[alive]
+        covered = shared > iou * (areas[best] + areas[left] - shared)
+        left = left[~(covered & (kinds[left] == kinds[best]))]
+    return order[np.array(kept, np.int64)]
