@@ -9,7 +9,7 @@ import tempfile
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clsclip.model import ClsClip
 from clsclip.preprocessing import image_spec
@@ -17,7 +17,10 @@ from clsclip_export.errors import TargetError
 from clsclip_export.graphs import OPSET, export_graph, graphs
 from clsclip_export.parity import TOLERANCE, Parity, check_parity
 from clsclip_export.weights import save_shared
-from clsclip_runtime.bundle import file_sha256
+from clsclip_runtime.bundle import DETECTOR, file_sha256
+
+if TYPE_CHECKING:
+    from clsclip_export.detector import PreparedDetector
 
 SCHEMA_VERSION = 1
 WEIGHTS_FILE = "vision.weights"
@@ -27,7 +30,15 @@ OWN_WEIGHTS = ("text_encoder.onnx",)
 TEMPLATES = ["a picture of a {}"]
 
 
-def write_bundle(model: ClsClip, header: dict[str, Any], out: Path, *, name: str, force: bool = False) -> list[Parity]:
+def write_bundle(
+    model: ClsClip,
+    header: dict[str, Any],
+    out: Path,
+    *,
+    name: str,
+    force: bool = False,
+    detector: PreparedDetector | None = None,
+) -> list[Parity]:
     """Export ``model`` to the folder ``out``: nothing is there until everything is right.
 
     Args:
@@ -36,6 +47,7 @@ def write_bundle(model: ClsClip, header: dict[str, Any], out: Path, *, name: str
         out: the bundle, by custom ending in ``.clsclip``.
         name: of the model, for people.
         force: replace what stands at ``out``.
+        detector: goes into the bundle too; None leaves it without.
 
     Returns:
         The parity figures, which the manifest holds too.
@@ -58,7 +70,11 @@ def write_bundle(model: ClsClip, header: dict[str, Any], out: Path, *, name: str
         model.towers.tokenizer.no_truncation()
         model.towers.tokenizer.save(str(scratch / "tokenizer.json"))
         parity = check_parity(model, scratch)
+        if detector is not None:
+            shutil.copyfile(detector.path, scratch / DETECTOR)
         manifest = build_manifest(model, header, name, scratch, parity)
+        if detector is not None:
+            manifest["detector"] = detector.section()
         (scratch / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", "utf-8")
         replace_folder(scratch, out)
     except OSError as error:

@@ -18,8 +18,11 @@ from clsclip.model import ClsClip, ModelConfig
 from clsclip.pretrain import normalise
 from clsclip.tower_files import load_towers, save_towers
 from clsclip_export.bundle import TEMPLATES, WEIGHTS_FILE, write_bundle
+from clsclip_export.detector import DetectorSource, prepared_detector
 from clsclip_export.errors import ParityError, TargetError
 from clsclip_export.parity import BATCHES, TOLERANCE
+from clsclip_runtime import Bundle
+from tests.runtime.detectors.doubles import save_onnx
 from tests.tiny import tiny_config, tiny_model, tiny_towers
 
 VARIANTS = {"exact": (), "both": ("text_token", "similarity")}
@@ -37,7 +40,10 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp("export")
     model, header = load_checkpoint(make_checkpoint(folder, VARIANTS[request.param]))
     out = folder / "tiny.clsclip"
-    parity = write_bundle(model, header, out, name="tiny")
+    with prepared_detector(
+        DetectorSource(save_onnx(folder / "mine.onnx", np.zeros((1, 6, 84))), ["a", "b"])
+    ) as detector:
+        parity = write_bundle(model, header, out, name="tiny", detector=detector)
     assert {(row.crops, row.classes, row.pairs) for row in parity} == set(BATCHES)
     assert max(row.difference for row in parity) <= TOLERANCE
     return model, out
@@ -54,6 +60,12 @@ def test_bundle_is_whole_and_shares_weights(exported: tuple[ClsClip, Path]) -> N
     inputs = [value.name for value in onnx.load(out / "segmenter.onnx", load_external_data=False).graph.input]
     assert inputs == ["pixel_values", "text_tokens", "crop_index", "class_index"]
     assert not [path for path in out.parent.iterdir() if path.name.startswith(".tiny")]
+
+
+def test_a_detector_comes_along(exported: tuple[ClsClip, Path]) -> None:
+    found = Bundle.open(exported[1]).manifest.detector
+    assert found is not None
+    assert (found.layout, found.names) == ("yolov8", ("a", "b"))
 
 
 def test_runtime_draws_what_pytorch_computes(exported: tuple[ClsClip, Path]) -> None:

@@ -23,7 +23,8 @@ Different things come as close as 0.935 (bicycle, motorcycle), 0.928 (bear, tedd
 (cat, dog), so at 0.90 fourteen things would be taken for another one, and at 0.94 none. Of the 91 other names one
 passes at 0.948, the next has 0.939. VOC's own words for COCO's classes lie at 0.99 (motorbike), 0.97 (sofa, aeroplane,
 diningtable), 0.944 (pottedplant) and 0.88 (tvmonitor): five of six pass. Features that are averaged over many
-templates lie closer together: bear and teddy bear at 0.95.
+templates lie closer together: bear and teddy bear at 0.95. In the embedded model's own feature space the closest
+different things of COCO are at 0.916 (knife, spoon), and ship finds boat, pony horse and lorry truck, all above 0.99.
 """
 
 _SYNONYMS = (

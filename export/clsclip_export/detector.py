@@ -1,0 +1,227 @@
+"""Putting a detector into a bundle: made ONNX where it is not, described in the manifest, run once before it counts."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from clsclip_export.bundle import file_entry, replace_folder
+from clsclip_export.errors import DetectorFileError, TargetError
+from clsclip_runtime.backends import select_backend
+from clsclip_runtime.bundle import DETECTOR, MANIFEST, Bundle
+from clsclip_runtime.detectors import Detector, DetectorSpec, read_spec
+from clsclip_runtime.errors import DetectorError
+from clsclip_runtime.external_data import NotOnnxError, external_locations
+
+SIDE = 640
+"""Input side in pixels that ultralytics weights are exported at."""
+
+_MINUTES = 20
+_QUIET = {
+    # Nothing is fetched or installed, no settings of the user's are read or written, and of pickles only
+    # ultralytics' own and torch's classes are loaded (by versions that know this setting).
+    "YOLO_OFFLINE": "true",
+    "YOLO_AUTOINSTALL": "false",
+    "YOLO_VERBOSE": "false",
+    "ULTRALYTICS_SAFE_LOAD": "true",
+}
+
+
+@dataclass(frozen=True)
+class DetectorSource:
+    """A detector as a user has it.
+
+    Attributes:
+        path: an ONNX file, or ultralytics' ``.pt``.
+        names: its class names, a file of them, or "coco"; None takes those in the file.
+        layout: of its outputs; "auto" finds it.
+        licence: of its weights; None takes what the file says.
+        trust_pickle: a ``.pt`` may be loaded, which can run code that is in it.
+        side: input side in pixels for a ``.pt``; a multiple of 32.
+    """
+
+    path: Path
+    names: Sequence[str] | str | None = None
+    layout: str = "auto"
+    licence: str | None = None
+    trust_pickle: bool = False
+    side: int = SIDE
+
+
+@dataclass(frozen=True)
+class PreparedDetector:
+    """A detector that is ready to be copied into a bundle.
+
+    Attributes:
+        path: its ONNX file, weights included.
+        spec: how it is run.
+        source: name of the file that it comes from.
+        batches: numbers of pictures that it was run on.
+        notes: what had to be assumed, for the user.
+    """
+
+    path: Path
+    spec: DetectorSpec
+    source: str
+    batches: tuple[int, ...]
+    notes: tuple[str, ...]
+
+    def section(self) -> dict[str, Any]:
+        """Its part of the manifest."""
+        return {**asdict(self.spec), "source": self.source}
+
+    def lines(self) -> list[str]:
+        """For people."""
+        spec = self.spec
+        classes = "knows no classes" if spec.agnostic else f"{len(spec.names)} classes"
+        ran = " and ".join(str(count) for count in self.batches)
+        batch = "any batch" if spec.batch is None else f"batch {spec.batch}"
+        found = [
+            f"[✓] {DETECTOR:18} {spec.layout}, {classes}, {spec.width}x{spec.height}, {batch}, ran on {ran} pictures"
+        ]
+        found += [f"[i] {note}" for note in self.notes]
+        return [*found, f"[i] licence of the detector's weights: {spec.licence}"]
+
+
+@contextmanager
+def prepared_detector(source: DetectorSource) -> Iterator[PreparedDetector]:
+    """The detector as ONNX in a temporary folder, described and tried.
+
+    Raises:
+        DetectorFileError: the file cannot be made ONNX, needs trust that was not given, or is no detector of a known
+            layout with class names.
+        DetectorError, BackendError: it does not run.
+        OptionError: there is no such layout.
+    """
+    if not source.path.is_file():
+        raise DetectorFileError(f"no such detector: {source.path}. Give an ONNX file, or ultralytics' .pt")
+    with tempfile.TemporaryDirectory(prefix="clsclip-detector-") as folder:
+        path = Path(folder) / DETECTOR
+        if source.path.suffix.lower() in (".pt", ".pth"):
+            convert_weights(source, path)
+        else:
+            copy_whole(source.path, path)
+        try:
+            spec, notes = read_spec(path, names=source.names, layout=source.layout, licence=source.licence)
+        except DetectorError as error:
+            message = str(error).replace(str(path), str(source.path))
+            raise DetectorFileError(f"{message}. Here: --detector-names, --detector-layout") from error
+        if spec.licence == "unknown":
+            notes = (*notes, "the file does not say its weights' licence. State it: --detector-licence")
+        batches = (1, 2) if spec.batch is None else (spec.batch,)
+        try_out(path, spec, batches)
+        notes = tuple(note.replace(DETECTOR, source.path.name) for note in notes)
+        yield PreparedDetector(path, spec, source.path.name, batches, notes)
+
+
+def copy_whole(source: Path, target: Path) -> None:
+    """Copy an ONNX file; weights that it keeps in other files go into it."""
+    try:
+        outside = external_locations(source)
+        if not outside:
+            shutil.copyfile(source, target)
+            return
+        onnx.save(onnx.load(source), target)
+    except NotOnnxError as error:
+        raise DetectorFileError(f"{source} is not an ONNX file ({error}). Export the detector again") from error
+    except (OSError, ValueError, onnx.checker.ValidationError) as error:
+        raise DetectorFileError(f"{source} cannot be copied whole: {error}. Export it as one file") from error
+
+
+def convert_weights(source: DetectorSource, target: Path) -> None:
+    """ultralytics' ``.pt`` to an ONNX file of a fixed side that takes any number of pictures."""
+    if not source.trust_pickle:
+        raise DetectorFileError(
+            f"{source.path} is a pickle, and loading one can run code that is in it. If you trust where it comes from, "
+            "give --trust-pickle; or make it ONNX elsewhere and give that: "
+            f"yolo export model={source.path.name} format=onnx"
+        )
+    if importlib.util.find_spec("ultralytics") is None:
+        raise DetectorFileError(
+            f"{source.path} needs ultralytics (AGPL-3.0), which is not installed. Run: pip install 'clsclip[detect]'; "
+            "or give the detector as ONNX"
+        )
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        weights = Path(folder) / "detector.pt"
+        shutil.copyfile(source.path, weights)
+        environment = {**os.environ, **_QUIET, "YOLO_CONFIG_DIR": folder}
+        command = [sys.executable, "-m", "clsclip_export.ultralytics_worker", str(weights), str(source.side)]
+        try:
+            done = subprocess.run(
+                command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60 * _MINUTES, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            raise DetectorFileError(f"ultralytics did not export {source.path} within {_MINUTES} minutes") from error
+        made = weights.with_suffix(".onnx")
+        if done.returncode != 0 or not made.is_file():
+            lines = [line for line in done.stderr.splitlines() if line.strip()] or ["it gave no reason"]
+            raise DetectorFileError(
+                f"ultralytics cannot export {source.path}: {lines[-1].strip()[:300]}. Try its own command, and "
+                f"give the ONNX file: yolo export model={source.path.name} format=onnx"
+            )
+        model = onnx.load(made)
+        # Only the number of pictures stays open: engines are built for one size.
+        for axis in (2, 3):
+            model.graph.input[0].type.tensor_type.shape.dim[axis].dim_value = source.side
+        onnx.save(model, target)
+
+
+def try_out(path: Path, spec: DetectorSpec, batches: tuple[int, ...]) -> None:
+    """Run the detector on noise, black and white. DetectorError or BackendError where it cannot be."""
+    detector = Detector(select_backend("onnxruntime-cpu").load(path), spec, confidence=0.0)
+    noise = np.random.default_rng(0).integers(0, 256, (spec.height, spec.width // 2, 3), dtype=np.uint8)
+    pictures = [noise, np.zeros((32, 64, 3), np.uint8), np.full((64, 32, 3), 255, np.uint8)]
+    for count in batches:
+        detector.batch([pictures[at % len(pictures)] for at in range(count)])
+
+
+def add_to_bundle(bundle: Path, detector: PreparedDetector, out: Path, *, force: bool = False) -> None:
+    """Write the bundle again with this detector; nothing stands at ``out`` until it is whole.
+
+    Args:
+        bundle: an existing bundle, which is verified first; it may be ``out``.
+        detector: takes the place of one that is there.
+        out: the new bundle.
+        force: replace what stands at ``out``.
+
+    Raises:
+        BundleError: ``bundle`` is none, or damaged.
+        TargetError: ``out`` exists and ``force`` is not set, or its folder cannot be written.
+    """
+    if out.exists() and not force:
+        raise TargetError(f"{out} exists. Give --force to replace it, or another --out.")
+    opened = Bundle.open(bundle)
+    scratch = None
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+        scratch.chmod(0o755)
+        for name in opened.manifest.files:
+            if name != DETECTOR:
+                (scratch / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(opened.path(name), scratch / name)
+        shutil.copyfile(detector.path, scratch / DETECTOR)
+        document = dict(opened.manifest.raw)
+        document["files"] = {**document["files"], DETECTOR: file_entry(scratch / DETECTOR)}
+        document["detector"] = detector.section()
+        (scratch / MANIFEST).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        Bundle.open(scratch)
+        replace_folder(scratch, out)
+    except OSError as error:
+        raise TargetError(f"{out} cannot be written: {error.strerror or error}.") from error
+    finally:
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
