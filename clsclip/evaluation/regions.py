@@ -117,7 +117,7 @@ def zoom_in(
     height, width = picture.shape[:2]
     masks = np.zeros((len(words), height, width), np.bool_)
     looked = np.zeros(len(words), np.bool_)
-    asked = words_of_boxes(proposals, match_words(words, proposals.names))
+    asked = words_of_boxes(proposals, match_words(words, proposals.names, agnostic=False))
     crops = region_crops(proposals, asked, (width, height), zoom)
     for window, own, named in zip(crops.windows, crops.asked, crops.named, strict=True):
         left, top, right, bottom = (int(value) for value in window)
@@ -138,7 +138,7 @@ def boxes_as_masks(picture: NDArray[np.uint8], words: Sequence[str], proposals: 
     height, width = picture.shape[:2]
     masks = np.zeros((len(words), height, width), np.bool_)
     windows, boxes = box_windows(proposals.boxes, (width, height))
-    asked = words_of_boxes(proposals, match_words(words, proposals.names))[boxes]
+    asked = words_of_boxes(proposals, match_words(words, proposals.names, agnostic=False))[boxes]
     for (left, top, right, bottom), own in zip(windows, asked, strict=True):
         masks[own, top:bottom, left:right] = True
     return Prediction(masks)

@@ -340,7 +340,7 @@ class Segmenter:
         def encode(texts: Sequence[str]) -> Any:
             return graphs.text.encode(tuple(texts)).features
 
-        matches = match_words(words, proposals.names, encode)
+        matches = match_words(words, proposals.names, encode, agnostic=False)
         if not (proposals.classes == ANY).any():
             return matches
         return tuple(one if one.classes else WordMatch(one.word, (), (), "any", None) for one in matches)
@@ -396,7 +396,7 @@ class Segmenter:
                 presence_threshold=threshold if graphs.has_gate else None,
                 proposals=look.proposals,
                 matches=look.matches,
-                notes=list(notes),
+                notes=[*notes, *(look.proposals.notes if look.proposals is not None else ())],
                 timings=dict(timings),
             )
             for look, pairs in zip(looks, found, strict=True)

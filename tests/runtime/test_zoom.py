@@ -31,7 +31,7 @@ class FixedDetector:
 
     def __init__(self, boxes: list[list[float]], names: tuple[str, ...], classes: list[int], agnostic: bool = False):
         self.boxes, self.names, self.classes, self.agnostic = boxes, names, classes, agnostic
-        self.name = "fixed"
+        self.name, self.notes = "fixed", ("a note of the detector",)
         self.pictures = 0
 
     def batch(self, pictures: list[Picture]) -> list[Detections]:
@@ -124,6 +124,7 @@ def test_a_detectors_boxes_of_the_words_class(bundle: Path, large: Picture) -> N
     assert result.proposals is not None
     assert result.proposals.source == "detector fixed"
     assert "detect" in result.timings
+    assert result.notes == ["a note of the detector"]
 
 
 def test_an_agnostic_detector_serves_every_word(bundle: Path, large: Picture) -> None:

@@ -75,9 +75,9 @@ class Detector:
             OptionError: a value makes no sense.
             DetectorError: the graph does not take one input.
         """
-        for name, value in (("confidence", confidence), ("iou", iou)):
+        for option, value in (("confidence", confidence), ("iou", iou)):
             if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 <= value <= 1:
-                raise OptionError(f"{name} must be a number from 0 to 1, and it is {value!r}")
+                raise OptionError(f"{option} must be a number from 0 to 1, and it is {value!r}")
         if isinstance(max_detections, bool) or not isinstance(max_detections, int) or max_detections < 1:
             raise OptionError(f"max_detections must be a whole number of 1 or more, and it is {max_detections!r}")
         if len(graph.inputs) != 1:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from clsclip_runtime.detectors.matching import is_agnostic
 from clsclip_runtime.errors import OptionError
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Proposals:
         classes: (N,) int64, positions in ``names``, or -1 where every word is to be asked of the box.
         names: what the source calls its classes.
         source: where the boxes come from, for people.
+        notes: what had to be assumed about the source, for the user.
     """
 
     boxes: Floats
@@ -37,6 +39,7 @@ class Proposals:
     classes: npt.NDArray[np.int64]
     names: tuple[str, ...]
     source: str
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Number of boxes."""
@@ -54,7 +57,8 @@ class Proposals:
 
         Args:
             boxes: (N, 4) xyxy in pixels.
-            names: the class of every box; None, or a None among them, for boxes of which every word is asked.
+            names: the class of every box; None, or a None or "object" among them, for boxes of which every word is
+                asked.
             scores: (N,) in 0..1; None is 1 for all.
             source: where they come from, for people.
 
@@ -73,9 +77,10 @@ class Proposals:
             raise OptionError(f"{count} boxes need {count} names and scores, not {len(given)} and {weights.shape}")
         if not ((weights >= 0) & (weights <= 1)).all():
             raise OptionError("scores of regions must be numbers from 0 to 1")
-        known = tuple(dict.fromkeys(name for name in given if name is not None))
-        if not all(isinstance(name, str) for name in known):
+        if not all(name is None or isinstance(name, str) for name in given):
             raise OptionError("names of regions must be texts, or None for boxes that may be anything")
+        given = [None if name is None or is_agnostic([name]) else name for name in given]
+        known = tuple(dict.fromkeys(name for name in given if name is not None))
         classes = np.array([ANY if name is None else known.index(name) for name in given], np.int64).reshape(count)
         return cls(corners, weights, classes, known, source)
 
@@ -90,6 +95,7 @@ class Proposals:
                 found.classes if names else np.full(len(found), ANY, np.int64),
                 names,
                 f"detector {detector.name}",
+                detector.notes,
             )
             for found in detector.batch(pictures)
         ]

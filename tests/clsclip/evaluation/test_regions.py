@@ -146,7 +146,7 @@ def test_bad_files_of_regions(tmp_path: Path) -> None:
 
 def test_regions_of_a_detector() -> None:
     class Found:
-        name, names, agnostic = "found", ("tv", "dog", "couch"), False
+        name, names, agnostic, notes = "found", ("tv", "dog", "couch"), False, ()
 
         def batch(self, pictures: list[np.ndarray]) -> list[Detections]:
             scores = np.array([0.9, 0.8, 0.7], np.float32)

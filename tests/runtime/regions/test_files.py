@@ -108,6 +108,7 @@ def test_own_boxes() -> None:
     assert found.names == ("dog",)
     assert found.classes.tolist() == [0, -1, 0]
     assert len(Proposals.of([])) == 0
+    assert Proposals.of([[0, 0, 1, 1]], ["object"]).classes.tolist() == [-1], "an object may be anything"
     assert Proposals.of(np.zeros((0, 4))).boxes.shape == (0, 4)
 
 
