@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clsclip_runtime.backends import Arrays, Backend, select_backend
-from clsclip_runtime.bundle import DETECTOR, Bundle
+from clsclip_runtime.bundle import Bundle
 from clsclip_runtime.detectors import Detector
 from clsclip_runtime.detectors.matching import WordMatch, match_words
 from clsclip_runtime.errors import ClsclipRuntimeError, OptionError
@@ -153,7 +153,7 @@ class Segmenter:
             DetectorError: the bundle's cannot be loaded.
         """
         with self._detector_lock:
-            if self._detector is None and DETECTOR in self._bundle.manifest.files:
+            if self._detector is None and self._bundle.manifest.detector is not None:
                 self._detector = Detector.from_bundle(self._bundle, self._backend)
             return self._detector
 

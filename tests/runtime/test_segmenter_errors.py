@@ -22,6 +22,7 @@ from clsclip_runtime import (
 )
 from clsclip_runtime.backends import select_backend
 
+from .test_bundle import DETECTOR
 from .tiny_bundle import make_bundle, manifest, sign
 
 Picture = npt.NDArray[np.uint8]
@@ -47,7 +48,7 @@ def test_zooming_in_says_what_is_missing(segmenter: Segmenter, tmp_path: Path, s
         segmenter(scene, "red", zoom_in=True)
     folder = make_bundle(tmp_path / "tiny")
     shutil.copy(folder / "gate.onnx", folder / "detector.onnx")
-    sign(folder, manifest())
+    sign(folder, {**manifest(), "detector": {**DETECTOR, "names": ["cat", "dog"]}})
     with Segmenter.load(folder) as other:
         assert other(scene, "red").present.all(), "a detector that is not asked for cannot fail"
         with pytest.raises(DetectorError):
