@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from clsclip_runtime.cli.infer import main
+from tests.shared_data import shared_data
 
 Captured = pytest.CaptureFixture[str]
 
@@ -73,6 +74,10 @@ def test_boxes_alone(photo: Path, boxes: Path) -> None:
         (["--regions", "boxes.json", "--detector", "none.onnx"], 2, "not both"),
         (["--regions", "boxes.json", "--on-missing", "guess"], 2, "on-missing"),
         (["--regions", "boxes.json", "--margin", "-1"], 2, "margin"),
+        (["--confidence", "0.5"], 2, "are about --detector"),
+        (["--zoom-in", "--detector-names", "coco"], 2, "are about --detector"),
+        (["--margin", "0.5"], 2, "--margin is about regions"),
+        (["--on-missing", "empty"], 2, "--on-missing is about regions"),
     ],
 )
 def test_wrong_use(photo: Path, boxes: Path, capsys: Captured, arguments: list[str], code: int, message: str) -> None:
@@ -80,3 +85,26 @@ def test_wrong_use(photo: Path, boxes: Path, capsys: Captured, arguments: list[s
     captured = capsys.readouterr()
     assert message in captured.err
     assert len(captured.err.splitlines()) == 1
+
+
+def test_a_real_detector_with_given_names(capsys: Captured, tmp_path: Path) -> None:
+    """YOLOX-nano holds no names; the picture's bus and persons are found, and a sure one is not asked twice."""
+    detector = shared_data("models", "yolox_nano_416.onnx")
+    picture = shared_data("pictures", "bus.jpg")
+    names = tmp_path / "names.txt"
+    names.write_text("\n".join(["human", *(f"class {number}" for number in range(1, 5)), "coach", *"x" * 74]))
+    arguments = [
+        str(picture),
+        "--classes",
+        "people",
+        "coach",
+        "--detector",
+        str(detector),
+        "--detector-names",
+        str(names),
+    ]
+    assert main([*arguments, "--detector-layout", "yolox", "--confidence", "0.5", "--boxes-only", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [one["match"]["how"] for one in document["classes"]] == ["synonym", "exact"]
+    assert [one["verdict"] for one in document["classes"]] == ["found", "found"]
+    assert min(one["score"] for one in document["regions"]) >= 0.5

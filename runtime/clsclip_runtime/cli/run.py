@@ -55,7 +55,7 @@ class Run:
         with Segmenter.load(
             options["model"],
             options["backend"],
-            detector=options["zooming"].detector,
+            detector=options["zooming"].load_detector(options["backend"], options["threads"]),
             threads=options["threads"],
             memory_mb=options["memory_mb"],
         ) as segmenter:

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from clsclip_runtime.detectors import Detector
     from clsclip_runtime.regions import RegionFile, ZoomIn
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-_NAMES = ("zoom_in", "detector", "regions", "boxes_only", "on_missing", "margin")
+_HOW = ("margin", "on_missing")
+_OF_DETECTOR = ("names", "layout", "confidence")
+_NAMES = ("zoom_in", "detector", "regions", "boxes_only", *_HOW, *_OF_DETECTOR)
 _FILE = click.Path(path_type=Path)
 
 
@@ -29,22 +32,33 @@ def zoom_options(command: Command) -> Command:
                 metavar="ONNX",
                 help="Finds the regions, in place of the model's own detector.",
             ),
+            click.option(
+                "--detector-names", "names", metavar="FILE", help="The detector's class names, one a line; or coco."
+            ),
+            click.option(
+                "--detector-layout",
+                "layout",
+                metavar="NAME",
+                help="How the detector's outputs are laid out: yolov7, ...",
+            ),
+            click.option(
+                "--confidence",
+                type=click.FloatRange(0, 1),
+                metavar="0..1",
+                help="Least score of the detector's boxes [default: 0.25].",
+            ),
             click.option("--regions", type=_FILE, metavar="JSON", help="Boxes drawn before, in place of a detector."),
             click.option("--boxes-only", is_flag=True, help="The regions themselves as masks; nothing is drawn."),
             click.option(
                 "--on-missing",
                 type=click.Choice(["whole-image", "empty"]),
-                default="whole-image",
-                show_default=True,
-                help="What a word without a region gets.",
+                help="What a word without a region gets [default: whole-image].",
             ),
             click.option(
                 "--margin",
                 type=click.FloatRange(0, 10),
-                default=0.1,
-                show_default=True,
                 metavar="SHARE",
-                help="Context around a region, of its width and height.",
+                help="Context around a region, of its width and height [default: 0.1].",
             ),
         )
     ):
@@ -59,11 +73,13 @@ class Zooming:
     Attributes:
         zoom: how regions are looked at; None looks at whole pictures.
         detector: an ONNX file, or None for the bundle's.
+        reading: keyword arguments of ``Detector.load`` for it.
         regions: boxes of a file, or None for a detector's.
     """
 
     zoom: ZoomIn | None
     detector: Path | None
+    reading: dict[str, Any]
     regions: RegionFile | None
 
     @classmethod
@@ -79,10 +95,27 @@ class Zooming:
         asked = {name: options.pop(name) for name in _NAMES}
         if asked["detector"] is not None and asked["regions"] is not None:
             raise click.UsageError("give --detector or --regions, not both: each says where regions come from")
+        how, reading = (
+            {name: asked[name] for name in names if asked[name] is not None} for names in (_HOW, _OF_DETECTOR)
+        )
+        if reading and asked["detector"] is None:
+            raise click.UsageError("--detector-names, --detector-layout and --confidence are about --detector: give it")
         if not (asked["zoom_in"] or asked["boxes_only"] or asked["regions"] or asked["detector"]):
-            return cls(None, None, None)
-        zoom = ZoomIn(margin=asked["margin"], on_missing=asked["on_missing"], boxes_only=asked["boxes_only"])
-        return cls(zoom, asked["detector"], RegionFile(asked["regions"]) if asked["regions"] else None)
+            if how:
+                option = next(iter(how)).replace("_", "-")
+                raise click.UsageError(f"--{option} is about regions. Add --zoom-in, --detector or --regions")
+            return cls(None, None, {}, None)
+        zoom = ZoomIn(boxes_only=asked["boxes_only"], **how)
+        regions = RegionFile(asked["regions"]) if asked["regions"] else None
+        return cls(zoom, asked["detector"], reading, regions)
+
+    def load_detector(self, backend: str, threads: int | None) -> Detector | None:
+        """The detector that was named; None leaves it to the bundle. DetectorError when it cannot be used."""
+        from clsclip_runtime.detectors import Detector
+
+        if self.detector is None:
+            return None
+        return Detector.load(self.detector, backend=backend, threads=threads, **self.reading)
 
     def arguments(self, source: str) -> dict[str, Any]:
         """Keyword arguments of a segmenter's call for the picture called ``source``."""
