@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clsclip_export.detector_options import check_from_bundle, detector_options, detector_source, report
+from clsclip_export.engine_options import engine_options, read_engine, read_profile
 from clsclip_export.errors import ExportError
+from clsclip_runtime.errors import ClsclipRuntimeError, OptionError
 
 if TYPE_CHECKING:
     from clsclip_export.detector import PreparedDetector
+    from clsclip_export.profiles import Profile
 
 EXAMPLES = """
 \b
@@ -25,26 +28,52 @@ Examples:
   clsclip-export --ckpt last.safetensors --towers ViT-B-16 --pretrained vit_b16.safetensors --out model.clsclip
   clsclip-export --ckpt last.safetensors --out model.clsclip --detector yolo11n.onnx
   clsclip-export --from-bundle model.clsclip --out new.clsclip --detector yolo11n.pt --trust-pickle
+  clsclip-export --ckpt last.safetensors --out model.clsclip --fp16 --check-pictures photos --check-words boat
+  clsclip-export --ckpt last.safetensors --out model.clsclip --fp16 --engine tensorrt-rtx --pairs 1,8,64
+  clsclip-export --from-bundle model.clsclip --engine tensorrt
 """
 
 
 @click.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--ckpt", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Checkpoint.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Bundle folder to write.")
+@click.option("--out", type=click.Path(path_type=Path), help="Bundle folder to write.")
 @click.option("--towers", help="Folder or open_clip name, when not the one that the checkpoint names.")
 @click.option("--pretrained", help="Weights for --towers: a tag of open_clip or a local file.")
 @click.option("--name", help="Name of the model in the manifest; default: the bundle's file name.")
+@click.option("--fp32", "precision", flag_value="fp32", default=None, help="Graphs in FP32 [default].")
+@click.option("--fp16", "precision", flag_value="fp16", help="Graphs in FP16, with FP32 where it matters.")
+@click.option("--bf16", "precision", flag_value="bf16", help="Graphs in BF16 likewise; ONNX Runtime's CPU has none.")
+@click.option(
+    "--check-pictures",
+    type=click.Path(exists=True, path_type=Path),
+    help="Picture or folder to check the export on; default: scikit-image's photographs.",
+)
+@click.option("--check-words", multiple=True, metavar="WORD", help="Word to check with; repeat. Default: 26 nouns.")
 @click.option("--force", is_flag=True, help="Replace an existing bundle, once the new one is complete and checked.")
 @detector_options
+@engine_options
 @click.version_option(package_name="clsclip")
-def export(ckpt: Path | None, from_bundle: Path | None, out: Path, **options: Any) -> None:
-    """Turn a checkpoint into a bundle that runs without PyTorch, and prove that it computes the same."""
-    check_from_bundle(from_bundle, ckpt, options)
-    if out.exists() and not options["force"]:
+def export(ckpt: Path | None, from_bundle: Path | None, out: Path | None, **options: Any) -> None:
+    """Turn a checkpoint into a bundle that runs without PyTorch, and prove that it computes the same.
+
+    With --engine, build TensorRT engines beside it, and prove what they are.
+    """
+    check_from_bundle(from_bundle, ckpt, out, options)
+    if out is not None and out.exists() and not options["force"]:
         raise click.UsageError(f"{out} exists. Give --force to replace it, or another --out.")
+    profile, build = read_profile(options), read_engine(options)
     warnings.simplefilter("ignore")
     for logger in ("torch", "torch.onnx", "onnxscript", "onnx_ir"):
         logging.getLogger(logger).setLevel(logging.ERROR)
+    if out is not None:
+        write(ckpt, from_bundle, out, profile, options)
+    folder = out or from_bundle
+    if build is not None and folder is not None:
+        build(folder, profile)
+
+
+def write(ckpt: Path | None, from_bundle: Path | None, out: Path, profile: Profile, options: dict[str, Any]) -> None:
+    """Write the bundle that the command line asks for."""
     source = detector_source(options)
     with contextlib.ExitStack() as stack:
         detector = None
@@ -54,7 +83,7 @@ def export(ckpt: Path | None, from_bundle: Path | None, out: Path, **options: An
             detector = stack.enter_context(prepared_detector(source))
             report(detector)
         if ckpt is not None:
-            export_checkpoint(ckpt, out, detector, **options)
+            export_checkpoint(ckpt, out, detector, profile, options)
         elif from_bundle is not None and detector is not None:
             from clsclip_export.detector import add_to_bundle
 
@@ -64,34 +93,45 @@ def export(ckpt: Path | None, from_bundle: Path | None, out: Path, **options: An
 
 
 def export_checkpoint(
-    ckpt: Path,
-    out: Path,
-    detector: PreparedDetector | None,
-    *,
-    towers: str | None,
-    pretrained: str | None,
-    name: str | None,
-    force: bool,
+    ckpt: Path, out: Path, detector: PreparedDetector | None, profile: Profile, options: dict[str, Any]
 ) -> None:
     """Write a checkpoint's bundle, and print how well it computes what PyTorch does."""
     from clsclip.checkpoint import load_checkpoint, read_header
     from clsclip.tower_files import load_towers
     from clsclip_export.bundle import write_bundle
+    from clsclip_export.evidence import Evidence
 
-    given = None
-    if towers is not None:
-        given = load_towers(towers, pretrained, image_size=read_header(ckpt)["towers"]["image_size"])
+    given, precision = None, options["precision"] or "fp32"
+    if options["towers"] is not None:
+        size = read_header(ckpt)["towers"]["image_size"]
+        given = load_towers(options["towers"], options["pretrained"], image_size=size)
     model, header = load_checkpoint(ckpt, given)
-    called = name or out.name.removesuffix(".clsclip")
-    for row in write_bundle(model, header, out, name=called, force=force, detector=detector):
+    parity = write_bundle(
+        model,
+        header,
+        out,
+        name=options["name"] or out.name.removesuffix(".clsclip"),
+        force=options["force"],
+        detector=detector,
+        precision=precision,
+        evidence=Evidence.read(options["check_pictures"], options["check_words"]),
+        profile=profile,
+    )
+    for row in parity:
         click.echo(row.line())
+    if precision == "bf16":
+        click.echo("[i] ONNX Runtime's CPU provider runs no BF16: checked as rounded doubles, never as shipped")
+
+
+def own_errors() -> tuple[type[Exception], ...]:
+    """Errors with a message for people; those of ``clsclip`` if it was imported: engines need no PyTorch."""
+    module = sys.modules.get("clsclip.errors")
+    own = (ClsclipRuntimeError, ExportError)
+    return own if module is None else (*own, module.ClsclipError)
 
 
 def main() -> None:
     """Entry point: exit code 2 for wrong use, 1 for a failure, 130 on interrupt; no traceback for a user's mistake."""
-    from clsclip.errors import ClsclipError
-    from clsclip_runtime.errors import ClsclipRuntimeError
-
     try:
         sys.exit(export.main(standalone_mode=False) or 0)
     except click.exceptions.Abort:
@@ -99,9 +139,9 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (ClsclipError, ClsclipRuntimeError, ExportError) as error:
+    except own_errors() as error:
         click.echo(f"clsclip-export: {error}", err=True)
-        sys.exit(1)
+        sys.exit(2 if isinstance(error, OptionError) else 1)
     except Exception as error:  # the last line of defence: one line, not a traceback
         if os.environ.get("CLSCLIP_DEBUG"):
             raise

@@ -15,14 +15,16 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 _FILE = click.Path(path_type=Path)
 _DETAILS = ("detector_names", "detector_layout", "detector_licence", "detector_side", "trust_pickle")
-_OF_CHECKPOINT = ("towers", "pretrained", "name")
+_OF_CHECKPOINT = ("towers", "pretrained", "name", "precision", "check_pictures", "check_words")
 
 
 def detector_options(command: Command) -> Command:
     """The options, as a decorator of a click command."""
     for option in reversed(
         (
-            click.option("--from-bundle", type=_FILE, metavar="BUNDLE", help="Add --detector to this bundle."),
+            click.option(
+                "--from-bundle", type=_FILE, metavar="BUNDLE", help="Add --detector or --engine to this bundle."
+            ),
             click.option(
                 "--detector", type=_FILE, metavar="FILE", help="Detector to carry: ONNX, or ultralytics' .pt."
             ),
@@ -70,17 +72,21 @@ def detector_source(options: dict[str, Any]) -> DetectorSource | None:
     )
 
 
-def check_from_bundle(from_bundle: Path | None, ckpt: Path | None, options: dict[str, Any]) -> None:
+def check_from_bundle(from_bundle: Path | None, ckpt: Path | None, out: Path | None, options: dict[str, Any]) -> None:
     """click.UsageError unless exactly one of a checkpoint and a bundle is given, with the options that it can have."""
     if (from_bundle is None) == (ckpt is None):
-        raise click.UsageError("Give --ckpt, or --from-bundle with --detector: one of the two.")
-    if from_bundle is None:
-        return
-    if options["detector"] is None:
-        raise click.UsageError("--from-bundle needs what to add to it: --detector.")
+        raise click.UsageError("Give --ckpt, or --from-bundle with --detector or --engine: one of the two.")
+    writes = from_bundle is None or options["detector"] is not None
+    if from_bundle is not None and not writes and options["engine"] is None:
+        raise click.UsageError("--from-bundle needs what to add to it: --detector or --engine.")
+    if writes and out is None:
+        raise click.UsageError("Give --out, the bundle folder to write.")
+    if not writes and out is not None:
+        raise click.UsageError("--engine builds in the bundle itself, so --out has no meaning without --detector.")
     given = [name for name in _OF_CHECKPOINT if options.get(name)]
-    if given:
-        raise click.UsageError(f"--{given[0]} is for --ckpt: a bundle keeps its own.")
+    if from_bundle is not None and given:
+        what = given[0].replace("_", "-") if given[0] != "precision" else options["precision"]
+        raise click.UsageError(f"--{what} is for --ckpt: a bundle keeps its own.")
 
 
 def report(detector: PreparedDetector) -> None:

@@ -2,13 +2,26 @@
 
 ExportError
 ├── DetectorFileError   a detector's file cannot become part of a bundle
+├── EngineError         TensorRT cannot build an engine, or built another than was asked for
+├── EvidenceError       the pictures or words to check on cannot be used
 ├── ParityError         an exported graph does not compute what PyTorch computes
+├── PrecisionError      a model cannot be expressed in the precision asked for
+├── ProfileError        numbers of crops, classes or pairs that make no sense
 └── TargetError         the bundle cannot be written where it was asked for
 """
 
 from __future__ import annotations
 
-__all__ = ["DetectorFileError", "ExportError", "ParityError", "TargetError"]
+__all__ = [
+    "DetectorFileError",
+    "EngineError",
+    "EvidenceError",
+    "ExportError",
+    "ParityError",
+    "PrecisionError",
+    "ProfileError",
+    "TargetError",
+]
 
 
 class ExportError(Exception):
@@ -19,8 +32,24 @@ class DetectorFileError(ExportError):
     """A detector's file cannot become part of a bundle."""
 
 
+class EngineError(ExportError):
+    """TensorRT cannot build an engine, or built another than was asked for."""
+
+
+class EvidenceError(ExportError):
+    """The pictures or words to check an export on cannot be used."""
+
+
 class ParityError(ExportError):
     """An exported graph does not compute what PyTorch computes."""
+
+
+class PrecisionError(ExportError):
+    """A model cannot be expressed in the precision asked for."""
+
+
+class ProfileError(ExportError):
+    """Numbers of crops, classes or pairs that make no sense."""
 
 
 class TargetError(ExportError):

@@ -130,7 +130,22 @@ def graphs(model: ClsClip) -> list[Graph]:
     ]
 
 
-def export_graph(graph: Graph) -> onnx.ModelProto:
+@dataclass(frozen=True, eq=False)
+class Exported:
+    """A graph in FP32 ONNX, with what it came from.
+
+    Attributes:
+        graph: its module and example inputs.
+        proto: the ONNX graph, weights inside.
+        program: PyTorch's own trace; its values bear the names that the ONNX tensors bear.
+    """
+
+    graph: Graph
+    proto: onnx.ModelProto
+    program: torch.export.ExportedProgram
+
+
+def export_graph(graph: Graph) -> Exported:
     """Export one graph with ``torch.onnx.export(dynamo=True)``; batch axes stay dynamic."""
     dynamic: list[dict[int, Any]] = [
         {axis: torch.export.Dim(name) for axis, name in graph.axes[key].items()} for key in graph.inputs
@@ -158,7 +173,8 @@ def export_graph(graph: Graph) -> onnx.ModelProto:
         node.doc_string = ""
     del proto.metadata_props[:]
     fold_transposes(proto.graph)
-    return proto
+    assert program.exported_program is not None  # noqa: S101 (the same)
+    return Exported(graph, proto, program.exported_program)
 
 
 def fold_transposes(graph: onnx.GraphProto) -> None:

@@ -1,90 +1,204 @@
-"""Parity: every exported graph in ONNX Runtime against the PyTorch module that it came from."""
+"""Parity: every exported graph in ONNX Runtime against the PyTorch module that it came from.
+
+FP32 graphs must agree to :data:`TOLERANCE`. Half graphs must agree in direction (cosine) and in the masks that come of
+them, and are checked twice: as they ship, where ONNX Runtime runs them, and as their double that rounds where a GPU
+would (:func:`clsclip_export.precision.rounded`), because ONNX Runtime's CPU kernels do not.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime
 import torch
 from torch import Tensor
 
 from clsclip.model import ClsClip
 from clsclip_export.errors import ParityError
-from clsclip_export.graphs import Graph, example_inputs, graphs
+from clsclip_export.evidence import KINDS, Evidence, graph_inputs
+from clsclip_export.graphs import Graph
 
 TOLERANCE = 1e-4
 """Largest allowed |difference| of any output in FP32."""
 
-BATCHES = ((1, 1, 1), (1, 2, 2), (4, 8, 32))
-"""(crops, classes, pairs) that parity is checked at."""
+MIN_COSINE = 0.999
+"""Smallest allowed cosine of any row (a pair, a crop, a word) of any output in half."""
+
+MIN_IOU = 0.99
+"""Smallest allowed IoU of the masks of one batch in half, against FP32's."""
+
+MIN_COVER = 0.005
+"""Share of a batch's pixels that its masks must cover together for their IoU to be judged: of a handful of pixels it
+says nothing."""
+
+AS_SHIPPED, ROUNDED = "as shipped", "rounded double"
+"""Which graph was run: the bundle's own, or its double that rounds where a GPU would."""
 
 
 @dataclass(frozen=True)
 class Parity:
-    """One comparison: which graph and output, at how many crops, classes and pairs, and the largest |difference|."""
+    """One comparison.
+
+    Attributes:
+        graph: file of the bundle.
+        output: its output.
+        crops, classes, pairs: sizes of the batch.
+        kind: of its pictures, ``real`` or ``hostile``.
+        run: :data:`AS_SHIPPED` or :data:`ROUNDED`.
+        precision: of the graph.
+        difference: largest |difference|.
+        cosine: smallest of any row.
+        iou: of all masks of the batch together; None where there are none worth it (:data:`MIN_COVER`).
+    """
 
     graph: str
     output: str
     crops: int
     classes: int
     pairs: int
+    kind: str
+    run: str
+    precision: str
     difference: float
+    cosine: float
+    iou: float | None
+
+    @property
+    def fault(self) -> str | None:
+        """Why it fails; None when it does not. NaN fails."""
+        if self.precision == "fp32":
+            return None if self.difference <= TOLERANCE else f"max |difference| {self.difference:.1e} > {TOLERANCE}"
+        if not self.cosine >= MIN_COSINE:
+            return f"cosine {self.cosine:.5f} < {MIN_COSINE}"
+        if self.iou is not None and not self.iou >= MIN_IOU:
+            return f"mask IoU {self.iou:.4f} < {MIN_IOU}"
+        return None
 
     def line(self) -> str:
-        """For people: ``[✓] segmenter.onnx mask_logits (C=1 K=2 P=2) 1.2e-06``."""
-        mark = "✓" if self.difference <= TOLERANCE else "✗"
+        """For people: ``[✓] segmenter.onnx mask_logits C=1 K=2 P=2 real max |difference| 1.2e-06``."""
         sizes = f"C={self.crops} K={self.classes} P={self.pairs}"
-        return f"[{mark}] {self.graph:18} {self.output:14} {sizes:14} max |difference| {self.difference:.1e}"
+        figures = f"max |difference| {self.difference:.1e}"
+        if self.precision != "fp32":
+            figures += f", cosine {self.cosine:.6f}" + ("" if self.iou is None else f", mask IoU {self.iou:.4f}")
+            figures += f" ({self.precision}, {self.run})"
+        mark = "✓" if self.fault is None else "✗"
+        return f"[{mark}] {self.graph:18} {self.output:14} {sizes:15} {self.kind:7} {figures}"
 
 
-def hostile_pictures(pixel_values: Tensor) -> Tensor:
-    """The same batch with its first picture black, white or constant: what a covered or blinded camera sees."""
-    hostile = pixel_values.clone()
-    for crop, level in zip(range(len(hostile)), (-2.0, 2.5, 0.0), strict=False):
-        hostile[crop] = level
-    return hostile
+Explain = Callable[[Graph, dict[str, npt.NDArray[Any]], str, int], str]
+"""(graph, feeds, output, worst row) -> a sentence that names the first tensor that diverges."""
 
 
-def check_parity(model: ClsClip, folder: Path) -> list[Parity]:
-    """Compare every graph in ``folder`` with PyTorch, on noise and on hostile pictures.
+@dataclass(frozen=True)
+class Case:
+    """One graph file to run.
+
+    Attributes:
+        graph: what it was exported from.
+        path: the ONNX file.
+        precision: that it must have by the gates: ``fp32`` or a half.
+        run: :data:`AS_SHIPPED` or :data:`ROUNDED`.
+        kinds: of pictures.
+    """
+
+    graph: Graph
+    path: Path
+    precision: str
+    run: str = AS_SHIPPED
+    kinds: tuple[str, ...] = KINDS
+
+
+def check_parity(
+    model: ClsClip,
+    cases: Sequence[Case],
+    evidence: Evidence,
+    batches: Sequence[tuple[int, int, int]],
+    cut: float,
+    explain: Explain,
+) -> list[Parity]:
+    """Compare every case with PyTorch on every batch.
+
+    Args:
+        model: in evaluation mode.
+        cases: what to run.
+        evidence: pictures and words.
+        batches: (crops, classes, pairs) to check at.
+        cut: the logit above which a pixel belongs to a mask.
+        explain: called for the first comparison that fails.
 
     Raises:
-        ParityError: any output differs by more than :data:`TOLERANCE` or is not finite; names the first.
+        ParityError: a comparison fails; it names the first tensor that diverges.
     """
+    inputs = {(sizes, kind): graph_inputs(model, evidence, kind, sizes) for sizes in batches for kind in KINDS}
     results = []
-    for graph in graphs(model):
+    for case in cases:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        session = onnxruntime.InferenceSession(str(folder / graph.file), options, providers=["CPUExecutionProvider"])
-        for crops, classes, pairs in BATCHES:
-            inputs = example_inputs(model, crops, classes, pairs, seed=crops + classes)
-            results += compare(graph, session, inputs, (crops, classes, pairs))
-            if "pixel_values" in graph.inputs:
-                inputs["pixel_values"] = hostile_pictures(inputs["pixel_values"])
-                results += compare(graph, session, inputs, (crops, classes, pairs))
+        session = onnxruntime.InferenceSession(str(case.path), options, providers=["CPUExecutionProvider"])
+        for (sizes, kind), tensors in inputs.items():
+            if kind in case.kinds:
+                results += compare(case, session, tensors, sizes, kind, cut, explain)
     return results
 
 
 def compare(
-    graph: Graph, session: onnxruntime.InferenceSession, inputs: dict[str, Tensor], sizes: tuple[int, int, int]
+    case: Case,
+    session: onnxruntime.InferenceSession,
+    inputs: dict[str, Tensor],
+    sizes: tuple[int, int, int],
+    kind: str,
+    cut: float,
+    explain: Explain,
 ) -> list[Parity]:
     """One graph at one batch; see :func:`check_parity`."""
+    graph = case.graph
     with torch.no_grad():
         expected = graph.module(*(inputs[name] for name in graph.inputs))
     expected = expected if isinstance(expected, tuple) else (expected,)
     wanted = {entry.name for entry in session.get_inputs()}
-    feed = {name: inputs[name].numpy() for name in graph.inputs if name in wanted}
-    found = session.run(list(graph.outputs), feed)
+    feeds = {name: inputs[name].numpy() for name in graph.inputs if name in wanted}
+    found = session.run(list(graph.outputs), feeds)
     results = []
-    for name, ours, theirs in zip(graph.outputs, found, expected, strict=True):
-        difference = float(np.abs(ours - theirs.numpy()).max())
-        parity = Parity(graph.file, name, *sizes, difference)
-        if not difference <= TOLERANCE:  # NaN must fail too
+    for name, ours, theirs in zip(graph.outputs, found, (one.numpy() for one in expected), strict=True):
+        cosines = row_cosines(ours, theirs)
+        parity = Parity(
+            graph.file,
+            name,
+            *sizes,
+            kind,
+            case.run,
+            case.precision,
+            float(np.abs(ours - theirs).max()),
+            float(cosines.min()),
+            pooled_iou(ours, theirs, cut) if name == "mask_logits" else None,
+        )
+        if parity.fault is not None:
+            worst = int(np.abs(ours - theirs).reshape(len(ours), -1).max(axis=1).argmax())  # argmax takes the first NaN
             raise ParityError(
-                f"{parity.line()}: above {TOLERANCE}. The exported graph does not compute what PyTorch computes; "
-                "no bundle was written. Check the weights for NaN and for values beyond 1e4."
+                f"{parity.line()}: {parity.fault}. {explain(graph, feeds, name, worst)} "
+                f"{graph.file} does not compute what PyTorch computes, so no bundle was written."
             )
         results.append(parity)
     return results
+
+
+def row_cosines(ours: npt.NDArray[Any], theirs: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Cosine of every row of two arrays (n, ...): (n,) float64. Rows that are equal have 1, also where they are 0."""
+    first, second = (one.reshape(len(one), -1).astype(np.float64) for one in (ours, theirs))
+    lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        cosines = (first * second).sum(axis=1) / lengths
+    same: npt.NDArray[np.float64] = np.where((first == second).all(axis=1), 1.0, cosines)
+    return same
+
+
+def pooled_iou(ours: npt.NDArray[Any], theirs: npt.NDArray[Any], cut: float) -> float | None:
+    """IoU of the masks of two stacks of logits (P, h, w), intersections and unions summed over the stack."""
+    first, second = ours > cut, theirs > cut
+    union = int((first | second).sum())
+    return int((first & second).sum()) / union if union >= MIN_COVER * first.size else None

@@ -18,11 +18,14 @@ def save_shared(models: Mapping[str, onnx.ModelProto], folder: Path, weights_fil
     """Write ``models`` (file name -> graph) into ``folder``; their weights go to ``weights_file`` beside them.
 
     A tensor that several graphs hold is written once: the trunk's weights serve ``segmenter.onnx`` and ``trunk.onnx``.
+    ``models`` are not changed.
     """
     places: dict[str, tuple[int, int]] = {}
     with (folder / weights_file).open("wb") as blob:
         for name, model in models.items():
-            for tensor in model.graph.initializer:
+            written = onnx.ModelProto()
+            written.CopyFrom(model)
+            for tensor in written.graph.initializer:
                 raw = onnx.numpy_helper.to_array(tensor).tobytes()
                 if len(raw) < SMALLEST:
                     continue
@@ -32,7 +35,7 @@ def save_shared(models: Mapping[str, onnx.ModelProto], folder: Path, weights_fil
                     places[digest] = (blob.tell(), len(raw))
                     blob.write(raw)
                 point_to(tensor, weights_file, *places[digest])
-            (folder / name).write_bytes(model.SerializeToString())
+            (folder / name).write_bytes(written.SerializeToString())
 
 
 def point_to(tensor: onnx.TensorProto, file: str, offset: int, length: int) -> None:

@@ -33,6 +33,13 @@ class Graphs:
         text = _load(backend, bundle, TEXT_ENCODER, {"token_ids"})
         self.text = TextEncoder(bundle, text, memory_mb=memory_mb)
 
+    def close(self) -> None:
+        """Free what the engine holds for the graphs, where it holds anything beyond their life."""
+        for graph in (self._image_encoder, self._trunk, self._gate, self.text.graph):
+            close = getattr(graph, "close", None)
+            if close is not None:
+                close()
+
     @property
     def has_gate(self) -> bool:
         """Whether the bundle can tell which words a crop shows."""

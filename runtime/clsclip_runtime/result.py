@@ -98,6 +98,7 @@ class Result:
         picture: the upright RGB picture and its source.
         model: name of the bundle.
         backend: name of the engine.
+        backend_notes: why ``backend="auto"`` passed over others that it prefers; empty where it was asked by name.
         presence_threshold: the threshold that was used; None if the bundle has no gate.
         proposals: the boxes that were looked at; None for whole-image results.
         matches: for every word, which of the boxes' classes it means and why; empty for whole-image results.
@@ -117,6 +118,7 @@ class Result:
     presence_threshold: float | None
     proposals: Proposals | None = None
     matches: tuple[WordMatch, ...] = ()
+    backend_notes: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
 
@@ -291,6 +293,7 @@ class Result:
             "height": height,
             "model": self.model,
             "backend": self.backend,
+            "backend_notes": list(self.backend_notes),
             "presence_threshold": self.presence_threshold,
             "classes": words,
             "notes": list(self.notes),

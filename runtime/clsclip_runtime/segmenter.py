@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clsclip_runtime.backends import Arrays, Backend, select_backend
+from clsclip_runtime.backends import Arrays, Backend, choose_backend
 from clsclip_runtime.bundle import Bundle
 from clsclip_runtime.detectors import Detector
 from clsclip_runtime.detectors.matching import WordMatch, match_words
@@ -79,6 +79,7 @@ class Segmenter:
         memory_mb: int = 1024,
         pairs_per_call: int | None = None,
         max_pixels: int = MAX_PIXELS,
+        backend_notes: tuple[str, ...] = (),
     ) -> None:
         """Load the graphs of ``bundle`` into ``backend``; see ``load`` for the rest."""
         self._memory_mb = _positive("memory_mb", memory_mb)
@@ -86,6 +87,7 @@ class Segmenter:
         self._max_pixels = _positive("max_pixels", max_pixels)
         self._bundle = bundle
         self._backend = backend
+        self._backend_notes = backend_notes
         self._detector = detector
         self._detector_lock = threading.Lock()
         self._open_graphs: Graphs | None = Graphs(bundle, backend, memory_mb=memory_mb)
@@ -122,8 +124,10 @@ class Segmenter:
             DetectorError: the detector cannot be used.
             OptionError: a value makes no sense.
         """
-        engine = select_backend(backend, threads=threads) if isinstance(backend, str) else backend
         bundle = Bundle.open(path)
+        engine, passed_over = (
+            choose_backend(backend, threads=threads, bundle=bundle) if isinstance(backend, str) else (backend, ())
+        )
         if detector is not None and not isinstance(detector, Detector):
             detector = Detector.load(detector, backend=engine)
         return cls(
@@ -133,6 +137,7 @@ class Segmenter:
             memory_mb=memory_mb,
             pairs_per_call=pairs_per_call,
             max_pixels=max_pixels,
+            backend_notes=passed_over,
         )
 
     @property
@@ -288,7 +293,9 @@ class Segmenter:
 
     def close(self) -> None:
         """Free the engine's memory. Calls that other threads have begun end normally; later ones are refused."""
-        self._open_graphs = None
+        graphs, self._open_graphs = self._open_graphs, None
+        if graphs is not None:
+            graphs.close()
         with self._detector_lock:
             self._detector = None
         self._current = threading.local()
@@ -393,6 +400,7 @@ class Segmenter:
                 picture=look.picture,
                 model=manifest.name,
                 backend=self._backend.name,
+                backend_notes=self._backend_notes,
                 presence_threshold=threshold if graphs.has_gate else None,
                 proposals=look.proposals,
                 matches=look.matches,

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from clsclip_runtime.backends.base import Arrays, Backend, Graph
-from clsclip_runtime.backends.select import BACKENDS, select_backend
+from clsclip_runtime.backends.select import BACKENDS, choose_backend, select_backend
 
-__all__ = ["BACKENDS", "Arrays", "Backend", "Graph", "select_backend"]
+__all__ = ["BACKENDS", "Arrays", "Backend", "Graph", "choose_backend", "select_backend"]

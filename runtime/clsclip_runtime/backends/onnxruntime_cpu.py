@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -46,8 +47,13 @@ class OnnxRuntimeCpu:
                 str(path), sess_options=self._options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:
+            if "NOT_IMPLEMENTED" in str(error) and _is_bf16(path):
+                raise BackendError(
+                    f"{path.parent} is in bf16, and onnxruntime has no bf16 kernels for CPUs. "
+                    "Export it with --fp16 or --fp32, or use a GPU backend"
+                ) from error
             raise BackendError(
-                f"onnxruntime cannot load {path}: {_one_line(error)}. Export the bundle again, or upgrade onnxruntime"
+                f"onnxruntime cannot load {path}: {one_line(error)}. Export the bundle again, or upgrade onnxruntime"
             ) from error
         return OnnxRuntimeGraph(session, path.name)
 
@@ -78,11 +84,21 @@ class OnnxRuntimeGraph:
             values = self._session.run(None, dict(feeds))
         except Exception as error:
             raise BackendError(
-                f"onnxruntime failed in {self._name}: {_one_line(error)}. "
+                f"onnxruntime failed in {self._name}: {one_line(error)}. "
                 "If memory ran out, lower memory_mb; else export the bundle again"
             ) from error
         return dict(zip(self._outputs, values, strict=True))
 
 
-def _one_line(error: Exception) -> str:
+def _is_bf16(path: Path) -> bool:
+    """Whether the bundle that the graph belongs to says that it is in BF16."""
+    try:
+        document = json.loads((path.parent / "manifest.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(document, dict) and document.get("precision") == "bf16"
+
+
+def one_line(error: Exception) -> str:
+    """An error of ONNX Runtime on one line, not too long."""
     return " ".join(str(error).split())[:500]

@@ -1,0 +1,263 @@
+"""Build the engines of a bundle, prove what they are, and keep them under a name that says so."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from clsclip_export.engines.inspect import Inspection, inspect_build, prove_precision
+from clsclip_export.engines.trt import BuildLog, build_plan
+from clsclip_export.errors import EngineError, ProfileError, TargetError
+from clsclip_export.profiles import AXES, Profile
+from clsclip_runtime.bundle import DETECTOR, GATE, IMAGE_ENCODER, TEXT_ENCODER, TRUNK, Bundle
+from clsclip_runtime.engines.files import (
+    ANY_GPU,
+    FOLDER,
+    SCHEMA_VERSION,
+    EngineFile,
+    EngineSpec,
+    Machine,
+    graph_digests,
+    plan_version,
+    read_engine,
+    verify_plan,
+)
+from clsclip_runtime.engines.flavour import Flavour, version_numbers
+from clsclip_runtime.errors import BackendError
+
+GRAPHS = (TEXT_ENCODER, IMAGE_ENCODER, GATE, TRUNK)
+"""What the runtime runs; a detector comes on top where the bundle has one. ``segmenter.onnx`` is these in one."""
+
+ITS_OWN = "its own"
+"""Precision of a detector: it comes from elsewhere and is left as it is, so there is nothing to prove."""
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """What the builder is told besides the graph.
+
+    Attributes:
+        profile: sizes that the engines take.
+        workspace_mib: bound on the memory of one layer while building and running; None leaves it to TensorRT.
+        version_compatible: later versions of the same major may run the engine, somewhat slower.
+        hardware_compatible: other GPUs of the same or a newer generation may run it, somewhat slower.
+        strip_weights: leave the weights out of the plan; they come from the ONNX when it is loaded.
+        tf32: round FP32 products to 10 bits of mantissa, which is fast and no longer FP32.
+        optimization_level: 0 to 5, how long to look for fast kernels; None is the flavour's own.
+    """
+
+    profile: Profile
+    workspace_mib: int | None = None
+    version_compatible: bool = False
+    hardware_compatible: bool = False
+    strip_weights: bool = False
+    tf32: bool = False
+    optimization_level: int | None = None
+
+    def flags(self) -> dict[str, Any]:
+        """All but the profile, for the key."""
+        return {name: value for name, value in asdict(self).items() if name != "profile"}
+
+
+@dataclass(frozen=True)
+class Built:
+    """One engine that is there now.
+
+    Attributes:
+        engine: it.
+        reused: it was there before.
+        seconds: that it took, the check of an existing one included.
+    """
+
+    engine: EngineFile
+    reused: bool
+    seconds: float
+
+    def line(self) -> str:
+        """For people."""
+        document = self.engine.document
+        what = "reused" if self.reused else "built"
+        size = document["plan_bytes"] / 2**20
+        held = ", ".join(f"{share:.1%} {name}" for name, share in document["weights"].items())
+        return (
+            f"[✓] {self.engine.spec.graph:18} {what} in {self.seconds:.2f} s: {FOLDER}/{self.engine.plan.name} "
+            f"{size:.1f} MiB, weights {held or 'none'}"
+        )
+
+
+Progress = Callable[[str, int, int], bool]
+"""(phase, steps done, steps) -> whether to go on."""
+
+
+def engine_spec(bundle: Bundle, graph: str, flavour: Flavour, machine: Machine, options: EngineOptions) -> EngineSpec:
+    """What an engine of ``graph`` built now would be."""
+    anywhere = flavour.builds_without_gpu
+    return EngineSpec(
+        graph=graph,
+        onnx=graph_digests(bundle.path(graph)),
+        precision=precision_asked(bundle, graph),
+        profile=options.profile.to_json(),
+        flavour=flavour.name,
+        version=flavour.version,
+        gpu=ANY_GPU if anywhere else str(machine.gpu),
+        compute_capability=ANY_GPU if anywhere else str(machine.compute_capability),
+        flags=options.flags(),
+    )
+
+
+def precision_asked(bundle: Bundle, graph: str) -> str:
+    """What an engine of ``graph`` must be in."""
+    if graph == DETECTOR:
+        return ITS_OWN
+    return "fp32" if graph == GATE else bundle.manifest.precision
+
+
+def build_engines(
+    bundle: Bundle,
+    flavour: Flavour,
+    machine: Machine,
+    options: EngineOptions,
+    *,
+    graphs: tuple[str, ...] | None = None,
+    progress: Progress = lambda phase, done, steps: True,
+) -> Iterator[Built]:
+    """Build the engines of ``bundle`` that are not there yet, one after the other.
+
+    Args:
+        bundle: verified.
+        flavour: which TensorRT.
+        machine: what they are built for.
+        options: see there.
+        graphs: files of the bundle; None is what the runtime runs.
+        progress: told of every step; may end the build.
+
+    Raises:
+        EngineError: TensorRT cannot build one, or built it in another precision.
+        TargetError: the folder cannot be written.
+    """
+    if not flavour.builds_without_gpu and machine.gpu is None:
+        raise EngineError(
+            f"{flavour.name} needs a GPU to build an engine, and none is usable here. Build where the engine will "
+            "run, or use --engine tensorrt-rtx, whose builder needs none."
+        )
+    wanted = graphs or tuple(name for name in (*GRAPHS, DETECTOR) if name in bundle.manifest.files)
+    for graph in wanted:
+        yield build_engine(bundle, graph, flavour, machine, options, progress)
+
+
+def build_engine(
+    bundle: Bundle, graph: str, flavour: Flavour, machine: Machine, options: EngineOptions, progress: Progress
+) -> Built:
+    """One engine; see :func:`build_engines`."""
+    start = time.perf_counter()
+    spec = engine_spec(bundle, graph, flavour, machine, options)
+    sidecar = bundle.folder / FOLDER / f"{spec.key}.json"
+    existing = usable(sidecar, flavour)
+    if existing is not None:
+        return Built(existing, True, time.perf_counter() - start)
+    axes, log = graph_axes(bundle.path(graph)), BuildLog(flavour)
+    try:
+        plan = build_plan(flavour, bundle.path(graph), options, log, progress)
+        inspection = inspect_build(flavour, plan, log)
+        if spec.precision != ITS_OWN:
+            prove_precision(graph, spec.precision, inspection)
+    except EngineError as error:
+        with writing(sidecar):
+            write_whole(sidecar.with_suffix(".log"), log.text().encode())
+        raise EngineError(f"{error} The build log is {sidecar.with_suffix('.log')}.") from error
+    with writing(sidecar):
+        document = describe(spec, plan, inspection, axes, time.perf_counter() - start)
+        write_whole(sidecar.with_suffix(".log"), log.text().encode())
+        write_whole(sidecar.with_suffix(".plan"), plan)
+        write_whole(sidecar, (json.dumps(document, indent=1) + "\n").encode())
+    return Built(read_engine(sidecar), False, time.perf_counter() - start)
+
+
+def usable(sidecar: Path, flavour: Flavour) -> EngineFile | None:
+    """The finished engine at ``sidecar``; None if there is none or it is damaged, so that it is built again."""
+    if not sidecar.is_file():
+        return None
+    try:
+        engine = read_engine(sidecar)
+        verify_plan(engine, flavour.version)
+    except BackendError:
+        return None
+    return engine
+
+
+def graph_axes(path: Path) -> dict[str, dict[str, list[str | None]]]:
+    """Names of the dynamic axes of every input and output; None for fixed ones.
+
+    Raises:
+        ProfileError: a profile says nothing of one.
+    """
+    graph = onnx.load(path, load_external_data=False).graph
+    for value in [*graph.input, *graph.output]:
+        names = [axis.dim_param for axis in value.type.tensor_type.shape.dim if not axis.HasField("dim_value")]
+        unknown = [name for name in names if name not in AXES]
+        if unknown:
+            raise ProfileError(
+                f"{path.name} has the dynamic axis {unknown[0] or '?'} in {value.name}, and profiles know "
+                f"{', '.join(AXES)}. Export it with fixed sizes."
+            )
+    return {
+        kind: {value.name: [axis.dim_param or None for axis in value.type.tensor_type.shape.dim] for value in values}
+        for kind, values in (("inputs", graph.input), ("outputs", graph.output))
+    }
+
+
+def describe(
+    spec: EngineSpec, plan: bytes, inspection: Inspection, axes: dict[str, Any], seconds: float
+) -> dict[str, Any]:
+    """What stands beside a plan."""
+    found = plan_version(plan)
+    if found != version_numbers(spec.version)[: len(found)]:
+        raise EngineError(
+            f"{spec.flavour} says that it is {spec.version}, and the plan that it built says {found}. Report this."
+        )
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "key": spec.key,
+        "spec": asdict(spec),
+        "plan_sha256": hashlib.sha256(plan).hexdigest(),
+        "plan_bytes": len(plan),
+        "axes": axes,
+        "weights": inspection.weight_shares(),
+        "layers": inspection.layers,
+        "inspected": inspection.source,
+        "seconds": round(seconds, 2),
+    }
+
+
+@contextmanager
+def writing(sidecar: Path) -> Iterator[None]:
+    """Make the folder of engines, and tell of a disk that cannot take them."""
+    try:
+        sidecar.parent.mkdir(exist_ok=True)
+        yield
+    except OSError as error:
+        room = " Make room on the disk." if error.errno == errno.ENOSPC else ""
+        raise TargetError(f"{sidecar.parent} cannot be written: {error.strerror or error}.{room}") from error
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write under a temporary name, then rename; what a killed build left under that name is written over."""
+    scratch = path.with_name(f".{path.name}.tmp")
+    try:
+        with scratch.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(scratch, path)
+    finally:
+        scratch.unlink(missing_ok=True)

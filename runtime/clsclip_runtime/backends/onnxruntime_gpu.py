@@ -1,0 +1,186 @@
+"""ONNX Runtime on NVIDIA GPUs, by its CUDA or its TensorRT provider."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from clsclip_runtime.backends.base import Arrays
+from clsclip_runtime.backends.onnxruntime_cpu import one_line
+from clsclip_runtime.errors import BackendError, OptionError
+
+PROVIDERS = {"onnxruntime-cuda": "CUDAExecutionProvider", "onnxruntime-tensorrt": "TensorrtExecutionProvider"}
+
+PROFILE = {"C": (1, 1, 4), "K": (1, 8, 64), "P": (1, 8, 32)}
+"""Smallest, usual and largest along every axis, for the engines that the TensorRT provider builds; larger calls make it
+build again."""
+
+_ERRORS_ONLY = 3
+
+
+class OnnxRuntimeGpu:
+    """Loads ONNX files into one of ONNX Runtime's GPU providers. Never falls back to the CPU for a whole graph."""
+
+    def __init__(
+        self,
+        name: str = "onnxruntime-cuda",
+        *,
+        threads: int | None = None,
+        device: int = 0,
+        tf32: bool = False,
+        profile: dict[str, tuple[int, int, int]] | None = None,
+    ) -> None:
+        """Find the provider.
+
+        Args:
+            name: ``onnxruntime-cuda`` or ``onnxruntime-tensorrt``.
+            threads: of what runs on the CPU; None lets ONNX Runtime decide.
+            device: number of the GPU.
+            tf32: let FP32 products round to TF32.
+            profile: sizes by axis (:data:`PROFILE`), for the TensorRT provider.
+
+        Raises:
+            OptionError: there is no such provider.
+            BackendError: onnxruntime is missing, or was built without it.
+        """
+        if name not in PROVIDERS:
+            raise OptionError(f"there is no provider {name!r}. Choose one of: {', '.join(PROVIDERS)}")
+        try:
+            self._onnxruntime: Any = import_module("onnxruntime")
+        except ImportError as error:
+            raise BackendError(f"onnxruntime cannot be imported ({error}). Run: pip install onnxruntime-gpu") from error
+        self.name, self._provider = name, PROVIDERS[name]
+        available = self._onnxruntime.get_available_providers()
+        if self._provider not in available:
+            raise BackendError(
+                f"the installed onnxruntime {self._onnxruntime.__version__} has no {self._provider}, only "
+                f"{', '.join(available)}. Run: pip uninstall -y onnxruntime && pip install onnxruntime-gpu"
+            )
+        self._device, self._tf32, self._profile = device, tf32, profile or PROFILE
+        self._options = self._onnxruntime.SessionOptions()
+        self._options.log_severity_level = _ERRORS_ONLY
+        if threads is not None:
+            self._options.intra_op_num_threads = threads
+
+    def load(self, path: Path) -> OnnxRuntimeGpuGraph:
+        """Load the ONNX file at ``path``.
+
+        Raises:
+            BackendError: the provider cannot load it, or onnxruntime would run it on the CPU instead.
+        """
+        providers: list[Any] = [("CUDAExecutionProvider", self._cuda_options())]
+        if self._provider != "CUDAExecutionProvider":
+            providers.insert(0, (self._provider, self._tensorrt_options(path)))
+        try:
+            session = self._onnxruntime.InferenceSession(str(path), sess_options=self._options, providers=providers)
+        except Exception as error:  # ONNX Runtime's errors share no base class of their own
+            raise BackendError(
+                f"{self.name} cannot load {path}: {one_line(error)}. Run clsclip-doctor, or use another backend"
+            ) from error
+        # A provider whose libraries are missing is dropped with no more than a line in the log.
+        found = session.get_providers()
+        if not found or found[0] != self._provider:
+            raise BackendError(
+                f"onnxruntime dropped {self._provider} and would run {path.name} by {', '.join(found)}: the CUDA or "
+                "cuDNN libraries that it was built for are missing, or there is no GPU. Run: "
+                "pip install 'onnxruntime-gpu[cuda,cudnn]', or use backend='onnxruntime-cpu'"
+            )
+        session.disable_fallback()
+        return OnnxRuntimeGpuGraph(session, path.name, self.name, self._device)
+
+    def _cuda_options(self) -> dict[str, Any]:
+        return {"device_id": self._device, "use_tf32": int(self._tf32)}
+
+    def _tensorrt_options(self, path: Path) -> dict[str, Any]:
+        """The profile in ONNX Runtime's words; engines are kept beside the bundle's own."""
+        plain = self._onnxruntime.SessionOptions()
+        plain.log_severity_level = _ERRORS_ONLY
+        plain.graph_optimization_level = self._onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        session = self._onnxruntime.InferenceSession(str(path), plain, providers=["CPUExecutionProvider"])
+        options: dict[str, Any] = {
+            "device_id": self._device,
+            "trt_engine_cache_enable": True,
+            "trt_engine_cache_path": str(path.parent / "engines" / "onnxruntime"),
+            "trt_timing_cache_enable": True,
+        }
+        inputs = [(value.name, list(value.shape)) for value in session.get_inputs()]
+        for at, end in enumerate(("min", "opt", "max")):
+            options[f"trt_profile_{end}_shapes"] = profile_shapes(inputs, self._profile, at)
+        return options
+
+
+def profile_shapes(inputs: list[tuple[str, list[int | str]]], profile: dict[str, tuple[int, int, int]], at: int) -> str:
+    """``"pixel_values:1x3x224x224,..."``: the smallest (0), usual (1) or largest (2) shape of every input.
+
+    Raises:
+        BackendError: an input has a dynamic axis that the profile does not know.
+    """
+    shapes = []
+    for name, axes in inputs:
+        unknown = [axis for axis in axes if not isinstance(axis, int) and axis not in profile]
+        if unknown:
+            raise BackendError(
+                f"{name} has the dynamic axis {unknown[0]}, and profiles know {', '.join(profile)}. "
+                "Use backend='onnxruntime-cuda'"
+            )
+        sizes = [axis if isinstance(axis, int) else profile[axis][at] for axis in axes]
+        shapes.append(f"{name}:{'x'.join(map(str, sizes))}")
+    return ",".join(shapes)
+
+
+class OnnxRuntimeGpuGraph:
+    """One ONNX Runtime session on a GPU; ``run`` may be called from several threads."""
+
+    def __init__(self, session: Any, name: str, backend: str, device: int) -> None:
+        """Wrap a session; ``name`` and ``backend`` are for messages."""
+        self._session, self._name, self._backend, self._device = session, name, backend, device
+        self._inputs = tuple(value.name for value in session.get_inputs())
+        self._outputs = tuple(value.name for value in session.get_outputs())
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the inputs."""
+        return self._inputs
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the outputs."""
+        return self._outputs
+
+    def run(self, feeds: Arrays) -> dict[str, npt.NDArray[Any]]:
+        """Run once, inputs and outputs bound; arrays that are on the GPU already are read where they are.
+
+        Raises:
+            BackendError: ONNX Runtime fails, or an array on the GPU is not contiguous.
+        """
+        try:
+            binding = self._session.io_binding()
+            for name, value in feeds.items():
+                self._bind(binding, name, value)
+            for name in self._outputs:
+                binding.bind_output(name, "cpu")
+            self._session.run_with_iobinding(binding)
+            values = binding.copy_outputs_to_cpu()
+        except BackendError:
+            raise
+        except Exception as error:
+            raise BackendError(
+                f"{self._backend} failed in {self._name}: {one_line(error)}. "
+                "If memory ran out, lower memory_mb; else run clsclip-doctor"
+            ) from error
+        return dict(zip(self._outputs, values, strict=True))
+
+    def _bind(self, binding: Any, name: str, value: Any) -> None:
+        interface = getattr(value, "__cuda_array_interface__", None)
+        if interface is None:
+            binding.bind_cpu_input(name, np.ascontiguousarray(value))
+            return
+        dtype, shape = np.dtype(interface["typestr"]), tuple(interface["shape"])
+        strides = interface.get("strides")
+        if strides is not None and tuple(strides) != np.empty(shape, dtype).strides:
+            raise BackendError(f"{name} on the GPU must be contiguous. Call .contiguous() on it first")
+        binding.bind_input(name, "cuda", self._device, dtype, shape, int(interface["data"][0]))

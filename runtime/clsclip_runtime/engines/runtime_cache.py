@@ -1,0 +1,47 @@
+"""What TensorRT-RTX compiled for this GPU, kept beside the engine: its engines are compiled when they first run."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+_log = logging.getLogger(__name__)
+
+
+class RuntimeCache:
+    """The runtime cache of one engine, and the configuration that makes execution contexts use it."""
+
+    def __init__(self, config: Any, cache: Any, path: Path) -> None:
+        """Wrap a cache that ``config`` uses; ``path`` is its file."""
+        self.config = config
+        self._cache, self._path = cache, path
+
+    @classmethod
+    def open(cls, engine: Any, plan: Path) -> RuntimeCache:
+        """Make the cache of ``engine``, filled from the file beside ``plan`` where there is one that fits."""
+        config = engine.create_runtime_config()
+        cache, path = config.create_runtime_cache(), plan.with_suffix(".cache")
+        try:
+            fits = bool(cache.deserialize(path.read_bytes()))
+        except FileNotFoundError:
+            fits = True
+        except OSError as error:
+            fits = False
+            _log.warning("tensorrt: cannot read %s: %s", path, error.strerror or error)
+        if not fits:
+            _log.warning("tensorrt: %s is of no use here; the first calls compile again", path)
+        config.set_runtime_cache(cache)
+        return cls(config, cache, path)
+
+    def save(self) -> None:
+        """Write the file; a folder that cannot be written costs compiling again next time, and is logged."""
+        scratch = self._path.with_name(f".{self._path.name}.{os.getpid()}.tmp")
+        try:
+            scratch.write_bytes(bytes(self._cache.serialize()))
+            os.replace(scratch, self._path)
+        except OSError as error:
+            _log.warning("tensorrt: cannot keep %s (%s); the next start compiles again", self._path, error.strerror)
+        finally:
+            scratch.unlink(missing_ok=True)

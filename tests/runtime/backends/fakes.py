@@ -1,0 +1,306 @@
+"""A GPU that is not there: CUDA with memory in NumPy and streams that run late, and a TensorRT that runs ONNX files.
+
+Nothing that is put into a stream happens before somebody waits for it, so that a missing wait gives wrong numbers.
+Addresses are made up, so that an address of freed memory, or of the host, is told.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+
+from clsclip_runtime.backends.tensorrt import AXIS_NAMES
+from clsclip_runtime.engines.files import FOLDER, EngineSpec, Machine, graph_digests
+from clsclip_runtime.engines.flavour import Flavour
+from clsclip_runtime.errors import BackendError
+
+VERSION = "10.16.1.11"
+MACHINE = Machine("tensorrt", VERSION, "NVIDIA H200", "9.0")
+PROFILE = {"crops": [1, 1, 2], "classes": [1, 2, 5], "pairs": [1, 4, 6]}
+
+
+class FakeCuda:
+    """See :class:`clsclip_runtime.backends.cuda.Cuda`."""
+
+    name = "fake"
+    can_capture = True
+
+    def __init__(self, memory: int = 1 << 30) -> None:
+        self.room = memory
+        self.device: dict[int, npt.NDArray[np.uint8]] = {}
+        self.pinned: dict[int, npt.NDArray[np.uint8]] = {}
+        self.streams: dict[int, list[Callable[[], None]]] = {}
+        self.recording: dict[int, list[Callable[[], None]]] = {}
+        self.graphs: dict[int, list[Callable[[], None]]] = {}
+        self.calls: list[str] = []
+        self._next = 0x7F0000000000
+        self._lock = threading.Lock()
+
+    def _name(self) -> int:
+        with self._lock:
+            self._next += 1 << 20
+            return self._next
+
+    def allocate(self, size: int) -> int:
+        if size > self.room - sum(array.nbytes for array in self.device.values()):
+            raise BackendError("CUDA failed: out of memory")
+        address = self._name()
+        self.device[address] = np.full(size, 0xCD, np.uint8)
+        return address
+
+    def free(self, address: int) -> None:
+        del self.device[address]
+
+    def pin(self, size: int) -> npt.NDArray[np.uint8]:
+        array = np.full(size, 0xAB, np.uint8)
+        self.pinned[array.ctypes.data] = array
+        return array
+
+    def unpin(self, memory: npt.NDArray[np.uint8]) -> None:
+        del self.pinned[memory.ctypes.data]
+
+    def stream(self) -> int:
+        stream = self._name()
+        self.streams[stream] = []
+        return stream
+
+    def end_stream(self, stream: int) -> None:
+        assert not self.streams.pop(stream), "a stream ended with work in it"
+
+    def submit(self, stream: int, work: Callable[[], None]) -> None:
+        (self.recording.get(stream) if stream in self.recording else self.streams[stream]).append(work)  # type: ignore[union-attr]
+
+    def to_device(self, address: int, memory: npt.NDArray[np.uint8], stream: int) -> None:
+        self.calls.append("to_device")
+        self.submit(stream, lambda: self.device[address].__setitem__(slice(0, memory.nbytes), memory))
+
+    def to_host(self, memory: npt.NDArray[np.uint8], address: int, stream: int) -> None:
+        self.submit(stream, lambda: memory.__setitem__(slice(None), self.device[address][: memory.nbytes]))
+
+    def wait(self, stream: int) -> None:
+        self.calls.append("wait")
+        work, self.streams[stream] = self.streams[stream], []
+        for one in work:
+            one()
+
+    def begin_capture(self, stream: int) -> None:
+        self.calls.append("begin_capture")
+        self.recording[stream] = []
+
+    def end_capture(self, stream: int) -> int:
+        graph = self._name()
+        self.graphs[graph] = self.recording.pop(stream)
+        return graph
+
+    def launch(self, graph: int, stream: int) -> None:
+        self.calls.append("launch")
+        for work in self.graphs[graph]:
+            self.submit(stream, work)
+
+    def end_graph(self, graph: int) -> None:
+        del self.graphs[graph]
+
+    def left(self) -> dict[str, int]:
+        """What was taken and not given back."""
+        kinds = {"device": self.device, "pinned": self.pinned, "streams": self.streams, "graphs": self.graphs}
+        return {name: len(found) for name, found in kinds.items() if found}
+
+
+class FakeTensorRt:
+    """The module ``tensorrt``, as far as the runtime uses it; engines run their ONNX file on the CPU."""
+
+    __version__ = VERSION
+
+    class ILogger:
+        def __init__(self) -> None:
+            """Nothing."""
+
+    def __init__(self, cuda: FakeCuda) -> None:
+        self.cuda = cuda
+        self.refuses: set[str] = set()
+        self.contexts: list[Context] = []
+        self.refitted: list[str] = []
+        self.cached: list[bytes] = []
+        self.logger: Any = None
+        fake = self
+
+        class Runtime:
+            def __init__(self, logger: Any) -> None:
+                fake.logger = logger
+
+            def deserialize_cuda_engine(self, plan: bytes) -> Engine | None:
+                if "deserialize" in fake.refuses:
+                    fake.logger.log("Severity.ERROR", "Serialization (\n The engine plan file is not compatible)")
+                    return None
+                return Engine(fake, Path(plan[64:].decode()))
+
+        class Refitter:
+            def __init__(self, engine: Engine, logger: Any) -> None:
+                self.engine = engine
+
+            def refit_cuda_engine(self) -> bool:
+                return "refit" not in fake.refuses
+
+        class OnnxParserRefitter:
+            def __init__(self, refitter: Refitter, logger: Any) -> None:
+                """Nothing."""
+
+            def refit_from_file(self, path: str) -> bool:
+                fake.refitted.append(path)
+                return True
+
+        self.Runtime, self.Refitter, self.OnnxParserRefitter = Runtime, Refitter, OnnxParserRefitter
+
+    def nptype(self, kind: Any) -> Any:
+        return kind
+
+    def flavour(self, name: str = "tensorrt") -> Flavour:
+        return Flavour(name, self, VERSION)
+
+
+class Engine:
+    """Runs an ONNX file; shapes as TensorRT gives them, -1 where they vary."""
+
+    def __init__(self, fake: FakeTensorRt, path: Path) -> None:
+        self.fake = fake
+        self.session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        graph = onnx.load(path, load_external_data=False).graph
+        self.values = {value.name: value.type.tensor_type for value in [*graph.input, *graph.output]}
+        self.inputs, self.outputs = [v.name for v in graph.input], [v.name for v in graph.output]
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        return tuple(axis.dim_value or -1 for axis in self.values[name].shape.dim)
+
+    def get_tensor_dtype(self, name: str) -> Any:
+        return onnx.helper.tensor_dtype_to_np_dtype(self.values[name].elem_type)
+
+    def create_execution_context(self, config: Any = None) -> Context | None:
+        if "context" in self.fake.refuses:
+            return None
+        self.fake.contexts.append(Context(self))
+        return self.fake.contexts[-1]
+
+    def create_runtime_config(self) -> Engine:
+        return self
+
+    def create_runtime_cache(self) -> Engine:
+        return self
+
+    def set_runtime_cache(self, cache: Any) -> None:
+        """Nothing."""
+
+    def deserialize(self, content: bytes) -> bool:
+        self.fake.cached.append(content)
+        return content == b"compiled"
+
+    def serialize(self) -> bytes:
+        return b"compiled"
+
+
+class Context:
+    """An execution context that insists on the order of calls, and belongs to one thread."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine, self.fake = engine, engine.fake
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.addresses: dict[str, int] = {}
+        self.calls: list[str] = []
+        self.thread = threading.get_ident()
+
+    def _note(self, call: str) -> bool:
+        assert threading.get_ident() == self.thread, "a context is used by one thread"
+        self.calls.append(call)
+        if call in self.fake.refuses:
+            self.fake.logger.log("Severity.ERROR", f"{call}: API Usage Error")
+            return False
+        return True
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        fixed = self.engine.get_tensor_shape(name)
+        assert len(shape) == len(fixed)
+        assert all(b in (-1, a) for a, b in zip(shape, fixed, strict=True))
+        bounds = PROFILE[AXIS_NAMES[self.engine.values[name].shape.dim[0].dim_param]]
+        if not bounds[0] <= shape[0] <= bounds[2]:
+            self.fake.logger.log("Severity.ERROR", f"{name} {shape} is outside of the profile")
+            return False
+        self.shapes[name] = shape
+        return self._note("set_input_shape")
+
+    def set_tensor_address(self, name: str, address: int) -> bool:
+        assert address in self.fake.cuda.device, "not an address on the device"
+        self.addresses[name] = address
+        return self._note("set_tensor_address")
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        sizes = {}
+        for at in self.engine.inputs:
+            for axis, size in zip(self.engine.values[at].shape.dim, self.shapes[at], strict=True):
+                if axis.dim_param:
+                    sizes[axis.dim_param] = size
+        return tuple(sizes.get(axis.dim_param, axis.dim_value) for axis in self.engine.values[name].shape.dim)
+
+    def execute_async_v3(self, stream: int) -> bool:
+        assert set(self.shapes) == set(self.engine.inputs), "every input has a shape"
+        assert set(self.addresses) == {*self.engine.inputs, *self.engine.outputs}, "every tensor has an address"
+        if not self._note("execute_async_v3"):
+            return False
+        shapes, addresses = dict(self.shapes), dict(self.addresses)
+        self.fake.cuda.submit(stream, lambda: self._run(shapes, addresses))
+        return True
+
+    def _run(self, shapes: dict[str, tuple[int, ...]], addresses: dict[str, int]) -> None:
+        memory, feeds = self.fake.cuda.device, {}
+        for name in self.engine.inputs:
+            dtype = self.engine.get_tensor_dtype(name)
+            size = int(np.prod(shapes[name])) * np.dtype(dtype).itemsize
+            feeds[name] = memory[addresses[name]][:size].view(dtype).reshape(shapes[name]).copy()
+        for name, value in zip(self.engine.outputs, self.engine.session.run(None, feeds), strict=True):
+            memory[addresses[name]][: value.nbytes] = value.reshape(-1).view(np.uint8)
+
+
+def write_engine(path: Path, machine: Machine = MACHINE, **changes: Any) -> Path:
+    """A finished engine of the ONNX file at ``path`` for ``machine``; ``changes`` are of its spec."""
+    graph = onnx.load(path, load_external_data=False).graph
+    axes = {
+        kind: {value.name: [axis.dim_param or None for axis in value.type.tensor_type.shape.dim] for value in values}
+        for kind, values in (("inputs", graph.input), ("outputs", graph.output))
+    }
+    fields: dict[str, Any] = {
+        "graph": path.name,
+        "onnx": graph_digests(path),
+        "precision": "fp32",
+        "profile": PROFILE,
+        "flavour": machine.flavour,
+        "version": machine.version,
+        "gpu": machine.gpu,
+        "compute_capability": machine.compute_capability,
+        "flags": {},
+    }
+    spec = EngineSpec(**(fields | changes))
+    plan = bytearray(64)
+    plan[:4] = b"ftrt"
+    plan[24:28] = bytes(int(part) for part in spec.version.split("."))
+    plan += str(path).encode()
+    folder = path.parent / FOLDER
+    folder.mkdir(exist_ok=True)
+    (folder / f"{spec.key}.plan").write_bytes(plan)
+    document = {
+        "schema_version": 1,
+        "key": spec.key,
+        "spec": asdict(spec),
+        "plan_sha256": hashlib.sha256(plan).hexdigest(),
+        "plan_bytes": len(plan),
+        "axes": axes,
+    }
+    (folder / f"{spec.key}.json").write_text(json.dumps(document), "utf-8")
+    return folder / f"{spec.key}.plan"

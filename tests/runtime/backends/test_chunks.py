@@ -1,0 +1,88 @@
+"""Cutting calls: whatever the sizes and limits, the result is that of one call, and no part is larger than allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clsclip_runtime.backends.chunks import run_in_chunks
+from clsclip_runtime.errors import BackendError
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+TRUNK = {"stem": ["C", None], "words": ["K", None], "crop_index": ["P"], "class_index": ["P"]}
+GATE = {"stem": ["C", None], "words": ["K", None]}
+
+bounds = st.tuples(st.integers(1, 3), st.integers(0, 5)).map(lambda pair: (pair[0], pair[0] + pair[1]))
+
+
+def feeds_of(crops: int, classes: int, pairs: int, seed: int) -> Arrays:
+    rng = np.random.default_rng(seed)
+    return {
+        "stem": rng.normal(size=(crops, 4)).astype(np.float32),
+        "words": rng.normal(size=(classes, 4)).astype(np.float32),
+        "crop_index": rng.integers(0, crops, pairs),
+        "class_index": rng.integers(0, classes, pairs),
+    }
+
+
+def within(feeds: Mapping[str, npt.NDArray[Any]], limits: dict[str, tuple[int, int]]) -> None:
+    for name, array in feeds.items():
+        low, high = limits[TRUNK[name][0] or ""]
+        assert low <= len(array) <= high, name
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 20), bounds, bounds, bounds, st.integers(0, 99))
+def test_pairs(
+    crops: int,
+    classes: int,
+    pairs: int,
+    crop_limit: tuple[int, int],
+    class_limit: tuple[int, int],
+    pair_limit: tuple[int, int],
+    seed: int,
+) -> None:
+    limits = {"C": crop_limit, "K": class_limit, "P": pair_limit}
+
+    def trunk(feeds: Arrays) -> Arrays:
+        within(feeds, limits)
+        rows = feeds["stem"][feeds["crop_index"]]
+        return {"logits": (rows * feeds["words"][feeds["class_index"]])[:, None, :]}
+
+    feeds = feeds_of(crops, classes, pairs, seed)
+    found = run_in_chunks(trunk, feeds, TRUNK, {"logits": ["P", None, None]}, limits)["logits"]
+    expected = feeds["stem"][feeds["crop_index"]] * feeds["words"][feeds["class_index"]]
+    np.testing.assert_array_equal(found[:, 0], expected)
+
+
+@given(st.integers(1, 12), st.integers(1, 12), bounds, bounds, st.integers(0, 99))
+def test_crops_against_classes(
+    crops: int, classes: int, crop_limit: tuple[int, int], class_limit: tuple[int, int], seed: int
+) -> None:
+    limits = {"C": crop_limit, "K": class_limit}
+
+    def gate(feeds: Arrays) -> Arrays:
+        within(feeds, limits)
+        product = (feeds["stem"][:, None] * feeds["words"]).sum(axis=-1)
+        return {"presence": product, "sums": feeds["stem"].sum(axis=1)}
+
+    feeds = {name: array for name, array in feeds_of(crops, classes, 1, seed).items() if name in GATE}
+    found = run_in_chunks(gate, feeds, GATE, {"presence": ["C", "K"], "sums": ["C"]}, limits)
+    np.testing.assert_array_equal(found["presence"], (feeds["stem"][:, None] * feeds["words"]).sum(axis=-1))
+    np.testing.assert_array_equal(found["sums"], feeds["stem"].sum(axis=1))
+
+
+def test_sizes_that_disagree() -> None:
+    limits = {"C": (1, 2), "K": (1, 2), "P": (1, 2)}
+    feeds = feeds_of(1, 1, 2, 0)
+    feeds["class_index"] = feeds["class_index"][:1]
+    with pytest.raises(BackendError, match="class_index has 1 along P, and another input has 2"):
+        run_in_chunks(lambda feeds: {}, feeds, TRUNK, {}, limits)
+    with pytest.raises(BackendError, match="nothing along P"):
+        run_in_chunks(lambda feeds: {}, feeds_of(1, 1, 0, 0), TRUNK, {}, limits)
