@@ -6,6 +6,7 @@ trunk's calls whatever crop or picture it belongs to.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ from clsclip_runtime.pairs import WHOLE, PairQueue, Pairs
 from clsclip_runtime.regions import Proposals, ZoomIn, box_windows, crop_windows
 from clsclip_runtime.regions.proposals import ANY
 from clsclip_runtime.text import EncodedWords
+
+_log = logging.getLogger(__name__)
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 Bools: TypeAlias = npt.NDArray[np.bool_]
@@ -165,6 +168,9 @@ class Looker:
                 self._add(look, region_crops(look.proposals, asked, look.size, zoom))
         self._encode_all()  # which words are missing is known only when all regions have been looked at
         for look in looks:
+            missing = [] if look.proposals is None else [self._words[at] for at in np.flatnonzero(~look.segmented)]
+            if missing:
+                _log.info("%s: no region of %s (on_missing %s)", look.picture.source, missing, zoom.on_missing)
             if look.proposals is None or zoom.on_missing == "whole-image":
                 self._add(look, whole_crop(look.size, ~look.segmented))
         self._encode_all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import threading
@@ -26,6 +27,8 @@ from clsclip_runtime.regions import Proposals, ZoomIn
 from clsclip_runtime.regions.proposals import ANY, as_proposals
 from clsclip_runtime.result import Result
 from clsclip_runtime.words import clean_words
+
+_log = logging.getLogger(__name__)
 
 Regions = Proposals | npt.ArrayLike
 """Boxes of one picture: ``Proposals``, or xyxy (N, 4) in pixels of which every word is asked."""
@@ -374,6 +377,8 @@ class Segmenter:
         ]
         if presence_threshold and not graphs.has_gate:
             notes.append("presence_threshold has no effect: the bundle has no presence gate")
+        for note in notes:
+            _log.info("%s", note)
         cut = logit(manifest.mask.threshold)
         if zoom is not None and zoom.boxes_only:
             found = [boxes_as_pairs(look, cut) for look in looks]

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from clsclip_runtime.backends.base import Arrays
 from clsclip_runtime.backends.onnxruntime_cpu import one_line
+from clsclip_runtime.engines.gpu import ask_driver
 from clsclip_runtime.errors import BackendError, OptionError
 
 PROVIDERS = {"onnxruntime-cuda": "CUDAExecutionProvider", "onnxruntime-tensorrt": "TensorrtExecutionProvider"}
@@ -45,10 +46,13 @@ class OnnxRuntimeGpu:
 
         Raises:
             OptionError: there is no such provider.
-            BackendError: onnxruntime is missing, or was built without it.
+            BackendError: there is no GPU, or onnxruntime is missing, or was built without the provider.
         """
         if name not in PROVIDERS:
             raise OptionError(f"there is no provider {name!r}. Choose one of: {', '.join(PROVIDERS)}")
+        problem = ask_driver().problem
+        if problem is not None:
+            raise BackendError(f"{name} needs an NVIDIA GPU: {problem}. Use backend='onnxruntime-cpu'")
         try:
             self._onnxruntime: Any = import_module("onnxruntime")
         except ImportError as error:

@@ -1,0 +1,90 @@
+"""``clsclip-doctor``: what works here, why the rest does not, and the command that mends it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import textwrap
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from clsclip_runtime.backends.select import AUTO, BACKENDS
+from clsclip_runtime.doctor import BAD, GOOD, NOTE, Finding, examine
+from clsclip_runtime.errors import ClsclipRuntimeError
+from clsclip_runtime.version import __version__
+
+PROGRAM = "clsclip-doctor"
+
+MARKS = {GOOD: click.style("✓", fg="green"), BAD: click.style("✗", fg="red"), NOTE: "·"}
+
+_NAME_WIDTH = 24
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--model", type=click.Path(path_type=Path), metavar="DIR", help="Bundle; default: the embedded model.")
+@click.option("--backend", type=click.Choice(list(BACKENDS)), help="Exit with 1 unless this one works.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of lines.")
+@click.version_option(__version__, prog_name=PROGRAM)
+def command(model: Path | None, backend: str | None, as_json: bool) -> int:
+    """Try every backend on this machine, and say what works, why the rest does not, and what mends it.
+
+    Exit codes: 0 a backend runs the bundle (with --backend: that one), 1 none does, 2 wrong use.
+    """
+    findings: list[Finding] = []
+    for finding in examine(model):
+        if not as_json:
+            show(finding, first=not findings or findings[-1].group != finding.group)
+        findings.append(finding)
+    works = [one.name for one in findings if one.group == "backends" and one.state == GOOD]
+    fine = backend in works if backend else bool(works)
+    if as_json:
+        click.echo(json.dumps({"works": works, "findings": [asdict(one) for one in findings]}, indent=1))
+    else:
+        click.echo(f"\n{summary(works, backend)}")
+    return 0 if fine else 1
+
+
+def summary(works: list[str], backend: str | None) -> str:
+    """The last line."""
+    if backend and backend not in works:
+        return f"{backend} does not work here."
+    taken = next((name for name in AUTO if name in works), None)
+    if taken is not None:
+        return f"{taken} is what auto takes here."
+    return f"Only by name: {', '.join(works)}." if works else "Nothing here runs this bundle."
+
+
+def show(finding: Finding, *, first: bool) -> None:
+    """Print one finding, and its group's name before the first of the group."""
+    if first:
+        click.echo(click.style(f"\n{finding.group}", bold=True))
+    width = max(60, shutil.get_terminal_size((120, 40)).columns)
+    indent = " " * (_NAME_WIDTH + 4)
+    lines = textwrap.wrap(finding.detail, width - len(indent), break_on_hyphens=False, break_long_words=False) or [""]
+    click.echo(f"  {MARKS[finding.state]} {finding.name:<{_NAME_WIDTH - 1}} {lines[0]}")
+    for line in lines[1:]:
+        click.echo(indent + line)
+    if finding.mend:
+        click.echo(indent + click.style(f"-> {finding.mend}", fg="cyan"))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    try:
+        return int(command.main(argv, prog_name=PROGRAM, standalone_mode=False) or 0)
+    except click.Abort:
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except ClsclipRuntimeError as error:
+        click.echo(f"{PROGRAM}: {error}", err=True)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,203 @@
+"""What works on this machine, tried and not guessed: backends, GPU, TensorRT, a bundle and its engines."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+
+from clsclip_runtime.backends.select import AUTO, BACKENDS, check_bundle
+from clsclip_runtime.bundle import Bundle
+from clsclip_runtime.engines.files import Machine, engine_files, graph_digests, misfit, verify_plan
+from clsclip_runtime.engines.flavour import FLAVOURS, Flavour, find_flavour
+from clsclip_runtime.engines.gpu import Driver, ask_driver
+from clsclip_runtime.errors import BackendError, BundleError, ClsclipRuntimeError
+from clsclip_runtime.version import __version__
+
+GOOD, BAD, NOTE = "good", "bad", "note"
+
+GROUPS = ("machine", "TensorRT", "bundle", "engines", "backends")
+"""In the order in which they are told."""
+
+BUILDS_WHEN_LOADED = ("onnxruntime-tensorrt",)
+"""Backends that take minutes to load a bundle, and so are not tried on one."""
+
+_COMMAND = "Run: "
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line.
+
+    Attributes:
+        group: one of :data:`GROUPS`.
+        name: of what was looked at.
+        state: :data:`GOOD`, :data:`BAD`, or :data:`NOTE` for what is neither.
+        detail: what was found.
+        mend: the command that mends it; None where nothing is to be mended, or nobody knows how.
+    """
+
+    group: str
+    name: str
+    state: str
+    detail: str
+    mend: str | None = None
+
+
+def examine(path: str | os.PathLike[str] | None = None) -> Iterator[Finding]:
+    """Look at everything, one finding at a time.
+
+    Args:
+        path: of the bundle; None is the embedded one.
+    """
+    driver = ask_driver()
+    yield from machine(driver)
+    flavours: list[Flavour] = []
+    for name in FLAVOURS:
+        finding, flavour = tensorrt(name)
+        yield finding
+        flavours += [] if flavour is None else [flavour]
+    yield cuda_package()
+    try:
+        bundle = Bundle.open(path)
+    except BundleError as error:
+        yield failed("bundle", str(path or "embedded"), error)
+        return
+    yield Finding(
+        "bundle", bundle.manifest.name, GOOD, f"{bundle.folder}, {bundle.manifest.precision}, every file verified"
+    )
+    yield from engines(bundle, flavours, driver)
+    for name in BACKENDS:
+        yield backend(name, bundle)
+
+
+def machine(driver: Driver) -> Iterator[Finding]:
+    """Python, packages, driver and GPUs."""
+    packages = [
+        f"{name} {found}" for name in ("numpy", "onnxruntime", "onnxruntime-gpu", "torch") if (found := installed(name))
+    ]
+    system = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    yield Finding("machine", f"clsclip {__version__}", NOTE, f"{system}, {', '.join(packages)}")
+    if driver.problem is not None:
+        yield Finding("machine", "GPU", NOTE, f"none: {driver.problem}")
+        return
+    numbers = f"CUDA up to {driver.cuda}" + (f", driver {found}" if (found := driver_version()) else "")
+    for gpu in driver.gpus:
+        capability = f"compute capability {gpu.compute_capability}"
+        yield Finding("machine", gpu.name, GOOD, f"{gpu.memory / 2**30:.0f} GiB, {capability}, {numbers}")
+
+
+def tensorrt(name: str) -> tuple[Finding, Flavour | None]:
+    """Whether one flavour of TensorRT is here."""
+    try:
+        flavour = find_flavour(name)
+    except BackendError as error:
+        return failed("TensorRT", name, error, NOTE), None
+    builds = "builds engines here, GPU or not" if flavour.builds_without_gpu else "builds engines where there is a GPU"
+    return Finding("TensorRT", name, GOOD, f"{flavour.version}, {builds}"), flavour
+
+
+def cuda_package() -> Finding:
+    """Which package calls CUDA for the TensorRT backend."""
+    for name in ("cuda-bindings", "cuda-python", "pycuda"):
+        found = installed(name)
+        if found:
+            return Finding("TensorRT", "CUDA package", GOOD, f"{name} {found}")
+    return Finding(
+        "TensorRT", "CUDA package", NOTE, "neither cuda-python nor pycuda is installed", "pip install cuda-python"
+    )
+
+
+def engines(bundle: Bundle, flavours: list[Flavour], driver: Driver) -> Iterator[Finding]:
+    """Every engine of a bundle: whole or not, and whether it fits."""
+    first = driver.gpus[0] if driver.gpus else None
+    machines = [
+        Machine(one.name, one.version, first.name if first else None, first.compute_capability if first else None)
+        for one in flavours
+    ]
+    none = True
+    for engine in engine_files(bundle.folder):
+        none = False
+        if isinstance(engine, BackendError):
+            yield failed("engines", "damaged", engine)
+            continue
+        name = f"{engine.spec.graph} {engine.spec.precision}"
+        here = next((one for one in machines if one.flavour == engine.spec.flavour), None)
+        if here is None:
+            missing = f"{engine.plan.name} needs {engine.spec.flavour} {engine.spec.version}, which is not installed"
+            yield Finding("engines", name, BAD, missing)
+            continue
+        try:
+            reason = misfit(engine, here, graph_digests(bundle.path(engine.spec.graph)))
+            verify_plan(engine)
+        except ClsclipRuntimeError as error:
+            yield failed("engines", name, error)
+            continue
+        again = f"clsclip-export --from-bundle {bundle.folder} --engine {here.flavour}"
+        if reason is not None:
+            yield Finding("engines", name, BAD, reason, again)
+        elif first is None:
+            yield Finding("engines", name, NOTE, f"{engine.plan.name} is whole; whether it runs, only a GPU tells")
+        else:
+            yield Finding("engines", name, GOOD, f"{engine.plan.name} fits {here}")
+    if none:
+        yield Finding("engines", "none", NOTE, "the TensorRT backend needs some", _build_command(bundle, flavours))
+
+
+def backend(name: str, bundle: Bundle) -> Finding:
+    """Whether one backend runs the bundle: it segments a picture, if that does not take minutes."""
+    from clsclip_runtime.segmenter import Segmenter
+
+    preferred = " (auto tries it)" if name in AUTO else " (only by name)"
+    try:
+        engine = BACKENDS[name](None)
+        check_bundle(engine, bundle)
+        if name in BUILDS_WHEN_LOADED:
+            return Finding("backends", name, GOOD, f"is there; builds its own engines when it loads{preferred}")
+        size = bundle.manifest.image.size
+        with Segmenter(bundle, engine) as segmenter:
+            start = time.perf_counter()
+            segmenter(np.full((size, size, 3), 127, np.uint8), "thing", presence_threshold=0)
+            took = (time.perf_counter() - start) * 1000
+    except ClsclipRuntimeError as error:
+        return failed("backends", name, error)
+    return Finding("backends", name, GOOD, f"segmented a picture in {took:.0f} ms, the first call{preferred}")
+
+
+def failed(group: str, name: str, error: Exception, state: str = BAD) -> Finding:
+    """A finding of an error: the command in its message is what mends it."""
+    text, _, command = str(error).partition(_COMMAND)
+    return Finding(group, name, state, text.strip().rstrip("."), command.strip() or None)
+
+
+def installed(name: str) -> str | None:
+    """Version of an installed package; it is not imported."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def driver_version() -> str | None:
+    """The NVIDIA driver's own version, by nvidia-smi where that is there."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return None
+    command = [program, "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.splitlines()[0].strip() if done.returncode == 0 and done.stdout.strip() else None
+
+
+def _build_command(bundle: Bundle, flavours: list[Flavour]) -> str:
+    flavour = flavours[0].name if flavours else "tensorrt"
+    return f"clsclip-export --from-bundle {bundle.folder} --engine {flavour}"

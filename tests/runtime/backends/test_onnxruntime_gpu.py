@@ -1,0 +1,160 @@
+"""ONNX Runtime's GPU providers, by a made-up onnxruntime that computes on the CPU."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from clsclip_runtime import BackendError, OptionError, Segmenter
+from clsclip_runtime.backends import onnxruntime_gpu
+from clsclip_runtime.backends.onnxruntime_gpu import PROFILE, OnnxRuntimeGpu, profile_shapes
+from clsclip_runtime.engines.gpu import Driver, Gpu
+from tests.runtime.tiny_bundle import SIZE, make_bundle, paint
+
+H100 = Driver("13.0", (Gpu("NVIDIA H100", "9.0", 80 << 30),), None)
+BOTH = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+
+
+class Binding:
+    """I/O binding as ONNX Runtime has it."""
+
+    def __init__(self, session: Session) -> None:
+        self.session, self.feeds = session, {}
+        self.outputs: list[tuple[str, str]] = []
+
+    def bind_cpu_input(self, name: str, array: np.ndarray[Any, Any]) -> None:
+        assert array.flags.c_contiguous
+        self.feeds[name] = array
+
+    def bind_input(self, name: str, device: str, number: int, dtype: Any, shape: Any, address: int) -> None:
+        assert (device, number) == ("cuda", 0)
+        self.feeds[name] = self.session.module.device[address].view(dtype).reshape(shape)
+
+    def bind_output(self, name: str, device: str) -> None:
+        self.outputs.append((name, device))
+
+    def copy_outputs_to_cpu(self) -> list[Any]:
+        return list(self.session.inner.run([name for name, _ in self.outputs], self.feeds))
+
+
+class Session:
+    """An InferenceSession that says that it runs where the module says."""
+
+    def __init__(self, module: Any, path: str, options: Any, providers: list[Any]) -> None:
+        self.module, self.providers = module, providers
+        self.inner = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        module.sessions.append(self)
+
+    def get_inputs(self) -> Any:
+        return self.inner.get_inputs()
+
+    def get_outputs(self) -> Any:
+        return self.inner.get_outputs()
+
+    def get_providers(self) -> list[str]:
+        return list(self.module.gives)
+
+    def disable_fallback(self) -> None:
+        self.module.fallback = False
+
+    def io_binding(self) -> Binding:
+        return Binding(self)
+
+    def run_with_iobinding(self, binding: Binding) -> None:
+        if self.module.fails:
+            raise RuntimeError(self.module.fails)
+
+
+@pytest.fixture
+def module(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    fake = SimpleNamespace(__version__="1.32.0", sessions=[], gives=BOTH[1:], fails="", fallback=True, device={})
+    fake.get_available_providers = lambda: BOTH
+    fake.SessionOptions = onnxruntime.SessionOptions
+    fake.GraphOptimizationLevel = onnxruntime.GraphOptimizationLevel
+    fake.InferenceSession = lambda path, sess_options=None, providers=(): Session(
+        fake, path, sess_options, list(providers)
+    )
+    monkeypatch.setitem(sys.modules, "onnxruntime", fake)
+    monkeypatch.setattr(onnxruntime_gpu, "ask_driver", lambda: H100)
+    return fake
+
+
+def test_segments_as_the_cpu_does(tmp_path: Path, module: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = make_bundle(tmp_path / "tiny.clsclip")
+    scene = paint({"red": (slice(1, 4), slice(1, 5))})
+    with Segmenter.load(bundle, "onnxruntime-cuda") as segmenter:
+        found = segmenter(scene, ["red", "green"], presence_threshold=0)
+    assert (found.backend, found.backend_notes) == ("onnxruntime-cuda", ())
+    assert not module.fallback, "ONNX Runtime's own fallback is off"
+    assert module.sessions[0].providers == [("CUDAExecutionProvider", {"device_id": 0, "use_tf32": 0})]
+    monkeypatch.undo()
+    with Segmenter.load(bundle, "onnxruntime-cpu") as segmenter:
+        expected = segmenter(scene, ["red", "green"], presence_threshold=0)
+    np.testing.assert_array_equal(found.masks, expected.masks)
+
+
+def test_arrays_on_the_gpu_are_bound_where_they_are(tmp_path: Path, module: SimpleNamespace) -> None:
+    path = make_bundle(tmp_path / "tiny.clsclip") / "image_encoder.onnx"
+    graph = OnnxRuntimeGpu().load(path)
+    pixels = np.random.default_rng(0).normal(size=(2, 3, SIZE, SIZE)).astype(np.float32)
+    expected = graph.run({"pixel_values": pixels})
+    module.device[4096] = pixels.reshape(-1).view(np.uint8)
+    interface = {"shape": pixels.shape, "typestr": "<f4", "data": (4096, False), "version": 3}
+    found = graph.run({"pixel_values": SimpleNamespace(__cuda_array_interface__=interface)})  # type: ignore[dict-item]
+    np.testing.assert_array_equal(found["stem_tokens"], expected["stem_tokens"])
+    strided = SimpleNamespace(__cuda_array_interface__=interface | {"strides": (1, 2, 3, 4)})
+    with pytest.raises(BackendError, match="must be contiguous"):
+        graph.run({"pixel_values": strided})  # type: ignore[dict-item]
+    module.fails = "CUDA failure 2:\n out of memory"
+    with pytest.raises(
+        BackendError, match=r"onnxruntime-cuda failed in image_encoder\.onnx: CUDA failure 2: out of memory"
+    ):
+        graph.run({"pixel_values": pixels})
+
+
+def test_tensorrt_provider_gets_the_profile(tmp_path: Path, module: SimpleNamespace) -> None:
+    bundle = make_bundle(tmp_path / "tiny.clsclip")
+    module.gives = BOTH
+    OnnxRuntimeGpu("onnxruntime-tensorrt").load(bundle / "trunk.onnx")
+    (first, options), second = module.sessions[-1].providers
+    assert (first, second[0]) == tuple(BOTH[:2])
+    assert options["trt_profile_opt_shapes"] == "stem_tokens:1x65x3,text_tokens:8x3,crop_index:8,class_index:8"
+    assert options["trt_profile_max_shapes"].endswith("class_index:32")
+    assert options["trt_engine_cache_path"] == str(bundle / "engines" / "onnxruntime")
+    with pytest.raises(BackendError, match="dynamic axis batch"):
+        profile_shapes([("x", ["batch", 3])], PROFILE, 0)
+
+
+def test_a_dropped_provider_is_an_error(tmp_path: Path, module: SimpleNamespace) -> None:
+    path = make_bundle(tmp_path / "tiny.clsclip") / "trunk.onnx"
+    module.gives = BOTH[2:]
+    with pytest.raises(BackendError, match=r"dropped CUDAExecutionProvider and would run trunk\.onnx by CPUExecution"):
+        OnnxRuntimeGpu().load(path)
+    module.gives = BOTH[1:]
+    with pytest.raises(BackendError, match="dropped TensorrtExecutionProvider"):
+        OnnxRuntimeGpu("onnxruntime-tensorrt").load(path)
+    (tmp_path / "bad.onnx").write_bytes(b"x")
+    with pytest.raises(BackendError, match=r"onnxruntime-cuda cannot load .*bad\.onnx"):
+        OnnxRuntimeGpu().load(tmp_path / "bad.onnx")
+
+
+def test_what_is_missing_is_told(module: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(OptionError, match="Choose one of: onnxruntime-cuda, onnxruntime-tensorrt"):
+        OnnxRuntimeGpu("cuda")
+    module.get_available_providers = lambda: BOTH[2:]
+    with pytest.raises(
+        BackendError, match=r"1\.32\.0 has no CUDAExecutionProvider, only CPU.*pip install onnxruntime-gpu"
+    ):
+        OnnxRuntimeGpu()
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(BackendError, match=r"cannot be imported.*pip install onnxruntime-gpu"):
+        OnnxRuntimeGpu()
+    monkeypatch.setattr(onnxruntime_gpu, "ask_driver", lambda: Driver(None, (), "no driver"))
+    with pytest.raises(BackendError, match="onnxruntime-cuda needs an NVIDIA GPU: no driver"):
+        OnnxRuntimeGpu()

@@ -1,0 +1,118 @@
+"""clsclip-doctor tells the truth: of this machine, and of machines that are made up."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+import clsclip_runtime.doctor as doctor_module
+from clsclip_runtime.backends import select
+from clsclip_runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
+from clsclip_runtime.cli.doctor import command, main
+from clsclip_runtime.doctor import Finding, examine
+from clsclip_runtime.engines.flavour import FLAVOURS, Flavour
+from clsclip_runtime.engines.gpu import Driver, Gpu, ask_driver
+from clsclip_runtime.errors import BackendError
+
+from .backends.fakes import MACHINE, VERSION, write_engine
+from .tiny_bundle import make_bundle
+
+H200 = Driver("13.0", (Gpu("NVIDIA H200", "9.0", 141 << 30),), None)
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    done = CliRunner().invoke(command, [*arguments], standalone_mode=False, catch_exceptions=False)
+    return int(done.return_value), done.output
+
+
+def findings(bundle: Path) -> dict[tuple[str, str], Finding]:
+    return {(one.group, one.name): one for one in examine(bundle)}
+
+
+def test_this_machine(bundle: Path) -> None:
+    code, output = run("--model", str(bundle))
+    assert code == 0
+    for name in select.BACKENDS:
+        assert sum(line.split()[1:2] == [name] for line in output.splitlines() if line.startswith("  ")) >= 1, name
+    assert "✓ onnxruntime-cpu         segmented a picture in" in output
+    if not ask_driver().gpus:
+        assert "✗ tensorrt                TensorRT needs an NVIDIA GPU" in output
+        assert output.rstrip().endswith("onnxruntime-cpu is what auto takes here.")
+        assert run("--model", str(bundle), "--backend", "tensorrt")[0] == 1
+    assert run("--model", str(bundle), "--backend", "onnxruntime-cpu")[0] == 0
+
+
+def test_json(bundle: Path) -> None:
+    code, output = run("--model", str(bundle), "--json")
+    document = json.loads(output)
+    assert code == 0
+    assert "onnxruntime-cpu" in document["works"]
+    assert {one["group"] for one in document["findings"]} == set(doctor_module.GROUPS)
+    assert all(one["state"] in ("good", "bad", "note") for one in document["findings"])
+
+
+def test_bad_bundles_and_wrong_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--model", str(tmp_path / "none")]) == 1
+    assert "no such bundle" in capsys.readouterr().out
+    damaged = make_bundle(tmp_path / "damaged.clsclip")
+    (damaged / "trunk.onnx").write_bytes(b"x")
+    assert main(["--model", str(damaged)]) == 1
+    assert "trunk.onnx" in capsys.readouterr().out
+    assert main(["--backend", "cuda"]) == 2
+    half = make_bundle(tmp_path / "bf16.clsclip", edit=lambda document: document.update(precision="bf16"))
+    assert main(["--model", str(half)]) == 0, "its graphs are FP32 all the same"
+
+
+def test_a_machine_with_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def find(name: str) -> Flavour:
+        if name == "tensorrt":
+            return Flavour(name, None, VERSION)
+        raise BackendError("tensorrt-rtx is not installed (x). Run: pip install tensorrt-rtx-cu13")
+
+    monkeypatch.setattr(doctor_module, "ask_driver", lambda: H200)
+    monkeypatch.setattr(doctor_module, "find_flavour", find)
+    monkeypatch.setattr(doctor_module, "driver_version", lambda: "580.1")
+    bundle = make_bundle(tmp_path / "tiny.clsclip")
+    fits = write_engine(bundle / "trunk.onnx")
+    write_engine(bundle / "image_encoder.onnx", version="10.13.0.1")
+    write_engine(bundle / "gate.onnx", gpu="NVIDIA A100", compute_capability="8.0")
+    write_engine(bundle / "text_encoder.onnx", flavour="tensorrt-rtx", gpu="any", compute_capability="any")
+    found = findings(bundle)
+    gpu = found["machine", "NVIDIA H200"]
+    assert (gpu.state, gpu.detail) == ("good", "141 GiB, compute capability 9.0, CUDA up to 13.0, driver 580.1")
+    assert found["TensorRT", "tensorrt-rtx"].mend == "pip install tensorrt-rtx-cu13"
+    assert found["engines", "trunk.onnx fp32"].state == "good"
+    assert f"fits {MACHINE}" in found["engines", "trunk.onnx fp32"].detail
+    for name, reason in (
+        ("image_encoder.onnx", "built by tensorrt 10.13.0.1"),
+        ("gate.onnx", "for NVIDIA A100 (sm_80)"),
+    ):
+        one = found["engines", f"{name} fp32"]
+        assert one.state == "bad"
+        assert reason in one.detail
+        assert one.mend == f"clsclip-export --from-bundle {bundle} --engine tensorrt"
+    assert "needs tensorrt-rtx 10.16.1.11, which is not installed" in found["engines", "text_encoder.onnx fp32"].detail
+    fits.write_bytes(fits.read_bytes()[:-1])
+    one = findings(bundle)["engines", "trunk.onnx fp32"]
+    assert one.state == "bad"
+    assert "damaged" in one.detail
+
+
+def test_backends_are_tried_and_not_guessed(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(threads: int | None) -> Any:
+        class Breaks(OnnxRuntimeCpu):
+            def load(self, path: Path) -> Any:
+                raise BackendError(f"{path.name} does not load. Run: mend it")
+
+        return Breaks()
+
+    monkeypatch.setitem(select.BACKENDS, "onnxruntime-cuda", breaks)
+    one = findings(bundle)["backends", "onnxruntime-cuda"]
+    assert (one.state, one.mend) == ("bad", "mend it"), "it can be made, and still does not run the bundle"
+    monkeypatch.setitem(select.BACKENDS, "onnxruntime-cpu", breaks)
+    assert run("--model", str(bundle))[0] == 1
+    assert set(FLAVOURS) == {"tensorrt", "tensorrt-rtx"}

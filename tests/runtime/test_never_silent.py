@@ -1,0 +1,126 @@
+"""Every fallback leaves a line in the log and a field in the result. A new one is added to :data:`FALLBACKS`."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clsclip_runtime import BackendError, Segmenter
+from clsclip_runtime.backends import select
+from clsclip_runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
+from clsclip_runtime.backends.select import AUTO, BACKENDS
+from clsclip_runtime.result import Result
+
+from .backends.fakes import MACHINE, FakeCuda, FakeTensorRt, write_engine
+from .tiny_bundle import make_bundle, paint
+
+SCENE = paint({"red": (slice(1, 4), slice(1, 5))})
+
+
+def unusable(name: str) -> Callable[[int | None], Any]:
+    def make(threads: int | None) -> Any:
+        raise BackendError(f"{name} is broken. Run: mend {name}")
+
+    return make
+
+
+def test_auto_tells_of_every_backend_that_it_passes_over(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for last in range(1, len(AUTO)):
+        for name in AUTO[:last]:
+            monkeypatch.setitem(BACKENDS, name, unusable(name))
+        monkeypatch.setitem(BACKENDS, AUTO[last], lambda threads: OnnxRuntimeCpu(threads=1))
+        caplog.clear()
+        with caplog.at_level(logging.INFO, logger="clsclip_runtime"), Segmenter.load(bundle) as segmenter:
+            result = segmenter(SCENE, ["red"])
+        for name in AUTO[:last]:
+            assert f"backend {name} does not work here: {name} is broken. Run: mend {name}" in caplog.messages
+            assert f"{name}: {name} is broken. Run: mend {name}" in result.backend_notes
+        assert f"backend auto: chose {AUTO[last]}" in caplog.messages
+        assert result.to_json()["backend_notes"] == list(result.backend_notes)
+        assert len(result.backend_notes) == last
+
+
+@pytest.mark.parametrize("name", list(BACKENDS))
+def test_a_backend_asked_by_name_never_falls_back(bundle: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setitem(BACKENDS, name, unusable(name))
+    with pytest.raises(BackendError, match=f"{name} is broken"):
+        Segmenter.load(bundle, name)
+
+
+def test_auto_passes_over_tensorrt_without_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from clsclip_runtime.backends.tensorrt import TensorRt
+
+    cuda = FakeCuda()
+    monkeypatch.setitem(
+        BACKENDS, "tensorrt", lambda threads: TensorRt(FakeTensorRt(cuda).flavour(), cuda=cuda, machine=MACHINE)
+    )
+    monkeypatch.setitem(BACKENDS, "onnxruntime-cuda", unusable("onnxruntime-cuda"))
+    bundle = make_bundle(tmp_path / "tiny.clsclip")
+    with Segmenter.load(bundle) as segmenter:
+        assert segmenter.backend == "onnxruntime-cpu"
+        notes = segmenter(SCENE, ["red"]).backend_notes
+    assert "has no engine of text_encoder.onnx" in notes[0]
+    assert "clsclip-export --from-bundle" in notes[0]
+    for name in ("text_encoder", "image_encoder", "trunk", "gate"):
+        write_engine(bundle / f"{name}.onnx")
+    with Segmenter.load(bundle) as segmenter:
+        assert segmenter.backend == "tensorrt"
+        assert segmenter(SCENE, ["red"]).backend_notes == ()
+
+
+def cut_word(segmenter: Segmenter) -> Result:
+    return segmenter(SCENE, ["dining table " * 9])
+
+
+def threshold_without_gate(segmenter: Segmenter) -> Result:
+    return segmenter(SCENE, ["red"], presence_threshold=0.5)
+
+
+def missing_region(segmenter: Segmenter) -> Result:
+    return segmenter(SCENE, ["red"], regions=np.zeros((0, 4), np.float32))
+
+
+FALLBACKS: dict[str, tuple[Callable[[Segmenter], Result], Callable[[Result], bool], str]] = {
+    "long word": (cut_word, lambda result: "its end was cut off" in result.notes[0], "its end was cut off"),
+    "no gate": (threshold_without_gate, lambda result: "has no effect" in result.notes[0], "has no effect"),
+    "no region": (missing_region, lambda result: result.looked_at("red") == "whole image", "no region of ['red']"),
+}
+
+
+@pytest.mark.parametrize("name", FALLBACKS)
+def test_other_fallbacks(tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture) -> None:
+    call, told, line = FALLBACKS[name]
+    caplog.set_level(logging.INFO, logger="clsclip_runtime")
+    with Segmenter.load(make_bundle(tmp_path / "t.clsclip", gate=False), "onnxruntime-cpu") as segmenter:
+        assert told(call(segmenter))
+    assert line in caplog.text
+
+
+def test_orientation_that_cannot_be_read_is_logged(
+    bundle: Path, caplog: pytest.LogCaptureFixture, monkeypatch: Any
+) -> None:
+    from clsclip_runtime import images
+
+    def broken(image: Image.Image) -> Image.Image:
+        raise SyntaxError("not a TIFF file")
+
+    monkeypatch.setattr(images.ImageOps, "exif_transpose", broken)
+    content = io.BytesIO()
+    Image.fromarray(SCENE).save(content, "PNG")
+    with Segmenter.load(bundle, "onnxruntime-cpu") as segmenter:
+        segmenter(content.getvalue(), ["red"])
+    assert "orientation ignored" in caplog.text
+
+
+def test_every_backend_is_in_one_list() -> None:
+    assert set(AUTO) <= set(BACKENDS)
+    assert select.AUTO[-1] == "onnxruntime-cpu", "what works everywhere is tried last"
