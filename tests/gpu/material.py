@@ -1,0 +1,98 @@
+"""What the GPU is tried on: bundles in every precision, pictures, words; and every way to run them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from clsclip_export.engines.build import EngineOptions, build_engines
+from clsclip_export.profiles import Profile
+from clsclip_runtime import Segmenter
+from clsclip_runtime.backends import BACKENDS, Backend
+from clsclip_runtime.bundle import Bundle
+from clsclip_runtime.engines.flavour import find_flavour
+from clsclip_runtime.engines.gpu import this_machine
+from tests.export.engine_bundles import embedded_bundle
+
+ROOT = Path(__file__).parents[2]
+PRECISIONS = ("fp32", "fp16", "bf16")
+WORDS = ["bottle", "boat", "dog", "fish", "pizza", "cat", "car", "tree", "house", "moon", "book", "key"]
+PICTURES = 3
+
+PATHS = ("onnxruntime-cpu", "tensorrt", "onnxruntime-cuda", "onnxruntime-tensorrt", "tensorrt-rtx")
+"""Ways to run a bundle. The CPU is one of them so that this very code is tried where there is no GPU."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """Bundles by precision, pictures, and what the CPU makes of them in FP32.
+
+    Attributes:
+        bundles: folder by precision.
+        pictures: (S, S, 3) uint8.
+        reference: mask logits (K, h, w) of every picture.
+        cut: the logit above which a pixel belongs to a mask.
+    """
+
+    bundles: dict[str, Path]
+    pictures: list[npt.NDArray[np.uint8]]
+    reference: list[npt.NDArray[np.float32]]
+    cut: float
+
+
+def make_material(folder: Path) -> Material:
+    """The embedded model in every precision, and the CPU's answers."""
+    bundles = {name: embedded_bundle(folder / f"{name}.clsclip", name) for name in PRECISIONS}
+    picture = Image.open(ROOT / "examples" / "cluttered.png").convert("RGB")
+    pictures = [np.asarray(picture.rotate(90 * turn)) for turn in range(PICTURES)]
+    with Segmenter.load(bundles["fp32"], "onnxruntime-cpu") as segmenter:
+        results = [segmenter(one, WORDS, presence_threshold=0) for one in pictures]
+    return Material(bundles, pictures, [one.logits for one in results], results[0].cut)
+
+
+def backend_of(path: str) -> Callable[[Path], Backend]:
+    """What makes the engine of a path for a bundle; TensorRT's engines are built where they are missing."""
+
+    def make(bundle: Path) -> Backend:
+        if path not in ("tensorrt", "tensorrt-rtx"):
+            return BACKENDS[path](None)
+        from clsclip_runtime.backends.tensorrt import TensorRt
+
+        flavour = find_flavour(path)
+        backend = TensorRt(flavour)  # before anything is built for nothing
+        list(build_engines(Bundle.open(bundle), flavour, this_machine(flavour), EngineOptions(Profile())))
+        return backend
+
+    return make
+
+
+def full_size_bundle(folder: Path, precision: str) -> Path:
+    """A ViT-B/16 of random weights: its speed is that of a trained one."""
+    import torch
+
+    from clsclip.model import ClsClip, ModelConfig
+    from clsclip.tower_files import load_towers
+    from clsclip_export.bundle import write_bundle
+
+    torch.manual_seed(0)
+    model = ClsClip(load_towers("ViT-B-16"), ModelConfig(decoder_heads=12)).eval()
+    out = folder / f"b16_{precision}.clsclip"
+    profile = Profile((1, 1, 1), (1, 1, 2), (1, 1, 2))  # parity is the export's own test
+    write_bundle(model, {}, out, name="random ViT-B/16", precision=precision, profile=profile)
+    return out
+
+
+def trunk_operations(bundle: Path) -> float:
+    """Floating point operations of the trunk's products for one pair; multiplying and adding are two."""
+    model = json.loads((bundle / "manifest.json").read_text("utf-8"))
+    image, facts = model["image"], model["model"]
+    tokens, width = 1 + (image["size"] // facts["patch_size"]) ** 2, facts["width"]
+    decoder_layers = 2
+    layers = facts["layers"] - min(facts["navigation_layers"]) + decoder_layers
+    return float(layers * (2 * tokens * 12 * width**2 + 4 * tokens**2 * width))
