@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 
-from clsclip_runtime.backends.select import AUTO, BACKENDS, check_bundle
+from clsclip_runtime.backends.select import AUTO, BACKENDS
 from clsclip_runtime.bundle import Bundle
 from clsclip_runtime.engines.files import Machine, engine_files, graph_digests, misfit, verify_plan
 from clsclip_runtime.engines.flavour import FLAVOURS, Flavour, find_flavour
@@ -158,7 +158,6 @@ def backend(name: str, bundle: Bundle) -> Finding:
     preferred = " (auto tries it)" if name in AUTO else " (only by name)"
     try:
         engine = BACKENDS[name](None)
-        check_bundle(engine, bundle)
         if name in BUILDS_WHEN_LOADED:
             return Finding("backends", name, GOOD, f"is there; builds its own engines when it loads{preferred}")
         size = bundle.manifest.image.size

@@ -82,7 +82,6 @@ class Segmenter:
         memory_mb: int = 1024,
         pairs_per_call: int | None = None,
         max_pixels: int = MAX_PIXELS,
-        backend_notes: tuple[str, ...] = (),
     ) -> None:
         """Load the graphs of ``bundle`` into ``backend``; see ``load`` for the rest."""
         self._memory_mb = _positive("memory_mb", memory_mb)
@@ -90,7 +89,7 @@ class Segmenter:
         self._max_pixels = _positive("max_pixels", max_pixels)
         self._bundle = bundle
         self._backend = backend
-        self._backend_notes = backend_notes
+        self._backend_notes: tuple[str, ...] = ()
         self._detector = detector
         self._detector_lock = threading.Lock()
         self._open_graphs: Graphs | None = Graphs(bundle, backend, memory_mb=memory_mb)
@@ -128,20 +127,25 @@ class Segmenter:
             OptionError: a value makes no sense.
         """
         bundle = Bundle.open(path)
-        engine, passed_over = (
-            choose_backend(backend, threads=threads, bundle=bundle) if isinstance(backend, str) else (backend, ())
-        )
-        if detector is not None and not isinstance(detector, Detector):
-            detector = Detector.load(detector, backend=engine)
-        return cls(
-            bundle,
-            engine,
-            detector=detector,
-            memory_mb=memory_mb,
-            pairs_per_call=pairs_per_call,
-            max_pixels=max_pixels,
-            backend_notes=passed_over,
-        )
+
+        def use(engine: Backend) -> Segmenter:
+            found = detector
+            if found is not None and not isinstance(found, Detector):
+                found = Detector.load(found, backend=engine)
+            return cls(
+                bundle,
+                engine,
+                detector=found,
+                memory_mb=memory_mb,
+                pairs_per_call=pairs_per_call,
+                max_pixels=max_pixels,
+            )
+
+        if not isinstance(backend, str):
+            return use(backend)
+        segmenter, notes = choose_backend(backend, use, threads=threads)
+        segmenter._backend_notes = notes
+        return segmenter
 
     @property
     def bundle(self) -> Bundle:

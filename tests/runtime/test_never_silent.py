@@ -60,21 +60,24 @@ def test_auto_passes_over_tensorrt_without_engines(tmp_path: Path, monkeypatch: 
     from clsclip_runtime.backends.tensorrt import TensorRt
 
     cuda = FakeCuda()
-    monkeypatch.setitem(
-        BACKENDS, "tensorrt", lambda threads: TensorRt(FakeTensorRt(cuda).flavour(), cuda=cuda, machine=MACHINE)
-    )
+    fake = FakeTensorRt(cuda)
+    monkeypatch.setitem(BACKENDS, "tensorrt", lambda threads: TensorRt(fake.flavour(), cuda=cuda, machine=MACHINE))
     monkeypatch.setitem(BACKENDS, "onnxruntime-cuda", unusable("onnxruntime-cuda"))
     bundle = make_bundle(tmp_path / "tiny.clsclip")
     with Segmenter.load(bundle) as segmenter:
         assert segmenter.backend == "onnxruntime-cpu"
         notes = segmenter(SCENE, ["red"]).backend_notes
-    assert "has no engine of text_encoder.onnx" in notes[0]
+    assert "has no engine of image_encoder.onnx" in notes[0]
     assert "clsclip-export --from-bundle" in notes[0]
     for name in ("text_encoder", "image_encoder", "trunk", "gate"):
         write_engine(bundle / f"{name}.onnx")
     with Segmenter.load(bundle) as segmenter:
         assert segmenter.backend == "tensorrt"
         assert segmenter(SCENE, ["red"]).backend_notes == ()
+    fake.refuses.add("deserialize")
+    with Segmenter.load(bundle) as segmenter:
+        assert segmenter.backend == "onnxruntime-cpu", "an engine is there, and TensorRT refuses it"
+        assert "The engine plan file is not compatible" in segmenter(SCENE, ["red"]).backend_notes[0]
 
 
 def cut_word(segmenter: Segmenter) -> Result:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import TypeVar
 
 from clsclip_runtime.backends.base import Backend
-from clsclip_runtime.bundle import DETECTOR, GATE, IMAGE_ENCODER, TEXT_ENCODER, TRUNK, Bundle
 from clsclip_runtime.errors import BackendError, OptionError
 
 _log = logging.getLogger(__name__)
+
+Used = TypeVar("Used")
 
 
 def _tensorrt(threads: int | None) -> Backend:
@@ -50,22 +52,22 @@ minutes, so it is only taken by name."""
 
 
 def select_backend(name: str = "auto", *, threads: int | None = None) -> Backend:
-    """The engine called ``name``; ``auto`` takes the first that works. See :func:`choose_backend`."""
-    return choose_backend(name, threads=threads)[0]
+    """The engine called ``name``; ``auto`` takes the first that can be made. See :func:`choose_backend`."""
+    return choose_backend(name, lambda backend: backend, threads=threads)[0]
 
 
 def choose_backend(
-    name: str = "auto", *, threads: int | None = None, bundle: Bundle | None = None
-) -> tuple[Backend, tuple[str, ...]]:
-    """The engine called ``name``, and why others were passed over; both are logged too.
+    name: str, use: Callable[[Backend], Used], *, threads: int | None = None
+) -> tuple[Used, tuple[str, ...]]:
+    """Use the engine called ``name``; ``auto`` takes the first that can be made and used, and logs which that was.
 
     Args:
         name: ``auto`` or a key of ``BACKENDS``.
+        use: what is done with an engine, such as loading a bundle; a BackendError of it makes ``auto`` go on.
         threads: threads for one call; None lets the engine decide.
-        bundle: ``auto`` passes over engines that have nothing to run it with.
 
     Returns:
-        The engine, and one sentence for each that ``auto`` tried before it. Only ``auto`` passes over anything.
+        What ``use`` gave, and one sentence for each engine that ``auto`` passed over. Nothing else passes over any.
 
     Raises:
         OptionError: the name is unknown, or ``threads`` is not a positive whole number.
@@ -74,31 +76,21 @@ def choose_backend(
     if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
         raise OptionError(f"threads must be a whole number of 1 or more, or None, and it is {threads!r}")
     if name == "auto":
-        return _first_that_works(threads, bundle)
+        return _first_that_works(use, threads)
     if name not in BACKENDS:
         raise OptionError(f"there is no backend {name!r}. Choose one of: auto, {', '.join(BACKENDS)}")
-    return BACKENDS[name](threads), ()
+    return use(BACKENDS[name](threads)), ()
 
 
-def _first_that_works(threads: int | None, bundle: Bundle | None) -> tuple[Backend, tuple[str, ...]]:
+def _first_that_works(use: Callable[[Backend], Used], threads: int | None) -> tuple[Used, tuple[str, ...]]:
     reasons: list[str] = []
     for name in AUTO:
         try:
-            backend = BACKENDS[name](threads)
-            if bundle is not None:
-                check_bundle(backend, bundle)
+            used = use(BACKENDS[name](threads))
         except BackendError as error:
             _log.info("backend %s does not work here: %s", name, error)
             reasons.append(f"{name}: {error}")
         else:
             _log.info("backend auto: chose %s", name)
-            return backend, tuple(reasons)
+            return used, tuple(reasons)
     raise BackendError(f"no backend works here. {'; '.join(reasons)}")
-
-
-def check_bundle(backend: Backend, bundle: Bundle) -> None:
-    """BackendError if an engine that needs more than the ONNX files has none for this bundle; loads nothing."""
-    check = getattr(backend, "check", None)
-    if check is not None:
-        names = (TEXT_ENCODER, IMAGE_ENCODER, TRUNK, GATE, DETECTOR)
-        check(bundle.folder, tuple(name for name in names if name in bundle.manifest.files))

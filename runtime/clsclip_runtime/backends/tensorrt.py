@@ -73,11 +73,6 @@ class TensorRt:
         """Flavour and version, for people."""
         return f"{self._flavour.name} {self._flavour.version}"
 
-    def check(self, folder: Path, graphs: tuple[str, ...]) -> None:
-        """BackendError if the bundle at ``folder`` has no engine that fits for one of ``graphs``; loads nothing."""
-        for graph in graphs:
-            find_engine(folder, graph, self._machine, graph_digests(folder / graph))
-
     def load(self, path: Path) -> TensorRtGraph:
         """Load the engine of the ONNX file at ``path``.
 
