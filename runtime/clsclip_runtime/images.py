@@ -37,6 +37,9 @@ _FORMATS = (
 
 _DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
+_NOTE = "clsclip_note"
+"""Where in Pillow's ``info`` a note about the picture is."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -46,6 +49,12 @@ class Picture:
 
     image: Image.Image
     source: str
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences for the user about what could not be read."""
+        note = self.image.info.get(_NOTE)
+        return () if note is None else (note,)
 
 
 def open_picture(source: Source, *, max_pixels: int = MAX_PIXELS) -> Picture:
@@ -143,13 +152,17 @@ def _decode(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
         image.load()
     except Exception as error:
         raise _damaged(name, error) from error
+    note = None
     try:
         upright = ImageOps.exif_transpose(image)
     except Exception as error:  # the pixels are good even where the EXIF block is not
         _log.warning("%s: its EXIF data cannot be read (%s); orientation ignored", name, error)
-        upright = image
+        upright, note = image, "its EXIF data cannot be read, so its orientation was ignored"
     try:
-        return _to_rgb(upright)
+        rgb = _to_rgb(upright)
+        if note is not None:
+            rgb.info[_NOTE] = note
+        return rgb
     except Exception as error:
         raise ImageError(f"{name} has pixels of mode {image.mode}, which cannot be made RGB ({error})") from error
 

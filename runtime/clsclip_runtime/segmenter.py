@@ -413,7 +413,7 @@ class Segmenter:
                 presence_threshold=threshold if graphs.has_gate else None,
                 proposals=look.proposals,
                 matches=look.matches,
-                notes=[*notes, *(look.proposals.notes if look.proposals is not None else ())],
+                notes=[*notes, *look.picture.notes, *(look.proposals.notes if look.proposals is not None else ())],
                 timings=dict(timings),
             )
             for look, pairs in zip(looks, found, strict=True)

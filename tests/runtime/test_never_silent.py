@@ -120,8 +120,10 @@ def test_orientation_that_cannot_be_read_is_logged(
     content = io.BytesIO()
     Image.fromarray(SCENE).save(content, "PNG")
     with Segmenter.load(bundle, "onnxruntime-cpu") as segmenter:
-        segmenter(content.getvalue(), ["red"])
+        result = segmenter(content.getvalue(), ["red"])
+        assert segmenter(SCENE, ["red"]).notes == []
     assert "orientation ignored" in caplog.text
+    assert result.notes == ["its EXIF data cannot be read, so its orientation was ignored"]
 
 
 def test_every_backend_is_in_one_list() -> None:
