@@ -11,23 +11,18 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from PIL import Image
 
 from clsclip.checkpoint import load_checkpoint, save_checkpoint
-from clsclip.model import ClsClip, ModelConfig
+from clsclip.model import ClsClip
 from clsclip.pretrain import normalise
-from clsclip.tower_files import load_towers, save_towers
-from clsclip_export import bundle as bundle_module
+from clsclip.tower_files import save_towers
 from clsclip_export.bundle import TEMPLATES, WEIGHTS_FILE, write_bundle
 from clsclip_export.detector import DetectorSource, prepared_detector
 from clsclip_export.errors import ParityError, TargetError
-from clsclip_export.evidence import Evidence
-from clsclip_export.graphs import export_graph, graphs
 from clsclip_export.parity import TOLERANCE
 from clsclip_export.profiles import Profile
 from clsclip_runtime import Bundle
 from tests.runtime.detectors.doubles import save_onnx
-from tests.shared_data import shared_data
 from tests.tiny import tiny_config, tiny_model, tiny_towers
 
 VARIANTS = {"exact": (), "both": ("text_token", "similarity")}
@@ -133,28 +128,3 @@ def test_command_line(tmp_path: Path) -> None:
     assert "Traceback" not in wrong.stderr
     assert not (tmp_path / "b").exists()
     assert run_export("--ckpt", str(tmp_path / "none"), "--out", str(out)).returncode == 2
-
-
-def test_full_size_vit_b_16(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.manual_seed(0)
-    towers = load_towers("ViT-B-16")
-    model = ClsClip(towers, ModelConfig(decoder_heads=12)).eval()
-    exported = {graph.file: export_graph(graph) for graph in graphs(model)}
-    monkeypatch.setattr(bundle_module, "export_graph", lambda graph: exported[graph.file])
-    evidence, profile = Evidence.read(shared_data("pictures")), Profile((1, 1, 2), (1, 4, 8), (1, 4, 8))
-    wide, half = tmp_path / "fp32.clsclip", tmp_path / "fp16.clsclip"
-    parity = write_bundle(model, {}, wide, name="b16", evidence=evidence, profile=profile)
-    assert max(row.difference for row in parity) <= TOLERANCE
-    assert {row.pairs for row in parity} == {1, 2, 8}
-    parity = write_bundle(model, {}, half, name="b16", precision="fp16", evidence=evidence, profile=profile)
-    judged = [row.iou for row in parity if row.iou is not None]
-    assert min(judged) >= 0.99
-    assert len(judged) >= 12, "a random model marks about half of every picture"
-    assert min(row.cosine for row in parity if row.precision == "fp16") >= 0.999
-    sizes = [sum(path.stat().st_size for path in folder.iterdir()) for folder in (wide, half)]
-    assert sizes[1] < 0.505 * sizes[0]
-    from clsclip_runtime import Segmenter
-
-    with Segmenter.load(half) as segmenter:
-        result = segmenter(Image.new("RGB", (300, 200), "teal"), classes=["bottle", "boat"], presence_threshold=0)
-    assert result.masks.shape == (2, 200, 300)

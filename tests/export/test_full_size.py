@@ -1,0 +1,69 @@
+"""A random ViT-B/16, the size that people have: parity in FP32 and FP16 on photographs, size on disk, engines."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from clsclip.model import ClsClip, ModelConfig
+from clsclip.tower_files import load_towers
+from clsclip_export import bundle as bundle_module
+from clsclip_export.bundle import write_bundle
+from clsclip_export.engines.build import EngineOptions, build_engines
+from clsclip_export.evidence import Evidence
+from clsclip_export.graphs import export_graph, graphs
+from clsclip_export.parity import TOLERANCE
+from clsclip_export.profiles import Profile
+from clsclip_runtime.bundle import TRUNK, Bundle
+from clsclip_runtime.engines.files import Machine
+from clsclip_runtime.engines.flavour import find_flavour
+from tests.shared_data import shared_data
+
+
+def test_parity_size_and_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    towers = load_towers("ViT-B-16")
+    model = ClsClip(towers, ModelConfig(decoder_heads=12)).eval()
+    exported = {graph.file: export_graph(graph) for graph in graphs(model)}
+    monkeypatch.setattr(bundle_module, "export_graph", lambda graph: exported[graph.file])
+    evidence, profile = Evidence.read(shared_data("pictures")), Profile((1, 1, 2), (1, 4, 8), (1, 4, 8))
+    wide, half = tmp_path / "fp32.clsclip", tmp_path / "fp16.clsclip"
+    parity = write_bundle(model, {}, wide, name="b16", evidence=evidence, profile=profile)
+    assert max(row.difference for row in parity) <= TOLERANCE
+    assert {row.pairs for row in parity} == {1, 2, 8}
+    parity = write_bundle(model, {}, half, name="b16", precision="fp16", evidence=evidence, profile=profile)
+    judged = [row.iou for row in parity if row.iou is not None]
+    assert min(judged) >= 0.99
+    assert len(judged) >= 12, "a random model marks about half of every picture"
+    assert min(row.cosine for row in parity if row.precision == "fp16") >= 0.999
+    sizes = [sum(path.stat().st_size for path in folder.iterdir()) for folder in (wide, half)]
+    assert sizes[1] < 0.505 * sizes[0]
+    from clsclip_runtime import Segmenter
+
+    with Segmenter.load(half) as segmenter:
+        result = segmenter(Image.new("RGB", (300, 200), "teal"), classes=["bottle", "boat"], presence_threshold=0)
+    assert result.masks.shape == (2, 200, 300)
+    if find_spec("tensorrt_rtx") is None:
+        pytest.skip(
+            "all but the engines passed; the wheel tensorrt-rtx-cu13 is not installed (none for this platform?)"
+        )
+    engines(wide, half, profile)
+
+
+def engines(wide: Path, half: Path, profile: Profile) -> None:
+    """Both trunks built, each in its precision, the half one of half the size."""
+    flavour = find_flavour("tensorrt-rtx")
+    machine, options = Machine(flavour.name, flavour.version, None, None), EngineOptions(profile)
+    plans = []
+    for folder, precision in ((wide, "fp32"), (half, "fp16")):
+        (built,) = build_engines(Bundle.open(folder), flavour, machine, options, graphs=(TRUNK,))
+        assert built.engine.document["weights"].get(precision, 0) > 0.99
+        log = built.engine.plan.with_suffix(".log").read_text("utf-8")
+        assert "Name: stem_tokens, IOMode: Input, DataType: Float, Dimensions: [-1,197,768]" in log
+        assert "MinShape: [1], OptShape: [4], MaxShape: [8]" in log
+        plans.append(built.engine.document["plan_bytes"])
+    assert plans[1] < 0.52 * plans[0]
