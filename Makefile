@@ -14,7 +14,7 @@ DEMO_WORDS = bottle boat dog fish pizza
 	.venv/demo/bin/pip install --quiet --disable-pip-version-check .
 	touch $@
 
-test: .venv/dev.done  ## all checks and tests; installs PyTorch (5.5 GB)
+test: .venv/dev.done  ## all checks and tests; installs PyTorch (5.7 GB)
 	.venv/dev/bin/python -m pytest -n 2
 
 check: .venv/dev.done  ## lint, types, floors

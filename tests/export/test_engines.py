@@ -305,3 +305,18 @@ def test_command_line(half: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         [*arguments[:-1], "8,4,2"],
     ):
         assert CliRunner().invoke(export, wrong).exit_code == 2, wrong
+
+
+@pytest.mark.filterwarnings("ignore:.*Timing cache operations are no-ops:DeprecationWarning")
+def test_a_flavour_that_times_kernels_keeps_the_times(fresh: Bundle, rtx: Flavour) -> None:
+    """TensorRT-RTX in the place of TensorRT: it has the same calls, which do nothing."""
+    other = Flavour("tensorrt", rtx.module, rtx.version)
+    machine = Machine("tensorrt", rtx.version, "NVIDIA H200", "9.0")
+    first = one(fresh, GATE, other, machine)
+    assert (first.engine.spec.gpu, first.engine.spec.compute_capability) == ("NVIDIA H200", "9.0")
+    times = fresh.folder / FOLDER / f"tensorrt-{rtx.version}.timings"
+    assert times.stat().st_size > 0
+    times.write_bytes(b"of another machine")
+    assert not one(fresh, GATE, other, machine, replace(OPTIONS, tf32=True)).reused
+    assert times.read_bytes() != b"of another machine"
+    assert one(fresh, GATE, other, machine).reused

@@ -16,7 +16,7 @@ from typing import Any
 import onnx
 
 from clsclip_export.engines.inspect import Inspection, inspect_build, prove_precision
-from clsclip_export.engines.trt import BuildLog, build_plan
+from clsclip_export.engines.trt import BuildLog, TimingCache, build_plan
 from clsclip_export.errors import EngineError, ProfileError, TargetError
 from clsclip_export.profiles import AXES, Profile
 from clsclip_runtime.bundle import DETECTOR, GATE, IMAGE_ENCODER, TEXT_ENCODER, TRUNK, Bundle
@@ -165,9 +165,11 @@ def build_engine(
     existing = usable(sidecar, flavour)
     if existing is not None:
         return Built(existing, True, time.perf_counter() - start)
-    axes, log = graph_axes(bundle.path(graph)), BuildLog(flavour)
+    axes, log, timings = graph_axes(bundle.path(graph)), BuildLog(flavour), None
+    if not flavour.builds_without_gpu:
+        timings = TimingCache(sidecar.with_name(f"{flavour.name}-{flavour.version}.timings"))
     try:
-        plan = build_plan(flavour, bundle.path(graph), options, log, progress)
+        plan = build_plan(flavour, bundle.path(graph), options, log, progress, timings)
         inspection = inspect_build(flavour, plan, log)
         if spec.precision != ITS_OWN:
             prove_precision(graph, spec.precision, inspection)
@@ -178,6 +180,8 @@ def build_engine(
     with writing(sidecar):
         document = describe(spec, plan, inspection, axes, time.perf_counter() - start)
         write_whole(sidecar.with_suffix(".log"), log.text().encode())
+        if timings is not None and timings.content is not None:
+            write_whole(timings.path, timings.content)
         write_whole(sidecar.with_suffix(".plan"), plan)
         write_whole(sidecar, (json.dumps(document, indent=1) + "\n").encode())
     return Built(read_engine(sidecar), False, time.perf_counter() - start)

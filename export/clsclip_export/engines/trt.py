@@ -56,9 +56,14 @@ class BuildLog:
 
 
 def build_plan(
-    flavour: Flavour, onnx: Path, options: EngineOptions, log: BuildLog, progress: Callable[[str, int, int], bool]
+    flavour: Flavour,
+    onnx: Path,
+    options: EngineOptions,
+    log: BuildLog,
+    progress: Callable[[str, int, int], bool],
+    timings: TimingCache | None = None,
 ) -> bytes:
-    """Build the ONNX file at ``onnx``: the plan's bytes.
+    """Build the ONNX file at ``onnx``: the plan's bytes. ``timings`` of earlier builds save measuring kernels again.
 
     Raises:
         EngineError: TensorRT cannot read or build the graph; says everything that it said.
@@ -75,6 +80,8 @@ def build_plan(
         raise EngineError(f"{flavour.name} {flavour.version} cannot read {onnx.name}: {parser_errors(parser)}.")
     config = builder.create_builder_config()
     configure(flavour, config, options)
+    if timings is not None:
+        timings.use(config)
     config.add_optimization_profile(optimization_profile(builder, network, options.profile, onnx.name))
     with interruptible() as interrupted:
         monitor = progress_monitor(flavour, lambda *step: not interrupted.is_set() and progress(*step))
@@ -84,7 +91,31 @@ def build_plan(
         raise KeyboardInterrupt
     if plan is None:
         raise EngineError(f"{flavour.name} {flavour.version} cannot build {onnx.name}: {failure(log)}")
+    if timings is not None:
+        timings.take(config)
     return bytes(plan)
+
+
+class TimingCache:
+    """How fast kernels were in earlier builds on this machine, in a file. TensorRT-RTX measures none.
+
+    Args:
+        path: the file; it need not be there yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.content: bytes | None = None
+
+    def use(self, config: Any) -> None:
+        """Give the file's content to a build; one of another machine is refused by TensorRT, and begun anew."""
+        content = self.path.read_bytes() if self.path.is_file() else b""
+        if not config.set_timing_cache(config.create_timing_cache(content), ignore_mismatch=False):
+            config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
+
+    def take(self, config: Any) -> None:
+        """Keep what the build measured in ``content``, to be written by who writes the engine."""
+        self.content = bytes(config.get_timing_cache().serialize())
 
 
 def parser_errors(parser: Any) -> str:
