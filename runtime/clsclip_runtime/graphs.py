@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from clsclip_runtime.backends import Arrays, Backend, Graph
+from clsclip_runtime.backends import Arrays, Backend, Graph, close_with
 from clsclip_runtime.bundle import GATE, IMAGE_ENCODER, TEXT_ENCODER, TRUNK, Bundle
 from clsclip_runtime.errors import BackendError, BundleError
 from clsclip_runtime.text import EncodedWords, TextEncoder
@@ -32,13 +32,8 @@ class Graphs:
         self._gate = _load(backend, bundle, GATE, _GATE_INPUTS) if has_gate else None
         text = _load(backend, bundle, TEXT_ENCODER, {"token_ids"})
         self.text = TextEncoder(bundle, text, memory_mb=memory_mb)
-
-    def close(self) -> None:
-        """Free what the engine holds for the graphs, where it holds anything beyond their life."""
-        for graph in (self._image_encoder, self._trunk, self._gate, self.text.graph):
-            close = getattr(graph, "close", None)
-            if close is not None:
-                close()
+        graphs = (self._image_encoder, self._trunk, text, self._gate)
+        close_with(self, [graph for graph in graphs if graph is not None])
 
     @property
     def has_gate(self) -> bool:

@@ -300,9 +300,7 @@ class Segmenter:
 
     def close(self) -> None:
         """Free the engine's memory. Calls that other threads have begun end normally; later ones are refused."""
-        graphs, self._open_graphs = self._open_graphs, None
-        if graphs is not None:
-            graphs.close()
+        self._open_graphs = None  # they close when the last call that uses them has ended
         with self._detector_lock:
             self._detector = None
         self._current = threading.local()

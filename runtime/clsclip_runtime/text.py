@@ -61,11 +61,6 @@ class TextEncoder:
         self._encode_lock = threading.Lock()
         self._width = 64
 
-    @property
-    def graph(self) -> Graph:
-        """The text graph."""
-        return self._graph
-
     def encode(self, words: Sequence[str]) -> EncodedWords:
         """Encode clean words; those met before come from the cache.
 

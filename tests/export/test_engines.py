@@ -24,10 +24,13 @@ from clsclip_export.engines.inspect import Inspection, prove_precision
 from clsclip_export.engines.trt import BuildLog, build_plan
 from clsclip_export.errors import EngineError, ProfileError, TargetError
 from clsclip_export.profiles import Profile
+from clsclip_runtime.backends.tensorrt import TensorRt
 from clsclip_runtime.bundle import GATE, IMAGE_ENCODER, TEXT_ENCODER, TRUNK, Bundle
 from clsclip_runtime.engines.files import FOLDER, Machine, plan_version, read_engine, verify_plan
 from clsclip_runtime.engines.flavour import Flavour, find_flavour
+from clsclip_runtime.engines.gpu import ask_driver
 from clsclip_runtime.errors import BackendError
+from tests.runtime.backends.fakes import FakeCuda
 
 from .engine_bundles import embedded_bundle, sign
 
@@ -320,3 +323,19 @@ def test_a_flavour_that_times_kernels_keeps_the_times(fresh: Bundle, rtx: Flavou
     assert not one(fresh, GATE, other, machine, replace(OPTIONS, tf32=True)).reused
     assert times.read_bytes() != b"of another machine"
     assert one(fresh, GATE, other, machine).reused
+
+
+@pytest.mark.skipif(bool(ask_driver().gpus), reason="there is a GPU here")
+def test_what_tensorrt_says_without_a_gpu_is_in_the_error(fresh: Bundle, rtx: Flavour, here: Machine) -> None:
+    """The runtime's backend with the real TensorRT-RTX, told that there is a GPU: loading fails inside TensorRT."""
+    one(fresh, GATE, rtx, here)
+    backend = TensorRt(rtx, cuda=FakeCuda(), machine=Machine(rtx.name, rtx.version, "NVIDIA Made Up", "12.0"))
+    with pytest.raises(BackendError) as caught:
+        backend.load(fresh.path(GATE))
+    for part in (
+        "cannot load",
+        "CUDA driver version is insufficient",
+        "NVIDIA Made Up (sm_120)",
+        "Run: clsclip-export",
+    ):
+        assert part in str(caught.value)

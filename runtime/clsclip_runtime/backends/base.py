@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import weakref
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -28,6 +29,16 @@ class Graph(Protocol):
     def run(self, feeds: Arrays) -> dict[str, npt.NDArray[Any]]:
         """Run once; ``feeds`` has exactly the graph's inputs. BackendError when the engine fails."""
         ...
+
+
+def close_with(owner: object, graphs: Sequence[Graph]) -> None:
+    """Close ``graphs``, those that can be closed, when ``owner`` is gone: whoever still uses it keeps them open."""
+    weakref.finalize(owner, _close_all, [graph for graph in graphs if hasattr(graph, "close")])
+
+
+def _close_all(graphs: Sequence[Any]) -> None:
+    for graph in graphs:
+        graph.close()
 
 
 class Backend(Protocol):

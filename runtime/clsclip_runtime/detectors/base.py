@@ -11,7 +11,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from clsclip_runtime.backends import Backend, Graph, select_backend
+from clsclip_runtime.backends import Backend, Graph, close_with, select_backend
 from clsclip_runtime.bundle import DETECTOR, Bundle
 from clsclip_runtime.detectors.layouts import LAYOUTS, Candidates
 from clsclip_runtime.detectors.letterbox import GREY, Placed, letterbox
@@ -85,6 +85,7 @@ class Detector:
                 f"a detector takes one input, and this takes {', '.join(graph.inputs)}. Export it again"
             )
         self._graph, self._spec, self._name, self._notes = graph, spec, name, notes
+        close_with(self, [graph])
         self._layout = LAYOUTS[spec.layout]
         self._confidence, self._iou, self._most = float(confidence), float(iou), max_detections
 

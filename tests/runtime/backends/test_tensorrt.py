@@ -274,6 +274,30 @@ def test_closing_waits_for_calls(
     assert cuda.left() == {}
 
 
+def test_a_call_that_has_begun_ends_after_close(
+    bundle: Path, backend: TensorRt, cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Segmenter's call uses several engines, one after the other: none may go before the last has run."""
+    inside, go_on = threading.Event(), threading.Event()
+    wait = cuda.wait
+
+    def slow(stream: int) -> None:
+        inside.set()
+        assert go_on.wait(10)
+        wait(stream)
+
+    segmenter = Segmenter.load(bundle, backend)
+    monkeypatch.setattr(cuda, "wait", slow)
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(segmenter, scene(), ["red"], presence_threshold=0)
+        assert inside.wait(10)
+        segmenter.close()
+        go_on.set()
+        assert call.result(10).mask("red").any()
+        del call
+    assert cuda.left() == {}
+
+
 def test_without_a_gpu() -> None:
     from clsclip_runtime.engines.gpu import ask_driver
 

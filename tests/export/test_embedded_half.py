@@ -1,0 +1,64 @@
+"""The embedded model in half on sticker pictures, through the whole runtime: as it ships, and rounded as on a GPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+
+from clsclip_export.bundle import ALWAYS_FP32
+from clsclip_export.parity import MIN_COSINE, MIN_IOU, pooled_iou, row_cosines
+from clsclip_export.precision import rounded
+from clsclip_runtime import Segmenter
+from clsclip_runtime.backends import Backend, Graph
+from clsclip_runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
+
+from .engine_bundles import embedded_bundle
+
+WORDS = ["bottle", "boat", "dog", "fish", "pizza"]
+PICTURES = Path(__file__).parents[2] / "examples"
+
+
+class Rounding:
+    """ONNX Runtime on the doubles that round wherever a GPU would."""
+
+    name = "rounding"
+
+    def __init__(self, folder: Path, precision: str) -> None:
+        self._folder, self._precision = folder, precision
+
+    def load(self, path: Path) -> Graph:
+        model = onnx.load(path)
+        double = self._folder / f"{self._precision}_{path.name}"
+        wide = path.name in ALWAYS_FP32
+        double.write_bytes((model if wide else rounded(model, self._precision)).SerializeToString())
+        return OnnxRuntimeCpu().load(double)
+
+
+def logits(bundle: Path | None, backend: str | Backend) -> tuple[np.ndarray, float]:
+    picture = Image.open(PICTURES / "cluttered.png").convert("RGB")
+    with Segmenter.load(bundle, backend) as segmenter:
+        results = [segmenter(picture.rotate(turn), WORDS, presence_threshold=0) for turn in (0, 90, 180)]
+    return np.concatenate([one.logits for one in results]), results[0].cut
+
+
+def test_half_on_sticker_pictures(tmp_path: Path) -> None:
+    expected, cut = logits(None, "onnxruntime-cpu")
+    shipped = embedded_bundle(tmp_path / "fp16.clsclip", "fp16")
+    found = {
+        "fp16 as it ships": logits(shipped, "onnxruntime-cpu")[0],
+        "fp16 rounded": logits(None, Rounding(tmp_path, "fp16"))[0],
+        "bf16 rounded": logits(None, Rounding(tmp_path, "bf16"))[0],
+    }
+    for name, ours in found.items():
+        assert row_cosines(ours, expected).min() >= MIN_COSINE, name
+        iou = pooled_iou(ours, expected, cut)
+        assert iou is not None, "the words are in the pictures"
+        assert MIN_IOU <= iou < 1 or name == "fp16 as it ships", (name, iou)
+    errors = {name: float(np.abs(ours - expected).max()) for name, ours in found.items()}
+    assert 0 < errors["fp16 as it ships"] < errors["fp16 rounded"] < errors["bf16 rounded"]
+    with pytest.raises(AssertionError):
+        assert row_cosines(expected[::-1], expected).min() >= MIN_COSINE
