@@ -81,6 +81,9 @@ class TensorRt:
         """
         found = find_engine(path.parent, path.name, self._machine, graph_digests(path))
         self._logger.lines.clear()
+        if found.spec.flags.get("version_compatible"):
+            # Such a plan carries the code of its own version's lean runtime; it is as trusted as the bundle.
+            self._runtime.engine_host_code_allowed = True
         engine = self._runtime.deserialize_cuda_engine(found.plan.read_bytes())
         if engine is None:
             raise BackendError(

@@ -32,7 +32,8 @@ class RuntimeCache:
             _log.warning("tensorrt: cannot read %s: %s", path, error.strerror or error)
         if not fits:
             _log.warning("tensorrt: %s is of no use here; the first calls compile again", path)
-        config.set_runtime_cache(cache)
+        if not config.set_runtime_cache(cache):
+            _log.warning("tensorrt: no runtime cache can be used; every start compiles again")
         return cls(config, cache, path)
 
     def save(self) -> None:

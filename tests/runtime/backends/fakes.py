@@ -196,8 +196,8 @@ class Engine:
     def create_runtime_cache(self) -> Engine:
         return self
 
-    def set_runtime_cache(self, cache: Any) -> None:
-        """Nothing."""
+    def set_runtime_cache(self, cache: Any) -> bool:
+        return cache is self
 
     def deserialize(self, content: bytes) -> bool:
         self.fake.cached.append(content)
