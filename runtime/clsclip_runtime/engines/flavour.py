@@ -61,7 +61,7 @@ def _load(name: str) -> Flavour:
     try:
         module: Any = import_module(FLAVOURS[name])
     except ImportError as error:
-        where = ", whose libraries come from NVIDIA's own index" if name == "tensorrt" else ""
+        where = "; its libraries come from NVIDIA's own index" if name == "tensorrt" else ""
         raise BackendError(f"{name} is not installed ({error}){where}. Run: pip install {PACKAGES[name]}") from error
     except Exception as error:  # a library of another CUDA, or one that is missing
         raise BackendError(
