@@ -19,5 +19,8 @@ train() { # name, decoder inputs, picture side, world, steps, more options
 train small text_token+similarity+stem 96 0 1300 &
 train exact exact 96 0 1300
 wait
-train embedded text_token+similarity+stem 128 1 900 --lr 7e-4 --from-checkpoint "$out/small/last.safetensors"
-clsclip-export --ckpt "$out/embedded/last.safetensors" --out "$out/stickers.clsclip" --name stickers-v2 --force
+train large text_token+similarity+stem 128 1 900 --lr 7e-4 --from-checkpoint "$out/small/last.safetensors"
+# A third of the pictures as close as the crops of regions are: ClsCLIP+ asks such pictures.
+train embedded text_token+similarity+stem 128 5 600 --lr 6e-4 --warmup 20 --seed 5 --train-pictures 7000 --close-ups 0.35 \
+    --from-checkpoint "$out/large/last.safetensors"
+clsclip-export --ckpt "$out/embedded/last.safetensors" --out "$out/stickers.clsclip" --name stickers-v3 --force

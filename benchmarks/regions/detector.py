@@ -33,14 +33,17 @@ SIDE = 320
 @click.option("--pictures", default=3000, show_default=True)
 @click.option("--epochs", default=4, show_default=True)
 @click.option("--batch", default=16, show_default=True)
+@click.option("--start", type=click.Path(exists=True, path_type=Path), help="Own weights (.pt) to go on from.")
 @click.option("--export-size", default=640, show_default=True, help="Input side of the exported model, pixels.")
-def main(stickers: Path, out: Path, pictures: int, epochs: int, batch: int, export_size: int) -> None:
-    """Make the pictures, train YOLO11n from random weights, export."""
+def main(
+    stickers: Path, out: Path, pictures: int, epochs: int, batch: int, start: Path | None, export_size: int
+) -> None:
+    """Make the pictures, train YOLO11n from random weights (or go on), export."""
     from ultralytics import YOLO
 
     out = out.resolve()
     data = write_data(stickers, out, pictures)
-    model = YOLO("yolo11n.yaml")
+    model = YOLO("yolo11n.yaml" if start is None else str(start))
     settings = {"imgsz": SIDE, "batch": batch, "epochs": epochs, "device": "cpu", "workers": 1, "amp": False}
     where = {"data": str(data), "project": str(out), "name": "train", "exist_ok": True, "plots": False}
     # The pictures are random enough: turns, flips and colours are in them already.

@@ -1,8 +1,9 @@
 """ClsCLIP+: segment every region of the asked class, and join the masks (eq. 9 of the paper).
 
 Where regions come from: a detector, a file of boxes drawn by hand, or the true masks (the best that any detector
-could do). Boxes alone as masks are the paper's Table 6. Which boxes a word means, and how they are cropped, is the
-runtime's; here crops go to any predictor one by one, so that checkpoints and bundles are measured alike.
+could do). Boxes alone as masks are the paper's Table 6. Which boxes a word means (by spelling, number and synonyms; the
+runtime also knows the nearest text feature), and how they are cropped, is the runtime's; here crops go to any
+predictor one by one, so that checkpoints and bundles are measured alike.
 """
 
 from __future__ import annotations
@@ -117,6 +118,8 @@ def zoom_in(
     height, width = picture.shape[:2]
     masks = np.zeros((len(words), height, width), np.bool_)
     looked = np.zeros(len(words), np.bool_)
+    if zoom.any_class:
+        proposals = proposals.anonymous()
     asked = words_of_boxes(proposals, match_words(words, proposals.names, agnostic=False))
     crops = region_crops(proposals, asked, (width, height), zoom)
     for window, own, named in zip(crops.windows, crops.asked, crops.named, strict=True):

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
@@ -57,14 +58,14 @@ class Crops:
 
 @dataclass(eq=False)
 class Part:
-    """Pairs of one crop that went to the trunk: (Q,) rows of ``crops``, words and presence, and (Q, h, w) logits."""
+    """Pairs of one crop that went to the trunk: (Q,) rows of ``crops``, words, presence; where their logits begin."""
 
     look: Look
     crops: Crops
     rows: Integers
     words: Integers
     presence: Floats
-    logits: Floats = field(default_factory=lambda: np.zeros((0, 0, 0), np.float32))
+    begin: int = 0
 
 
 @dataclass(eq=False)
@@ -78,6 +79,8 @@ class Look:
         matches: of every word with the proposals' classes.
         presence: (K,) float32, highest presence in any crop looked at; NaN where none was.
         segmented: (K,) bool, words with at least one pair.
+        in_regions: (K,) bool, words that were asked of a region.
+        in_whole: (K,) bool, words that were asked of the whole picture.
     """
 
     picture: Picture
@@ -86,12 +89,25 @@ class Look:
     matches: tuple[WordMatch, ...] = ()
     presence: Floats = field(default_factory=lambda: np.zeros(0, np.float32))
     segmented: Bools = field(default_factory=lambda: np.zeros(0, np.bool_))
+    in_regions: Bools = field(default_factory=lambda: np.zeros(0, np.bool_))
+    in_whole: Bools = field(default_factory=lambda: np.zeros(0, np.bool_))
+
+    def begin(self, words: int) -> None:
+        """Nothing has been looked for yet, of so many words."""
+        self.presence = np.full(words, np.nan, np.float32)
+        self.segmented, self.in_regions, self.in_whole = (np.zeros(words, np.bool_) for _ in range(3))
 
     @property
     def size(self) -> tuple[int, int]:
         """(width, height) of the picture in pixels."""
         width, height = self.picture.image.size
         return width, height
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """For every word, where it was looked for; see ``Result.looked_at``."""
+        names = ("nowhere", "whole image", "regions", "regions, whole image")
+        return tuple(names[at] for at in (2 * self.in_regions + self.in_whole))
 
 
 def whole_crop(size: tuple[int, int], asked: Bools) -> Crops:
@@ -161,8 +177,7 @@ class Looker:
             BackendError: the engine failed, or gave NaN.
         """
         for look in looks:
-            look.presence = np.full(len(self._words), np.nan, np.float32)
-            look.segmented = np.zeros(len(self._words), np.bool_)
+            look.begin(len(self._words))
             if look.proposals is not None:
                 asked = words_of_boxes(look.proposals, look.matches)
                 self._add(look, region_crops(look.proposals, asked, look.size, zoom))
@@ -176,12 +191,18 @@ class Looker:
         self._encode_all()
         with timed(self.timings, "masks"):
             logits = self._queue.finish()
-        ends = np.cumsum([len(part.rows) for part in self._parts], dtype=np.int64)
-        for part, end in zip(self._parts, ends, strict=True):
-            part.logits = logits[end - len(part.rows) : end]
-        return [_pairs([part for part in self._parts if part.look is look], logits.shape[1:]) for look in looks]
+        own: dict[int, list[Part]] = {id(look): [] for look in looks}
+        begin = 0
+        for part in self._parts:
+            part.begin = begin
+            begin += len(part.rows)
+            own[id(part.look)].append(part)
+        return [_pairs(own[id(look)], logits) for look in looks]
 
     def _add(self, look: Look, crops: Crops) -> None:
+        whole = crops.boxes == WHOLE
+        look.in_whole |= crops.asked[whole].any(axis=0)
+        look.in_regions |= crops.asked[~whole].any(axis=0)
         if look.arrays is not None and len(crops) == 1 and crops.boxes[0] == WHOLE:
             self._ask(look.arrays, [(look, crops, 0)])
             return
@@ -227,14 +248,21 @@ class Looker:
             self._queue.add(arrays, crops_of_pairs, words_of_pairs)
 
 
-def _pairs(parts: Sequence[Part], shape: tuple[int, ...]) -> Pairs:
-    """The pairs of one picture; ``shape`` is that of one pair's logits."""
+def _pairs(parts: Sequence[Part], logits: Floats) -> Pairs:
+    """The pairs of one picture, of all pictures' ``logits``; without a copy where its parts lie behind one another."""
+    ranges = [slice(part.begin, part.begin + len(part.rows)) for part in parts]
+    together = all(one.stop == other.start for one, other in pairwise(ranges))
+    own = (
+        logits[ranges[0].start : ranges[-1].stop]
+        if ranges and together
+        else logits[np.r_[tuple(ranges) or (slice(0),)]]
+    )
     return Pairs(
         words=np.concatenate([np.zeros(0, np.int64), *(part.words for part in parts)]),
         windows=np.concatenate([np.zeros((0, 4), np.int64), *(part.crops.windows[part.rows] for part in parts)]),
         boxes=np.concatenate([np.zeros(0, np.int64), *(part.crops.boxes[part.rows] for part in parts)]),
         presence=np.concatenate([np.zeros(0, np.float32), *(part.presence for part in parts)]),
-        logits=np.concatenate([np.zeros((0, *shape), np.float32), *(part.logits for part in parts)]),
+        logits=own,
     )
 
 
@@ -244,8 +272,8 @@ def boxes_as_pairs(look: Look, cut: float) -> Pairs:
         raise ValueError("boxes alone need proposals")
     windows, boxes = box_windows(look.proposals.boxes, look.size)
     rows, words = np.nonzero(words_of_boxes(look.proposals, look.matches)[boxes])
-    look.presence = np.full(len(look.matches), np.nan, np.float32)
-    look.segmented = np.isin(np.arange(len(look.matches)), words)
+    look.begin(len(look.matches))
+    look.segmented = look.in_regions = np.isin(np.arange(len(look.matches)), words)
     nothing = np.full(len(rows), np.nan, np.float32)
     return Pairs(words, windows[rows], boxes[rows], nothing, np.full((len(rows), 1, 1), cut + 1, np.float32))
 

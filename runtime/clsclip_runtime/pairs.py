@@ -94,7 +94,7 @@ class PairQueue:
         """
         if not len(crops):
             return
-        self._waiting.append(_Waiting(arrays, crops, words))
+        self._waiting.append(_Waiting(*_joined([(arrays, crops)]), words))  # without crops that nothing is asked of
         self._count += len(crops)
         while self._count >= (step := self._step(arrays)):
             self._call(step)
@@ -107,8 +107,15 @@ class PairQueue:
         """
         while self._count:
             self._call(self._step(self._waiting[0].arrays))
-        empty = np.zeros((0, *self._mask_size), np.float32)
-        return np.concatenate(self._done) if self._done else empty
+        if len(self._done) == 1:
+            return self._done.pop()
+        logits = np.empty((sum(map(len, self._done)), *self._mask_size), np.float32)
+        end = len(logits)
+        while self._done:  # each is freed as it is copied: the peak is little more than the result
+            last = self._done.pop()
+            logits[end - len(last) : end] = last
+            end -= len(last)
+        return logits
 
     def _step(self, arrays: Arrays) -> int:
         _, tokens, width = arrays["stem_tokens"].shape

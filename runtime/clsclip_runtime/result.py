@@ -102,6 +102,7 @@ class Result:
         presence_threshold: the threshold that was used; None if the bundle has no gate.
         proposals: the boxes that were looked at; None for whole-image results.
         matches: for every word, which of the boxes' classes it means and why; empty for whole-image results.
+        places: for every word, where it was looked for; see ``looked_at``.
         notes: sentences for the user, such as words that were cut off.
         timings: milliseconds by step: read, detect, image, text, presence, masks, total. ``predict`` has no read, and
             image only for regions; results of ``batch`` share one account.
@@ -118,6 +119,7 @@ class Result:
     presence_threshold: float | None
     proposals: Proposals | None = None
     matches: tuple[WordMatch, ...] = ()
+    places: tuple[str, ...] = ()
     backend_notes: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
@@ -216,14 +218,8 @@ class Result:
         return tuple(one for one in self._all_pairs() if one.crop_mask.any())
 
     def looked_at(self, word: str | int) -> str:
-        """Where a word was looked for: ``regions``, ``whole image`` or ``nowhere``."""
-        at = self.index(word)
-        if not self.zoomed:
-            return "whole image"
-        boxes = self.pairs.boxes[self.pairs.words == at]
-        if len(boxes):
-            return "whole image" if (boxes == WHOLE).all() else "regions"
-        return "nowhere" if self.presence is None or np.isnan(self.presence[at]) else "whole image"
+        """Where a word was looked for: ``regions``, ``whole image``, ``regions, whole image`` or ``nowhere``."""
+        return self.places[self.index(word)]
 
     def _all_pairs(self) -> Iterator[Region]:
         width, height = self.size

@@ -9,7 +9,6 @@ import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +33,10 @@ Regions = Proposals | npt.ArrayLike
 """Boxes of one picture: ``Proposals``, or xyxy (N, 4) in pixels of which every word is asked."""
 
 
+_MATCHES_KEPT = 16
+"""Word lists whose meaning among a detector's classes is kept: frames of a video ask the same again and again."""
+
+
 @dataclass(frozen=True, eq=False)
 class PictureFeatures:
     """A picture after the image encoder: what all words share, so that new words cost only their own part.
@@ -50,13 +53,26 @@ class PictureFeatures:
     arrays: Arrays
     fingerprint: str
     timings: dict[str, float]
-    _detected: list[Proposals] = field(default_factory=list, repr=False)
+    _detected: list[tuple[Detector, Proposals]] = field(default_factory=list, repr=False)
 
     @property
     def size(self) -> tuple[int, int]:
         """(width, height) of the picture in pixels."""
         width, height = self.picture.image.size
         return width, height
+
+    def detected_by(self, detector: Detector) -> Proposals:
+        """What a detector finds in the picture; it runs once, whatever is asked of the picture later.
+
+        Raises:
+            DetectorError, BackendError: it failed.
+        """
+        for known, found in self._detected:
+            if known is detector:
+                return found
+        found = Proposals.of_detector(detector, [np.asarray(self.picture.image)])[0]
+        self._detected.append((detector, found))
+        return found
 
 
 class Segmenter:
@@ -92,6 +108,7 @@ class Segmenter:
         self._backend_notes: tuple[str, ...] = ()
         self._detector = detector
         self._detector_lock = threading.Lock()
+        self._matched: dict[tuple[tuple[str, ...], tuple[str, ...]], tuple[WordMatch, ...]] = {}
         self._open_graphs: Graphs | None = Graphs(bundle, backend, memory_mb=memory_mb)
         # Threads that share a Segmenter must not see each other's current picture.
         self._current = threading.local()
@@ -165,7 +182,8 @@ class Segmenter:
             DetectorError: the bundle's cannot be loaded.
         """
         with self._detector_lock:
-            if self._detector is None and self._bundle.manifest.detector is not None:
+            closed = self._open_graphs is None
+            if self._detector is None and self._bundle.manifest.detector is not None and not closed:
                 self._detector = Detector.from_bundle(self._bundle, self._backend)
             return self._detector
 
@@ -215,10 +233,14 @@ class Segmenter:
             ImageError, WordError, OptionError, BackendError, DetectorError: as in ``set_image`` and ``predict``; no
                 result is given then.
         """
-        self._graphs()  # closed is told before anything is read
+        graphs = self._graphs()  # closed is told before anything is read; once begun, a call ends
         words = clean_words(classes)
-        zoom = self._zoom(zoom_in, regions is not None)
+        zoom, detector = self._zoom(zoom_in, regions is not None)
         _threshold(presence_threshold, None)
+        if isinstance(sources, (str, bytes, os.PathLike)):
+            raise OptionError("batch takes a list of pictures. For one picture call the segmenter itself")
+        if isinstance(regions, Proposals):
+            raise OptionError("batch takes a list with the regions of every picture: regions=[proposals, ...]")
         if regions is not None and len(regions) != len(sources):
             raise OptionError(f"{len(sources)} pictures need as many lists of regions, not {len(regions)}")
         given = [None] * len(sources) if regions is None else [as_proposals(one) for one in regions]
@@ -226,11 +248,13 @@ class Segmenter:
         with timed(timings, "read"):
             pictures = [open_picture(source, max_pixels=self._max_pixels) for source in sources]
         looks = [Look(picture, proposals=one) for picture, one in zip(pictures, given, strict=True)]
-        if zoom is not None and regions is None:
+        if zoom is not None and detector is not None:
             with timed(timings, "detect"):
-                for look, found in zip(looks, self._detect(pictures), strict=True):
-                    look.proposals = found
-        return self._segment(looks, words, zoom, presence_threshold, timings)
+                pixels = [np.asarray(picture.image) for picture in pictures]
+                detected = Proposals.of_detector(detector, pixels)
+            for look, found in zip(looks, detected, strict=True):
+                look.proposals = found
+        return self._segment(graphs, looks, words, zoom, presence_threshold, timings)
 
     def set_image(self, source: Source) -> PictureFeatures:
         """Encode a picture and make it this thread's current one.
@@ -288,20 +312,20 @@ class Segmenter:
             )
         if features.fingerprint != self._bundle.fingerprint:
             raise OptionError("this picture was encoded by another bundle. Call set_image(picture) on this segmenter")
-        self._graphs()
+        graphs = self._graphs()
         words = clean_words(classes)
-        zoom = self._zoom(zoom_in, regions is not None)
+        zoom, detector = self._zoom(zoom_in, regions is not None)
         look = Look(features.picture, features.arrays, None if regions is None else as_proposals(regions))
         timings: dict[str, float] = {}
-        if zoom is not None and regions is None:
+        if zoom is not None and detector is not None:
             with timed(timings, "detect"):
-                look.proposals = self._detect_once(features)
-        return self._segment([look], words, zoom, presence_threshold, timings)[0]
+                look.proposals = features.detected_by(detector)
+        return self._segment(graphs, [look], words, zoom, presence_threshold, timings)[0]
 
     def close(self) -> None:
         """Free the engine's memory. Calls that other threads have begun end normally; later ones are refused."""
-        self._open_graphs = None  # they close when the last call that uses them has ended
         with self._detector_lock:
+            self._open_graphs = None  # they close when the last call that uses them has ended
             self._detector = None
         self._current = threading.local()
 
@@ -321,52 +345,50 @@ class Segmenter:
             raise ClsclipRuntimeError("this Segmenter is closed. Load it again: Segmenter.load(...)")
         return graphs
 
-    def _zoom(self, zoom_in: bool | ZoomIn, has_regions: bool) -> ZoomIn | None:
-        """How to zoom in; None is the whole picture."""
+    def _zoom(self, zoom_in: bool | ZoomIn, has_regions: bool) -> tuple[ZoomIn | None, Detector | None]:
+        """How to zoom in, None for the whole picture; and what finds the regions, where they are not given."""
         if not isinstance(zoom_in, (bool, ZoomIn)):
             raise OptionError(f"zoom_in must be True, False or a ZoomIn, and it is {zoom_in!r}")
         if zoom_in is False and not has_regions:
-            return None
-        if not has_regions and self.detector is None:
+            return None, None
+        detector = None if has_regions else self.detector
+        if not has_regions and detector is None:
+            self._graphs()  # closed by another thread, perhaps
             raise OptionError(
                 f"zoom_in=True needs a detector, and the bundle '{self._bundle.manifest.name}' has none. Give one: "
                 "Segmenter.load(..., detector='yolo11n.onnx'), or give regions=boxes, or call with zoom_in=False"
             )
-        return zoom_in if isinstance(zoom_in, ZoomIn) else ZoomIn()
-
-    def _detect(self, pictures: Sequence[Picture]) -> list[Proposals]:
-        detector = self.detector
-        if detector is None:  # closed by another thread since _zoom looked
-            raise ClsclipRuntimeError("this Segmenter is closed. Load it again: Segmenter.load(...)")
-        return Proposals.of_detector(detector, [np.asarray(picture.image) for picture in pictures])
-
-    def _detect_once(self, features: PictureFeatures) -> Proposals:
-        """What the detector finds in an encoded picture; it runs once, whatever is asked of the picture later."""
-        if not features._detected:
-            features._detected.append(self._detect([features.picture])[0])
-        return features._detected[0]
+        return (zoom_in if isinstance(zoom_in, ZoomIn) else ZoomIn()), detector
 
     def _matches(self, graphs: Graphs, words: tuple[str, ...], proposals: Proposals) -> tuple[WordMatch, ...]:
         """What the words mean among the proposals' classes; a box that may be anything is asked for every word."""
-
-        def encode(texts: Sequence[str]) -> Any:
-            return graphs.text.encode(tuple(texts)).features
-
-        matches = match_words(words, proposals.names, encode, agnostic=False)
+        key = (words, proposals.names)
+        matches = self._matched.get(key)
+        if matches is None:
+            matches = match_words(
+                words, proposals.names, lambda t: graphs.text.encode(tuple(t)).features, agnostic=False
+            )
+            if len(self._matched) >= _MATCHES_KEPT:
+                self._matched.clear()
+            self._matched[key] = matches
         if not (proposals.classes == ANY).any():
             return matches
         return tuple(one if one.classes else WordMatch(one.word, (), (), "any", None) for one in matches)
 
     def _segment(
         self,
+        graphs: Graphs,
         looks: Sequence[Look],
         cleaned: tuple[tuple[str, ...], list[str]],
         zoom: ZoomIn | None,
         presence_threshold: float | None,
         timings: dict[str, float],
     ) -> list[Result]:
-        graphs, manifest = self._graphs(), self._bundle.manifest
+        manifest = self._bundle.manifest
         words, notes = cleaned
+        for look in looks:
+            if look.proposals is not None and zoom is not None and zoom.any_class:
+                look.proposals = look.proposals.anonymous()
         threshold = _threshold(presence_threshold, manifest.presence_threshold)
         with timed(timings, "text"):
             encoded = graphs.text.encode(words)
@@ -382,7 +404,9 @@ class Segmenter:
         for note in notes:
             _log.info("%s", note)
         cut = logit(manifest.mask.threshold)
-        if zoom is not None and zoom.boxes_only:
+        boxes_only = zoom is not None and zoom.boxes_only
+        asks_presence = graphs.has_gate and not boxes_only
+        if boxes_only:
             found = [boxes_as_pairs(look, cut) for look in looks]
         else:
             looker = Looker(
@@ -400,7 +424,7 @@ class Segmenter:
         return [
             Result(
                 classes=words,
-                presence=look.presence if graphs.has_gate else None,
+                presence=look.presence if asks_presence else None,
                 present=look.segmented,
                 pairs=pairs,
                 cut=cut,
@@ -408,9 +432,10 @@ class Segmenter:
                 model=manifest.name,
                 backend=self._backend.name,
                 backend_notes=self._backend_notes,
-                presence_threshold=threshold if graphs.has_gate else None,
+                presence_threshold=threshold if asks_presence else None,
                 proposals=look.proposals,
                 matches=look.matches,
+                places=look.places,
                 notes=[*notes, *look.picture.notes, *(look.proposals.notes if look.proposals is not None else ())],
                 timings=dict(timings),
             )

@@ -42,7 +42,7 @@ def test_boxes_of_a_file(photo: Path, boxes: Path, capsys: Captured) -> None:
     assert ["red", "1.00"] in [row[:2] for row in rows]
     assert [row[3:] for row in rows if row[:1] == ["red"]] == [["found", "1", "region", "of", "red"]]
     assert [row[3:] for row in rows if row[:1] == ["green"]] == [["found", "1", "region"]]
-    assert [row[3:] for row in rows if row[:1] == ["blue"]] == [["absent", "whole", "image"]]
+    assert [row[3:] for row in rows if row[:1] == ["blue"]] == [["absent", "regions,", "whole", "image"]]
     assert Path("out/photo_overlay.png").is_file()
 
 
@@ -68,10 +68,13 @@ def test_boxes_alone(photo: Path, boxes: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--zoom-in"], 2, "needs a detector, and the bundle 'tiny' has none"),
-        (["--regions", "none.json"], 1, "no such file of regions"),
-        (["--detector", "none.onnx"], 1, "no such detector"),
-        (["--regions", "boxes.json", "--detector", "none.onnx"], 2, "not both"),
+        (["--zoom-in"], 2, "Add --detector yolo11n.onnx, or --regions boxes.json"),
+        (["--regions", "none.json"], 2, "no such file: none.json"),
+        (["--detector", "none.onnx"], 2, "no such file: none.onnx"),
+        (["--detector", "boxes.json"], 1, "boxes.json"),
+        (["--regions", "boxes.json", "--boxes-only", "--margin", "1"], 2, "--boxes-only makes none"),
+        (["--regions", "boxes.json", "--boxes-only", "--presence-threshold", "1"], 2, "--boxes-only makes none"),
+        (["--regions", "boxes.json", "--detector", "boxes.json"], 2, "not both"),
         (["--regions", "boxes.json", "--on-missing", "guess"], 2, "on-missing"),
         (["--regions", "boxes.json", "--margin", "-1"], 2, "margin"),
         (["--confidence", "0.5"], 2, "are about --detector"),

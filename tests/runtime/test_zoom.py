@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from clsclip_runtime import Bundle, OptionError, OutputError, Proposals, Segmenter, ZoomIn
+from clsclip_runtime import Bundle, ClsclipRuntimeError, OptionError, OutputError, Proposals, Segmenter, ZoomIn
 from clsclip_runtime.detectors import Detections
 from clsclip_runtime.masks import mask_at
 
@@ -303,11 +305,69 @@ def test_supervision_takes_the_result(segmenter: Segmenter, scene: Picture) -> N
     assert len(found) == 2
 
 
+def test_where_a_word_was_looked_for(segmenter: Segmenter, scene: Picture) -> None:
+    boxes = [[4, 4, 20, 16]]
+    empty = segmenter(scene, ["red", "blue"], regions=boxes, zoom_in=ZoomIn(on_missing="empty"))
+    assert [empty.looked_at(word) for word in ("red", "blue")] == ["regions", "regions"]
+    both = segmenter(scene, ["red", "blue"], regions=boxes)
+    assert [both.looked_at(word) for word in ("red", "blue")] == ["regions", "regions, whole image"]
+    assert segmenter(scene, "red").looked_at("red") == "whole image"
+
+
+def test_every_word_may_be_asked_of_every_box_of_a_detector(bundle: Path, large: Picture) -> None:
+    detector = FixedDetector([[196, 96, 212, 112]], ("cat",), [0])
+    segmenter = with_detector(bundle, detector)
+    assert not segmenter(large, "red", zoom_in=ZoomIn(on_missing="empty")).regions
+    found = segmenter(large, ["red", "blue"], zoom_in=ZoomIn(on_missing="empty", any_class=True))
+    assert [(one.word, one.name) for one in found.regions] == [("red", None)]
+
+
+def test_detections_belong_to_their_detector(bundle: Path, scene: Picture) -> None:
+    first = with_detector(bundle, FixedDetector([[4, 4, 20, 16]], ("red",), [0]))
+    second = with_detector(bundle, FixedDetector([[0, 0, 9, 9]], ("red",), [0]))
+    features = first.set_image(scene)
+    for segmenter, box in ((first, (4, 4, 20, 16)), (second, (0, 0, 9, 9))):
+        assert segmenter.predict("red", image=features, zoom_in=True).regions[0].box == box
+
+
+def test_a_call_that_has_begun_ends_though_another_closes(bundle: Path, photo: Path) -> None:
+    class Closing(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            segmenter.close()
+            return super().read(size)
+
+    for options in ({}, {"zoom_in": True}, {"regions": [[4, 4, 20, 16]]}):
+        segmenter = with_detector(bundle, FixedDetector([[4, 4, 20, 16]], ("red",), [0]))
+        result = segmenter(Closing(photo.read_bytes()), "red", **options)  # type: ignore[arg-type]
+        assert result.mask("red").any()
+        with pytest.raises(ClsclipRuntimeError, match="closed"):
+            segmenter(photo, "red", zoom_in=True)
+
+
+def test_threads_share_a_segmenter(bundle: Path) -> None:
+    segmenter = with_detector(bundle, FixedDetector([[0, 0, 20, 20], [8, 8, 32, 32]], ("red", "green"), [0, 1]))
+    rng = np.random.default_rng(5)
+    pictures = [(rng.integers(0, 2, (8, 8, 3)) * 255).repeat(4, 0).repeat(4, 1).astype(np.uint8) for _ in range(12)]
+    alone = [segmenter(picture, ["red", "green"], zoom_in=True).masks for picture in pictures]
+    with ThreadPoolExecutor(6) as pool:
+        together = list(pool.map(lambda one: segmenter(one, ["red", "green"], zoom_in=True).masks, pictures * 4))
+    assert all((masks == alone[at % 12]).all() for at, masks in enumerate(together))
+
+
 def test_wrong_use_is_told(segmenter: Segmenter, scene: Picture) -> None:
     with pytest.raises(OptionError, match="zoom_in must be True, False or a ZoomIn"):
         segmenter(scene, "red", zoom_in="yes")  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="2 pictures need as many lists of regions, not 1"):
         segmenter.batch([scene, scene], "red", regions=[[[0, 0, 1, 1]]])
+    with pytest.raises(OptionError, match="list with the regions of every picture"):
+        segmenter.batch([scene], "red", regions=Proposals.of([[0, 0, 1, 1]]))  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="takes a list of pictures"):
+        segmenter.batch("photo.png", "red")
+    with pytest.raises(OptionError, match="boxes_only must be True or False"):
+        ZoomIn(boxes_only="no")  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="proposals need boxes"):
+        Proposals(np.zeros((1, 4), np.float32), np.ones(1, np.float32), np.array([3]), ("dog",), "hand")
+    assert ZoomIn(margin=np.float32(0.5), min_side=np.int64(3)).min_side == 3  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="has no logits of the whole picture"):
         _ = segmenter(scene, "red", regions=[[0, 0, 9, 9]]).logits
     with pytest.raises(OptionError, match="pairs_per_call must be"):

@@ -44,10 +44,9 @@ def frame_table(
 
 def _looked_at(result: Result, at: int) -> str:
     """``2 regions of airplane (synonym)``, ``3 regions``, or ``whole image``."""
-    where = result.looked_at(at)
-    if where != "regions":
-        return where
     count = sum(one.index == at for one in result.regions)
+    if not count:
+        return result.looked_at(at)
     match = result.matches[at]
     of = f" of {', '.join(match.names)}" if match.names else ""
     how = f" ({match.how})" if match.how not in ("exact", "any") else ""

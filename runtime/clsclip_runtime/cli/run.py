@@ -59,6 +59,8 @@ class Run:
             threads=options["threads"],
             memory_mb=options["memory_mb"],
         ) as segmenter:
+            has_detector = segmenter.bundle.manifest.detector is not None or options["zooming"].detector is not None
+            options["zooming"].check(has_detector)
             if self._tables:
                 click.echo(one_line_each(describe_model(segmenter.bundle.manifest, segmenter.backend)))
                 for note in notes:

@@ -17,7 +17,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 _HOW = ("margin", "on_missing")
 _OF_DETECTOR = ("names", "layout", "confidence")
-_NAMES = ("zoom_in", "detector", "regions", "boxes_only", *_HOW, *_OF_DETECTOR)
+_NAMES = ("zoom_in", "detector", "regions", "boxes_only", "any_class", *_HOW, *_OF_DETECTOR)
 _FILE = click.Path(path_type=Path)
 
 
@@ -48,6 +48,7 @@ def zoom_options(command: Command) -> Command:
                 help="Least score of the detector's boxes [default: 0.25].",
             ),
             click.option("--regions", type=_FILE, metavar="JSON", help="Boxes drawn before, in place of a detector."),
+            click.option("--any-class", is_flag=True, help="Ask every word of every box, whatever it is called."),
             click.option("--boxes-only", is_flag=True, help="The regions themselves as masks; nothing is drawn."),
             click.option(
                 "--on-missing",
@@ -93,6 +94,10 @@ class Zooming:
         from clsclip_runtime.regions import RegionFile, ZoomIn
 
         asked = {name: options.pop(name) for name in _NAMES}
+        threshold = options["presence_threshold"]
+        for name in ("detector", "regions"):
+            if asked[name] is not None and not asked[name].is_file():
+                raise click.UsageError(f"no such file: {asked[name]}. --{name} takes a file")
         if asked["detector"] is not None and asked["regions"] is not None:
             raise click.UsageError("give --detector or --regions, not both: each says where regions come from")
         how, reading = (
@@ -105,9 +110,20 @@ class Zooming:
                 option = next(iter(how)).replace("_", "-")
                 raise click.UsageError(f"--{option} is about regions. Add --zoom-in, --detector or --regions")
             return cls(None, None, {}, None)
-        zoom = ZoomIn(boxes_only=asked["boxes_only"], **how)
+        if asked["boxes_only"] and "margin" in how:
+            raise click.UsageError("--margin is about crops, and --boxes-only makes none")
+        if asked["boxes_only"] and threshold is not None:
+            raise click.UsageError("--presence-threshold is about crops, and --boxes-only makes none")
+        zoom = ZoomIn(boxes_only=asked["boxes_only"], any_class=asked["any_class"], **how)
         regions = RegionFile(asked["regions"]) if asked["regions"] else None
         return cls(zoom, asked["detector"], reading, regions)
+
+    def check(self, has_detector: bool) -> None:
+        """Usage error when regions are asked for, and nothing says where they come from."""
+        if self.zoom is not None and self.regions is None and not has_detector:
+            raise click.UsageError(
+                "the model has no detector of its own. Add --detector yolo11n.onnx, or --regions boxes.json"
+            )
 
     def load_detector(self, backend: str, threads: int | None) -> Detector | None:
         """The detector that was named; None leaves it to the bundle. DetectorError when it cannot be used."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 
+_FAR = 1e9
 ANY = -1
 """The class of a box that may be anything: every word is asked of it."""
 
@@ -40,6 +41,14 @@ class Proposals:
     names: tuple[str, ...]
     source: str
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        count = len(self.boxes)
+        fits = self.boxes.shape == (count, 4) and self.scores.shape == self.classes.shape == (count,)
+        if not fits or (count and not (self.classes.min() >= ANY and self.classes.max() < len(self.names))):
+            raise OptionError(
+                "proposals need boxes (N, 4), scores (N,) and classes (N,), -1 or positions in their names"
+            )
 
     def __len__(self) -> int:
         """Number of boxes."""
@@ -79,26 +88,23 @@ class Proposals:
             raise OptionError("scores of regions must be numbers from 0 to 1")
         if not all(name is None or isinstance(name, str) for name in given):
             raise OptionError("names of regions must be texts, or None for boxes that may be anything")
-        given = [None if name is None or is_agnostic([name]) else name for name in given]
-        known = tuple(dict.fromkeys(name for name in given if name is not None))
-        classes = np.array([ANY if name is None else known.index(name) for name in given], np.int64).reshape(count)
+        known = tuple(name for name in dict.fromkeys(given) if name is not None and not is_agnostic([name]))
+        number = {name: at for at, name in enumerate(known)}
+        classes = np.array([ANY if name is None else number.get(name, ANY) for name in given], np.int64).reshape(count)
         return cls(corners, weights, classes, known, source)
 
     @classmethod
     def of_detector(cls, detector: Detector, pictures: Sequence[npt.NDArray[np.uint8]]) -> list[Proposals]:
-        """What a detector finds in pictures (H, W, 3) uint8 RGB. DetectorError when it fails."""
-        names = () if detector.agnostic else detector.names
-        return [
-            cls(
-                found.boxes,
-                found.scores,
-                found.classes if names else np.full(len(found), ANY, np.int64),
-                names,
-                f"detector {detector.name}",
-                detector.notes,
-            )
-            for found in detector.batch(pictures)
+        """What a detector finds in pictures (H, W, 3) uint8 RGB. DetectorError or BackendError when it fails."""
+        found = [
+            cls(one.boxes, one.scores, one.classes, detector.names, f"detector {detector.name}", detector.notes)
+            for one in detector.batch(pictures)
         ]
+        return [one.anonymous() for one in found] if detector.agnostic else found
+
+    def anonymous(self) -> Proposals:
+        """The same boxes without their classes: every word is asked of each."""
+        return replace(self, classes=np.full(len(self), ANY, np.int64), names=())
 
 
 def as_proposals(regions: Any) -> Proposals:
@@ -108,6 +114,8 @@ def as_proposals(regions: Any) -> Proposals:
 
 def _floats(what: str, values: npt.ArrayLike) -> Floats:
     try:
-        return np.asarray(values, dtype=np.float32)
+        # Boxes of 1e39 are cut at the picture's edges like others; as float32 they would be infinite.
+        exact = np.asarray(values, dtype=np.float64)
+        return np.where(np.isfinite(exact), np.clip(exact, -_FAR, _FAR), exact).astype(np.float32)
     except (TypeError, ValueError) as error:
         raise OptionError(f"{what} must be numbers ({error})") from error

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from clsclip_runtime import OptionError, Proposals, RegionError, RegionFile
 
+UNKNOWN = {"image_id": 1, "category_id": 7}
+
 
 def written(folder: Path, document: Any) -> Path:
     path = folder / "boxes.json"
@@ -21,7 +23,7 @@ def written(folder: Path, document: Any) -> Path:
 def test_a_plain_list(tmp_path: Path) -> None:
     entries = [
         {"image": "a.jpg", "class": "dog", "bbox": [1, 2, 30, 40], "score": 0.5},
-        {"image": "a", "bbox": [0, 0, 5, 5]},
+        {"image": "a.jpg", "bbox": [0, 0, 5, 5]},
         {"image": "b.jpg", "class": "cat", "bbox": [1, 1, 1, 1]},
         {"class": "sky", "bbox": [0, 0, 9, 1]},
     ]
@@ -33,6 +35,48 @@ def test_a_plain_list(tmp_path: Path) -> None:
     assert found.scores.tolist() == [0.5, 1, 1]
     assert found.source == "boxes of boxes.json"
     assert len(file.of("c.png")) == 1
+
+
+def test_pictures_are_found_by_any_of_their_names(tmp_path: Path) -> None:
+    entries = [
+        {"image": "train/one.jpg", "bbox": [0, 0, 1, 1]},
+        {"image": "two", "bbox": [0, 0, 2, 2]},
+        {"image": "left/three.jpg", "bbox": [0, 0, 3, 3]},
+        {"image": "right/three.jpg", "bbox": [0, 0, 4, 4]},
+    ]
+    file = RegionFile(written(tmp_path, entries))
+    for name in ("train/one.jpg", "./train/one.jpg", "/data/train/one.jpg", "one.jpg", "one"):
+        assert file.of(name).boxes.tolist() == [[0, 0, 1, 1]], name
+    assert file.of("folder/two.png").boxes.tolist() == [[0, 0, 2, 2]]
+    assert file.of("right/three.jpg").boxes.tolist() == [[0, 0, 4, 4]]
+    with pytest.raises(RegionError, match="several pictures that may be"):
+        file.of("three.jpg")
+
+
+def test_a_picture_without_boxes_has_a_note(tmp_path: Path) -> None:
+    file = RegionFile(written(tmp_path, [{"image": "phtoo.png", "bbox": [0, 0, 1, 1]}]))
+    assert file.of("photo.png").notes == ("boxes.json has no box of photo.png; it names phtoo.png",)
+    assert RegionFile(written(tmp_path, [])).of("photo.png").notes == ()
+
+
+def test_data_sets_keys_find_their_boxes(tmp_path: Path) -> None:
+    """Data sets name pictures without suffix, COCO documents with it."""
+    document = {
+        "images": [{"id": 34, "file_name": "000000000034.jpg"}, {"id": 7, "file_name": "2007_000033.jpg"}],
+        "annotations": [
+            {"image_id": 34, "category_id": 1, "bbox": [0, 0, 5, 5]},
+            {"image_id": 7, "category_id": 1, "bbox": [0, 0, 9, 9]},
+        ],
+        "categories": [{"id": 1, "name": "zebra"}],
+    }
+    file = RegionFile(written(tmp_path, document))
+    assert file.of("000000000034").boxes.tolist() == [[0, 0, 5, 5]]
+    assert file.of("2007_000033").boxes.tolist() == [[0, 0, 9, 9]]
+
+
+def test_far_boxes_are_cut_and_infinite_ones_dropped(tmp_path: Path) -> None:
+    assert np.isfinite(RegionFile(written(tmp_path, [{"bbox": [0, 0, 1e39, 1e308]}])).of("a").boxes).all()
+    assert np.isinf(Proposals.of([[0, 0, np.inf, 1]]).boxes).any()
 
 
 def test_a_coco_document(tmp_path: Path) -> None:
@@ -66,6 +110,18 @@ def test_coco_results_name_pictures_by_number(tmp_path: Path) -> None:
         ([{"bbox": [0, 0, 1, 1], "class": 3}], "class must be a text"),
         ([{"bbox": [0, 0, 1, 1], "image": ["a"]}], "image must be a name"),
         ([{"bbox": [0, 0, 1, 1], "score": 2}], "score must be from 0 to 1"),
+        ([{"bbox": "1234"}], "bbox must be four"),
+        ([{"bbox": [0, 0, 1, True]}], "bbox must be four"),
+        ([{"bbox": [0, 0, 1, 1], "score": True}], "score must be"),
+        ([{"bbox": [0, 0, 1, 1], "image_id": 1, "category_id": 3}], "category_id needs the categories"),
+        (
+            {
+                "images": [{"id": 1, "file_name": "a"}],
+                "annotations": [{"image_id": 1, "category_id": 7}],
+                "categories": [],
+            },
+            "annotation 0: category_id 7 is not among",
+        ),
         ([[1, 2, 3, 4]], "entry 0"),
         ([None], "entry 0"),
     ],
