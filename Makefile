@@ -1,13 +1,20 @@
 # Both from a bare machine with Python; run again, they only do what is missing.
 PYTHON ?= python3
 
-.PHONY: demo test check clean
+.PHONY: demo plus test check clean
 
 demo: .venv/demo.done  ## the main job: install the runtime alone, segment a cluttered picture
 	.venv/demo/bin/clsclip-infer examples/cluttered.png --classes $(DEMO_WORDS) --out out
 	@echo "Look at out/cluttered_overlay.png"
 
 DEMO_WORDS = bottle boat dog fish pizza
+
+plus: .venv/demo.done  ## ClsCLIP+: tiny things, missed in the whole picture and found in their boxes
+	.venv/demo/bin/clsclip-infer examples/tiny.png --classes $(TINY_WORDS) --out out/whole
+	.venv/demo/bin/clsclip-infer examples/tiny.png --classes $(TINY_WORDS) --regions examples/tiny.json --out out/plus
+	@echo "Look at out/whole/tiny_overlay.png and out/plus/tiny_overlay.png"
+
+TINY_WORDS = snake caterpillar "top hat" folder
 
 .venv/demo.done: setup.cfg pyproject.toml $(shell find runtime/clsclip_runtime -type f -not -name '*.pyc' 2>/dev/null)
 	$(PYTHON) -m venv .venv/demo

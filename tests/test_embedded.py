@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from clsclip.checkpoint import load_checkpoint
-from clsclip_runtime import Segmenter
+from clsclip_runtime import RegionFile, Segmenter
 
 ROOT = Path(__file__).parent.parent
 MIB = 2**20
@@ -24,6 +24,17 @@ def test_demo_picture() -> None:
             both = (result.mask(first) & result.mask(second)).sum()
             if first != second:
                 assert both < 0.2 * min(result.mask(first).sum(), result.mask(second).sum())
+
+
+def test_tiny_things_are_found_in_their_boxes_alone() -> None:
+    """The README's picture of ClsCLIP+."""
+    words = ["snake", "caterpillar", "top hat", "folder"]
+    picture = ROOT / "examples" / "tiny.png"
+    with Segmenter.load() as segmenter:
+        assert "found" not in segmenter(picture, words).verdicts
+        near = segmenter(picture, words, regions=RegionFile(ROOT / "examples" / "tiny.json").of(str(picture)))
+    assert near.verdicts == ("found",) * 4
+    assert all(near.looked_at(word) == "regions" for word in words)
 
 
 def test_checkpoint_and_bundle_are_the_same_model() -> None:

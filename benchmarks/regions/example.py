@@ -1,0 +1,58 @@
+"""The picture of tiny things in the README: the first of many that ClsCLIP misses and ClsCLIP+ finds.
+
+    python benchmarks/regions/example.py STICKERS examples
+
+Writes tiny.png, and tiny.json with the boxes of its things and their names; `make plus` segments it in both ways.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+from PIL import Image
+
+from clsclip.stickers.pictures import StickerWorld
+from clsclip.stickers.sheets import StickerBook
+from clsclip.stickers.vocabulary import nouns
+from clsclip_runtime import Proposals, Segmenter, ZoomIn
+
+SIDE, SEED = 640, 77
+CLUTTER = 30
+"""Least standard deviation of every colour: a plain ground would be no picture."""
+
+
+@click.command()
+@click.argument("stickers", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("out", type=click.Path(exists=True, file_okay=False, path_type=Path))
+def main(stickers: Path, out: Path) -> None:
+    """Look for the picture and write it."""
+    world = StickerWorld(StickerBook(stickers, ["noto"]), side=SIDE, sizes=(0.05, 0.08), things=(4, 4), seed=SEED)
+    with Segmenter.load() as segmenter:
+        for index in range(200):
+            picture = world.picture(index)
+            words = [nouns()[noun].name for noun in picture.nouns]
+            boxes = [thing.box for thing in picture.things]
+            names = [nouns()[thing.noun].name for thing in picture.things]
+            whole = segmenter(picture.pixels, words)
+            if len(words) < 4 or "found" in whole.verdicts or picture.pixels.std(axis=(0, 1)).min() < CLUTTER:
+                continue
+            near = segmenter(
+                picture.pixels, words, regions=Proposals.of(boxes, names), zoom_in=ZoomIn(on_missing="empty")
+            )
+            marked = [near.mask(at)[picture.mask(noun)].mean() for at, noun in enumerate(picture.nouns)]
+            if near.verdicts == ("found",) * len(words) and min(marked) > 0.6:
+                Image.fromarray(picture.pixels).save(out / "tiny.png")
+                entries = [
+                    {"image": "tiny.png", "class": name, "bbox": [left, top, right - left, bottom - top]}
+                    for name, (left, top, right, bottom) in zip(names, boxes, strict=True)
+                ]
+                (out / "tiny.json").write_text(json.dumps(entries, indent=1) + "\n", "utf-8")
+                click.echo(f"picture {index}: {', '.join(words)}")
+                return
+    raise click.ClickException("none of 200 pictures shows it")
+
+
+if __name__ == "__main__":
+    main()
