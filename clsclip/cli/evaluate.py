@@ -50,13 +50,11 @@ def method_options(command: Any) -> Any:
         click.option("--detector", type=_FILE, metavar="ONNX", help="ClsCLIP+: regions that this detector finds."),
         click.option("--regions", type=_FILE, metavar="JSON", help="ClsCLIP+: regions from a file."),
         click.option("--true-regions", is_flag=True, help="ClsCLIP+: regions of the true masks."),
-        click.option("--margin", type=click.FloatRange(0, 10), default=0.1, show_default=True, help="Context of one."),
+        click.option("--margin", type=click.FloatRange(0, 10), help="Context of a region [default: 0.1]."),
         click.option(
             "--on-missing",
             type=click.Choice(["whole-image", "empty"]),
-            default="whole-image",
-            show_default=True,
-            help="What a word without a region gets.",
+            help="What a word without a region gets [default: whole-image].",
         ),
         click.option("--protocol", default="original", show_default=True, help="original, or a side: 480, 473, 400."),
         click.option("--presence", is_flag=True, help="Absent words get empty masks, by the model's own threshold."),
@@ -195,6 +193,9 @@ def _method(model: Path | None, asked: dict[str, Any], boxes_only: bool) -> Meth
     source = _regions(asked)
     if boxes_only and source is None:
         raise click.UsageError("--boxes-only needs --detector, --regions or --true-regions.")
+    how = {name: asked[name] for name in ("margin", "on_missing") if asked[name] is not None}
+    if how and (source is None or boxes_only):
+        raise click.UsageError("--margin and --on-missing are about crops of --detector, --regions or --true-regions.")
     predictor = None
     if not boxes_only:
         if model is not None and not model.exists():
@@ -206,7 +207,7 @@ def _method(model: Path | None, asked: dict[str, Any], boxes_only: bool) -> Meth
             presence=asked["presence"],
             device=asked["device"],
         )
-    return Method(predictor, source, ZoomIn(margin=asked["margin"], on_missing=asked["on_missing"]))
+    return Method(predictor, source, ZoomIn(**how))
 
 
 def _regions(asked: dict[str, Any]) -> RegionSource | None:

@@ -111,6 +111,11 @@ def test_drawings(folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Pa
         (["--data", "folder", "--protocol", "big"], "give original, or a side"),
         (["--data", "folder", "--protocol", "3"], "give original, or a side"),
         (["--data", "folder", "--boxes-only"], "--boxes-only needs --detector"),
+        (["--data", "folder", "--margin", "0.2"], "are about crops of --detector"),
+        (
+            ["--data", "folder", "--true-regions", "--boxes-only", "--on-missing", "empty"],
+            "are about crops of --detector",
+        ),
         (["--data", "folder", "--boxes-only", "--model", "x"], "needs no --model"),
         (["--data", "folder", "--model", "none.clsclip"], "no such model"),
         (["--data", "folder", "--true-regions", "--regions", "x"], "Give one of"),
