@@ -32,9 +32,10 @@ from clsclip_runtime.version import __version__
 if TYPE_CHECKING:
     from clsclip_runtime.bundle import Bundle
     from clsclip_runtime.detectors import Detector
+    from clsclip_runtime.features import PictureFeatures
     from clsclip_runtime.regions import Proposals, RegionFile, ZoomIn
     from clsclip_runtime.result import Region, Result
-    from clsclip_runtime.segmenter import PictureFeatures, Segmenter
+    from clsclip_runtime.segmenter import Segmenter
 
 __all__ = [
     "BackendError",
@@ -62,7 +63,7 @@ __all__ = [
 _LAZY = {
     "Bundle": "clsclip_runtime.bundle",
     "Detector": "clsclip_runtime.detectors",
-    "PictureFeatures": "clsclip_runtime.segmenter",
+    "PictureFeatures": "clsclip_runtime.features",
     "Proposals": "clsclip_runtime.regions",
     "Region": "clsclip_runtime.result",
     "RegionFile": "clsclip_runtime.regions",
