@@ -15,8 +15,15 @@ if TYPE_CHECKING:
     from clsclip_runtime.result import Result
 
 
-def encode_rle(mask: Bools) -> dict[str, Any]:
-    """A mask (H, W) bool as COCO's compressed run-length encoding, with ``counts`` as text.
+def encode_rle(mask: Bools, window: tuple[int, int, int, int], size: tuple[int, int]) -> dict[str, Any]:
+    """A mask as COCO's compressed run-length encoding, with ``counts`` as text.
+
+    Only the window's columns are looked at: a picture with many small regions costs no more than they do.
+
+    Args:
+        mask: (h, w) bool, of the window.
+        window: its xyxy in whole pixels of the picture.
+        size: (width, height) of the picture.
 
     Raises:
         OutputError: pycocotools is not installed.
@@ -25,8 +32,20 @@ def encode_rle(mask: Bools) -> dict[str, Any]:
         coco_mask: Any = import_module("pycocotools.mask")
     except ImportError as error:
         raise OutputError(f"COCO output needs pycocotools ({error}). Run: pip install pycocotools") from error
-    encoded = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
-    height, width = mask.shape
+    (left, top, right, bottom), (width, height) = window, size
+    columns = np.zeros((right - left, height), np.bool_)
+    columns[:, top:bottom] = mask.T
+    flat = columns.ravel()
+    edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    runs = np.diff([0, *edges, len(flat)]).tolist()
+    # Counts begin with a run of zeros, and zeros and ones take turns.
+    before, after = left * height, (width - right) * height
+    counts = [before, *runs] if flat[0] else [before + runs[0], *runs[1:]]
+    if not flat[-1]:
+        counts[-1] += after
+    elif after:
+        counts.append(after)
+    encoded = coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
     return {"size": [height, width], "counts": encoded["counts"].decode("ascii")}
 
 
@@ -37,14 +56,15 @@ def coco_document(result: Result, image_id: int) -> dict[str, Any]:
     width, height = result.size
     annotations: list[dict[str, Any]] = []
     for one in result.instances:
-        mask = one.mask
+        mask = one.crop_mask
+        x, y, wide, high = bounding_box(mask)
         annotation = {
             "id": len(annotations) + 1,
             "image_id": image_id,
             "category_id": one.index + 1,
-            "segmentation": encode_rle(mask),
+            "segmentation": encode_rle(mask, one.window, result.size),
             "area": int(np.count_nonzero(mask)),
-            "bbox": bounding_box(mask),
+            "bbox": [one.window[0] + x, one.window[1] + y, wide, high],
             "iscrowd": 0,
         }
         if one.presence is not None or not one.whole_image:

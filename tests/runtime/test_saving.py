@@ -99,9 +99,25 @@ def test_coco_masks_come_back(result: Result, tmp_path: Path) -> None:
 @given(st.integers(1, 30), st.integers(1, 30), st.floats(0, 1), st.integers(0, 99))
 def test_rle_round_trip(height: int, width: int, share: float, seed: int) -> None:
     mask = np.random.default_rng(seed).random((height, width)) < share
-    encoded = json.loads(json.dumps(encode_rle(mask)))
+    encoded = json.loads(json.dumps(encode_rle(mask, (0, 0, mask.shape[1], mask.shape[0]), mask.shape[::-1])))
     assert encoded["size"] == [height, width]
     assert (coco_mask.decode(encoded) == mask).all()
+
+
+@settings(max_examples=150)
+@given(
+    st.tuples(*[st.integers(0, 6)] * 4), st.tuples(*[st.integers(1, 7)] * 2), st.integers(0, 2**32 - 1), st.floats(0, 1)
+)
+def test_rle_of_a_window_is_that_of_the_whole_mask(
+    margins: tuple[int, ...], sides: tuple[int, int], seed: int, share: float
+) -> None:
+    """Against pycocotools' own encoding of the full mask."""
+    left, top, right, bottom = margins
+    crop = np.random.default_rng(seed).random(sides[::-1]) < share
+    mask = np.pad(crop, ((top, bottom), (left, right)))
+    found = encode_rle(crop, (left, top, left + sides[0], top + sides[1]), mask.shape[::-1])
+    expected = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    assert found == {"size": list(mask.shape), "counts": expected["counts"].decode()}
 
 
 def test_without_pycocotools_the_other_formats_work(
