@@ -15,15 +15,15 @@ import numpy.typing as npt
 from clsclip_runtime.backends import Backend, choose_backend
 from clsclip_runtime.bundle import Bundle
 from clsclip_runtime.detectors import Detector
-from clsclip_runtime.detectors.matching import WordMatch, match_words
 from clsclip_runtime.errors import ClsclipRuntimeError, OptionError
 from clsclip_runtime.features import PictureFeatures
 from clsclip_runtime.graphs import Graphs
 from clsclip_runtime.images import MAX_PIXELS, Source, open_picture, preprocess
 from clsclip_runtime.looking import Look, Looker, boxes_as_pairs, timed
 from clsclip_runtime.masks import logit
+from clsclip_runtime.matcher import Matcher
 from clsclip_runtime.regions import Proposals, ZoomIn
-from clsclip_runtime.regions.proposals import ANY, as_proposals
+from clsclip_runtime.regions.proposals import as_proposals
 from clsclip_runtime.result import Result
 from clsclip_runtime.words import clean_words
 
@@ -31,10 +31,6 @@ _log = logging.getLogger(__name__)
 
 Regions = Proposals | npt.ArrayLike
 """Boxes of one picture: ``Proposals``, or xyxy (N, 4) in pixels of which every word is asked."""
-
-
-_MATCHES_KEPT = 16
-"""Word lists whose meaning among a detector's classes is kept: frames of a video ask the same again and again."""
 
 
 class Segmenter:
@@ -70,7 +66,7 @@ class Segmenter:
         self._backend_notes: tuple[str, ...] = ()
         self._detector = detector
         self._detector_lock = threading.Lock()
-        self._matched: dict[tuple[tuple[str, ...], tuple[str, ...]], tuple[WordMatch, ...]] = {}
+        self._matcher = Matcher()
         self._open_graphs: Graphs | None = Graphs(bundle, backend, memory_mb=memory_mb)
         # Threads that share a Segmenter must not see each other's current picture.
         self._current = threading.local()
@@ -322,21 +318,6 @@ class Segmenter:
             )
         return (zoom_in if isinstance(zoom_in, ZoomIn) else ZoomIn()), detector
 
-    def _matches(self, graphs: Graphs, words: tuple[str, ...], proposals: Proposals) -> tuple[WordMatch, ...]:
-        """What the words mean among the proposals' classes; a box that may be anything is asked for every word."""
-        key = (words, proposals.names)
-        matches = self._matched.get(key)
-        if matches is None:
-            matches = match_words(
-                words, proposals.names, lambda t: graphs.text.encode(tuple(t)).features, agnostic=False
-            )
-            if len(self._matched) >= _MATCHES_KEPT:
-                self._matched.clear()
-            self._matched[key] = matches
-        if not (proposals.classes == ANY).any():
-            return matches
-        return tuple(one if one.classes else WordMatch(one.word, (), (), "any", None) for one in matches)
-
     def _segment(
         self,
         graphs: Graphs,
@@ -356,7 +337,7 @@ class Segmenter:
             encoded = graphs.text.encode(words)
             for look in looks:
                 if look.proposals is not None:
-                    look.matches = self._matches(graphs, words, look.proposals)
+                    look.matches = self._matcher(words, look.proposals, graphs.text)
         notes = notes + [
             f"'{word}' is longer than the model's {manifest.text.context_length} tokens: its end was cut off"
             for word in encoded.truncated

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from clsclip_runtime import Segmenter
+from clsclip_runtime import bundle as bundle_module
 
 from .tiny_bundle import make_bundle, paint
 
@@ -52,3 +53,11 @@ def photo(tmp_path: Path, scene: npt.NDArray[np.uint8]) -> Path:
     path = tmp_path / "photo.png"
     Image.fromarray(scene).save(path)
     return path
+
+
+@pytest.fixture
+def embedded_tiny(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tiny bundle is the embedded one, and runs begin in an empty folder."""
+    monkeypatch.setattr(bundle_module, "EMBEDDED", bundle)
+    monkeypatch.delenv("CLSCLIP_DEBUG", raising=False)
+    monkeypatch.chdir(tmp_path)

@@ -25,12 +25,7 @@ from .tiny_bundle import make_bundle
 Captured = pytest.CaptureFixture[str]
 
 
-@pytest.fixture(autouse=True)
-def embedded(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tiny bundle is the embedded one, and runs begin in an empty folder."""
-    monkeypatch.setattr(bundle_module, "EMBEDDED", bundle)
-    monkeypatch.delenv("CLSCLIP_DEBUG", raising=False)
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("embedded_tiny")
 
 
 def fails(capsys: Captured, code: int, *arguments: str) -> str:

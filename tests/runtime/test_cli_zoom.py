@@ -16,10 +16,7 @@ from tests.shared_data import shared_data
 Captured = pytest.CaptureFixture[str]
 
 
-@pytest.fixture(autouse=True)
-def use_the_tiny_bundle(bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("clsclip_runtime.bundle.EMBEDDED", bundle)
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("embedded_tiny")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clsclip_runtime.backends.base import Arrays
-from clsclip_runtime.backends.onnxruntime_cpu import one_line
+from clsclip_runtime.backends.onnxruntime_cpu import OnnxRuntimeGraph, one_line
 from clsclip_runtime.engines.gpu import ask_driver
 from clsclip_runtime.errors import BackendError, OptionError
 
@@ -136,24 +136,13 @@ def profile_shapes(inputs: list[tuple[str, list[int | str]]], profile: dict[str,
     return ",".join(shapes)
 
 
-class OnnxRuntimeGpuGraph:
+class OnnxRuntimeGpuGraph(OnnxRuntimeGraph):
     """One ONNX Runtime session on a GPU; ``run`` may be called from several threads."""
 
     def __init__(self, session: Any, name: str, backend: str, device: int) -> None:
         """Wrap a session; ``name`` and ``backend`` are for messages."""
-        self._session, self._name, self._backend, self._device = session, name, backend, device
-        self._inputs = tuple(value.name for value in session.get_inputs())
-        self._outputs = tuple(value.name for value in session.get_outputs())
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """Names of the inputs."""
-        return self._inputs
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """Names of the outputs."""
-        return self._outputs
+        super().__init__(session, name)
+        self._backend, self._device = backend, device
 
     def run(self, feeds: Arrays) -> dict[str, npt.NDArray[Any]]:
         """Run once, inputs and outputs bound; arrays that are on the GPU already are read where they are.

@@ -15,7 +15,6 @@ import pytest
 from PIL import Image
 
 from clsclip_runtime import Segmenter
-from clsclip_runtime import bundle as bundle_module
 from clsclip_runtime.cli.infer import main
 from clsclip_runtime.cli.videos import progress_text
 from tests.shared_data import shared_data
@@ -25,12 +24,7 @@ from .made import make_video, numbered, read_video
 Captured = pytest.CaptureFixture[str]
 
 
-@pytest.fixture(autouse=True)
-def embedded(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tiny bundle is the embedded one, and runs begin in an empty folder."""
-    monkeypatch.setattr(bundle_module, "EMBEDDED", bundle)
-    monkeypatch.delenv("CLSCLIP_DEBUG", raising=False)
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("embedded_tiny")
 
 
 def fails(capsys: Captured, code: int, *arguments: str) -> str:
