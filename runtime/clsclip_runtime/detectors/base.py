@@ -15,7 +15,6 @@ from clsclip_runtime.backends import Backend, Graph, close_with, select_backend
 from clsclip_runtime.bundle import DETECTOR, Bundle
 from clsclip_runtime.detectors.layouts import LAYOUTS, Candidates
 from clsclip_runtime.detectors.letterbox import GREY, Placed, letterbox
-from clsclip_runtime.detectors.matching import NEAREST, Encode, WordMatch, match_words
 from clsclip_runtime.detectors.nms import keep_best
 from clsclip_runtime.detectors.spec import read_spec
 from clsclip_runtime.errors import DetectorError, OptionError
@@ -195,12 +194,6 @@ class Detector:
         """Pictures that go through in one call of the engine."""
         room = OPEN_BATCH_PIXELS // (self._spec.height * self._spec.width)
         return self._spec.batch or max(1, min(OPEN_BATCH, room))
-
-    def match(
-        self, words: Sequence[str], *, encode: Encode | None = None, threshold: float = NEAREST
-    ) -> tuple[WordMatch, ...]:
-        """Which of its classes every word means; see ``matching.match_words``."""
-        return match_words(words, self.names, agnostic=self._spec.agnostic, encode=encode, threshold=threshold)
 
     def __call__(self, picture: Pixels) -> Detections:
         """Boxes in a picture (H, W, 3) uint8 RGB. Raises as ``batch``."""

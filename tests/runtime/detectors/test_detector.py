@@ -18,6 +18,7 @@ from clsclip_runtime import Bundle
 from clsclip_runtime.backends import select_backend
 from clsclip_runtime.detectors import LAYOUTS, Detections, Detector
 from clsclip_runtime.detectors.base import OPEN_BATCH
+from clsclip_runtime.detectors.matching import match_words
 from clsclip_runtime.errors import BackendError, DetectorError, OptionError
 from tests.runtime.detectors.doubles import PICTURE, SIDE, FixedGraph, detector, save_onnx, spec
 from tests.runtime.tiny_bundle import sign
@@ -176,9 +177,9 @@ def test_bad_calls() -> None:
 
 def test_words_are_matched() -> None:
     made = detector("yolov8", yolov8())
-    assert [match.classes for match in made.match(["dogs", "boat"])] == [(1,), ()]
+    assert [match.classes for match in match_words(["dogs", "boat"], made.names, agnostic=made.agnostic)] == [(1,), ()]
     anything = Detector(FixedGraph(), spec(names=("bus",), agnostic=True))  # type: ignore[arg-type]
-    assert anything.match(["boat"])[0].how == "any"
+    assert match_words(["boat"], anything.names, agnostic=anything.agnostic)[0].how == "any"
 
 
 def test_a_file(tmp_path: Path) -> None:
