@@ -1,8 +1,8 @@
-"""Train a sticker detector with ultralytics: one class, "thing", so that it proposes regions for any word.
+"""Train a sticker detector with ultralytics: of COCO's words, as the YOLOs that people have, or of one class, "thing".
 
-    python benchmarks/regions/detector.py STICKERS OUT [--pictures 3000] [--epochs 4]
+    python benchmarks/regions/detector.py STICKERS OUT [--words coco|thing] [--pictures 3000] [--epochs 4]
 
-Writes OUT/thing.onnx and OUT/thing.txt with what it was trained on. ultralytics is AGPL-3.0, and so are the weights
+Writes OUT/<words>.onnx and OUT/<words>.txt with what it was trained on. ultralytics is AGPL-3.0, and so are the weights
 that it trains: they are not part of this project, and nothing in it needs them.
 """
 
@@ -17,10 +17,13 @@ import click
 import yaml
 from PIL import Image
 
+from clsclip.data.stickers import pool, word_set
 from clsclip.stickers.pictures import StickerWorld
 from clsclip.stickers.sheets import StickerBook
+from clsclip.stickers.vocabulary import nouns
 
-STYLES = ("noto", "fluent", "flat", "openmoji")
+STYLES = {"thing": ("noto", "fluent", "flat", "openmoji"), "coco": ("noto", "fluent")}
+"""Drawings that a detector is trained on. Names are learnt in the styles of the test; "thing" wants variety."""
 SIZES = (0.03, 0.8)
 """At 320 px: 10 to 256 px, what things of 2 to 60 % of the side have at about 450 px."""
 SEED = 4_242
@@ -30,20 +33,23 @@ SIDE = 320
 @click.command()
 @click.argument("stickers", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
+@click.option("--words", type=click.Choice(list(STYLES)), default="coco", show_default=True, help="The classes.")
 @click.option("--pictures", default=3000, show_default=True)
 @click.option("--epochs", default=4, show_default=True)
 @click.option("--batch", default=16, show_default=True)
 @click.option("--start", type=click.Path(exists=True, path_type=Path), help="Own weights (.pt) to go on from.")
 @click.option("--export-size", default=640, show_default=True, help="Input side of the exported model, pixels.")
 def main(
-    stickers: Path, out: Path, pictures: int, epochs: int, batch: int, start: Path | None, export_size: int
+    stickers: Path, out: Path, words: str, pictures: int, epochs: int, batch: int, start: Path | None, export_size: int
 ) -> None:
     """Make the pictures, train YOLO11n from random weights (or go on), export."""
     from ultralytics import YOLO
 
     out = out.resolve()
-    data = write_data(stickers, out, pictures)
-    model = YOLO("yolo11n.yaml" if start is None else str(start))
+    data = write_data(stickers, out, words, pictures)
+    model = YOLO(
+        "yolo11n.yaml" if start is None else str(start)
+    )  # another number of classes: only the last layers are new
     settings = {"imgsz": SIDE, "batch": batch, "epochs": epochs, "device": "cpu", "workers": 1, "amp": False}
     where = {"data": str(data), "project": str(out), "name": "train", "exist_ok": True, "plots": False}
     # The pictures are random enough: turns, flips and colours are in them already.
@@ -53,47 +59,59 @@ def main(
     exported = YOLO(str(out / "train" / "weights" / "last.pt")).export(
         format="onnx", imgsz=export_size, dynamic=False, simplify=False, opset=17
     )
-    shutil.copy(exported, out / "thing.onnx")
-    text = f"YOLO11n, one class, trained by ultralytics (weights AGPL-3.0) on {pictures} pictures, {epochs} epochs.\n"
-    (out / "thing.txt").write_text(text, "utf-8")
-    click.echo(f"wrote {out / 'thing.onnx'}")
+    shutil.copy(exported, out / f"{words}.onnx")
+    text = f"YOLO11n, {words}, trained by ultralytics (weights AGPL-3.0) on {pictures} pictures, {epochs} epochs.\n"
+    (out / f"{words}.txt").write_text(text, "utf-8")
+    click.echo(f"wrote {out / f'{words}.onnx'}")
 
 
-def write_data(stickers: Path, out: Path, count: int) -> Path:
+def classes(words: str) -> dict[int, tuple[int, str]]:
+    """Class number and name of every noun that the detector is to find."""
+    if words == "thing":
+        return {noun.index: (0, "thing") for noun in nouns()}
+    names, noun_of, _ = word_set(words, 0)
+    return {noun: (at, name) for at, (name, noun) in enumerate(zip(names, noun_of, strict=True))}
+
+
+def write_data(stickers: Path, out: Path, words: str, count: int) -> Path:
     """Pictures and boxes in YOLO's layout; what is there already is kept."""
     folder = out / "data"
     for part, first, number in (("train", 0, count), ("val", 10_000_000, 100)):
         for kind in ("images", "labels"):
             (folder / kind / part).mkdir(parents=True, exist_ok=True)
         indices = [first + at for at in range(number) if not (folder / "labels" / part / f"{first + at}.txt").is_file()]
-        with ProcessPoolExecutor(2, initializer=open_world, initargs=(stickers,)) as pool:
-            list(pool.map(partial(write_picture, folder, part), indices, chunksize=32))
+        with ProcessPoolExecutor(2, initializer=open_world, initargs=(stickers, words)) as processes:
+            list(processes.map(partial(write_picture, folder, part, words), indices, chunksize=32))
     path = folder / "data.yaml"
-    path.write_text(
-        yaml.safe_dump({"path": str(folder), "train": "images/train", "val": "images/val", "names": {0: "thing"}})
-    )
+    names = dict(sorted(set(classes(words).values())))
+    where = {"path": str(folder), "train": "images/train", "val": "images/val"}
+    path.write_text(yaml.safe_dump(where | {"names": names}))
     return path
 
 
 _world: StickerWorld | None = None
 
 
-def open_world(stickers: Path) -> None:
+def open_world(stickers: Path, words: str) -> None:
     """Once a process."""
     global _world
-    _world = StickerWorld(StickerBook(stickers, STYLES), side=SIDE, sizes=SIZES, things=(1, 8), seed=SEED)
+    drawn = () if words == "thing" else pool(words, tuple(classes(words)))
+    _world = StickerWorld(StickerBook(stickers, STYLES[words]), SIDE, SIZES, things=(1, 8), seed=SEED, pool=drawn)
 
 
-def write_picture(folder: Path, part: str, index: int) -> None:
+def write_picture(folder: Path, part: str, words: str, index: int) -> None:
     """One picture and its boxes: class, centre, width and height as shares of the side."""
     if _world is None:
         raise RuntimeError("open_world was not called")
     picture = _world.picture(index)
     Image.fromarray(picture.pixels).save(folder / "images" / part / f"{index}.png")
-    lines = []
+    lines, known = [], classes(words)
     for thing in picture.things:
+        if thing.noun not in known:
+            continue  # something else: no box, as for the things that COCO has no name for
         left, top, right, bottom = (value / SIDE for value in thing.box)
-        lines.append(f"0 {(left + right) / 2:.6f} {(top + bottom) / 2:.6f} {right - left:.6f} {bottom - top:.6f}\n")
+        centre = f"{(left + right) / 2:.6f} {(top + bottom) / 2:.6f}"
+        lines.append(f"{known[thing.noun][0]} {centre} {right - left:.6f} {bottom - top:.6f}\n")
     (folder / "labels" / part / f"{index}.txt").write_text("".join(lines))
 
 

@@ -63,6 +63,7 @@ class Row:
 @click.argument("stickers", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("detector", type=click.Path(exists=True, path_type=Path))
 @click.option("--model", type=click.Path(exists=True, path_type=Path), help="Default: the embedded bundle.")
+@click.option("--words", type=click.Choice(["coco", "all"]), default="coco", show_default=True, help="What is asked.")
 @click.option("--pictures", default=200, show_default=True)
 @click.option("--side", default=1024, show_default=True)
 @click.option("--margin", default=ZoomIn.margin, show_default=True)
@@ -73,6 +74,7 @@ def main(
     stickers: Path,
     detector: Path,
     model: Path | None,
+    words: str,
     pictures: int,
     side: int,
     margin: float,
@@ -81,16 +83,16 @@ def main(
     json_path: Path | None,
 ) -> None:
     """Measure every way on the same pictures and words."""
-    options = StickerOptions("all", styles, side, (0.02, 0.6), (1, 8), seed, test_pictures=pictures)
-    fold = asking(open_fold("stickers", stickers, -1, part="test", stickers=options), "all")
+    options = StickerOptions(words, styles, side, (0.02, 0.6), (1, 8), seed, test_pictures=pictures)
+    fold = asking(open_fold("stickers", stickers, -1 if words == "all" else 0, part="test", stickers=options), "all")
     zoom = ZoomIn(margin=margin)
     with Segmenter.load(model, detector=Detector.load(detector)) as segmenter:
         rows = measure(fold, segmenter, zoom)
     documents = [row.to_json() for row in rows]
     click.echo(table(documents))
     if json_path is not None:
-        settings = {"pictures": pictures, "side": side, "margin": margin, "styles": styles, "seed": seed}
-        json_path.write_text(json.dumps(settings | {"rows": documents}, indent=1) + "\n", "utf-8")
+        made = {"words": words, "pictures": pictures, "side": side, "styles": styles, "seed": seed}
+        json_path.write_text(json.dumps(made | {"margin": margin, "rows": documents}, indent=1) + "\n", "utf-8")
 
 
 def measure(fold: Fold, segmenter: Segmenter, zoom: ZoomIn) -> list[Row]:
