@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +29,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--runs", type=_PATH, required=True, metavar="DIR", help="Trainings and results; done ones are kept.")
 @click.option("--folds", default="0,1,2,3", show_default=True, callback=numbers, help="Folds to run.")
 @click.option("--seeds", default="0", show_default=True, callback=numbers, help="Seeds of the trainings.")
+@click.option("--rows", metavar="1,2", callback=numbers, help="Only these rows, counted from 1. Default: all.")
 @click.option("--epochs", default=200, show_default=True, help="Of every training.")
 @click.option("--steps", type=click.IntRange(min=1), help="Of every training, in place of --epochs.")
 @click.option("--batch", type=click.IntRange(min=1), help="Pairs a step; default: the paper's, 64 (COCO 512).")
@@ -49,6 +52,7 @@ def table_command(
     runs: Path,
     folds: tuple[int, ...],
     seeds: tuple[int, ...],
+    rows: tuple[int, ...] | None,
     epochs: int,
     steps: int | None,
     batch: int | None,
@@ -105,13 +109,16 @@ def table_command(
         runs=runs,
         regions=region_sources(detector, regions),
         limit=limit,
+        data=json.dumps(data | {"root": data["root"].resolve()}, sort_keys=True, default=str),
+        rows=rows,
     )
     table = TABLES[number]
-    rows = [summary(outcome, run) for outcome in run_table(table, run)]
-    text = markdown(table, rows, run, data["kind"])
+    found = [summary(outcome, run) for outcome in run_table(table, run)]
+    text = markdown(table, found, run, data["kind"])
     click.echo(text)
     if json_path is not None:
-        replace_json(json_path, {"table": number, "title": table.title, "seeds": seeds, "rows": rows, "markdown": text})
+        document = {"table": number, "title": table.title, "seeds": seeds, "rows": found, "markdown": text}
+        replace_json(json_path, document)
 
 
 def region_sources(detector: Path | None, regions: Path | None) -> dict[str, RegionSource]:
@@ -123,5 +130,7 @@ def region_sources(detector: Path | None, regions: Path | None) -> dict[str, Reg
     if regions is not None:
         sources["manual"] = sources["regions"] = FileRegions(regions)
     if detector is not None:
-        sources["regions"] = DetectorRegions(Detector.load(detector), detector.stem)
+        loaded = Detector.load(detector)
+        digest = hashlib.sha256(detector.read_bytes()).hexdigest()[:8]  # another file's runs are not this one's
+        sources["regions"] = DetectorRegions(loaded, f"{detector.stem}-{digest}")
     return sources

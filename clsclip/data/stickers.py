@@ -35,6 +35,9 @@ _TEST_SEED = 1_000_003
 CLOSE_UP = (0.5, 1.1)
 """Smallest and largest longer side of a close-up's things, as a share of the picture's."""
 
+_KEPT_BYTES = 256 << 20
+"""Of made pictures, which cost more to make than to train on, are kept up to this."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -91,7 +94,7 @@ class StickerPicturesWithMasks:
         self._near = replace(world, sizes=CLOSE_UP, things=(1, 2)) if close_ups else world
         self._class_of = {noun: class_id for class_id, noun in enumerate(noun_of)}
         self._shown: dict[int, tuple[int, ...]] = {}
-        self._made: LastFew[Picture] = LastFew(8)
+        self._made: LastFew[Picture] = LastFew(max(8, _KEPT_BYTES // (4 * world.side**2)))  # three colours, one label
 
     def __len__(self) -> int:
         return self.count

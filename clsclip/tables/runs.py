@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from clsclip.data import Fold
+from clsclip.errors import DataError
 from clsclip.evaluation.evaluate import Method, evaluate
 from clsclip.evaluation.predictors import open_predictor
 from clsclip.evaluation.protocol import Protocol
@@ -50,6 +51,8 @@ class TableRun:
         runs: folder of the runs.
         regions: where the regions of ClsCLIP+ come from: "regions" of a detector, "manual" ones from a file.
         limit: evaluate only so many pairs of every fold; None is all.
+        data: what names the data, so that other data's runs are not taken for these.
+        rows: rows to run, counted from 1; None is all of the table's.
     """
 
     open_fold: Callable[[int], Fold]
@@ -63,11 +66,13 @@ class TableRun:
     runs: Path
     regions: Mapping[str, RegionSource]
     limit: int | None = None
+    data: str = ""
+    rows: tuple[int, ...] | None = None
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of the towers."""
-        return self.towers.fingerprint()
+        """Of the towers and the data."""
+        return f"{self.towers.fingerprint()} {self.data}"
 
 
 @dataclass(frozen=True)
@@ -91,10 +96,15 @@ def run_table(table: Table, run: TableRun) -> list[Outcome]:
     """Train what is missing, evaluate what is missing, and collect the table.
 
     Raises:
+        DataError: there is no such row.
         DataError, TowersError, CheckpointError, TrainingError: from the parts.
     """
+    wanted = run.rows or range(1, len(table.rows) + 1)
+    unknown = [at for at in wanted if not 1 <= at <= len(table.rows)]
+    if unknown:
+        raise DataError(f"Table {table.number} has no row {unknown[0]}; its rows are 1 to {len(table.rows)}.")
     outcomes = []
-    for row in table.rows:
+    for row in (table.rows[at - 1] for at in wanted):
         config = row.config(run.towers.layers, run.base)
         variant = f"{config.variant} {{{','.join(map(str, config.navigation_layers))}}}"
         results = []
@@ -113,15 +123,15 @@ def run_one(row: Row, config: ModelConfig, fold: int, seed: int, run: TableRun) 
     data = run.open_fold(fold)
     training = replace(run.training, seed=seed, **row.training)  # type: ignore[arg-type]
     folder = run.runs / folder_name(config, training, run.fingerprint) / f"fold{fold}-seed{seed}"
-    how = "" if row.regions == "none" else "-" + row.regions
+    regions = run.regions.get("regions" if row.regions == "boxes" else row.regions)
+    if row.regions != "none" and regions is None:
+        return None
+    how = "" if regions is None else f"-{row.regions}-{regions.name.replace(' ', '-')}"
     limit = "" if run.limit is None else f"-limit{run.limit}"
     written = folder / f"result{how}-{run.protocol.name.replace(', ', '-').replace(' ', '-')}{limit}.json"
     if written.is_file():
         found: dict[str, Any] = json.loads(written.read_text("utf-8"))
         return found
-    regions = run.regions.get("regions" if row.regions == "boxes" else row.regions)
-    if row.regions != "none" and regions is None:
-        return None
     predictor = None
     if row.regions != "boxes":
         checkpoint = folder / "last.safetensors"
@@ -143,8 +153,8 @@ def towers_from(folder: Path, source: str) -> str:
 
 
 def folder_name(config: ModelConfig, training: TrainConfig, fingerprint: str) -> str:
-    """The same for the same model, training (but for its seed) and towers (their fingerprint), whatever the table."""
-    settings = asdict(config) | asdict(replace(training, seed=0)) | {"towers": fingerprint}
+    """The same for the same model, training (but for its seed), towers and data (their fingerprint), in any table."""
+    settings = asdict(config) | asdict(replace(training, seed=0)) | {"fingerprint": fingerprint}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:8]
     layers = "-".join(map(str, config.navigation_layers)) or "none"
     return f"{config.variant.replace('+', '_')}-nav{layers}-{digest}"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from clsclip.data import Fold
+from clsclip.errors import DataError
 from clsclip.evaluation import Protocol
 from clsclip.model import ModelConfig
 from clsclip.tables.published import TABLES, Row, Table, at, navigation
@@ -100,6 +102,19 @@ def test_a_table_trains_once_and_skips_what_it_cannot_run(run: TableRun, monkeyp
     )
     text = markdown(table, rows, run, "pascal")
     assert "56.4 / 67.9" in text and "needs regions" in text and "a note" in text and "2 seeds" in text
+
+
+def test_other_data_are_other_runs_and_rows_are_chosen(run: TableRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    from clsclip.tables import runs
+
+    monkeypatch.setattr(runs, "open_predictor", lambda path: predictor_of(path, run))
+    table = Table(1, "a table", "pascal", (Row("one", at("last")), Row("other", at("shallow"))), "")
+    own = replace(run, seeds=(0,), rows=(1,))
+    assert [outcome.row.label for outcome in run_table(table, own)] == ["one"]
+    run_table(table, replace(own, data="other pictures"))
+    assert len(list(run.runs.rglob("last.safetensors"))) == 2
+    with pytest.raises(DataError, match="no row 3; its rows are 1 to 2"):
+        run_table(table, replace(own, rows=(1, 3)))
 
 
 def predictor_of(path: Path, run: TableRun) -> Any:
