@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from clsclip_runtime.backends import Arrays
+from clsclip_runtime.backends import Arrays, DeviceArray, to_host
 from clsclip_runtime.detectors import Detector
 from clsclip_runtime.images import Picture
 from clsclip_runtime.regions import Proposals
@@ -16,10 +16,14 @@ from clsclip_runtime.regions import Proposals
 class PictureFeatures:
     """A picture after the image encoder: what all words share, so that new words cost only their own part.
 
+    On a GPU the arrays stay there, as :class:`clsclip_runtime.backends.DeviceArray`, and take its memory for as long as
+    the features live: 1 MiB for a ViT-B/16. ``to_host`` moves them, for one where thousands of pictures are kept.
+
     Attributes:
         picture: the upright RGB picture and its source.
         arrays: the image encoder's outputs, with one crop: ``stem_tokens`` (1, 1+m, d),
-            ``image_features`` (1, f), ``patch_features`` (1, m, f), all float32.
+            ``image_features`` (1, f), ``patch_features`` (1, m, f), all float32; NumPy arrays, or device arrays with
+            ``to_host()``.
         fingerprint: of the bundle that made them; other bundles refuse them.
         timings: milliseconds of ``read`` and ``image``.
     """
@@ -35,6 +39,16 @@ class PictureFeatures:
         """(width, height) of the picture in pixels."""
         width, height = self.picture.image.size
         return width, height
+
+    def to_host(self) -> PictureFeatures:
+        """The same features in host memory, for any engine of the same bundle; themselves if they are there.
+
+        Raises:
+            BackendError: CUDA fails.
+        """
+        if not any(isinstance(array, DeviceArray) for array in self.arrays.values()):
+            return self
+        return replace(self, arrays={name: to_host(array) for name, array in self.arrays.items()})
 
     def detected_by(self, detector: Detector) -> Proposals:
         """What a detector finds in the picture; it runs once, whatever is asked of the picture later.

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from clsclip_runtime.backends import Arrays, Backend, Graph, close_with
+from clsclip_runtime.backends import Array, Arrays, Backend, DeviceArray, Graph, KeepsOnDevice, close_with, to_host
 from clsclip_runtime.bundle import GATE, IMAGE_ENCODER, TEXT_ENCODER, TRUNK, Bundle
-from clsclip_runtime.errors import BackendError, BundleError
+from clsclip_runtime.errors import BackendError, BundleError, OptionError
 from clsclip_runtime.text import EncodedWords, TextEncoder
 
 Floats: TypeAlias = npt.NDArray[np.float32]
@@ -19,9 +19,19 @@ Integers: TypeAlias = npt.NDArray[np.int64]
 _TRUNK_INPUTS = {"stem_tokens", "patch_features", "text_tokens", "crop_index", "class_index"}
 _GATE_INPUTS = {"image_features", "patch_features", "text_features"}
 
+_CHECKED_ON_HOST = "image_features"
+"""The one kept output that is fetched to look for NaN: 2 KiB a crop. It comes last in CLIP's own path, so that damage
+anywhere before it shows in it; the other outputs are megabytes, and what is computed from them is checked."""
+
 
 class Graphs:
-    """A bundle's image encoder, gate, trunk and text encoder in one engine. Safe to share between threads."""
+    """A bundle's image encoder, gate, trunk and text encoder in one engine. Safe to share between threads.
+
+    In engines that can (:class:`clsclip_runtime.backends.KeepsOnDevice`) the encoder's outputs stay on the device, and
+    gate and trunk read them there: up go pixels, text tokens and indices, down come presence and mask logits. Text
+    tokens live on the host, since they are small (2 KiB a word), are cached word by word and put together anew for
+    every call.
+    """
 
     def __init__(self, bundle: Bundle, backend: Backend, *, memory_mb: int) -> None:
         """Load them. BundleError or BackendError when one cannot be; ``memory_mb`` bounds calls of the text encoder."""
@@ -40,24 +50,33 @@ class Graphs:
         """Whether the bundle can tell which words a crop shows."""
         return self._gate is not None
 
-    def encode(self, pixel_values: Floats, sources: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+    def encode(self, pixel_values: Floats, sources: Sequence[str]) -> dict[str, Array]:
         """What words share: crops (C, 3, S, S) through the image encoder.
 
         Args:
             pixel_values: preprocessed crops.
             sources: where each comes from, for messages.
 
+        Returns:
+            The encoder's outputs, (C, ...) float32 each, on the device if the engine keeps them there. Then only
+            ``image_features`` have been looked at for NaN; it shows in presence and logits too, which name the word.
+
         Raises:
             BackendError: the engine failed, or gave NaN or another number of crops.
         """
-        arrays = self._image_encoder.run({"pixel_values": pixel_values})
+        encoder, feeds = self._image_encoder, {"pixel_values": pixel_values}
+        arrays: dict[str, Array] = {}
+        arrays.update(encoder.run_kept(feeds) if isinstance(encoder, KeepsOnDevice) else encoder.run(feeds))
         for name, array in arrays.items():
             if array.ndim < 1 or len(array) != len(pixel_values):
                 raise BackendError(
                     f"image_encoder.onnx gave shape {array.shape} for {name} of {len(pixel_values)} crops. "
                     "Export the bundle again"
                 )
-            for source, fine in zip(sources, np.isfinite(array.reshape(len(array), -1)).all(axis=1), strict=True):
+            if isinstance(array, DeviceArray) and name != _CHECKED_ON_HOST:
+                continue
+            rows = to_host(array).reshape(len(array), -1)
+            for source, fine in zip(sources, np.isfinite(rows).all(axis=1).tolist(), strict=True):
                 if not fine:
                     raise BackendError(
                         f"the model gave NaN or infinity ({name}) for {source}: the weights of the bundle's "
@@ -123,7 +142,13 @@ def _run(graph: Graph, feeds: Arrays, output: str, shape: tuple[int, ...], name:
     missing = [name for name in graph.inputs if name not in feeds]
     if missing:
         raise BackendError(f"image_encoder.onnx gave no {', '.join(missing)}. Export the bundle again")
-    values = graph.run({name: feeds[name] for name in graph.inputs}).get(output)
+    given = {name: feeds[name] for name in graph.inputs}
+    if not isinstance(graph, KeepsOnDevice) and any(isinstance(array, DeviceArray) for array in given.values()):
+        raise OptionError(
+            "this picture was encoded on a GPU and its features are there, and this segmenter's engine reads host "
+            "memory. Give it a copy: predict(image=features.to_host())"
+        )
+    values = graph.run(given).get(output)
     if values is None or values.shape != shape:
         got = "nothing" if values is None else f"shape {values.shape}"
         raise BackendError(f"{name} gave {got} for {output}, and {shape} was expected. Export the bundle again")

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from clsclip_runtime.backends import Arrays
+from clsclip_runtime.backends import Arrays, join_rows
 from clsclip_runtime.graphs import Graphs, check_finite
 from clsclip_runtime.memory import pair_bytes, pairs_per_call
 
@@ -148,7 +148,7 @@ def _joined(parts: list[tuple[Arrays, Integers]]) -> tuple[Arrays, Integers]:
     if len(parts) == 1 and len(used[0][0]) == len(parts[0][0]["stem_tokens"]):
         return parts[0][0], parts[0][1]  # all of them, as they are: no copy
     arrays = {
-        name: np.concatenate([arrays[name][rows] for (arrays, _), (rows, _) in zip(parts, used, strict=True)])
+        name: join_rows([(arrays[name], rows) for (arrays, _), (rows, _) in zip(parts, used, strict=True)])
         for name in parts[0][0]
     }
     starts = np.cumsum([0, *(len(rows) for rows, _ in used)])

@@ -12,7 +12,7 @@ from types import TracebackType
 import numpy as np
 import numpy.typing as npt
 
-from clsclip_runtime.backends import Backend, choose_backend
+from clsclip_runtime.backends import Backend, choose_backend, notes_of
 from clsclip_runtime.bundle import Bundle
 from clsclip_runtime.detectors import Detector
 from clsclip_runtime.errors import ClsclipRuntimeError, OptionError
@@ -63,7 +63,7 @@ class Segmenter:
         self._max_pixels = _positive("max_pixels", max_pixels)
         self._bundle = bundle
         self._backend = backend
-        self._backend_notes: tuple[str, ...] = ()
+        self._backend_notes = notes_of(backend)
         self._detector = detector
         self._detector_lock = threading.Lock()
         self._matcher = Matcher()
@@ -119,7 +119,7 @@ class Segmenter:
         if not isinstance(backend, str):
             return use(backend)
         segmenter, notes = choose_backend(backend, use, threads=threads)
-        segmenter._backend_notes = notes
+        segmenter._backend_notes = (*notes, *segmenter._backend_notes)
         return segmenter
 
     @property

@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
-from clsclip_runtime.backends.base import Arrays, Backend, Graph, close_with
+from clsclip_runtime.backends.base import Arrays, Backend, Graph, KeepsOnDevice, close_with, notes_of
+from clsclip_runtime.backends.device import Array, DeviceArray, join_rows, to_host
 from clsclip_runtime.backends.select import BACKENDS, choose_backend, select_backend
 
-__all__ = ["BACKENDS", "Arrays", "Backend", "Graph", "choose_backend", "close_with", "select_backend"]
+__all__ = [
+    "BACKENDS",
+    "Array",
+    "Arrays",
+    "Backend",
+    "DeviceArray",
+    "Graph",
+    "KeepsOnDevice",
+    "choose_backend",
+    "close_with",
+    "join_rows",
+    "notes_of",
+    "select_backend",
+    "to_host",
+]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-import numpy as np
 import numpy.typing as npt
 
-Arrays: TypeAlias = Mapping[str, npt.NDArray[np.generic]]
+from clsclip_runtime.backends.device import Array
+
+Arrays: TypeAlias = Mapping[str, Array]
+"""Inputs or outputs by name; on the device only where the graph is one that :class:`KeepsOnDevice`."""
 
 
 class Graph(Protocol):
@@ -31,6 +33,15 @@ class Graph(Protocol):
         ...
 
 
+@runtime_checkable
+class KeepsOnDevice(Protocol):
+    """A graph whose outputs can stay on the device, and that reads its inputs there."""
+
+    def run_kept(self, feeds: Arrays) -> dict[str, Array]:
+        """As ``run``, with outputs left on the device; those that cannot be come to the host."""
+        ...
+
+
 def close_with(owner: object, graphs: Sequence[Graph]) -> None:
     """Close ``graphs``, those that can be closed, when ``owner`` is gone: whoever still uses it keeps them open."""
     weakref.finalize(owner, _close_all, [graph for graph in graphs if hasattr(graph, "close")])
@@ -42,7 +53,7 @@ def _close_all(graphs: Sequence[Any]) -> None:
 
 
 class Backend(Protocol):
-    """An engine."""
+    """An engine. One that has to do something in another way than asked says so in ``notes``, for every result."""
 
     @property
     def name(self) -> str:
@@ -52,3 +63,8 @@ class Backend(Protocol):
     def load(self, path: Path) -> Graph:
         """Load the ONNX file at ``path``. BackendError when the engine cannot."""
         ...
+
+
+def notes_of(backend: Backend) -> tuple[str, ...]:
+    """What an engine does in another way than asked; most have nothing to say."""
+    return tuple(getattr(backend, "notes", ()))

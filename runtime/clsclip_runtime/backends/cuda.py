@@ -7,6 +7,7 @@ share it. Device memory is an address (int); pinned host memory is a NumPy array
 from __future__ import annotations
 
 import ctypes
+import threading
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -30,7 +31,7 @@ class Cuda(Protocol):
         ...
 
     def free(self, address: int) -> None:
-        """Give device memory back."""
+        """Give device memory back, whatever this thread is doing: a garbage collector calls this too."""
         ...
 
     def pin(self, size: int) -> Bytes:
@@ -57,8 +58,12 @@ class Cuda(Protocol):
         """Copy device memory to the host, in the stream's order."""
         ...
 
+    def on_device(self, target: int, source: int, size: int, stream: int) -> None:
+        """Copy ``size`` bytes from one place of the device to another, in the stream's order."""
+        ...
+
     def wait(self, stream: int) -> None:
-        """Wait until all of a stream is done."""
+        """Wait until all of a stream is done, be it ours or another library's."""
         ...
 
     def begin_capture(self, stream: int) -> None:
@@ -78,8 +83,8 @@ class Cuda(Protocol):
         ...
 
 
-def find_cuda() -> Cuda:
-    """CUDA by whichever package is installed: cuda-python first, since it has wheels and records graphs.
+def find_cuda(device: int = 0) -> Cuda:
+    """CUDA on ``device`` by whichever package is installed: cuda-python first, since it has wheels and records graphs.
 
     Raises:
         BackendError: neither is installed, or there is no GPU.
@@ -87,7 +92,7 @@ def find_cuda() -> Cuda:
     reasons = []
     for make in (CudaPython, PyCuda):
         try:
-            return make()
+            return make(device)
         except ImportError as error:
             reasons.append(str(error))
     raise BackendError(
@@ -105,6 +110,7 @@ class CudaPython:
         """Use ``device``. ImportError without the package, BackendError without a GPU."""
         self._runtime: Any = import_module("cuda.bindings.runtime")
         self._device = device
+        self._recording = threading.local()
         self._done(self._runtime.cudaSetDevice(device))
         self._done(self._runtime.cudaFree(0))  # makes the context now, and tells of a missing driver
 
@@ -125,6 +131,10 @@ class CudaPython:
         return int(self._done(self._here().cudaMalloc(max(1, size))))
 
     def free(self, address: int) -> None:
+        late: list[int] | None = getattr(self._recording, "late", None)
+        if late is not None:  # CUDA frees nothing in a thread that records, and would spoil the recording
+            late.append(address)
+            return
         self._done(self._here().cudaFree(address))
 
     def pin(self, size: int) -> Bytes:
@@ -147,6 +157,9 @@ class CudaPython:
     def to_host(self, memory: Bytes, address: int, stream: int) -> None:
         self._copy(memory.ctypes.data, address, memory.nbytes, "cudaMemcpyDeviceToHost", stream)
 
+    def on_device(self, target: int, source: int, size: int, stream: int) -> None:
+        self._copy(target, source, size, "cudaMemcpyDeviceToDevice", stream)
+
     def _copy(self, target: int, source: int, size: int, kind: str, stream: int) -> None:
         runtime = self._here()
         self._done(runtime.cudaMemcpyAsync(target, source, size, getattr(runtime.cudaMemcpyKind, kind), stream))
@@ -159,10 +172,16 @@ class CudaPython:
         # Thread-local: what other threads allocate meanwhile does not spoil the recording.
         mode = runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         self._done(runtime.cudaStreamBeginCapture(stream, mode))
+        self._recording.late = []
 
     def end_capture(self, stream: int) -> Any:
         runtime = self._here()
-        graph = self._done(runtime.cudaStreamEndCapture(stream))
+        try:
+            graph = self._done(runtime.cudaStreamEndCapture(stream))
+        finally:
+            late, self._recording.late = self._recording.late, None
+            for address in late:
+                self.free(address)
         try:
             return self._done(runtime.cudaGraphInstantiate(graph, 0))
         finally:
@@ -233,8 +252,13 @@ class PyCuda:
     def to_host(self, memory: Bytes, address: int, stream: int) -> None:
         self._do(lambda: self._driver.memcpy_dtoh_async(memory, address, self._streams[stream]))
 
+    def on_device(self, target: int, source: int, size: int, stream: int) -> None:
+        self._do(lambda: self._driver.memcpy_dtod_async(target, source, size, self._streams[stream]))
+
     def wait(self, stream: int) -> None:
-        self._do(self._streams[stream].synchronize)
+        known = self._streams.get(stream)
+        # pycuda cannot wait for a stream that it did not make; the whole device then.
+        self._do(self._driver.Context.synchronize if known is None else known.synchronize)
 
     def begin_capture(self, stream: int) -> None:
         raise BackendError("pycuda records no CUDA graphs. Run: pip install cuda-python")

@@ -1,7 +1,13 @@
-"""ONNX Runtime on NVIDIA GPUs, by its CUDA or its TensorRT provider."""
+"""ONNX Runtime on NVIDIA GPUs, by its CUDA or its TensorRT provider.
+
+Outputs that the next graph reads stay on the GPU, in memory of ONNX Runtime's own. It cannot pick rows of them there:
+that is done by cuda-python or pycuda, and through the host where neither is installed, which is said.
+"""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -10,6 +16,18 @@ import numpy as np
 import numpy.typing as npt
 
 from clsclip_runtime.backends.base import Arrays
+from clsclip_runtime.backends.cuda import find_cuda
+from clsclip_runtime.backends.device import (
+    Array,
+    Copier,
+    CudaDevice,
+    DeviceArray,
+    HostArray,
+    Rows,
+    concatenate,
+    is_dense,
+    to_host,
+)
 from clsclip_runtime.backends.onnxruntime_cpu import OnnxRuntimeGraph, one_line
 from clsclip_runtime.engines.gpu import ask_driver
 from clsclip_runtime.errors import BackendError, OptionError
@@ -20,7 +38,12 @@ PROFILE = {"C": (1, 1, 4), "K": (1, 8, 64), "P": (1, 8, 32)}
 """Smallest, usual and largest along every axis, for the engines that the TensorRT provider builds; larger calls make it
 build again."""
 
+TYPES = {"tensor(float)": "f4", "tensor(float16)": "f2", "tensor(double)": "f8", "tensor(int64)": "i8"}
+"""NumPy's names of the types that stay on the GPU."""
+
 _ERRORS_ONLY = 3
+
+_log = logging.getLogger(__name__)
 
 
 class OnnxRuntimeGpu:
@@ -69,6 +92,14 @@ class OnnxRuntimeGpu:
         self._options.log_severity_level = _ERRORS_ONLY
         if threads is not None:
             self._options.intra_op_num_threads = threads
+        self._copier: Copier
+        self.notes: tuple[str, ...] = ()
+        try:
+            self._copier = CudaDevice(find_cuda(device))
+        except BackendError as error:
+            self._copier = ThroughHost()
+            self.notes = (f"{name} picks rows of encoded crops on the host: {error}",)
+            _log.warning("%s", self.notes[0])
 
     def load(self, path: Path) -> OnnxRuntimeGpuGraph:
         """Load the ONNX file at ``path``.
@@ -94,7 +125,7 @@ class OnnxRuntimeGpu:
                 "pip install 'onnxruntime-gpu[cuda,cudnn]', or use backend='onnxruntime-cpu'"
             )
         session.disable_fallback()
-        return OnnxRuntimeGpuGraph(session, path.name, self.name, self._device)
+        return OnnxRuntimeGpuGraph(session, path.name, self.name, self._device, self._copier)
 
     def _cuda_options(self) -> dict[str, Any]:
         return {"device_id": self._device, "use_tf32": int(self._tf32)}
@@ -136,13 +167,28 @@ def profile_shapes(inputs: list[tuple[str, list[int | str]]], profile: dict[str,
     return ",".join(shapes)
 
 
+class ThroughHost:
+    """Copies device arrays of ONNX Runtime by ONNX Runtime itself, which brings them to the host."""
+
+    def to_host(self, array: DeviceArray) -> HostArray:
+        """See :class:`clsclip_runtime.backends.device.Copier`."""
+        value: Any = array.owner
+        first = (array.address - value.data_ptr()) // max(1, array.row_bytes)
+        whole: HostArray = value.numpy()
+        return whole[first : first + len(array)]
+
+    def join(self, parts: Sequence[tuple[Array, Rows]]) -> Array:
+        """See :class:`clsclip_runtime.backends.device.Copier`; the result is on the host."""
+        return concatenate([to_host(array)[rows] for array, rows in parts])
+
+
 class OnnxRuntimeGpuGraph(OnnxRuntimeGraph):
     """One ONNX Runtime session on a GPU; ``run`` may be called from several threads."""
 
-    def __init__(self, session: Any, name: str, backend: str, device: int) -> None:
-        """Wrap a session; ``name`` and ``backend`` are for messages."""
+    def __init__(self, session: Any, name: str, backend: str, device: int, copier: Copier) -> None:
+        """Wrap a session; ``name`` and ``backend`` are for messages, ``copier`` is for what stays on the GPU."""
         super().__init__(session, name)
-        self._backend, self._device = backend, device
+        self._backend, self._device, self._copier = backend, device, copier
 
     def run(self, feeds: Arrays) -> dict[str, npt.NDArray[Any]]:
         """Run once, inputs and outputs bound; arrays that are on the GPU already are read where they are.
@@ -150,14 +196,27 @@ class OnnxRuntimeGpuGraph(OnnxRuntimeGraph):
         Raises:
             BackendError: ONNX Runtime fails, or an array on the GPU is not contiguous.
         """
+        return dict(zip(self._outputs, self._bound(feeds, "cpu").copy_outputs_to_cpu(), strict=True))
+
+    def run_kept(self, feeds: Arrays) -> dict[str, Array]:
+        """As ``run``, with the outputs left on the GPU.
+
+        Raises:
+            BackendError: ONNX Runtime fails, or an array on the GPU is not contiguous.
+        """
+        binding = self._bound(feeds, "cuda")
+        return dict(zip(self._outputs, map(self._kept, binding.get_outputs()), strict=True))
+
+    def _bound(self, feeds: Arrays, place: str) -> Any:
+        """A binding that has run, its outputs in ``place`` and complete."""
         try:
             binding = self._session.io_binding()
             for name, value in feeds.items():
                 self._bind(binding, name, value)
             for name in self._outputs:
-                binding.bind_output(name, "cpu")
+                binding.bind_output(name, place, self._device if place == "cuda" else 0)
             self._session.run_with_iobinding(binding)
-            values = binding.copy_outputs_to_cpu()
+            binding.synchronize_outputs()
         except BackendError:
             raise
         except Exception as error:
@@ -165,15 +224,22 @@ class OnnxRuntimeGpuGraph(OnnxRuntimeGraph):
                 f"{self._backend} failed in {self._name}: {one_line(error)}. "
                 "If memory ran out, lower memory_mb; else run clsclip-doctor"
             ) from error
-        return dict(zip(self._outputs, values, strict=True))
+        return binding
+
+    def _kept(self, value: Any) -> Array:
+        """An output where it is; of a type that is not known here, on the host."""
+        dtype = TYPES.get(value.data_type())
+        if dtype is None:
+            on_host: HostArray = value.numpy()
+            return on_host
+        return DeviceArray(self._copier, value, value.data_ptr(), value.shape(), dtype)
 
     def _bind(self, binding: Any, name: str, value: Any) -> None:
         interface = getattr(value, "__cuda_array_interface__", None)
         if interface is None:
             binding.bind_cpu_input(name, np.ascontiguousarray(value))
             return
-        dtype, shape = np.dtype(interface["typestr"]), tuple(interface["shape"])
-        strides = interface.get("strides")
-        if strides is not None and tuple(strides) != np.empty(shape, dtype).strides:
+        if not is_dense(interface):
             raise BackendError(f"{name} on the GPU must be contiguous. Call .contiguous() on it first")
+        dtype, shape = np.dtype(interface["typestr"]), tuple(interface["shape"])
         binding.bind_input(name, "cuda", self._device, dtype, shape, int(interface["data"][0]))

@@ -1,16 +1,18 @@
 """TensorRT, in either flavour: runs the engines that ``clsclip-export --engine`` put beside a bundle.
 
 An engine is shared by all threads. Every thread has an execution context, a stream, device buffers of the engine's
-largest sizes and pinned memory of its own, made when it first calls and used again. Small numbers of pairs are recorded
-as CUDA graphs once, since for them launching kernels one by one takes longer than running them.
+largest sizes and pinned memory of its own, made when it first needs them and used again. Outputs that the next engine
+reads stay on the device. Small numbers of pairs are recorded as CUDA graphs once, since for them launching kernels one
+by one takes longer than running them.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ import numpy.typing as npt
 from clsclip_runtime.backends.base import Arrays
 from clsclip_runtime.backends.chunks import run_in_chunks
 from clsclip_runtime.backends.cuda import Bytes, Cuda, find_cuda
+from clsclip_runtime.backends.device import Array, CudaDevice, DeviceArray, join_rows
 from clsclip_runtime.engines.files import EngineFile, Machine, find_engine, graph_digests
 from clsclip_runtime.engines.flavour import Flavour, find_flavour
 from clsclip_runtime.engines.gpu import ask_driver, this_machine
@@ -31,6 +34,9 @@ GRAPH_BUCKETS = (1, 2, 4, 8)
 """Numbers of pairs that are recorded as CUDA graphs; smaller ones are filled up to the next."""
 
 AXIS_NAMES = {"C": "crops", "K": "classes", "P": "pairs"}
+
+ALIGNMENT = 256
+"""Bytes that every address given to TensorRT must be a multiple of."""
 
 _log = logging.getLogger(__name__)
 
@@ -116,6 +122,7 @@ class TensorRtGraph:
     ) -> None:
         """Wrap a loaded engine; ``record`` allows CUDA graphs."""
         self._trt, self._engine, self._cuda, self._logger = flavour.module, engine, cuda, logger
+        self._device = CudaDevice(cuda)
         self._name, self._record = file.spec.graph, record
         self._input_axes, self._output_axes = file.document["axes"]["inputs"], file.document["axes"]["outputs"]
         self._limits = {axis: (bounds[0], bounds[2]) for axis, bounds in _bounds(file).items()}
@@ -139,18 +146,35 @@ class TensorRtGraph:
     def run(self, feeds: Arrays) -> dict[str, npt.NDArray[Any]]:
         """Run once, in several calls where ``feeds`` is larger than the engine's profile.
 
-        Inputs that expose ``__cuda_array_interface__`` (torch, cupy, pycuda) are read where they are; they must fit
-        into one call.
+        Inputs that expose ``__cuda_array_interface__`` (our own, torch, cupy, pycuda) are never copied to the host.
 
         Raises:
             BackendError: TensorRT or CUDA fails, or the graph is closed.
         """
+        return self._run(feeds, ())  # type: ignore[return-value]  # nothing is kept
+
+    def run_kept(self, feeds: Arrays) -> dict[str, Array]:
+        """As ``run``; outputs that vary along no axis but their first stay on the device.
+
+        Raises:
+            BackendError: TensorRT or CUDA fails, or the graph is closed.
+        """
+        return self._run(feeds, [n for n, axes in self._output_axes.items() if axes[0] and not any(axes[1:])])
+
+    def _run(self, feeds: Arrays, keep: Collection[str]) -> dict[str, Array]:
         with self._one_call():
             worker = self._worker()
-            if any(hasattr(value, "__cuda_array_interface__") for value in feeds.values()):
-                self._check_fits(feeds)
-                return worker.call(dict(feeds))
-            return run_in_chunks(self._padded(worker), feeds, self._input_axes, self._output_axes, self._limits)
+            placed = {name: self._placed(name, value) for name, value in feeds.items()}
+            call = self._call(worker, keep)
+            return run_in_chunks(call, placed, self._input_axes, self._output_axes, self._limits)
+
+    def _placed(self, name: str, value: Any) -> Array:
+        on_device = name in self._input_axes and hasattr(value, "__cuda_array_interface__")
+        return self._device.adopt(name, value, self._dtype(name)) if on_device else value
+
+    def _dtype(self, name: str) -> np.dtype[Any]:
+        dtype: np.dtype[Any] = np.dtype(self._trt.nptype(self._engine.get_tensor_dtype(name)))
+        return dtype
 
     def close(self) -> None:
         """Free contexts, streams, buffers and the engine once running calls have ended; later ones are refused."""
@@ -193,29 +217,34 @@ class TensorRtGraph:
             self._local.worker = worker
         return worker
 
-    def _padded(self, worker: _Worker) -> Callable[[dict[str, npt.NDArray[Any]]], dict[str, npt.NDArray[Any]]]:
-        """The worker's call with pairs filled up to a number that is recorded as a CUDA graph."""
+    def _drop(self, worker: _Worker) -> None:
+        """Free a worker that failed: its stream may have work in it, and its context may be of no use any more."""
+        self._local.worker = None
+        with self._changed:
+            self._workers.remove(worker)
+        with suppress(BackendError):  # the reason is known already
+            worker.close()
 
-        def call(feeds: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    def _call(self, worker: _Worker, keep: Collection[str]) -> Callable[[dict[str, Array]], dict[str, Array]]:
+        """The worker's call; pairs are filled up to a number that is recorded as a CUDA graph."""
+
+        def call(feeds: dict[str, Array], *, record: bool = False) -> dict[str, Array]:
+            try:
+                return worker.call(feeds, keep, record=record)
+            except BackendError:
+                self._drop(worker)
+                raise
+
+        def padded(feeds: dict[str, Array]) -> dict[str, Array]:
             pairs = next((len(value) for name, value in feeds.items() if self._input_axes[name][0] == "P"), 0)
             bucket = next((size for size in GRAPH_BUCKETS if pairs <= size <= self._limits["P"][1]), 0) if pairs else 0
-            if not self._record or not bucket:
-                return worker.call(feeds)
+            if not bucket:
+                return call(feeds)
             rows = np.minimum(np.arange(bucket), pairs - 1)
-            filled = {n: v[rows] if self._input_axes[n][0] == "P" else v for n, v in feeds.items()}
-            return {name: value[:pairs] for name, value in worker.call(filled, record=True).items()}
+            filled = {n: join_rows([(v, rows)]) if self._input_axes[n][0] == "P" else v for n, v in feeds.items()}
+            return {name: value[:pairs] for name, value in call(filled, record=True).items()}
 
-        return call
-
-    def _check_fits(self, feeds: Mapping[str, Any]) -> None:
-        for name, value in feeds.items():
-            for size, axis in zip(value.shape, self._input_axes[name], strict=True):
-                if axis is not None and not self._limits[axis][0] <= size <= self._limits[axis][1]:
-                    low, high = self._limits[axis]
-                    raise BackendError(
-                        f"{name} of {self._name} has {size} {AXIS_NAMES.get(axis, axis)} on the GPU, and its engine "
-                        f"takes {low} to {high} a call. Give fewer, or build an engine for more"
-                    )
+        return padded if self._record and not keep else call
 
 
 @dataclass
@@ -224,7 +253,6 @@ class _Buffer:
 
     address: int
     host: Bytes
-    dtype: np.dtype[Any]
 
 
 class _Worker:
@@ -242,68 +270,71 @@ class _Worker:
         self._buffers: dict[str, _Buffer] = {}
         self._recorded: Any = None
         self._last: tuple[Any, ...] | None = None
-        try:
-            for name in (*graph.inputs, *graph.outputs):
-                self._buffers[name] = self._allocate(name)
-        except BackendError:
-            self.close()
-            raise
 
-    def _allocate(self, name: str) -> _Buffer:
+    def _buffer(self, name: str) -> _Buffer:
+        """The worker's own memory for a tensor; some never need it, since they stay where they are."""
+        if name not in self._buffers:
+            size = self._most_bytes(name)
+            address = self._cuda.allocate(size)
+            try:
+                self._buffers[name] = _Buffer(address, self._cuda.pin(size))
+            except BackendError:
+                self._cuda.free(address)
+                raise
+        return self._buffers[name]
+
+    def _most_bytes(self, name: str) -> int:
         graph = self._graph
         axes = graph._input_axes.get(name) or graph._output_axes[name]
         shape = graph._engine.get_tensor_shape(name)
         most = [graph._limits[axis][1] if axis is not None else size for size, axis in zip(shape, axes, strict=True)]
-        dtype = np.dtype(self._trt.nptype(graph._engine.get_tensor_dtype(name)))
-        size = int(np.prod(most)) * dtype.itemsize
-        address = self._cuda.allocate(size)
-        try:
-            return _Buffer(address, self._cuda.pin(size), dtype)
-        except BackendError:
-            self._cuda.free(address)
-            raise
+        return math.prod(most) * graph._dtype(name).itemsize
 
-    def call(self, feeds: Mapping[str, Any], *, record: bool = False) -> dict[str, npt.NDArray[Any]]:
-        """One call within the profile; ``record`` allows it to run as a CUDA graph."""
-        shapes = tuple((name, tuple(value.shape)) for name, value in feeds.items())
+    def call(self, feeds: Mapping[str, Array], keep: Collection[str] = (), *, record: bool = False) -> dict[str, Array]:
+        """One call within the profile, over when it returns.
+
+        Args:
+            feeds: inputs, on the host or the device.
+            keep: outputs that stay on the device.
+            record: allow it to run as a CUDA graph, which knows the worker's own memory alone; keeps nothing.
+        """
         for name, value in feeds.items():
-            self._check(self._context.set_input_shape(name, tuple(value.shape)), f"the shape {value.shape} of {name}")
-            self._check(self._context.set_tensor_address(name, self._input(name, value)), f"the address of {name}")
-        for name in self._graph.outputs:
-            address = self._buffers[name].address
+            self._check(self._context.set_input_shape(name, value.shape), f"the shape {value.shape} of {name}")
+            address = self._input(name, value, own=record)
             self._check(self._context.set_tensor_address(name, address), f"the address of {name}")
-        on_own_buffers = not any(hasattr(value, "__cuda_array_interface__") for value in feeds.values())
-        self._execute(shapes if record and on_own_buffers else None)
-        results = {}
+        kept: dict[str, Array] = {}
+        staged: dict[str, npt.NDArray[Any]] = {}
         for name in self._graph.outputs:
-            shape = tuple(self._context.get_tensor_shape(name))
-            buffer = self._buffers[name]
-            staged = buffer.host[: int(np.prod(shape)) * buffer.dtype.itemsize]
-            self._cuda.to_host(staged, buffer.address, self._stream)
-            results[name] = staged.view(buffer.dtype).reshape(shape)
+            shape, dtype = tuple(self._context.get_tensor_shape(name)), self._graph._dtype(name)
+            if name in keep:
+                kept[name] = made = self._graph._device.empty(shape, dtype)
+                address = made.address
+            else:
+                buffer = self._buffer(name)
+                address = buffer.address
+                staged[name] = buffer.host[: math.prod(shape) * dtype.itemsize].view(dtype).reshape(shape)
+            self._check(self._context.set_tensor_address(name, address), f"the address of {name}")
+        self._execute(tuple((name, value.shape) for name, value in feeds.items()) if record else None)
+        for name, value in staged.items():
+            self._cuda.to_host(value.reshape(-1).view(np.uint8), self._buffers[name].address, self._stream)
         self._cuda.wait(self._stream)
-        return {name: value.copy() for name, value in results.items()}  # the next call writes over the pinned memory
+        # The next call writes over the pinned memory.
+        return {name: kept[name] if name in kept else staged[name].copy() for name in self._graph.outputs}
 
-    def _input(self, name: str, value: Any) -> int:
-        """Where TensorRT finds an input: where it is, or in the buffer that it is copied to."""
-        interface = getattr(value, "__cuda_array_interface__", None)
-        buffer = self._buffers[name]
-        if interface is not None:
-            return self._address_of(name, interface, buffer.dtype)
-        array = np.ascontiguousarray(value, dtype=buffer.dtype)
+    def _input(self, name: str, value: Array, *, own: bool) -> int:
+        """Where TensorRT finds an input: where it is, or in the worker's ``own`` memory that it is copied to."""
+        if isinstance(value, DeviceArray):
+            if not own and value.address % ALIGNMENT == 0:
+                return value.address
+            buffer = self._buffer(name)
+            self._cuda.on_device(buffer.address, value.address, value.nbytes, self._stream)
+            return buffer.address
+        buffer = self._buffer(name)
+        array = np.ascontiguousarray(value, dtype=self._graph._dtype(name))
         staged = buffer.host[: array.nbytes]
         staged[:] = array.reshape(-1).view(np.uint8)
         self._cuda.to_device(buffer.address, staged, self._stream)
         return buffer.address
-
-    def _address_of(self, name: str, interface: Mapping[str, Any], dtype: np.dtype[Any]) -> int:
-        strides, shape = interface.get("strides"), interface["shape"]
-        dense = np.empty(shape, np.dtype(interface["typestr"])).strides if strides is not None else None
-        if np.dtype(interface["typestr"]) != dtype or (strides is not None and tuple(strides) != dense):
-            raise BackendError(f"{name} on the GPU must be contiguous {dtype}, and it is {interface['typestr']}")
-        if interface.get("stream"):
-            self._cuda.wait(int(interface["stream"]))  # its producer may still be writing
-        return int(interface["data"][0])
 
     def _execute(self, key: tuple[Any, ...] | None) -> None:
         """Enqueue the engine. A shape that comes twice in a row is recorded, and launched while it goes on coming.
@@ -344,7 +375,8 @@ class _Worker:
             )
 
     def close(self) -> None:
-        """Free all; the stream is empty, since every call waits for it."""
+        """Free all; only a call that failed can have left work in the stream."""
+        self._cuda.wait(self._stream)
         self._forget()
         for buffer in self._buffers.values():
             self._cuda.free(buffer.address)
