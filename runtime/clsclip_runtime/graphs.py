@@ -75,8 +75,8 @@ class Graphs:
                 )
             if isinstance(array, DeviceArray) and name != _CHECKED_ON_HOST:
                 continue
-            rows = to_host(array).reshape(len(array), -1)
-            for source, fine in zip(sources, np.isfinite(rows).all(axis=1).tolist(), strict=True):
+            rows: npt.NDArray[np.generic] = to_host(array).reshape(len(array), -1)
+            for source, fine in zip(sources, np.isfinite(rows).all(axis=1), strict=True):
                 if not fine:
                     raise BackendError(
                         f"the model gave NaN or infinity ({name}) for {source}: the weights of the bundle's "

@@ -12,7 +12,7 @@ import logging
 import math
 import threading
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeAlias, cast
 
@@ -155,6 +155,7 @@ class CudaDevice:
         self._cuda = cuda
         self._lock = threading.Lock()
         self._stream: int | None = None
+        self._end_stream: Callable[[], object] | None = None
 
     def empty(self, shape: Sequence[int], dtype: npt.DTypeLike) -> DeviceArray:
         """An array for somebody to write once, before anybody else gets it. BackendError if memory runs out."""
@@ -215,13 +216,20 @@ class CudaDevice:
                     at += staged[-1].nbytes
         return joined
 
+    def rest(self) -> None:
+        """Give the stream back. Arrays that are still there can be copied all the same: a new one is made then."""
+        with self._lock:
+            if self._end_stream is not None:
+                self._end_stream()
+            self._stream = self._end_stream = None
+
     @contextmanager
     def _copying(self) -> Iterator[int]:
         """The stream, for one thread at a time; what was put into it has ended afterwards."""
         with self._lock:
             if self._stream is None:
                 self._stream = self._cuda.stream()
-                weakref.finalize(self, self._cuda.end_stream, self._stream)
+                self._end_stream = weakref.finalize(self, self._cuda.end_stream, self._stream)
             try:
                 yield self._stream
             finally:

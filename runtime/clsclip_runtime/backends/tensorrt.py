@@ -182,8 +182,10 @@ class TensorRtGraph:
             self._closed = True
             self._changed.wait_for(lambda: self._running == 0)
             workers, self._workers = self._workers, []
+        self._local = threading.local()  # its worker knows the graph: nobody would free the two before a collection
         for worker in workers:
             worker.close()
+        self._device.rest()
         if self._cache is not None and workers:
             self._cache.save()
         self._engine = self._cache = None

@@ -1,7 +1,7 @@
 """A GPU that is not there: CUDA with memory in NumPy and streams that run late, and a TensorRT that runs ONNX files.
 
 Nothing that is put into a stream happens before somebody waits for it, so that a missing wait gives wrong numbers.
-Addresses are made up, so that an address of freed memory, or of the host, is told.
+Addresses are made up, so that an address of freed memory, of the host, or beyond the end of an allocation, is told.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -19,13 +20,18 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 
+from clsclip_runtime.backends.device import CudaDevice, DeviceArray
 from clsclip_runtime.backends.tensorrt import AXIS_NAMES
 from clsclip_runtime.engines.files import FOLDER, EngineSpec, Machine, graph_digests
 from clsclip_runtime.engines.flavour import Flavour
 from clsclip_runtime.errors import BackendError
+from tests.runtime.tiny_bundle import make_bundle
 
 VERSION = "10.16.1.11"
 MACHINE = Machine("tensorrt", VERSION, "NVIDIA H200", "9.0")
+BLOCK = 1 << 20
+"""An allocation's addresses are its own up to here."""
+
 PROFILE = {"crops": [1, 1, 2], "classes": [1, 2, 5], "pairs": [1, 4, 6]}
 
 
@@ -43,15 +49,24 @@ class FakeCuda:
         self.recording: dict[int, list[Callable[[], None]]] = {}
         self.graphs: dict[int, list[Callable[[], None]]] = {}
         self.calls: list[str] = []
+        self.crossed: Counter[str] = Counter()
         self._next = 0x7F0000000000
         self._lock = threading.Lock()
 
     def _name(self) -> int:
         with self._lock:
-            self._next += 1 << 20
+            self._next += BLOCK
             return self._next
 
+    def at(self, address: int, size: int) -> npt.NDArray[np.uint8]:
+        """Device memory that was allocated and not freed; KeyError if it was not."""
+        start = address % BLOCK
+        block = self.device[address - start]
+        assert start + size <= len(block), "beyond the end of an allocation"
+        return block[start : start + size]
+
     def allocate(self, size: int) -> int:
+        assert size <= BLOCK
         if size > self.room - sum(array.nbytes for array in self.device.values()):
             raise BackendError("CUDA failed: out of memory")
         address = self._name()
@@ -82,10 +97,16 @@ class FakeCuda:
 
     def to_device(self, address: int, memory: npt.NDArray[np.uint8], stream: int) -> None:
         self.calls.append("to_device")
-        self.submit(stream, lambda: self.device[address].__setitem__(slice(0, memory.nbytes), memory))
+        self.crossed["to_device"] += memory.nbytes
+        self.submit(stream, lambda: self.at(address, memory.nbytes).__setitem__(slice(None), memory))
 
     def to_host(self, memory: npt.NDArray[np.uint8], address: int, stream: int) -> None:
-        self.submit(stream, lambda: memory.__setitem__(slice(None), self.device[address][: memory.nbytes]))
+        self.crossed["to_host"] += memory.nbytes
+        self.submit(stream, lambda: memory.__setitem__(slice(None), self.at(address, memory.nbytes)))
+
+    def on_device(self, target: int, source: int, size: int, stream: int) -> None:
+        self.calls.append("on_device")
+        self.submit(stream, lambda: self.at(target, size).__setitem__(slice(None), self.at(source, size)))
 
     def wait(self, stream: int) -> None:
         self.calls.append("wait")
@@ -116,6 +137,14 @@ class FakeCuda:
         return {name: len(found) for name, found in kinds.items() if found}
 
 
+def upload(device: CudaDevice, array: npt.NDArray[Any]) -> DeviceArray:
+    """A copy of ``array`` on the made-up GPU; not counted as having crossed."""
+    there, cuda = device.empty(array.shape, array.dtype), device._cuda
+    assert isinstance(cuda, FakeCuda)
+    cuda.at(there.address, array.nbytes)[:] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    return there
+
+
 class FakeTensorRt:
     """The module ``tensorrt``, as far as the runtime uses it; engines run their ONNX file on the CPU."""
 
@@ -128,6 +157,8 @@ class FakeTensorRt:
     def __init__(self, cuda: FakeCuda) -> None:
         self.cuda = cuda
         self.refuses: set[str] = set()
+        self.damaged: set[str] = set()
+        """Outputs whose last row becomes NaN."""
         self.contexts: list[Context] = []
         self.refitted: list[str] = []
         self.cached: list[bytes] = []
@@ -237,7 +268,8 @@ class Context:
         return self._note("set_input_shape")
 
     def set_tensor_address(self, name: str, address: int) -> bool:
-        assert address in self.fake.cuda.device, "not an address on the device"
+        assert self.fake.cuda.at(address, 1) is not None, "not an address on the device"
+        assert address % 256 == 0, "TensorRT wants aligned addresses"
         self.addresses[name] = address
         return self._note("set_tensor_address")
 
@@ -259,13 +291,23 @@ class Context:
         return True
 
     def _run(self, shapes: dict[str, tuple[int, ...]], addresses: dict[str, int]) -> None:
-        memory, feeds = self.fake.cuda.device, {}
+        cuda, feeds = self.fake.cuda, {}
         for name in self.engine.inputs:
             dtype = self.engine.get_tensor_dtype(name)
             size = int(np.prod(shapes[name])) * np.dtype(dtype).itemsize
-            feeds[name] = memory[addresses[name]][:size].view(dtype).reshape(shapes[name]).copy()
+            feeds[name] = cuda.at(addresses[name], size).view(dtype).reshape(shapes[name]).copy()
         for name, value in zip(self.engine.outputs, self.engine.session.run(None, feeds), strict=True):
-            memory[addresses[name]][: value.nbytes] = value.reshape(-1).view(np.uint8)
+            if name in self.fake.damaged:
+                value[-1] = np.nan
+            cuda.at(addresses[name], value.nbytes)[:] = value.reshape(-1).view(np.uint8)
+
+
+def make_engine_bundle(folder: Path) -> Path:
+    """The tiny bundle with an engine for every graph; its trunk reads two of the encoder's outputs."""
+    make_bundle(folder, trunk_takes_patch_features=True)
+    for name in ("text_encoder", "image_encoder", "gate", "trunk"):
+        write_engine(folder / f"{name}.onnx")
+    return folder
 
 
 def write_engine(path: Path, machine: Machine = MACHINE, **changes: Any) -> Path:

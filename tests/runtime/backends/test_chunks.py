@@ -12,7 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clsclip_runtime.backends.chunks import run_in_chunks
+from clsclip_runtime.backends.device import CudaDevice, DeviceArray, to_host
 from clsclip_runtime.errors import BackendError
+
+from .fakes import FakeCuda, upload
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -76,6 +79,64 @@ def test_crops_against_classes(
     found = run_in_chunks(gate, feeds, GATE, {"presence": ["C", "K"], "sums": ["C"]}, limits)
     np.testing.assert_array_equal(found["presence"], (feeds["stem"][:, None] * feeds["words"]).sum(axis=-1))
     np.testing.assert_array_equal(found["sums"], feeds["stem"].sum(axis=1))
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 20), bounds, bounds, bounds, st.integers(0, 99))
+def test_arrays_on_the_device_are_cut_and_joined_there(
+    crops: int,
+    classes: int,
+    pairs: int,
+    crop_limit: tuple[int, int],
+    class_limit: tuple[int, int],
+    pair_limit: tuple[int, int],
+    seed: int,
+) -> None:
+    """Crops on the device: what an encoder makes of them stays there, and what pairs (or, without any, every crop and
+    class) make of them comes to the host."""
+    cuda = FakeCuda()
+    device = CudaDevice(cuda)
+    limits = {"C": crop_limit, "K": class_limit, "P": pair_limit}
+    feeds = feeds_of(crops, classes, max(1, pairs), seed)
+    stem = upload(device, feeds["stem"])
+
+    def encode(given: dict[str, Any]) -> dict[str, Any]:
+        assert isinstance(given["stem"], DeviceArray)
+        within(given, limits)
+        return {"doubled": upload(device, 2 * to_host(given["stem"]))}
+
+    made = run_in_chunks(encode, {"stem": stem}, TRUNK, {"doubled": ["C", None]}, limits)["doubled"]
+    assert isinstance(made, DeviceArray)
+    np.testing.assert_array_equal(to_host(made), 2 * feeds["stem"])
+
+    def multiply(given: dict[str, Any]) -> dict[str, Any]:
+        assert isinstance(given["stem"], DeviceArray)
+        within(given, limits)
+        rows = to_host(given["stem"])
+        if not pairs:
+            return {"product": (rows[:, None] * given["words"]).sum(axis=-1)}
+        return {"logits": rows[given["crop_index"]] * given["words"][given["class_index"]]}
+
+    if pairs:
+        called = run_in_chunks(multiply, feeds | {"stem": made}, TRUNK, {"logits": ["P", None]}, limits)  # type: ignore[arg-type]
+        expected = 2 * feeds["stem"][feeds["crop_index"]] * feeds["words"][feeds["class_index"]]
+        np.testing.assert_array_equal(to_host(called["logits"]), expected)
+    else:
+        called = run_in_chunks(multiply, {"stem": made, "words": feeds["words"]}, GATE, {"product": ["C", "K"]}, limits)
+        expected = (2 * feeds["stem"][:, None] * feeds["words"]).sum(axis=-1)
+        np.testing.assert_array_equal(to_host(called["product"]), expected)
+    del stem, made
+    assert len(cuda.device) == 0
+
+
+def test_other_axes_are_not_cut_on_the_device() -> None:
+    device = CudaDevice(FakeCuda())
+    feeds = {"x": upload(device, np.zeros((2, 3), np.float32))}
+    axes = {"x": ["C", "K"]}
+    for limits in ({"C": (1, 2), "K": (1, 2)}, {"C": (1, 2), "K": (4, 5)}):
+        with pytest.raises(BackendError, match=r"shape=\(2, 3\).*only rows can be cut. Give it in host memory"):
+            run_in_chunks(lambda feeds: {}, feeds, axes, {}, limits)
+    same = run_in_chunks(lambda feeds: dict(feeds), feeds, axes, axes, {"C": (1, 1), "K": (1, 3)})["x"]
+    np.testing.assert_array_equal(to_host(same), np.zeros((2, 3)))
 
 
 def test_sizes_that_disagree() -> None:

@@ -28,7 +28,7 @@ class Runtime:
 
     cudaError_t = Code
     cudaStreamNonBlocking = 1
-    cudaMemcpyKind = SimpleNamespace(cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2)
+    cudaMemcpyKind = SimpleNamespace(cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2, cudaMemcpyDeviceToDevice=3)
     cudaStreamCaptureMode = SimpleNamespace(cudaStreamCaptureModeThreadLocal=1)
 
     def __init__(self) -> None:
@@ -92,6 +92,7 @@ class PyCudaDriver(ModuleType):
         self.depth = 0
         self.full = False
         self.free_bases = 0
+        self.synchronized = 0
         driver = self
 
         class Context:
@@ -100,6 +101,11 @@ class PyCudaDriver(ModuleType):
 
             def pop(self) -> None:
                 driver.depth -= 1
+
+            @staticmethod
+            def synchronize() -> None:
+                assert driver.depth == 1
+                driver.synchronized += 1
 
         class Device:
             def __init__(self, number: int) -> None:
@@ -132,7 +138,7 @@ class PyCudaDriver(ModuleType):
             def free(self) -> None:
                 driver.free_bases += 1
 
-        self.Device, self.Stream, self.mem_alloc = Device, Stream, Memory
+        self.Context, self.Device, self.Stream, self.mem_alloc = Context, Device, Stream, Memory
         self.pagelocked_empty = lambda size, dtype: np.zeros(size, dtype).view(Pinned)[:]
 
     def init(self) -> None:
@@ -144,16 +150,21 @@ class PyCudaDriver(ModuleType):
     def memcpy_dtoh_async(self, memory: Any, address: int, stream: Any) -> None:
         memory[:] = self.memory[address].array[: memory.nbytes]
 
+    def memcpy_dtod_async(self, target: int, source: int, size: int, stream: Any) -> None:
+        self.memory[target].array[:size] = self.memory[source].array[:size]
+
 
 def round_trip(cuda: Cuda) -> None:
-    stream, address = cuda.stream(), cuda.allocate(16)
+    stream, address, other = cuda.stream(), cuda.allocate(16), cuda.allocate(16)
     there, back = cuda.pin(16), cuda.pin(16)
     there[:] = np.arange(16)
     cuda.to_device(address, there, stream)
-    cuda.to_host(back, address, stream)
+    cuda.on_device(other, address, 12, stream)
+    cuda.to_host(back, other, stream)
     cuda.wait(stream)
-    np.testing.assert_array_equal(back, np.arange(16))
+    np.testing.assert_array_equal(back, [*range(12), 0, 0, 0, 0])
     cuda.free(address)
+    cuda.free(other)
     cuda.unpin(there)
     cuda.unpin(back)
     cuda.end_stream(stream)
@@ -179,6 +190,12 @@ def test_cuda_python(monkeypatch: pytest.MonkeyPatch) -> None:
         "cudaGraphLaunch",
         "cudaGraphExecDestroy",
     ]
+    address = cuda.allocate(16)
+    cuda.begin_capture(7)
+    cuda.free(address)  # as a garbage collector does, at any moment
+    assert list(runtime.memory) == [address], "nothing is freed in a thread that records"
+    cuda.end_graph(cuda.end_capture(7))
+    assert not runtime.memory, "but as soon as it has recorded"
     runtime.full = True
     with pytest.raises(BackendError, match=r"CUDA failed: out of memory \(cudaErrorMemoryAllocation\).*fewer pairs"):
         cuda.allocate(1)
@@ -197,6 +214,8 @@ def test_pycuda(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (cuda.name, cuda.can_capture) == ("pycuda", False)
     round_trip(cuda)
     assert (driver.memory, driver.depth) == ({}, 0), "every push has its pop"
+    cuda.wait(1)
+    assert driver.synchronized == 1, "another library's stream is not pycuda's to wait for: the whole device is"
     driver.full = True
     with pytest.raises(BackendError, match="out of memory"):
         cuda.allocate(1)

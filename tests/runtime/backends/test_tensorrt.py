@@ -17,19 +17,15 @@ from clsclip_runtime.backends.tensorrt import TensorRt
 from clsclip_runtime.engines.files import FOLDER, Machine
 from tests.runtime.tiny_bundle import GRID, SIZE, make_bundle, paint
 
-from .fakes import MACHINE, VERSION, FakeCuda, FakeTensorRt, write_engine
+from .fakes import MACHINE, VERSION, FakeCuda, FakeTensorRt, make_engine_bundle, write_engine
 
-GRAPHS = ("text_encoder", "image_encoder", "gate", "trunk")
 WORDS = ["red", "green", "blue", "yellow", "white", "dining table", "a", "picture", "of"]
 
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
     """A bundle with an engine for every graph."""
-    folder = make_bundle(tmp_path / "tiny.clsclip", trunk_takes_patch_features=True)
-    for name in GRAPHS:
-        write_engine(folder / f"{name}.onnx")
-    return folder
+    return make_engine_bundle(tmp_path / "tiny.clsclip")
 
 
 @pytest.fixture
@@ -161,7 +157,8 @@ def test_one_context_a_thread(bundle: Path, backend: TensorRt, fake: FakeTensorR
 
         with ThreadPoolExecutor(3) as pool:
             list(pool.map(work, range(3)))
-        assert len(cuda.streams) == len(fake.contexts) == 1 + 4 * 3, "the words were encoded once, in the first thread"
+        assert len(fake.contexts) == 1 + 4 * 3, "the words were encoded once, in the first thread"
+        assert len(cuda.streams) == len(fake.contexts) + 1, "and one in which device arrays are copied"
     assert cuda.left() == {}
 
 
@@ -210,11 +207,16 @@ def test_arrays_on_the_gpu_are_not_copied(bundle: Path, backend: TensorRt, cuda:
     assert cuda.calls == ["wait", "wait"], "its producer's stream, then our own; nothing is copied to the device"
     for wrong, reason in (
         (OnDevice(cuda, pixels.astype(np.float64)), "must be contiguous float32"),
-        (OnDevice(cuda, pixels, strides=(4, 8, 16, 32)), "must be contiguous float32"),
-        (OnDevice(cuda, np.zeros((3, 3, SIZE, SIZE), np.float32)), r"has 3 crops on the GPU.*takes 1 to 2"),
+        (OnDevice(cuda, pixels, strides=(4, 8, 16, 32)), "must be contiguous float32, and it is float32 with gaps"),
     ):
         with pytest.raises(BackendError, match=reason):
             graph.run({"pixel_values": wrong})  # type: ignore[dict-item]
+    more = np.random.default_rng(1).normal(size=(5, 3, SIZE, SIZE)).astype(np.float32)
+    expected = graph.run({"pixel_values": more})["stem_tokens"]
+    cuda.crossed.clear()
+    found = graph.run({"pixel_values": OnDevice(cuda, more)})["stem_tokens"]  # type: ignore[dict-item]
+    np.testing.assert_array_equal(found, expected)
+    assert cuda.crossed["to_device"] == 0, "more than one call takes, and cut on the GPU"
 
 
 def test_engines_without_weights_are_refitted(bundle: Path, backend: TensorRt, fake: FakeTensorRt) -> None:
