@@ -80,6 +80,23 @@ def test_auto_passes_over_tensorrt_without_engines(tmp_path: Path, monkeypatch: 
         assert "The engine plan file is not compatible" in segmenter(SCENE, ["red"]).backend_notes[0]
 
 
+def test_rows_that_are_picked_on_the_host_are_told(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """ONNX Runtime's GPU providers without a CUDA package, after another engine was passed over."""
+
+    class Engine(OnnxRuntimeCpu):
+        notes = ("onnxruntime-cuda picks rows of encoded crops on the host: ...",)
+
+    monkeypatch.setitem(BACKENDS, "tensorrt", unusable("tensorrt"))
+    monkeypatch.setitem(BACKENDS, "onnxruntime-cuda", lambda threads: Engine(threads=1))
+    with Segmenter.load(bundle) as segmenter:
+        notes = segmenter(SCENE, ["red"]).backend_notes
+    assert notes == ("tensorrt: tensorrt is broken. Run: mend tensorrt", *Engine.notes)
+    with Segmenter.load(bundle, "onnxruntime-cuda") as segmenter:
+        assert segmenter(SCENE, ["red"]).to_json()["backend_notes"] == list(Engine.notes)
+
+
 def cut_word(segmenter: Segmenter) -> Result:
     return segmenter(SCENE, ["dining table " * 9])
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clsclip_runtime.backends.base import Arrays
-from clsclip_runtime.backends.cuda import find_cuda
+from clsclip_runtime.backends.cuda import Cuda, find_cuda
 from clsclip_runtime.backends.device import (
     Array,
     Copier,
@@ -92,12 +92,11 @@ class OnnxRuntimeGpu:
         self._options.log_severity_level = _ERRORS_ONLY
         if threads is not None:
             self._options.intra_op_num_threads = threads
-        self._copier: Copier
+        self._cuda: Cuda | None = None
         self.notes: tuple[str, ...] = ()
         try:
-            self._copier = CudaDevice(find_cuda(device))
+            self._cuda = find_cuda(device)
         except BackendError as error:
-            self._copier = ThroughHost()
             self.notes = (f"{name} picks rows of encoded crops on the host: {error}",)
             _log.warning("%s", self.notes[0])
 
@@ -125,7 +124,8 @@ class OnnxRuntimeGpu:
                 "pip install 'onnxruntime-gpu[cuda,cudnn]', or use backend='onnxruntime-cpu'"
             )
         session.disable_fallback()
-        return OnnxRuntimeGpuGraph(session, path.name, self.name, self._device, self._copier)
+        copier = ThroughHost() if self._cuda is None else CudaDevice(self._cuda)
+        return OnnxRuntimeGpuGraph(session, path.name, self.name, self._device, copier)
 
     def _cuda_options(self) -> dict[str, Any]:
         return {"device_id": self._device, "use_tf32": int(self._tf32)}

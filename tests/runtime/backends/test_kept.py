@@ -169,7 +169,7 @@ def test_features_of_one_thread_are_read_by_others(bundle: Path, backend: Tensor
             for turn in range(4):
                 at = (number + turn) % 3
                 image = features[at] if turn % 2 else segmenter.set_image(scene(at))
-                found = segmenter.predict(WORDS, image=image, presence_threshold=0, regions=None)
+                found = segmenter.predict(WORDS, image=image, presence_threshold=0)
                 np.testing.assert_array_equal(found.pairs.logits, expected[at])
 
         with ThreadPoolExecutor(4) as pool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,35 +13,75 @@ import onnxruntime
 import pytest
 
 from clsclip_runtime import BackendError, OptionError, Segmenter
-from clsclip_runtime.backends import onnxruntime_gpu
+from clsclip_runtime.backends import DeviceArray, onnxruntime_gpu, to_host
+from clsclip_runtime.backends.device import CudaDevice
 from clsclip_runtime.backends.onnxruntime_gpu import PROFILE, OnnxRuntimeGpu, profile_shapes
 from clsclip_runtime.engines.gpu import Driver, Gpu
-from tests.runtime.tiny_bundle import SIZE, make_bundle, paint
+from tests.runtime.tiny_bundle import GRID, SIZE, make_bundle, paint
+
+from .fakes import FakeCuda, upload
 
 H100 = Driver("13.0", (Gpu("NVIDIA H100", "9.0", 80 << 30),), None)
 BOTH = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
 
 
+class Value:
+    """An OrtValue in the made-up GPU's memory, which goes with it."""
+
+    def __init__(self, module: SimpleNamespace, array: np.ndarray[Any, Any]) -> None:
+        self.array, self.address = array, module.cuda.allocate(array.nbytes)
+        self.memory = module.cuda.at(self.address, array.nbytes)
+        self.memory[:] = array.reshape(-1).view(np.uint8)
+        weakref.finalize(self, module.cuda.free, self.address)
+
+    def data_ptr(self) -> int:
+        return self.address
+
+    def data_type(self) -> str:
+        return {"f": "tensor(float)", "i": "tensor(int64)", "b": "tensor(bool)"}[self.array.dtype.kind]
+
+    def shape(self) -> list[int]:
+        return list(self.array.shape)
+
+    def numpy(self) -> np.ndarray[Any, Any]:
+        return self.memory.view(self.array.dtype).reshape(self.array.shape).copy()
+
+
 class Binding:
-    """I/O binding as ONNX Runtime has it."""
+    """I/O binding as ONNX Runtime has it; outputs are of no use before they were waited for."""
 
     def __init__(self, session: Session) -> None:
         self.session, self.feeds = session, {}
         self.outputs: list[tuple[str, str]] = []
+        self.values: list[Any] | None = None
 
     def bind_cpu_input(self, name: str, array: np.ndarray[Any, Any]) -> None:
         assert array.flags.c_contiguous
+        self.session.module.cuda.crossed["to_device"] += array.nbytes
         self.feeds[name] = array
 
     def bind_input(self, name: str, device: str, number: int, dtype: Any, shape: Any, address: int) -> None:
         assert (device, number) == ("cuda", 0)
-        self.feeds[name] = self.session.module.device[address].view(dtype).reshape(shape)
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        self.feeds[name] = self.session.module.cuda.at(address, size).view(dtype).reshape(shape)
 
-    def bind_output(self, name: str, device: str) -> None:
+    def bind_output(self, name: str, device: str, number: int) -> None:
+        assert number == 0
         self.outputs.append((name, device))
 
+    def synchronize_outputs(self) -> None:
+        self.values = list(self.session.inner.run([name for name, _ in self.outputs], self.feeds))
+
     def copy_outputs_to_cpu(self) -> list[Any]:
-        return list(self.session.inner.run([name for name, _ in self.outputs], self.feeds))
+        assert self.values is not None
+        assert {device for _, device in self.outputs} == {"cpu"}
+        self.session.module.cuda.crossed["to_host"] += sum(value.nbytes for value in self.values)
+        return self.values
+
+    def get_outputs(self) -> list[Value]:
+        assert self.values is not None
+        assert {device for _, device in self.outputs} == {"cuda"}
+        return [Value(self.session.module, value) for value in self.values]
 
 
 class Session:
@@ -73,7 +114,8 @@ class Session:
 
 @pytest.fixture
 def module(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    fake = SimpleNamespace(__version__="1.32.0", sessions=[], gives=BOTH[1:], fails="", fallback=True, device={})
+    fake = SimpleNamespace(__version__="1.32.0", sessions=[], gives=BOTH[1:], fails="", fallback=True)
+    fake.cuda = FakeCuda()
     fake.get_available_providers = lambda: BOTH
     fake.SessionOptions = onnxruntime.SessionOptions
     fake.GraphOptimizationLevel = onnxruntime.GraphOptimizationLevel
@@ -82,7 +124,12 @@ def module(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     )
     monkeypatch.setitem(sys.modules, "onnxruntime", fake)
     monkeypatch.setattr(onnxruntime_gpu, "ask_driver", lambda: H100)
+    monkeypatch.setattr(onnxruntime_gpu, "find_cuda", lambda device: fake.cuda)
     return fake
+
+
+def no_cuda(device: int) -> FakeCuda:
+    raise BackendError("neither cuda-python nor pycuda is installed (no such module). Run: pip install cuda-python")
 
 
 def test_segments_as_the_cpu_does(tmp_path: Path, module: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,8 +151,8 @@ def test_arrays_on_the_gpu_are_bound_where_they_are(tmp_path: Path, module: Simp
     graph = OnnxRuntimeGpu().load(path)
     pixels = np.random.default_rng(0).normal(size=(2, 3, SIZE, SIZE)).astype(np.float32)
     expected = graph.run({"pixel_values": pixels})
-    module.device[4096] = pixels.reshape(-1).view(np.uint8)
-    interface = {"shape": pixels.shape, "typestr": "<f4", "data": (4096, False), "version": 3}
+    there = upload(CudaDevice(module.cuda), pixels)
+    interface = there.__cuda_array_interface__
     found = graph.run({"pixel_values": SimpleNamespace(__cuda_array_interface__=interface)})  # type: ignore[dict-item]
     np.testing.assert_array_equal(found["stem_tokens"], expected["stem_tokens"])
     strided = SimpleNamespace(__cuda_array_interface__=interface | {"strides": (1, 2, 3, 4)})
@@ -116,6 +163,60 @@ def test_arrays_on_the_gpu_are_bound_where_they_are(tmp_path: Path, module: Simp
         BackendError, match=r"onnxruntime-cuda failed in image_encoder\.onnx: CUDA failure 2: out of memory"
     ):
         graph.run({"pixel_values": pixels})
+
+
+def test_what_stays_on_the_gpu(tmp_path: Path, module: SimpleNamespace) -> None:
+    """The encoder's outputs do; rows of them are picked there; and the rest crosses as the CPU's own would."""
+    bundle = make_bundle(tmp_path / "tiny.clsclip", trunk_takes_patch_features=True)
+    crossed, picture = module.cuda.crossed, paint({"red": (slice(1, 4), slice(1, 5))})
+    with Segmenter.load(bundle, "onnxruntime-cuda") as segmenter:
+        features = segmenter.set_image(picture)
+        assert all(isinstance(array, DeviceArray) for array in features.arrays.values())
+        assert crossed == {"to_device": 3 * SIZE * SIZE * 4, "to_host": 3 * 4}, "pixels, and image_features"
+        crossed.clear()
+        found = segmenter.predict(["red", "green"], presence_threshold=0)
+        logits, tokens = 2 * GRID * GRID * 4, 2 * 3 * 4
+        assert crossed["to_host"] == 2 * tokens + 2 * 4 + logits, "what words became, their presence, their masks"
+        assert crossed["to_device"] < 2 * logits
+        moved = segmenter.predict(["red", "green"], image=features.to_host(), presence_threshold=0)
+        np.testing.assert_array_equal(found.pairs.logits, moved.pairs.logits)
+        crossed.clear()
+        boxes = [[0, 0, 20, 20], [2, 20, 30, 31], [2, 2, 10, 28]]
+        closer = segmenter(picture, ["red"], regions=boxes)
+        assert len(closer.pairs) == 2, "the second crop shows no red, and is left out: its neighbours are copied"
+        assert crossed["to_host"] == 3 * 3 * 4 + 3 * 4 + len(closer.pairs) * GRID * GRID * 4
+        del features, moved
+    assert module.cuda.left() == {}
+
+
+def test_rows_are_picked_on_the_host_without_a_cuda_package(
+    tmp_path: Path, module: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(onnxruntime_gpu, "find_cuda", no_cuda)
+    backend = OnnxRuntimeGpu()
+    graph = backend.load(make_bundle(tmp_path / "tiny.clsclip") / "image_encoder.onnx")
+    assert "onnxruntime-cuda picks rows of encoded crops on the host: neither cuda-python" in caplog.text
+    pixels = np.random.default_rng(0).normal(size=(3, 3, SIZE, SIZE)).astype(np.float32)
+    expected = graph.run({"pixel_values": pixels})["stem_tokens"]
+    kept = graph.run_kept({"pixel_values": pixels})["stem_tokens"]
+    assert isinstance(kept, DeviceArray)
+    np.testing.assert_array_equal(kept.to_host(), expected)
+    np.testing.assert_array_equal(kept[1:].to_host(), expected[1:])
+    rows = np.array([2, 0, 2])
+    taken = kept.take(rows)
+    assert isinstance(taken, np.ndarray)
+    np.testing.assert_array_equal(taken, expected[rows])
+    np.testing.assert_array_equal(to_host(kept[1:].take(np.array([1]))), expected[2:])
+
+
+def test_outputs_of_other_types_come_to_the_host(module: SimpleNamespace, tmp_path: Path) -> None:
+    graph = OnnxRuntimeGpu().load(make_bundle(tmp_path / "tiny.clsclip") / "image_encoder.onnx")
+    there = graph._kept(Value(module, np.arange(4)))
+    assert isinstance(there, DeviceArray)
+    assert there.dtype == np.int64
+    here = graph._kept(Value(module, np.array([True, False])))
+    assert isinstance(here, np.ndarray)
+    np.testing.assert_array_equal(here, [True, False])
 
 
 def test_tensorrt_provider_gets_the_profile(tmp_path: Path, module: SimpleNamespace) -> None:
