@@ -25,6 +25,7 @@ from clsclip_runtime.doctor import examine
 from clsclip_runtime.engines.gpu import ask_driver
 from clsclip_runtime.errors import BackendError
 from tests.gpu import checks
+from tests.gpu.kept import kept
 from tests.gpu.material import PATHS, PRECISIONS, Material, make_material
 
 Step = tuple[str, Callable[[], Any]]
@@ -60,6 +61,7 @@ def steps(material: Material, folder: Path, report: Report, *, full_size: bool) 
         for precision in PRECISIONS:
             yield f"{path}, {precision}, parity", lambda p=path, q=precision: checks.parity(p, q, material)
     for path in PATHS:
+        yield f"{path}, fp16, kept", lambda p=path: kept(p, "fp16", material)
         yield f"{path}, fp16, threads", lambda p=path: checks.threads(p, "fp16", material)
         yield f"{path}, fp16, leaks", lambda p=path: checks.leaks(p, "fp16", material)
     if not full_size:

@@ -8,10 +8,15 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from clsclip_runtime.backends import to_host
+from clsclip_runtime.backends.tensorrt import TensorRt, TensorRtGraph
 from clsclip_runtime.engines.gpu import ask_driver
 from tests.gpu import checks
-from tests.gpu.material import PATHS, trunk_operations
+from tests.gpu.kept import kept
+from tests.gpu.material import PATHS, Material, trunk_operations
 from tests.gpu.run import main
+from tests.runtime.backends.fakes import MACHINE, FakeCuda, FakeTensorRt, make_engine_bundle
+from tests.runtime.tiny_bundle import paint
 
 
 def run(out: Path, *arguments: str) -> dict[str, dict[str, str]]:
@@ -58,3 +63,27 @@ def test_checks_find_what_is_wrong() -> None:
         for wrong in (right[::-1], right + 0.2, np.full_like(right, np.nan)):
             with pytest.raises(checks.WrongError, match="differs from the CPU"):
                 checks.compare(wrong, right, 0.0, precision)
+
+
+def test_what_is_checked_of_kept_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a made-up GPU: passes as things are, and fails where the encoder's outputs take the way through the host."""
+    bundle = make_engine_bundle(tmp_path / "tiny.clsclip")
+    picture = paint({"red": (slice(1, 4), slice(1, 5))})
+    material = Material({"fp32": bundle}, [picture], [], 0.0)
+    cuda = FakeCuda()
+    monkeypatch.setattr(
+        "tests.gpu.material.backend_of",
+        lambda path: lambda bundle: TensorRt(FakeTensorRt(cuda).flavour(), cuda=cuda, machine=MACHINE),
+    )
+    figures = kept("tensorrt", "fp32", material)
+    assert figures["max_difference"] == 0
+    assert figures["stays"] == ["stem_tokens", "image_features", "patch_features"]
+    assert figures["crossed"]["on_device"] > 0
+    put = TensorRtGraph._placed
+    with monkeypatch.context() as patched:
+        patched.setattr(TensorRtGraph, "_placed", lambda graph, name, value: put(graph, name, to_host(value)))
+        with pytest.raises(checks.WrongError, match="bytes were copied, and at most"):
+            kept("tensorrt", "fp32", material)
+    monkeypatch.setattr(TensorRtGraph, "run_kept", TensorRtGraph.run)
+    with pytest.raises(checks.WrongError, match="came to the host"):
+        kept("tensorrt", "fp32", material)

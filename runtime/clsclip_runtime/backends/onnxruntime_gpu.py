@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -167,12 +168,20 @@ def profile_shapes(inputs: list[tuple[str, list[int | str]]], profile: dict[str,
     return ",".join(shapes)
 
 
+@dataclass(frozen=True)
+class _Owner:
+    """An output of ONNX Runtime, and the session whose memory it lies in: the one must not go before the other."""
+
+    value: Any
+    session: Any
+
+
 class ThroughHost:
     """Copies device arrays of ONNX Runtime by ONNX Runtime itself, which brings them to the host."""
 
     def to_host(self, array: DeviceArray) -> HostArray:
         """See :class:`clsclip_runtime.backends.device.Copier`."""
-        value: Any = array.owner
+        value: Any = cast("_Owner", array.owner).value
         first = (array.address - value.data_ptr()) // max(1, array.row_bytes)
         whole: HostArray = value.numpy()
         return whole[first : first + len(array)]
@@ -232,7 +241,7 @@ class OnnxRuntimeGpuGraph(OnnxRuntimeGraph):
         if dtype is None:
             on_host: HostArray = value.numpy()
             return on_host
-        return DeviceArray(self._copier, value, value.data_ptr(), value.shape(), dtype)
+        return DeviceArray(self._copier, _Owner(value, self._session), value.data_ptr(), value.shape(), dtype)
 
     def _bind(self, binding: Any, name: str, value: Any) -> None:
         interface = getattr(value, "__cuda_array_interface__", None)
