@@ -39,6 +39,10 @@ class Copier(Protocol):
         """What :func:`join_rows` gives where at least one array is on the device."""
         ...
 
+    def wait_for(self, stream: int) -> None:
+        """Wait until another library's stream is done."""
+        ...
+
 
 class DeviceArray:
     """A dense array on a GPU that is only read.
@@ -183,7 +187,7 @@ class CudaDevice:
                 f"{'' if is_dense(interface) else ' with gaps'}. Convert it first, with .contiguous() for one"
             )
         if interface.get("stream"):
-            self._cuda.wait(int(interface["stream"]))
+            self.wait_for(int(interface["stream"]))
         return DeviceArray(self, value, int(interface["data"][0]), interface["shape"], dtype)
 
     def to_host(self, array: DeviceArray) -> HostArray:
@@ -215,6 +219,10 @@ class CudaDevice:
                     self._cuda.to_device(at, staged[-1], stream)
                     at += staged[-1].nbytes
         return joined
+
+    def wait_for(self, stream: int) -> None:
+        """See :class:`Copier`."""
+        self._cuda.wait(stream)
 
     def rest(self) -> None:
         """Give the stream back. Arrays that are still there can be copied all the same: a new one is made then."""

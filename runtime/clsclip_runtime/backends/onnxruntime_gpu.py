@@ -190,6 +190,13 @@ class ThroughHost:
         """See :class:`clsclip_runtime.backends.device.Copier`; the result is on the host."""
         return concatenate([to_host(array)[rows] for array, rows in parts])
 
+    def wait_for(self, stream: int) -> None:
+        """Refused: ONNX Runtime does not wait for other libraries."""
+        raise BackendError(
+            "an array on the GPU names the stream that writes to it, and nothing here can wait for that. Run: "
+            "pip install cuda-python; or synchronize first and give an array that names none"
+        )
+
 
 class OnnxRuntimeGpuGraph(OnnxRuntimeGraph):
     """One ONNX Runtime session on a GPU; ``run`` may be called from several threads."""
@@ -250,5 +257,7 @@ class OnnxRuntimeGpuGraph(OnnxRuntimeGraph):
             return
         if not is_dense(interface):
             raise BackendError(f"{name} on the GPU must be contiguous. Call .contiguous() on it first")
+        if interface.get("stream"):
+            self._copier.wait_for(int(interface["stream"]))
         dtype, shape = np.dtype(interface["typestr"]), tuple(interface["shape"])
         binding.bind_input(name, "cuda", self._device, dtype, shape, int(interface["data"][0]))

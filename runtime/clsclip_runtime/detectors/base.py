@@ -56,9 +56,9 @@ class Detector:
     found = detector(picture)                     # (H, W, 3) uint8 RGB
     names = [detector.names[one] for one in found.classes]
 
-    It runs in whatever engine the model does, and what it gives is decoded on the host. From a GPU that is its raw output:
-    2.8 MB a picture for YOLOv8 at 640 px (84 x 8400 float32, beside 4.9 MB of pixels that go up), 7 KB for files that
-    choose the boxes themselves (300 x 6). After it only the boxes go on.
+    It runs in whatever engine the model does, and what it gives is decoded on the host. From a GPU that is its raw
+    output: 2.8 MB a picture for YOLOv8 at 640 px (84 x 8400 float32, beside 4.9 MB of pixels that go up), 7 KB for
+    files that choose the boxes themselves (300 x 6). After it only the boxes go on.
     """
 
     def __init__(

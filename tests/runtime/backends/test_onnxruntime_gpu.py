@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import weakref
 from pathlib import Path
@@ -155,6 +156,10 @@ def test_arrays_on_the_gpu_are_bound_where_they_are(tmp_path: Path, module: Simp
     interface = there.__cuda_array_interface__
     found = graph.run({"pixel_values": SimpleNamespace(__cuda_array_interface__=interface)})  # type: ignore[dict-item]
     np.testing.assert_array_equal(found["stem_tokens"], expected["stem_tokens"])
+    stream, written = module.cuda.stream(), []
+    module.cuda.submit(stream, lambda: written.append(True))
+    graph.run({"pixel_values": SimpleNamespace(__cuda_array_interface__=interface | {"stream": stream})})  # type: ignore[dict-item]
+    assert written, "who writes to it is waited for"
     strided = SimpleNamespace(__cuda_array_interface__=interface | {"strides": (1, 2, 3, 4)})
     with pytest.raises(BackendError, match="must be contiguous"):
         graph.run({"pixel_values": strided})  # type: ignore[dict-item]
@@ -207,6 +212,23 @@ def test_rows_are_picked_on_the_host_without_a_cuda_package(
     assert isinstance(taken, np.ndarray)
     np.testing.assert_array_equal(taken, expected[rows])
     np.testing.assert_array_equal(to_host(kept[1:].take(np.array([1]))), expected[2:])
+    written_elsewhere = SimpleNamespace(__cuda_array_interface__=kept.__cuda_array_interface__ | {"stream": 1})
+    with pytest.raises(BackendError, match="names the stream that writes to it.*pip install cuda-python"):
+        graph.run({"pixel_values": written_elsewhere})  # type: ignore[dict-item]
+
+
+def test_a_session_lives_as_long_as_what_lies_in_its_memory(tmp_path: Path, module: SimpleNamespace) -> None:
+    graph = OnnxRuntimeGpu().load(make_bundle(tmp_path / "tiny.clsclip") / "image_encoder.onnx")
+    array = graph.run_kept({"pixel_values": np.zeros((1, 3, SIZE, SIZE), np.float32)})["stem_tokens"]
+    session = weakref.ref(module.sessions.pop())
+    del graph
+    gc.collect()
+    assert session() is not None
+    assert isinstance(array[:1], DeviceArray)
+    del array
+    gc.collect()
+    assert session() is None
+    assert module.cuda.left() == {}
 
 
 def test_outputs_of_other_types_come_to_the_host(module: SimpleNamespace, tmp_path: Path) -> None:
