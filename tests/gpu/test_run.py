@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from clsclip_runtime.backends import to_host
+from clsclip_runtime.backends import tensorrt, to_host
 from clsclip_runtime.backends.tensorrt import TensorRt, TensorRtGraph
 from clsclip_runtime.engines.gpu import ask_driver
 from tests.gpu import checks
@@ -79,9 +79,9 @@ def test_what_is_checked_of_kept_arrays(tmp_path: Path, monkeypatch: pytest.Monk
     assert figures["max_difference"] == 0
     assert figures["stays"] == ["stem_tokens", "image_features", "patch_features"]
     assert figures["crossed"]["on_device"] > 0
-    put = TensorRtGraph._placed
+    put = tensorrt._placed
     with monkeypatch.context() as patched:
-        patched.setattr(TensorRtGraph, "_placed", lambda graph, name, value: put(graph, name, to_host(value)))
+        patched.setattr(tensorrt, "_placed", lambda loaded, name, value: put(loaded, name, to_host(value)))
         with pytest.raises(checks.WrongError, match="bytes were copied, and at most"):
             kept("tensorrt", "fp32", material)
     monkeypatch.setattr(TensorRtGraph, "run_kept", TensorRtGraph.run)

@@ -213,7 +213,7 @@ def test_rows_are_picked_on_the_host_without_a_cuda_package(
     np.testing.assert_array_equal(taken, expected[rows])
     np.testing.assert_array_equal(to_host(kept[1:].take(np.array([1]))), expected[2:])
     written_elsewhere = SimpleNamespace(__cuda_array_interface__=kept.__cuda_array_interface__ | {"stream": 1})
-    with pytest.raises(BackendError, match="names the stream that writes to it.*pip install cuda-python"):
+    with pytest.raises(BackendError, match=r"names the stream that writes to it.*pip install cuda-python"):
         graph.run({"pixel_values": written_elsewhere})  # type: ignore[dict-item]
 
 
