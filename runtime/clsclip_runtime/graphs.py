@@ -64,9 +64,7 @@ class Graphs:
         Raises:
             BackendError: the engine failed, or gave NaN or another number of crops.
         """
-        encoder, feeds = self._image_encoder, {"pixel_values": pixel_values}
-        arrays: dict[str, Array] = {}
-        arrays.update(encoder.run_kept(feeds) if isinstance(encoder, KeepsOnDevice) else encoder.run(feeds))
+        arrays = _run_kept(self._image_encoder, {"pixel_values": pixel_values})
         for name, array in arrays.items():
             if array.ndim < 1 or len(array) != len(pixel_values):
                 raise BackendError(
@@ -135,6 +133,11 @@ def _load(backend: Backend, bundle: Bundle, name: str, known_inputs: set[str]) -
             "does not know. Upgrade clsclip, or export the bundle again"
         )
     return graph
+
+
+def _run_kept(graph: Graph, feeds: Arrays) -> dict[str, Array]:
+    """Run a graph and leave its outputs on the device, where its engine can."""
+    return graph.run_kept(feeds) if isinstance(graph, KeepsOnDevice) else dict(graph.run(feeds))
 
 
 def _run(graph: Graph, feeds: Arrays, output: str, shape: tuple[int, ...], name: str) -> npt.NDArray[np.generic]:
