@@ -21,7 +21,7 @@ _GATE_INPUTS = {"image_features", "patch_features", "text_features"}
 
 _CHECKED_ON_HOST = "image_features"
 """The one kept output that is fetched to look for NaN: 2 KiB a crop. It comes last in CLIP's own path, so that damage
-anywhere before it shows in it; the other outputs are megabytes, and what is computed from them is checked."""
+anywhere before it shows in it; the other outputs are 1 MiB a crop, and what is computed from them is checked."""
 
 
 class Graphs:

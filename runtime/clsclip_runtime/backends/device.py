@@ -98,6 +98,8 @@ class DeviceArray:
 
     def __getitem__(self, rows: slice) -> DeviceArray:
         """Consecutive rows, without a copy; the whole array's memory lives as long."""
+        if not isinstance(rows, slice):
+            raise TypeError("a device array gives slices of rows. Call to_host() to look at its values")
         start, stop, step = rows.indices(len(self))
         if step != 1:
             raise IndexError("rows of a device array are cut out in their order. Use take(rows)")

@@ -92,6 +92,8 @@ def test_rows_that_are_cut_out_share_memory() -> None:
     assert len(cut[5:]) == 0
     with pytest.raises(IndexError, match="in their order"):
         cut[::2]
+    with pytest.raises(TypeError, match=r"Call to_host\(\)"):
+        list(cut)
     del cut
     assert cuda.left() == {}
 
