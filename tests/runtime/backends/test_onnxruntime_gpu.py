@@ -16,7 +16,13 @@ import pytest
 from clsclip_runtime import BackendError, OptionError, Segmenter
 from clsclip_runtime.backends import DeviceArray, onnxruntime_gpu, to_host
 from clsclip_runtime.backends.device import CudaDevice
-from clsclip_runtime.backends.onnxruntime_gpu import PROFILE, OnnxRuntimeGpu, profile_shapes
+from clsclip_runtime.backends.onnxruntime_gpu import (
+    PROFILE,
+    OnnxRuntimeGpu,
+    OnnxRuntimeGpuGraph,
+    ThroughHost,
+    profile_shapes,
+)
 from clsclip_runtime.engines.gpu import Driver, Gpu
 from tests.runtime.tiny_bundle import GRID, SIZE, make_bundle, paint
 
@@ -215,6 +221,27 @@ def test_rows_are_picked_on_the_host_without_a_cuda_package(
     written_elsewhere = SimpleNamespace(__cuda_array_interface__=kept.__cuda_array_interface__ | {"stream": 1})
     with pytest.raises(BackendError, match=r"names the stream that writes to it.*pip install cuda-python"):
         graph.run({"pixel_values": written_elsewhere})  # type: ignore[dict-item]
+
+
+def test_values_of_the_real_onnxruntime(tmp_path: Path) -> None:
+    """Its OrtValues, of the CPU's memory: as large and as typed as they say, and there when their session is gone."""
+    path = make_bundle(tmp_path / "tiny.clsclip") / "image_encoder.onnx"
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    pixels = np.random.default_rng(0).normal(size=(3, 3, SIZE, SIZE)).astype(np.float32)
+    expected = session.run(["stem_tokens"], {"pixel_values": pixels})[0]
+    binding = session.io_binding()
+    binding.bind_cpu_input("pixel_values", pixels)
+    binding.bind_output("stem_tokens", "cpu", 0)
+    session.run_with_iobinding(binding)
+    binding.synchronize_outputs()
+    graph = OnnxRuntimeGpuGraph(session, path.name, "onnxruntime-cuda", 0, ThroughHost())
+    array = graph._kept(binding.get_outputs()[0])
+    del session, binding, graph
+    gc.collect()
+    assert isinstance(array, DeviceArray)
+    assert (array.shape, array.dtype) == (expected.shape, expected.dtype)
+    np.testing.assert_array_equal(array[1:].to_host(), expected[1:])
+    np.testing.assert_array_equal(to_host(array.take(np.array([2, 0]))), expected[[2, 0]])
 
 
 def test_a_session_lives_as_long_as_what_lies_in_its_memory(tmp_path: Path, module: SimpleNamespace) -> None:
