@@ -32,6 +32,18 @@ def _onnxruntime_tensorrt(threads: int | None) -> Backend:
     return OnnxRuntimeGpu("onnxruntime-tensorrt", threads=threads)
 
 
+def _openvino(threads: int | None) -> Backend:
+    from clsclip_runtime.backends.openvino import OpenVino
+
+    return OpenVino(threads=threads)
+
+
+def _openvino_bf16(threads: int | None) -> Backend:
+    from clsclip_runtime.backends.openvino import OpenVino
+
+    return OpenVino("bf16", threads=threads)
+
+
 def _onnxruntime_cpu(threads: int | None) -> Backend:
     from clsclip_runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
 
@@ -42,6 +54,8 @@ BACKENDS: dict[str, Callable[[int | None], Backend]] = {
     "tensorrt": _tensorrt,
     "onnxruntime-cuda": _onnxruntime_cuda,
     "onnxruntime-tensorrt": _onnxruntime_tensorrt,
+    "openvino": _openvino,
+    "openvino-bf16": _openvino_bf16,
     "onnxruntime-cpu": _onnxruntime_cpu,
 }
 """Engine by name."""
