@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import sys
 import threading
@@ -22,6 +23,7 @@ from PIL import Image
 from clsclip_runtime import BackendError, Detector, OptionError, Segmenter
 from clsclip_runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from clsclip_runtime.backends.openvino import HINTS, OpenVino, OpenVinoGraph
+from clsclip_runtime.backends.select import AUTO
 from clsclip_runtime.bundle import EMBEDDED
 from tests.runtime.detectors.doubles import save_onnx
 from tests.runtime.tiny_bundle import GRID, PATCHES, make_bundle, paint
@@ -96,6 +98,20 @@ def test_the_embedded_model_draws_the_same() -> None:
         assert np.abs(rough.logits - exact.logits).max() > 1e-2
         both, either = (rough.masks & exact.masks).sum(), (rough.masks | exact.masks).sum()
         assert both / either >= 0.97
+
+
+def test_auto_takes_it_before_onnxruntime(
+    tiny: Path, auto_with_openvino: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    from clsclip_runtime.engines.gpu import ask_driver
+
+    if ask_driver().gpus:
+        pytest.skip("a GPU is here, and comes first")
+    with caplog.at_level(logging.INFO, logger="clsclip_runtime"), Segmenter.load(tiny) as segmenter:
+        assert segmenter.backend == "openvino"
+        notes = segmenter(SCENE, ["red"]).backend_notes
+    assert [note.partition(":")[0] for note in notes] == list(AUTO[: AUTO.index("openvino")])
+    assert "backend auto: chose openvino" in caplog.messages
 
 
 def test_regions_and_set_image(tiny: Path) -> None:
