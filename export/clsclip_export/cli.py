@@ -18,7 +18,7 @@ import click
 from clsclip_export.detector_options import check_from_bundle, detector_options, detector_source, report
 from clsclip_export.engine_options import engine_options, read_engine, read_profile
 from clsclip_export.errors import ExportError, TargetError
-from clsclip_export.int8_options import int8_options, read_int8
+from clsclip_export.int8_options import Quantise, int8_options, read_int8
 from clsclip_runtime.errors import ClsclipRuntimeError, OptionError
 
 if TYPE_CHECKING:
@@ -68,20 +68,28 @@ def export(ckpt: Path | None, from_bundle: Path | None, out: Path | None, **opti
     check_from_bundle(from_bundle, ckpt, out, options)
     if out is not None and out.exists() and not options["force"]:
         raise click.UsageError(f"{out} exists. Give --force to replace it, or another --out.")
+    quantise = read_int8(options)
     profile, build = read_profile(options), read_engine(options)
     warnings.simplefilter("ignore")
     for logger in ("torch", "torch.onnx", "onnxscript", "onnx_ir"):
         logging.getLogger(logger).setLevel(logging.ERROR)
     if out is not None:
-        write(ckpt, from_bundle, out, profile, options)
+        write(ckpt, from_bundle, out, profile, quantise, options)
     folder = out or from_bundle
     if build is not None and folder is not None:
         build(folder, profile)
 
 
-def write(ckpt: Path | None, from_bundle: Path | None, out: Path, profile: Profile, options: dict[str, Any]) -> None:
+def write(
+    ckpt: Path | None,
+    from_bundle: Path | None,
+    out: Path,
+    profile: Profile,
+    quantise: Quantise | None,
+    options: dict[str, Any],
+) -> None:
     """Write the bundle that the command line asks for."""
-    source, quantise = detector_source(options), read_int8(options)
+    source = detector_source(options)
     with contextlib.ExitStack() as stack:
         detector, target = None, out
         if source is not None:

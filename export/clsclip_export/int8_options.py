@@ -56,6 +56,11 @@ def read_int8(options: dict[str, Any]) -> Quantise | None:
         return None
     if folder is None:
         raise click.UsageError("--int8 needs --calibration-images, a folder of pictures like those it will see.")
+    if options["engine"] is not None:
+        raise click.UsageError(
+            "--int8 rounds activations with zero points, as CPUs like it best, and TensorRT takes none. "
+            "Use --fp16 with --engine."
+        )
     from clsclip_export.calibration import Calibration
 
     calibration = Calibration.read(folder, words)
