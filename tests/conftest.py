@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,25 @@ from hypothesis import settings
 
 settings.register_profile("shared-machine", deadline=None)
 settings.load_profile("shared-machine")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def auto_without_openvino() -> Iterator[None]:
+    """``auto`` takes what every installation has: OpenVINO, which takes long to load, has tests of its own."""
+    from clsclip_runtime.backends import select
+
+    reason = "these tests leave it out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(select, "passed_over", lambda name: reason if name == "openvino" else None)
+        yield
+
+
+@pytest.fixture
+def auto_with_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``auto`` tries OpenVINO, on any processor."""
+    from clsclip_runtime.backends import select
+
+    monkeypatch.setattr(select, "passed_over", lambda name: None)
 
 
 @pytest.fixture(scope="session")

@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import sys
+import tempfile
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +17,8 @@ import click
 
 from clsclip_export.detector_options import check_from_bundle, detector_options, detector_source, report
 from clsclip_export.engine_options import engine_options, read_engine, read_profile
-from clsclip_export.errors import ExportError
+from clsclip_export.errors import ExportError, TargetError
+from clsclip_export.int8_options import Quantise, int8_options, read_int8
 from clsclip_runtime.errors import ClsclipRuntimeError, OptionError
 
 if TYPE_CHECKING:
@@ -29,6 +33,8 @@ Examples:
   clsclip-export --ckpt last.safetensors --out model.clsclip --detector yolo11n.onnx
   clsclip-export --from-bundle model.clsclip --out new.clsclip --detector yolo11n.pt --trust-pickle
   clsclip-export --ckpt last.safetensors --out model.clsclip --fp16 --check-pictures photos --check-words boat
+  clsclip-export --ckpt last.safetensors --out model.clsclip --int8 --calibration-images photos
+  clsclip-export --from-bundle model.clsclip --out small.clsclip --int8 --calibration-images photos
   clsclip-export --ckpt last.safetensors --out model.clsclip --fp16 --engine tensorrt-rtx --pairs 1,8,64
   clsclip-export --from-bundle model.clsclip --engine tensorrt
 """
@@ -43,6 +49,7 @@ Examples:
 @click.option("--fp32", "precision", flag_value="fp32", default=None, help="Graphs in FP32 [default].")
 @click.option("--fp16", "precision", flag_value="fp16", help="Graphs in FP16, with FP32 where it matters.")
 @click.option("--bf16", "precision", flag_value="bf16", help="Graphs in BF16 likewise; ONNX Runtime's CPU has none.")
+@int8_options
 @click.option(
     "--check-pictures",
     type=click.Path(exists=True, path_type=Path),
@@ -61,35 +68,63 @@ def export(ckpt: Path | None, from_bundle: Path | None, out: Path | None, **opti
     check_from_bundle(from_bundle, ckpt, out, options)
     if out is not None and out.exists() and not options["force"]:
         raise click.UsageError(f"{out} exists. Give --force to replace it, or another --out.")
+    quantise = read_int8(options)
     profile, build = read_profile(options), read_engine(options)
     warnings.simplefilter("ignore")
     for logger in ("torch", "torch.onnx", "onnxscript", "onnx_ir"):
         logging.getLogger(logger).setLevel(logging.ERROR)
     if out is not None:
-        write(ckpt, from_bundle, out, profile, options)
+        write(ckpt, from_bundle, out, profile, quantise, options)
     folder = out or from_bundle
     if build is not None and folder is not None:
         build(folder, profile)
 
 
-def write(ckpt: Path | None, from_bundle: Path | None, out: Path, profile: Profile, options: dict[str, Any]) -> None:
+def write(
+    ckpt: Path | None,
+    from_bundle: Path | None,
+    out: Path,
+    profile: Profile,
+    quantise: Quantise | None,
+    options: dict[str, Any],
+) -> None:
     """Write the bundle that the command line asks for."""
     source = detector_source(options)
     with contextlib.ExitStack() as stack:
-        detector = None
+        detector, target = None, out
         if source is not None:
             from clsclip_export.detector import prepared_detector
 
             detector = stack.enter_context(prepared_detector(source))
             report(detector)
+        if quantise is not None and (ckpt is not None or detector is not None):
+            target = stack.enter_context(beside(out)) / out.name
         if ckpt is not None:
-            export_checkpoint(ckpt, out, detector, profile, options)
+            export_checkpoint(ckpt, target, detector, profile, options)
         elif from_bundle is not None and detector is not None:
             from clsclip_export.detector import add_to_bundle
 
-            add_to_bundle(from_bundle, detector, out, force=options["force"])
+            add_to_bundle(from_bundle, detector, target, force=options["force"])
+        elif from_bundle is not None:
+            target = from_bundle
+        if quantise is not None:
+            quantise(target, out, options)
     size = sum(path.stat().st_size for path in out.iterdir()) / 2**20
     click.echo(f"[✓] {out} written: {size:.1f} MiB, words chosen at call time")
+
+
+@contextlib.contextmanager
+def beside(out: Path) -> Iterator[Path]:
+    """A folder for what comes before ``out``, on the same disk."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    except OSError as error:
+        raise TargetError(f"{out.parent} cannot be written: {error.strerror}.") from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def export_checkpoint(
@@ -102,6 +137,8 @@ def export_checkpoint(
     from clsclip_export.evidence import Evidence
 
     given, precision = None, options["precision"] or "fp32"
+    if precision == "int8":
+        precision = "fp32"  # which is exact, and quantised afterwards
     if options["towers"] is not None:
         size = read_header(ckpt)["towers"]["image_size"]
         given = load_towers(options["towers"], options["pretrained"], image_size=size)

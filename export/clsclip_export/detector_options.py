@@ -16,6 +16,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 _FILE = click.Path(path_type=Path)
 _DETAILS = ("detector_names", "detector_layout", "detector_licence", "detector_side", "trust_pickle")
 _OF_CHECKPOINT = ("towers", "pretrained", "name", "precision", "check_pictures", "check_words")
+_OF_INT8 = ("precision", "check_pictures", "check_words")
 
 
 def detector_options(command: Command) -> Command:
@@ -23,7 +24,10 @@ def detector_options(command: Command) -> Command:
     for option in reversed(
         (
             click.option(
-                "--from-bundle", type=_FILE, metavar="BUNDLE", help="Add --detector or --engine to this bundle."
+                "--from-bundle",
+                type=_FILE,
+                metavar="BUNDLE",
+                help="Add --detector or --engine to this bundle, or make it --int8.",
             ),
             click.option(
                 "--detector", type=_FILE, metavar="FILE", help="Detector to carry: ONNX, or ultralytics' .pt."
@@ -75,15 +79,16 @@ def detector_source(options: dict[str, Any]) -> DetectorSource | None:
 def check_from_bundle(from_bundle: Path | None, ckpt: Path | None, out: Path | None, options: dict[str, Any]) -> None:
     """click.UsageError unless exactly one of a checkpoint and a bundle is given, with the options that it can have."""
     if (from_bundle is None) == (ckpt is None):
-        raise click.UsageError("Give --ckpt, or --from-bundle with --detector or --engine: one of the two.")
-    writes = from_bundle is None or options["detector"] is not None
-    if from_bundle is not None and not writes and options["engine"] is None:
-        raise click.UsageError("--from-bundle needs what to add to it: --detector or --engine.")
+        raise click.UsageError("Give --ckpt, or --from-bundle with --detector, --int8 or --engine: one of the two.")
+    int8 = options["precision"] == "int8"
+    writes = from_bundle is None or options["detector"] is not None or int8
+    if from_bundle is not None and not writes and options["engine"] is None and options["precision"] is None:
+        raise click.UsageError("--from-bundle needs what to do with it: --detector, --int8 or --engine.")
     if writes and out is None:
         raise click.UsageError("Give --out, the bundle folder to write.")
     if not writes and out is not None:
-        raise click.UsageError("--engine builds in the bundle itself, so --out has no meaning without --detector.")
-    given = [name for name in _OF_CHECKPOINT if options.get(name)]
+        raise click.UsageError("--engine builds in the bundle itself, so --out needs --detector or --int8.")
+    given = [name for name in _OF_CHECKPOINT if options.get(name) and not (int8 and name in _OF_INT8)]
     if from_bundle is not None and given:
         what = given[0].replace("_", "-") if given[0] != "precision" else options["precision"]
         raise click.UsageError(f"--{what} is for --ckpt: a bundle keeps its own.")

@@ -1,6 +1,7 @@
 """Every error that ``clsclip_export`` raises on purpose.
 
 ExportError
+├── CalibrationError    the pictures that INT8's ranges come from cannot be used
 ├── DetectorFileError   a detector's file cannot become part of a bundle
 ├── EngineError         TensorRT cannot build an engine, or built another than was asked for
 ├── EvidenceError       the pictures or words to check on cannot be used
@@ -13,6 +14,7 @@ ExportError
 from __future__ import annotations
 
 __all__ = [
+    "CalibrationError",
     "DetectorFileError",
     "EngineError",
     "EvidenceError",
@@ -26,6 +28,10 @@ __all__ = [
 
 class ExportError(Exception):
     """Base of all errors of the export package."""
+
+
+class CalibrationError(ExportError):
+    """The pictures that INT8's ranges come from cannot be used."""
 
 
 class DetectorFileError(ExportError):

@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 
+from clsclip_runtime.backends import select
 from clsclip_runtime.backends.select import AUTO, BACKENDS
 from clsclip_runtime.bundle import Bundle
 from clsclip_runtime.engines.files import Machine, engine_files, graph_digests, misfit, verify_plan
@@ -81,7 +82,9 @@ def examine(path: str | os.PathLike[str] | None = None) -> Iterator[Finding]:
 def machine(driver: Driver) -> Iterator[Finding]:
     """Python, packages, driver and GPUs."""
     packages = [
-        f"{name} {found}" for name in ("numpy", "onnxruntime", "onnxruntime-gpu", "torch") if (found := installed(name))
+        f"{name} {found}"
+        for name in ("numpy", "onnxruntime", "onnxruntime-gpu", "openvino", "torch")
+        if (found := installed(name))
     ]
     system = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     yield Finding("machine", f"clsclip {__version__}", NOTE, f"{system}, {', '.join(packages)}")
@@ -155,7 +158,8 @@ def backend(name: str, bundle: Bundle) -> Finding:
     """Whether one backend runs the bundle: it segments a picture, if that does not take minutes."""
     from clsclip_runtime.segmenter import Segmenter
 
-    preferred = " (auto tries it)" if name in AUTO else " (only by name)"
+    tries = name in AUTO and select.passed_over(name) is None
+    preferred = " (auto tries it)" if tries else " (only by name)"
     try:
         engine = BACKENDS[name](None)
         if name in BUILDS_WHEN_LOADED:

@@ -31,7 +31,7 @@ def test_running_never_loads_a_training_package(bundle: Path, photo: Path, tmp_p
     loaded = modules_after(
         "from clsclip_runtime.cli.infer import main\n"
         "assert main([sys.argv[1], '--classes', 'red', '--model', sys.argv[2], '--out', sys.argv[3],"
-        " '--formats', 'png,overlay,labels,coco,npz', '-q']) == 0",
+        " '--formats', 'png,overlay,labels,coco,npz', '-q', '--backend', 'onnxruntime-cpu']) == 0",
         str(photo),
         str(bundle),
         str(tmp_path / "out"),

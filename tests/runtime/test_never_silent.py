@@ -24,6 +24,9 @@ from .tiny_bundle import make_bundle, paint
 SCENE = paint({"red": (slice(1, 4), slice(1, 5))})
 
 
+PASSED_OVER = select.passed_over
+
+
 def unusable(name: str) -> Callable[[int | None], Any]:
     def make(threads: int | None) -> Any:
         raise BackendError(f"{name} is broken. Run: mend {name}")
@@ -32,7 +35,7 @@ def unusable(name: str) -> Callable[[int | None], Any]:
 
 
 def test_auto_tells_of_every_backend_that_it_passes_over(
-    bundle: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, auto_with_openvino: None
 ) -> None:
     for last in range(1, len(AUTO)):
         for name in AUTO[:last]:
@@ -95,6 +98,23 @@ def test_rows_that_are_picked_on_the_host_are_told(
     assert notes == ("tensorrt: tensorrt is broken. Run: mend tensorrt", *Engine.notes)
     with Segmenter.load(bundle, "onnxruntime-cuda") as segmenter:
         assert segmenter(SCENE, ["red"]).to_json()["backend_notes"] == list(Engine.notes)
+
+
+def test_auto_tells_why_it_does_not_try_one(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(select, "passed_over", lambda name: PASSED_OVER(name))
+    monkeypatch.setattr(select.platform, "machine", lambda: "aarch64")
+    for name in AUTO[:-2]:
+        monkeypatch.setitem(BACKENDS, name, unusable(name))
+    with caplog.at_level(logging.INFO, logger="clsclip_runtime"), Segmenter.load(bundle) as segmenter:
+        assert segmenter.backend == "onnxruntime-cpu"
+        notes = segmenter(SCENE, ["red"]).backend_notes
+    reason = "it was measured on x86-64 alone, and this is aarch64. Ask for it by name"
+    assert notes[-1] == f"openvino: {reason}"
+    assert f"backend openvino is passed over: {reason}" in caplog.messages
+    monkeypatch.setattr(select.platform, "machine", lambda: "AMD64")
+    assert [PASSED_OVER(name) for name in BACKENDS] == [None] * len(BACKENDS)
 
 
 def cut_word(segmenter: Segmenter) -> Result:

@@ -50,7 +50,7 @@ class OnnxRuntimeCpu:
             if "NOT_IMPLEMENTED" in str(error) and _is_bf16(path):
                 raise BackendError(
                     f"{path.parent} is in bf16, and onnxruntime has no bf16 kernels for CPUs. "
-                    "Export it with --fp16 or --fp32, or use a GPU backend"
+                    "Export it with --fp16 or --fp32, or use a GPU backend or openvino"
                 ) from error
             raise BackendError(
                 f"onnxruntime cannot load {path}: {one_line(error)}. Export the bundle again, or upgrade onnxruntime"

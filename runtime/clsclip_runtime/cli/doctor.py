@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from clsclip_runtime.backends import select
 from clsclip_runtime.backends.select import AUTO, BACKENDS
 from clsclip_runtime.doctor import BAD, GOOD, NOTE, Finding, examine
 from clsclip_runtime.errors import ClsclipRuntimeError
@@ -52,7 +53,7 @@ def summary(works: list[str], backend: str | None) -> str:
     """The last line."""
     if backend and backend not in works:
         return f"{backend} does not work here."
-    taken = next((name for name in AUTO if name in works), None)
+    taken = next((name for name in AUTO if name in works and select.passed_over(name) is None), None)
     if taken is not None:
         return f"{taken} is what auto takes here."
     return f"Only by name: {', '.join(works)}." if works else "Nothing here runs this bundle."

@@ -1,0 +1,143 @@
+"""What INT8 is calibrated on: a person's own pictures and words, and the inputs of every graph that come of them.
+
+A quantised tensor has 255 steps between the largest value that it took in calibration and its negative; what goes
+beyond is cut off. So the pictures must be like those that the model will see.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from clsclip_export.errors import CalibrationError
+from clsclip_export.evidence import SUFFIXES, WORDS
+from clsclip_runtime.backends import Graph
+from clsclip_runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
+from clsclip_runtime.bundle import TEXT_ENCODER, Bundle, file_sha256
+from clsclip_runtime.errors import ImageError
+from clsclip_runtime.images import open_picture, preprocess
+from clsclip_runtime.text import TextEncoder
+
+Feeds = dict[str, npt.NDArray[Any]]
+
+FEWEST_PICTURES = 8
+"""With fewer the ranges are those of single pictures."""
+
+MOST_PICTURES = 128
+"""Of more, so many are taken, evenly spaced: ranges hardly grow any more."""
+
+WORDS_A_PICTURE = 4
+
+TEXT_MEMORY_MB = 256
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Pictures and words.
+
+    Attributes:
+        paths: of the pictures that are used.
+        digests: SHA-256 of every picture's pixels, in the order of ``paths``.
+        files: SHA-256 of all their files together.
+        words: asked in turn, :data:`WORDS_A_PICTURE` of every picture.
+        found: how many pictures the folder has.
+    """
+
+    paths: tuple[Path, ...]
+    digests: tuple[str, ...]
+    files: str
+    words: tuple[str, ...]
+    found: int
+
+    @classmethod
+    def read(cls, folder: Path, words: Sequence[str] = ()) -> Calibration:
+        """Choose and read the pictures of a folder; no words are the nouns that exports are checked with.
+
+        Raises:
+            CalibrationError: it is no folder, has too few pictures, or one cannot be read.
+        """
+        if not folder.is_dir():
+            raise CalibrationError(f"{folder} is no folder. Give --calibration-images a folder of pictures.")
+        found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+        if len(found) < FEWEST_PICTURES:
+            raise CalibrationError(
+                f"{folder} has {len(found)} pictures ({', '.join(sorted(SUFFIXES))}), and INT8 needs at least "
+                f"{FEWEST_PICTURES}, like those that the model will see; 50 and more are better."
+            )
+        count = min(len(found), MOST_PICTURES)
+        paths = tuple(found[index * len(found) // count] for index in range(count))
+        try:
+            digests = tuple(pixels_sha256(open_picture(path).image) for path in paths)
+            files = hashlib.sha256("".join(file_sha256(path) for path in paths).encode()).hexdigest()
+        except (ImageError, OSError) as error:
+            raise CalibrationError(f"{error}, so INT8 cannot be calibrated on it. Take it out of {folder}.") from error
+        return cls(paths, digests, files, tuple(words) or WORDS, len(found))
+
+    def to_json(self) -> dict[str, Any]:
+        """What the manifest tells: not the pictures' names, which may be private."""
+        return {"pictures": len(self.paths), "of": self.found, "sha256": self.files, "words": list(self.words)}
+
+    def disjoint(self, pictures: Sequence[Image.Image]) -> tuple[Image.Image, ...]:
+        """Those of ``pictures`` that are not calibrated on."""
+        known = set(self.digests)
+        return tuple(one for one in pictures if pixels_sha256(one) not in known)
+
+    def inputs(self, bundle: Bundle, graphs: Sequence[str]) -> Iterator[dict[str, Feeds]]:
+        """Inputs of every graph of a bundle, by file, one picture and some words at a time.
+
+        Args:
+            bundle: in FP32; its graphs give each other's inputs.
+            graphs: files, in any order.
+
+        Raises:
+            CalibrationError: a graph takes an input that no other gives.
+        """
+        engine = OnnxRuntimeCpu()
+        loaded = {name: engine.load(bundle.path(name)) for name in graphs}
+        text = text_encoder(bundle)
+        for index, path in enumerate(self.paths):
+            words = [self.words[(index * WORDS_A_PICTURE + at) % len(self.words)] for at in range(WORDS_A_PICTURE)]
+            encoded = text.encode(words)
+            known: Feeds = {
+                "pixel_values": preprocess(open_picture(path).image, bundle.manifest.image)[None],
+                "text_tokens": encoded.tokens,
+                "text_features": encoded.features,
+                "crop_index": np.zeros(len(words), np.int64),
+                "class_index": np.arange(len(words), dtype=np.int64),
+            }
+            yield graph_inputs(loaded, known)
+
+
+def text_encoder(bundle: Bundle) -> TextEncoder:
+    """The text encoder of a bundle, in ONNX Runtime on the CPU."""
+    return TextEncoder(bundle, OnnxRuntimeCpu().load(bundle.path(TEXT_ENCODER)), memory_mb=TEXT_MEMORY_MB)
+
+
+def graph_inputs(graphs: Mapping[str, Graph], known: Feeds) -> dict[str, Feeds]:
+    """Inputs of every graph: what is known, and what graphs make of it for others."""
+    known, feeds = dict(known), dict[str, Feeds]()
+    while len(feeds) < len(graphs):
+        waiting = {name: graph for name, graph in graphs.items() if name not in feeds}
+        ready = {name: graph for name, graph in waiting.items() if set(graph.inputs) <= set(known)}
+        if not ready:
+            stuck, graph = next(iter(waiting.items()))
+            missing = ", ".join(sorted(set(graph.inputs) - set(known)))
+            raise CalibrationError(f"{stuck} takes {missing}, which no graph gives. Export the bundle again.")
+        for name, graph in ready.items():
+            feeds[name] = {value: known[value] for value in graph.inputs}
+            if any(set(graph.outputs) & set(other.inputs) - set(known) for other in waiting.values()):
+                known = graph.run(feeds[name]) | known
+    return feeds
+
+
+def pixels_sha256(picture: Image.Image) -> str:
+    """SHA-256 of a picture's size and pixels, however it was stored."""
+    rgb = picture.convert("RGB")
+    return hashlib.sha256(f"{rgb.size}".encode() + rgb.tobytes()).hexdigest()

@@ -1,0 +1,209 @@
+"""Whether an INT8 bundle draws what its FP32 original draws, on pictures that it was not calibrated on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from PIL import Image
+
+from clsclip_export.calibration import Calibration, Feeds, text_encoder
+from clsclip_export.divergence import all_tensors
+from clsclip_export.errors import EvidenceError, ParityError
+from clsclip_export.evidence import Evidence, hostile_pictures
+from clsclip_export.parity import MIN_COVER, row_cosines
+from clsclip_runtime import Segmenter
+from clsclip_runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
+from clsclip_runtime.bundle import Bundle
+from clsclip_runtime.images import preprocess
+from clsclip_runtime.masks import logit
+
+MIN_MEAN_IOU = 0.97
+"""Smallest allowed mean IoU of the masks of one kind of pictures, against FP32's."""
+
+MIN_TENSOR_COSINE = 0.99
+"""Cosine of a row of a tensor to FP32's, below which it is named as diverging."""
+
+WHOLE = "segmenter.onnx"
+RUN = "as the runtime runs it"
+HOSTILE_PICTURES = 4
+MOST_PICTURES = 8
+"""Pictures of one kind that are checked on; every word is asked of every one."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """How the masks of one kind of pictures compare.
+
+    Attributes:
+        run: which graphs: ``segmenter.onnx``, or as the runtime runs them.
+        kind: ``real`` or ``hostile``.
+        pictures: how many.
+        masks: how many of their masks, of FP32 or INT8, cover :data:`MIN_COVER` of the picture and so were judged.
+        mean_iou, min_iou: of these; None where there are none.
+        min_cosine: of the logits of any pair.
+        presence: largest difference of any presence score; 0 for ``segmenter.onnx``, which gives none.
+    """
+
+    run: str
+    kind: str
+    pictures: int
+    masks: int
+    mean_iou: float | None
+    min_iou: float | None
+    min_cosine: float
+    presence: float
+
+    @property
+    def fault(self) -> str | None:
+        """Why it fails; None when it does not. NaN fails."""
+        if not np.isfinite(self.min_cosine):
+            return "logits are not finite"
+        if self.mean_iou is not None and not self.mean_iou >= MIN_MEAN_IOU:
+            return f"mean mask IoU {self.mean_iou:.4f} < {MIN_MEAN_IOU}"
+        return None
+
+    def line(self) -> str:
+        """For people."""
+        iou = "no mask of a size that can be judged"
+        if self.mean_iou is not None:
+            iou = f"mean mask IoU {self.mean_iou:.4f} (lowest {self.min_iou:.4f}) of {self.masks} masks"
+        mark = "✓" if self.fault is None else "✗"
+        return (
+            f"[{mark}] int8 {self.run:22} {self.kind:7} {self.pictures} pictures: {iou}, lowest cosine "
+            f"{self.min_cosine:.5f}, presence differs by at most {self.presence:.3f}"
+        )
+
+
+@dataclass(frozen=True)
+class Int8Check:
+    """All figures of one bundle."""
+
+    rows: tuple[Figures, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """What the manifest tells."""
+        return {
+            "reference": "the same graphs in FP32",
+            "min_mean_mask_iou_allowed": MIN_MEAN_IOU,
+            "pictures": "none that was calibrated on",
+            "rows": [{name: _plain(value) for name, value in vars(row).items()} for row in self.rows],
+        }
+
+
+def check_int8(wide: Bundle, narrow: Bundle, calibration: Calibration, evidence: Evidence) -> Int8Check:
+    """Compare an INT8 bundle with its FP32 original.
+
+    Raises:
+        EvidenceError: no picture or no mask is left to judge by.
+        ParityError: the masks differ; it names the first tensor that diverges.
+    """
+    real = calibration.disjoint(evidence.pictures)[:MOST_PICTURES]
+    if not real:
+        raise EvidenceError("INT8 was calibrated on every picture that is to check it. Give other --check-pictures.")
+    hostile = hostile_pictures(HOSTILE_PICTURES, wide.manifest.image.size)
+    rows = []
+    for kind, pictures in (("real", real), ("hostile", tuple(hostile))):
+        for row, worst in _compare(wide, narrow, kind, pictures, evidence.words):
+            if row.fault is not None:
+                named = first_divergence(wide, narrow, pictures[worst[0]], evidence.words[worst[1]])
+                raise ParityError(
+                    f"{row.line()}: {row.fault}. {named} No bundle was written. Calibrate on more pictures, like "
+                    "those that the model will see (--calibration-images), or export in --fp16."
+                )
+            rows.append(row)
+    if not any(row.masks for row in rows if row.kind == "real"):
+        raise EvidenceError(
+            "INT8 cannot be judged: no word marks anything in the pictures to check on. Give pictures and words of "
+            "what the model knows: --check-pictures, --check-words."
+        )
+    return Int8Check(tuple(rows))
+
+
+Compared = tuple[Figures, tuple[int, int]]
+
+
+def _compare(
+    wide: Bundle, narrow: Bundle, kind: str, pictures: Sequence[Image.Image], words: Sequence[str]
+) -> Iterator[Compared]:
+    """Figures of both ways to run a bundle, with the worst pair of each: (picture, word)."""
+    cut = logit(wide.manifest.mask.threshold)
+    expected, runtime, whole, presence = [], [], [], 0.0
+    session = OnnxRuntimeCpu().load(narrow.path(WHOLE))
+    tokens = text_encoder(narrow).encode(words).tokens
+    with Segmenter(wide, OnnxRuntimeCpu()) as first, Segmenter(narrow, OnnxRuntimeCpu()) as second:
+        for picture in pictures:
+            theirs, ours = (one(picture, words, presence_threshold=0) for one in (first, second))
+            expected.append(theirs.logits)
+            runtime.append(ours.logits)
+            if theirs.presence is not None and ours.presence is not None:
+                presence = max(presence, float(np.abs(theirs.presence - ours.presence).max()))
+            whole.append(session.run(whole_inputs(narrow, picture, tokens))["mask_logits"])
+    for run, found, differs in ((RUN, runtime, presence), (WHOLE, whole, 0.0)):
+        yield _figures(run, kind, np.stack(found), np.stack(expected), cut, differs)
+
+
+def _figures(
+    run: str, kind: str, ours: npt.NDArray[Any], theirs: npt.NDArray[Any], cut: float, presence: float
+) -> Compared:
+    """Figures of logits (pictures, words, h, w), and where the cosine is lowest."""
+    pictures, words = ours.shape[:2]
+    cosines = row_cosines(ours.reshape(pictures * words, -1), theirs.reshape(pictures * words, -1))
+    ious = mask_ious(ours > cut, theirs > cut)
+    worst = int(cosines.argmin())
+    row = Figures(
+        run,
+        kind,
+        pictures,
+        len(ious),
+        float(ious.mean()) if len(ious) else None,
+        float(ious.min()) if len(ious) else None,
+        float(cosines.min()),
+        presence,
+    )
+    return row, divmod(worst, words)
+
+
+def mask_ious(ours: npt.NDArray[np.bool_], theirs: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """IoU of every pair of masks (..., h, w) of which one covers :data:`MIN_COVER`: of fewer pixels it says nothing."""
+    size = ours.shape[-1] * ours.shape[-2]
+    areas = np.maximum(ours.sum(axis=(-2, -1)), theirs.sum(axis=(-2, -1)))
+    judged = areas >= MIN_COVER * size
+    both, either = (ours & theirs).sum(axis=(-2, -1)), (ours | theirs).sum(axis=(-2, -1))
+    ious: npt.NDArray[np.float64] = both[judged] / either[judged]
+    return ious
+
+
+def whole_inputs(bundle: Bundle, picture: Image.Image, tokens: npt.NDArray[np.float32]) -> Feeds:
+    """Inputs of ``segmenter.onnx`` for one picture and K words, ``tokens`` (K, d_text)."""
+    return {
+        "pixel_values": preprocess(picture.convert("RGB"), bundle.manifest.image)[None],
+        "text_tokens": tokens,
+        "crop_index": np.zeros(len(tokens), np.int64),
+        "class_index": np.arange(len(tokens), dtype=np.int64),
+    }
+
+
+def first_divergence(wide: Bundle, narrow: Bundle, picture: Image.Image, word: str) -> str:
+    """A sentence that names the first tensor of ``segmenter.onnx`` that INT8 turns away from FP32's."""
+    feeds = whole_inputs(wide, picture, text_encoder(wide).encode([word]).tokens)
+    exact = onnx.load(wide.path(WHOLE))
+    makers = {name: node for node in exact.graph.node for name in node.output}
+    expected = {name: value for name, value in all_tensors(exact, feeds) if name in makers}
+    for name, found in all_tensors(onnx.load(narrow.path(WHOLE)), feeds):
+        theirs = expected.get(name)
+        if theirs is None or theirs.shape != found.shape or found.ndim < 2 or not found.size:
+            continue
+        cosine = float(row_cosines(found, theirs).min())
+        if not cosine >= MIN_TENSOR_COSINE:
+            made = f"{makers[name].op_type} of {', '.join(makers[name].input)}"
+            return f"First tensor that diverges from FP32, for '{word}': {name} ({made}): cosine {cosine:.5f}."
+    return "No single tensor diverges much: small differences add up."
+
+
+def _plain(value: Any) -> Any:
+    return round(value, 6) if isinstance(value, float) else value
