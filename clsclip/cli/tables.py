@@ -40,6 +40,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--decoder-heads", type=click.IntRange(min=1), help="Default: one for 64 channels.")
 @click.option("--detector", type=_PATH, metavar="ONNX", help="Regions of ClsCLIP+ (tables 1, 6, 7).")
 @click.option("--regions", type=_PATH, metavar="JSON", help="Manual regions (table 7), or ClsCLIP+'s without detector.")
+@click.option("--true-regions", is_flag=True, help="ClsCLIP+'s are the true masks' boxes: the best of any detector.")
 @click.option("--protocol", default="original", show_default=True, help="original, or a side: 480, 473, 400.")
 @click.option("--episodes", type=click.Choice(["1000", "every"]), default="1000", show_default=True)
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N pictures of every fold.")
@@ -63,6 +64,7 @@ def table_command(
     decoder_heads: int | None,
     detector: Path | None,
     regions: Path | None,
+    true_regions: bool,
     protocol: str,
     episodes: str,
     limit: int | None,
@@ -107,7 +109,7 @@ def table_command(
         ),
         protocol=size_protocol(protocol, episodes == "every"),
         runs=runs,
-        regions=region_sources(detector, regions),
+        regions=region_sources(detector, regions, true_regions=true_regions),
         limit=limit,
         data=json.dumps(data | {"root": data["root"].resolve()}, sort_keys=True, default=str),
         rows=rows,
@@ -121,14 +123,22 @@ def table_command(
         replace_json(json_path, document)
 
 
-def region_sources(detector: Path | None, regions: Path | None) -> dict[str, RegionSource]:
-    """Regions by the name that rows of tables give them."""
-    from clsclip.evaluation import DetectorRegions, FileRegions
+def region_sources(detector: Path | None, regions: Path | None, *, true_regions: bool) -> dict[str, RegionSource]:
+    """Regions by the name that rows of tables give them.
+
+    Raises:
+        click.UsageError: ClsCLIP+'s are to come from the truth and from a detector.
+    """
+    from clsclip.evaluation import DetectorRegions, FileRegions, TruthRegions
     from clsclip_runtime.detectors import Detector
 
     sources: dict[str, RegionSource] = {}
     if regions is not None:
         sources["manual"] = sources["regions"] = FileRegions(regions)
+    if true_regions and detector is not None:
+        raise click.UsageError("Give --detector or --true-regions, not both: each says where ClsCLIP+ looks.")
+    if true_regions:
+        sources["regions"] = TruthRegions()
     if detector is not None:
         loaded = Detector.load(detector)
         digest = hashlib.sha256(detector.read_bytes()).hexdigest()[:8]  # another file's runs are not this one's

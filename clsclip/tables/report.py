@@ -41,10 +41,12 @@ def number(value: float | None) -> float:
 
 
 def markdown(table: Table, rows: list[dict[str, Any]], run: TableRun, data: str) -> str:
-    """The table with a title line and a note, columns mIoU by fold, mean, FB-IoU, which-word, leakage, published."""
+    """The table with a title line (and whose regions) and a note, columns mIoU by fold, mean, FB-IoU, which-word, leakage, published."""
     seeds = f"{len(run.seeds)} seed" + "s" * (len(run.seeds) > 1)
+    source = run.regions.get("regions")
+    plus = "" if source is None else f" ClsCLIP+ looks at {source.name}."
     lines = [
-        f"Table {table.number}. {table.title}. Data: {data}; protocol {run.protocol.name}; {seeds}.",
+        f"Table {table.number}. {table.title}. Data: {data}; protocol {run.protocol.name}; {seeds}.{plus}",
         "",
         "| model | "
         + " | ".join(f"fold {fold}" for fold in run.folds)

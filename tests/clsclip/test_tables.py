@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click import UsageError
 
+from clsclip.cli.tables import region_sources
 from clsclip.data import Fold
 from clsclip.errors import DataError
 from clsclip.evaluation import Protocol
@@ -115,6 +117,19 @@ def test_other_data_are_other_runs_and_rows_are_chosen(run: TableRun, monkeypatc
     assert len(list(run.runs.rglob("last.safetensors"))) == 2
     with pytest.raises(DataError, match="no row 3; its rows are 1 to 2"):
         run_table(table, replace(own, rows=(1, 3)))
+
+
+def test_true_regions_are_named_in_the_table(run: TableRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    from clsclip.tables import runs
+
+    monkeypatch.setattr(runs, "open_predictor", lambda path: predictor_of(path, run))
+    table = Table(1, "a table", "pascal", (Row("zoomed", at("last"), regions="regions", miou=71.5),), "")
+    own = replace(run, seeds=(0,), regions=region_sources(None, None, true_regions=True))
+    (outcome,) = run_table(table, own)
+    assert len(outcome.results) == 1
+    assert "ClsCLIP+ looks at true regions." in markdown(table, [summary(outcome, own)], own, "pascal")
+    with pytest.raises(UsageError, match="not both"):
+        region_sources(Path("yolo.onnx"), None, true_regions=True)
 
 
 def predictor_of(path: Path, run: TableRun) -> Any:
