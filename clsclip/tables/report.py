@@ -41,7 +41,10 @@ def number(value: float | None) -> float:
 
 
 def markdown(table: Table, rows: list[dict[str, Any]], run: TableRun, data: str) -> str:
-    """The table with a title line (and whose regions) and a note, columns mIoU by fold, mean, FB-IoU, which-word, leakage, published."""
+    """The table with a title line and a note.
+
+    Columns: mIoU by fold, mean, FB-IoU, which-word, leakage, published. The title says whose regions ClsCLIP+ looks at.
+    """
     seeds = f"{len(run.seeds)} seed" + "s" * (len(run.seeds) > 1)
     source = run.regions.get("regions")
     plus = "" if source is None else f" ClsCLIP+ looks at {source.name}."
