@@ -38,7 +38,7 @@ SIDE = 320
 @click.option("--epochs", default=4, show_default=True)
 @click.option("--batch", default=16, show_default=True)
 @click.option("--start", type=click.Path(exists=True, path_type=Path), help="Own weights (.pt) to go on from.")
-@click.option("--export-size", default=640, show_default=True, help="Input side of the exported model, pixels.")
+@click.option("--export-size", default=448, show_default=True, help="Input side of the exported model, pixels.")
 def main(
     stickers: Path, out: Path, words: str, pictures: int, epochs: int, batch: int, start: Path | None, export_size: int
 ) -> None:

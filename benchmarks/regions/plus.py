@@ -67,6 +67,7 @@ class Row:
 @click.option("--pictures", default=200, show_default=True)
 @click.option("--side", default=1024, show_default=True)
 @click.option("--margin", default=ZoomIn.margin, show_default=True)
+@click.option("--confidence", default=0.12, show_default=True, help="Least score of the detector's boxes.")
 @click.option("--style", "styles", multiple=True, default=("noto", "fluent"), show_default=True)
 @click.option("--seed", default=2027, show_default=True)
 @click.option("--json", "json_path", type=click.Path(path_type=Path))
@@ -78,6 +79,7 @@ def main(
     pictures: int,
     side: int,
     margin: float,
+    confidence: float,
     styles: tuple[str, ...],
     seed: int,
     json_path: Path | None,
@@ -86,13 +88,15 @@ def main(
     options = StickerOptions(words, styles, side, (0.02, 0.6), (1, 8), seed, test_pictures=pictures)
     fold = asking(open_fold("stickers", stickers, -1 if words == "all" else 0, part="test", stickers=options), "all")
     zoom = ZoomIn(margin=margin)
-    with Segmenter.load(model, detector=Detector.load(detector)) as segmenter:
+    with Segmenter.load(model, detector=Detector.load(detector, confidence=confidence)) as segmenter:
         rows = measure(fold, segmenter, zoom)
     documents = [row.to_json() for row in rows]
     click.echo(table(documents))
     if json_path is not None:
         made = {"words": words, "pictures": pictures, "side": side, "styles": styles, "seed": seed}
-        json_path.write_text(json.dumps(made | {"margin": margin, "rows": documents}, indent=1) + "\n", "utf-8")
+        json_path.write_text(
+            json.dumps(made | {"margin": margin, "confidence": confidence, "rows": documents}, indent=1) + "\n", "utf-8"
+        )
 
 
 def measure(fold: Fold, segmenter: Segmenter, zoom: ZoomIn) -> list[Row]:
