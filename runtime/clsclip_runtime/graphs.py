@@ -82,14 +82,14 @@ class Graphs:
                     )
         return arrays
 
-    def presence(self, arrays: Arrays, encoded: EncodedWords, words: Sequence[str]) -> Floats | None:
-        """Presence (C, K) float32 in 0..1 of every word in every crop; None without a gate.
+    def presence(self, arrays: Arrays, encoded: EncodedWords, words: Sequence[str]) -> Floats:
+        """Presence (C, K) float32 in 0..1 of every word in every crop.
 
         Raises:
-            BackendError: the engine failed, or its output is not finite.
+            BackendError: the engine failed, its output is not finite, or the bundle has no gate.
         """
         if self._gate is None:
-            return None
+            raise BackendError("the bundle has no gate, so it cannot tell which words a crop shows. Use gate='off'")
         crops = len(arrays["stem_tokens"])
         feeds = dict(arrays) | {"text_features": encoded.features}
         values = _run(self._gate, feeds, "presence", (crops, len(words)), GATE)

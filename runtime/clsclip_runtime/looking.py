@@ -19,10 +19,11 @@ import numpy.typing as npt
 
 from clsclip_runtime.backends import Arrays
 from clsclip_runtime.detectors.matching import WordMatch
+from clsclip_runtime.gate import Gate
 from clsclip_runtime.graphs import Graphs
 from clsclip_runtime.images import Picture, preprocess
 from clsclip_runtime.manifest import Manifest
-from clsclip_runtime.memory import crops_per_call
+from clsclip_runtime.memory import crops_per_call, gate_bytes, pairs_per_call
 from clsclip_runtime.pairs import WHOLE, PairQueue, Pairs
 from clsclip_runtime.regions import Proposals, ZoomIn, box_windows, crop_windows
 from clsclip_runtime.regions.proposals import ANY
@@ -79,6 +80,7 @@ class Look:
         matches: of every word with the proposals' classes.
         presence: (K,) float32, highest presence in any crop looked at; NaN where none was.
         segmented: (K,) bool, words with at least one pair.
+        outranked: (K,) bool, words that only the gate's ``top_k`` kept out of a crop.
         in_regions: (K,) bool, words that were asked of a region.
         in_whole: (K,) bool, words that were asked of the whole picture.
     """
@@ -89,13 +91,14 @@ class Look:
     matches: tuple[WordMatch, ...] = ()
     presence: Floats = field(default_factory=lambda: np.zeros(0, np.float32))
     segmented: Bools = field(default_factory=lambda: np.zeros(0, np.bool_))
+    outranked: Bools = field(default_factory=lambda: np.zeros(0, np.bool_))
     in_regions: Bools = field(default_factory=lambda: np.zeros(0, np.bool_))
     in_whole: Bools = field(default_factory=lambda: np.zeros(0, np.bool_))
 
     def begin(self, words: int) -> None:
         """Nothing has been looked for yet, of so many words."""
         self.presence = np.full(words, np.nan, np.float32)
-        self.segmented, self.in_regions, self.in_whole = (np.zeros(words, np.bool_) for _ in range(3))
+        self.segmented, self.outranked, self.in_regions, self.in_whole = np.zeros((4, words), np.bool_)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -153,14 +156,15 @@ class Looker:
         manifest: Manifest,
         words: tuple[str, ...],
         encoded: EncodedWords,
-        threshold: float,
+        gate: Gate | None,
         *,
         memory_mb: int,
         most_pairs: int | None,
     ) -> None:
-        """``threshold`` is of presence; ``most_pairs`` bounds the crops and pairs of a call beside ``memory_mb``."""
+        """No ``gate`` segments all; ``most_pairs`` bounds the crops and pairs of a call beside ``memory_mb``."""
         self._graphs, self._manifest = graphs, manifest
-        self._words, self._encoded, self._threshold = words, encoded, threshold
+        self._words, self._encoded, self._gate = words, encoded, gate
+        self._memory_mb = memory_mb
         fit = crops_per_call(memory_mb, manifest)
         self._crops_per_call = fit if most_pairs is None else min(fit, most_pairs)
         mask_size = (manifest.mask.height, manifest.mask.width)
@@ -227,19 +231,32 @@ class Looker:
         whole = (left, top, right, bottom) == (0, 0, *look.size)
         return preprocess(image if whole else image.crop((left, top, right, bottom)), self._manifest.image)
 
+    def _presence(self, arrays: Arrays) -> Floats:
+        """Presence (C, K) float32; as many words a call as fit into the memory that a call may have."""
+        crops, tokens, _ = arrays["stem_tokens"].shape
+        step = pairs_per_call(self._memory_mb, crops * gate_bytes(tokens))
+        parts = []
+        for start in range(0, len(self._words), step):
+            part = slice(start, start + step)
+            words = EncodedWords(self._encoded.tokens[part], self._encoded.features[part], ())
+            parts.append(self._graphs.presence(arrays, words, self._words[part]))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+
     def _ask(self, arrays: Arrays, group: Sequence[tuple[Look, Crops, int]]) -> None:
         """Which words the encoded crops show, and those pairs to the trunk."""
         asked = np.stack([crops.asked[row] for _, crops, row in group])
         named = np.array([crops.named[row] for _, crops, row in group])
-        with timed(self.timings, "presence"):
-            presence = self._graphs.presence(arrays, self._encoded, self._words)
-        if presence is None:
-            chosen, scores = asked, np.full(asked.shape, np.nan, np.float32)
+        if self._gate is None:
+            chosen, outranked = asked, np.zeros_like(asked)
+            scores = np.full(asked.shape, np.nan, np.float32)
         else:
-            chosen, scores = asked & (named[:, None] | (presence >= self._threshold)), presence
+            with timed(self.timings, "presence"):
+                scores = self._presence(arrays)
+                chosen, outranked = self._gate.choose(asked, named, scores)
         for at, (look, crops, row) in enumerate(group):
             np.fmax(look.presence, np.where(asked[at], scores[at], np.nan), out=look.presence)
             look.segmented |= chosen[at]
+            look.outranked |= outranked[at]
             words = np.flatnonzero(chosen[at])
             if len(words):
                 self._parts.append(Part(look, crops, np.full(len(words), row), words, scores[at][words]))

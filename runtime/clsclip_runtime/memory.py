@@ -23,6 +23,11 @@ def pair_bytes(tokens: int, width: int, height_out: int, width_out: int) -> int:
     return _FLOAT_BYTES * values
 
 
+def gate_bytes(tokens: int) -> int:
+    """Estimated peak in bytes for one (crop, word) pair in the gate: its patches' cosines, and three copies of them."""
+    return _FLOAT_BYTES * 4 * tokens
+
+
 def pairs_per_call(memory_mb: int, bytes_per_pair: int) -> int:
     """As many pairs as fit into ``memory_mb`` MiB, at least one."""
     return max(1, (memory_mb << 20) // max(1, bytes_per_pair))

@@ -89,9 +89,10 @@ class Result:
     Attributes:
         classes: the K words as cleaned, in the order asked.
         presence: (K,) float32 in 0..1, how likely each word is in the picture, or in the likeliest of its regions; NaN
-            for words that were not looked for (no region, and ``on_missing="empty"``); None if the bundle has no gate.
-        present: (K,) bool, words that were segmented: at or above ``presence_threshold``, or with a region that its
+            for words that were not looked for (no region, and ``on_missing="empty"``); None without a gate.
+        present: (K,) bool, words that were segmented: those that the gate let through, or with a region that its
             source calls so. The others have an empty mask.
+        outranked: (K,) bool, words that are not present only because others of their crops are likelier: see ``top_k``.
         pairs: what was segmented, in windows of the picture. Words that are not present were never run through the
             trunk, so they have none.
         cut: the logit that a pixel must exceed to belong to a word.
@@ -99,7 +100,8 @@ class Result:
         model: name of the bundle.
         backend: name of the engine.
         backend_notes: why ``backend="auto"`` passed over others that it prefers; empty where it was asked by name.
-        presence_threshold: the threshold that was used; None if the bundle has no gate.
+        presence_threshold: the gate's threshold; None without a gate.
+        top_k: the most words of a crop that the gate let through; None for any number.
         proposals: the boxes that were looked at; None for whole-image results.
         matches: for every word, which of the boxes' classes it means and why; empty for whole-image results.
         places: for every word, where it was looked for; see ``looked_at``.
@@ -111,12 +113,14 @@ class Result:
     classes: tuple[str, ...]
     presence: Floats | None
     present: Bools
+    outranked: Bools
     pairs: Pairs
     cut: float
     picture: Picture
     model: str
     backend: str
     presence_threshold: float | None
+    top_k: int | None = None
     proposals: Proposals | None = None
     matches: tuple[WordMatch, ...] = ()
     places: tuple[str, ...] = ()
@@ -201,10 +205,25 @@ class Result:
 
     @property
     def verdicts(self) -> tuple[str, ...]:
-        """``found``; ``absent`` (below the presence threshold, or without a region); ``no pixels`` (an empty mask)."""
+        """``found``; ``no pixels`` (an empty mask); or not segmented: ``outranked`` or ``absent``, see ``reasons``."""
         return tuple(
-            "absent" if not present else "found" if area else "no pixels"
-            for present, area in zip(self.present, self.areas, strict=True)
+            ("found" if area else "no pixels") if present else "outranked" if outranked else "absent"
+            for present, outranked, area in zip(self.present, self.outranked, self.areas, strict=True)
+        )
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why a word was not segmented: ``presence below 0.55``, ``outside the top 5`` or ``no region``; else empty."""
+        below = "" if self.presence_threshold is None else f"presence below {self.presence_threshold:.2f}"
+        return tuple(
+            ""
+            if self.present[at]
+            else "no region"
+            if self.places[at] == "nowhere"
+            else f"outside the top {self.top_k}"
+            if self.outranked[at]
+            else below or "no region"
+            for at in range(len(self.classes))
         )
 
     @cached_property
@@ -274,6 +293,7 @@ class Result:
                 "presence": score,
                 "present": bool(self.present[at]),
                 "verdict": verdict,
+                "reason": self.reasons[at] or None,
                 "area": int(self.areas[at]),
                 "area_percent": round(float(self.percents[at]), 4),
                 "box": bounding_box(self.mask(at)) if self.areas[at] else None,

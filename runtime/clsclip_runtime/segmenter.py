@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import threading
 from collections.abc import Iterable, Sequence
@@ -17,6 +16,7 @@ from clsclip_runtime.bundle import Bundle
 from clsclip_runtime.detectors import Detector
 from clsclip_runtime.errors import ClsclipRuntimeError, OptionError
 from clsclip_runtime.features import PictureFeatures
+from clsclip_runtime.gate import Gate, check_gate, choose_gate
 from clsclip_runtime.graphs import Graphs
 from clsclip_runtime.images import MAX_PIXELS, Source, open_picture, preprocess
 from clsclip_runtime.looking import Look, Looker, boxes_as_pairs, timed
@@ -53,11 +53,15 @@ class Segmenter:
         backend: Backend,
         *,
         detector: Detector | None = None,
+        gate: str | None = None,
+        top_k: int | None = None,
         memory_mb: int = 1024,
         pairs_per_call: int | None = None,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         """Load the graphs of ``bundle`` into ``backend``; see ``load`` for the rest."""
+        choose_gate(gate, None, top_k, trained=bundle.manifest.presence_threshold)
+        self._gate, self._top_k = gate, top_k
         self._memory_mb = _positive("memory_mb", memory_mb)
         self._pairs_per_call = None if pairs_per_call is None else _positive("pairs_per_call", pairs_per_call)
         self._max_pixels = _positive("max_pixels", max_pixels)
@@ -78,6 +82,8 @@ class Segmenter:
         backend: str | Backend = "auto",
         *,
         detector: str | os.PathLike[str] | Detector | None = None,
+        gate: str | None = None,
+        top_k: int | None = None,
         threads: int | None = None,
         memory_mb: int = 1024,
         pairs_per_call: int | None = None,
@@ -89,6 +95,10 @@ class Segmenter:
             path: folder of the bundle; None is the model that is installed with the package.
             backend: ``auto``, a name such as ``onnxruntime-cpu``, or an engine object.
             detector: an ONNX file or a ``Detector`` in place of the bundle's own.
+            gate: ``clip`` asks CLIP's own features which words a crop shows before any mask is made: words below the
+                presence threshold, or outside ``top_k``, get an empty mask, and no time is spent on it. ``off``
+                segments every word. None is ``clip`` where the bundle's threshold was trained, else ``off``.
+            top_k: the gate lets at most so many words of a crop through, the likeliest; None for any number.
             threads: threads for one call of the engine; None lets it decide.
             memory_mb: bound in MiB on the activations of one call (``memory.pair_bytes`` estimates them): more
                 pairs than fit go through in several calls. Weights, pictures and masks come on top.
@@ -111,6 +121,8 @@ class Segmenter:
                 bundle,
                 engine,
                 detector=found,
+                gate=gate,
+                top_k=top_k,
                 memory_mb=memory_mb,
                 pairs_per_call=pairs_per_call,
                 max_pixels=max_pixels,
@@ -150,6 +162,8 @@ class Segmenter:
         source: Source,
         classes: str | Iterable[str],
         *,
+        gate: str | None = None,
+        top_k: int | None = None,
         presence_threshold: float | None = None,
         zoom_in: bool | ZoomIn = False,
         regions: Regions | None = None,
@@ -159,19 +173,28 @@ class Segmenter:
         Args:
             source: path, bytes, binary file object, PIL image, or uint8 array (H, W), (H, W, 3) or (H, W, 4).
             classes: words; one string is one word.
-            presence_threshold, zoom_in, regions: as in ``predict``.
+            gate, top_k, presence_threshold, zoom_in, regions: as in ``predict``.
 
         Raises:
             ImageError, WordError, OptionError, BackendError, DetectorError: as in ``set_image`` and ``predict``.
         """
-        given = None if regions is None else [regions]
-        return self.batch([source], classes, presence_threshold=presence_threshold, zoom_in=zoom_in, regions=given)[0]
+        return self.batch(
+            [source],
+            classes,
+            gate=gate,
+            top_k=top_k,
+            presence_threshold=presence_threshold,
+            zoom_in=zoom_in,
+            regions=None if regions is None else [regions],
+        )[0]
 
     def batch(
         self,
         sources: Sequence[Source],
         classes: str | Iterable[str],
         *,
+        gate: str | None = None,
+        top_k: int | None = None,
         presence_threshold: float | None = None,
         zoom_in: bool | ZoomIn = False,
         regions: Sequence[Regions] | None = None,
@@ -181,7 +204,7 @@ class Segmenter:
         Args:
             sources: the pictures, all held in memory at once.
             classes: words, asked of every picture.
-            presence_threshold, zoom_in: as in ``predict``.
+            gate, top_k, presence_threshold, zoom_in: as in ``predict``.
             regions: boxes of every picture, as in ``predict``.
 
         Returns:
@@ -194,7 +217,7 @@ class Segmenter:
         graphs = self._graphs()  # closed is told before anything is read; once begun, a call ends
         words = clean_words(classes)
         zoom, detector = self._zoom(zoom_in, regions is not None)
-        _threshold(presence_threshold, None)
+        asked = self._asked(gate, top_k, presence_threshold)
         if isinstance(sources, (str, bytes, os.PathLike)):
             raise OptionError("batch takes a list of pictures. For one picture call the segmenter itself")
         if isinstance(regions, Proposals):
@@ -212,7 +235,7 @@ class Segmenter:
                 detected = Proposals.of_detector(detector, pixels)
             for look, found in zip(looks, detected, strict=True):
                 look.proposals = found
-        return self._segment(graphs, looks, words, zoom, presence_threshold, timings)
+        return self._segment(graphs, looks, words, zoom, asked, timings)
 
     def set_image(self, source: Source) -> PictureFeatures:
         """Encode a picture and make it this thread's current one.
@@ -240,6 +263,8 @@ class Segmenter:
         classes: str | Iterable[str],
         *,
         image: PictureFeatures | None = None,
+        gate: str | None = None,
+        top_k: int | None = None,
         presence_threshold: float | None = None,
         zoom_in: bool | ZoomIn = False,
         regions: Regions | None = None,
@@ -249,8 +274,9 @@ class Segmenter:
         Args:
             classes: words; one string is one word; a word that comes twice is reported once.
             image: what ``set_image`` returned; None is this thread's current picture.
-            presence_threshold: words whose presence score is below it get an empty mask, and no time is spent on
-                their masks. None is the bundle's own threshold, 0 segments every word.
+            gate, top_k: as in ``load``, for this call; None is what ``load`` was given.
+            presence_threshold: of the gate: words whose presence score is below it get an empty mask, and no time is
+                spent on it. None is the bundle's own threshold; 0 segments every word, and tells the scores of all.
             zoom_in: ClsCLIP+: look at the regions that the detector finds and join their masks, instead of looking at
                 the whole picture once. A ``ZoomIn`` says how; True is its defaults. A region of a class that the word
                 means is always segmented; one that may be anything, for every word that its crop shows.
@@ -273,12 +299,13 @@ class Segmenter:
         graphs = self._graphs()
         words = clean_words(classes)
         zoom, detector = self._zoom(zoom_in, regions is not None)
+        asked = self._asked(gate, top_k, presence_threshold)
         look = Look(features.picture, features.arrays, None if regions is None else as_proposals(regions))
         timings: dict[str, float] = {}
         if zoom is not None and detector is not None:
             with timed(timings, "detect"):
                 look.proposals = features.detected_by(detector)
-        return self._segment(graphs, [look], words, zoom, presence_threshold, timings)[0]
+        return self._segment(graphs, [look], words, zoom, asked, timings)[0]
 
     def close(self) -> None:
         """Free the engine's memory. Calls that other threads have begun end normally; later ones are refused."""
@@ -318,13 +345,22 @@ class Segmenter:
             )
         return (zoom_in if isinstance(zoom_in, ZoomIn) else ZoomIn()), detector
 
+    def _asked(
+        self, gate: str | None, top_k: int | None, presence_threshold: float | None
+    ) -> tuple[Gate | None, list[str]]:
+        """The gate of a call, and sentences for the user; ``choose_gate`` says what is refused."""
+        check_gate(gate, presence_threshold, top_k)
+        if gate != "off":  # which leaves out what load was given
+            gate, top_k = gate or self._gate, top_k or self._top_k
+        return choose_gate(gate, presence_threshold, top_k, trained=self._bundle.manifest.presence_threshold)
+
     def _segment(
         self,
         graphs: Graphs,
         looks: Sequence[Look],
         cleaned: tuple[tuple[str, ...], list[str]],
         zoom: ZoomIn | None,
-        presence_threshold: float | None,
+        asked: tuple[Gate | None, list[str]],
         timings: dict[str, float],
     ) -> list[Result]:
         manifest = self._bundle.manifest
@@ -332,24 +368,22 @@ class Segmenter:
         for look in looks:
             if look.proposals is not None and zoom is not None and zoom.any_class:
                 look.proposals = look.proposals.anonymous()
-        threshold = _threshold(presence_threshold, manifest.presence_threshold)
+        gate, about_gate = asked
         with timed(timings, "text"):
             encoded = graphs.text.encode(words)
             for look in looks:
                 if look.proposals is not None:
                     look.matches = self._matcher(words, look.proposals, graphs.text)
-        notes = notes + [
+        notes = [*notes, *about_gate] + [
             f"'{word}' is longer than the model's {manifest.text.context_length} tokens: its end was cut off"
             for word in encoded.truncated
         ]
-        if presence_threshold and not graphs.has_gate:
-            notes.append("presence_threshold has no effect: the bundle has no presence gate")
         for note in notes:
             _log.info("%s", note)
         cut = logit(manifest.mask.threshold)
         boxes_only = zoom is not None and zoom.boxes_only
-        asks_presence = graphs.has_gate and not boxes_only
         if boxes_only:
+            gate = None
             found = [boxes_as_pairs(look, cut) for look in looks]
         else:
             looker = Looker(
@@ -357,7 +391,7 @@ class Segmenter:
                 manifest,
                 words,
                 encoded,
-                threshold,
+                gate,
                 memory_mb=self._memory_mb,
                 most_pairs=self._pairs_per_call,
             )
@@ -367,15 +401,17 @@ class Segmenter:
         return [
             Result(
                 classes=words,
-                presence=look.presence if asks_presence else None,
+                presence=None if gate is None else look.presence,
                 present=look.segmented,
+                outranked=look.outranked & ~look.segmented,
                 pairs=pairs,
                 cut=cut,
                 picture=look.picture,
                 model=manifest.name,
                 backend=self._backend.name,
                 backend_notes=self._backend_notes,
-                presence_threshold=threshold if asks_presence else None,
+                presence_threshold=None if gate is None else gate.threshold,
+                top_k=None if gate is None else gate.top_k,
                 proposals=look.proposals,
                 matches=look.matches,
                 places=look.places,
@@ -384,15 +420,6 @@ class Segmenter:
             )
             for look, pairs in zip(looks, found, strict=True)
         ]
-
-
-def _threshold(asked: float | None, default: float | None) -> float:
-    if asked is None:
-        return 0.0 if default is None else default
-    is_number = isinstance(asked, (int, float, np.number)) and not isinstance(asked, bool)
-    if not is_number or not math.isfinite(asked) or not 0 <= asked <= 1:
-        raise OptionError(f"presence_threshold must be a number from 0 to 1, or None, and it is {asked!r}")
-    return float(asked)
 
 
 def _positive(name: str, value: int) -> int:

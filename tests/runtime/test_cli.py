@@ -107,6 +107,18 @@ def test_presence_threshold_and_engine_options(photo: Path, capsys: Captured) ->
     assert [word["verdict"] for word in json.loads(capsys.readouterr().out)["classes"]] == ["found", "no pixels"]
 
 
+def test_the_gate_lets_the_likeliest_through(photo: Path, capsys: Captured) -> None:
+    words = ["--classes", "green", "red", "blue", "--json"]
+    assert main([str(photo), *words, "--gate", "clip", "--top-k", "1", "--presence-threshold", "0.1"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [word["verdict"] for word in document["classes"]] == ["found", "outranked", "outranked"]
+    assert [word["reason"] for word in document["classes"]] == [None, "outside the top 1", "outside the top 1"]
+    assert main([str(photo), *words, "--gate", "off"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [word["verdict"] for word in document["classes"]] == ["found", "found", "no pixels"]
+    assert [word["presence"] for word in document["classes"]] == [None] * 3
+
+
 def test_notes_are_printed(photo: Path, capsys: Captured) -> None:
     assert main([str(photo), "--classes", "red", " red", "table " * 9]) == 0
     out = capsys.readouterr().out
@@ -155,6 +167,9 @@ WRONG_USE = [
     (["{photo}", "--classes", "red", "--model", "{photo}"], "no such bundle"),
     (["{photo}", "--classes", "red", "--presence-threshold", "2"], "presence-threshold"),
     (["{photo}", "--classes", "red", "--presence-threshold", "nan"], "from 0 to 1"),
+    (["{photo}", "--classes", "red", "--gate", "half"], "gate"),
+    (["{photo}", "--classes", "red", "--top-k", "0"], "top-k"),
+    (["{photo}", "--classes", "red", "--top-k", "2", "--gate", "off"], "top_k needs the gate"),
     (["{photo}", "--classes", "red", "--backend", "cuda"], "'cuda' is not"),
     (["{photo}", "--classes", "red", "--threads", "0"], "threads"),
     (["{photo}", "--classes", "red", "--memory-mb", "x"], "memory-mb"),

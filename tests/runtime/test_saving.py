@@ -167,6 +167,7 @@ def test_json_is_plain(result: Result) -> None:
         "presence": pytest.approx(0.577, abs=1e-3),
         "present": False,
         "verdict": "absent",
+        "reason": "presence below 0.90",
         "area": 0,
         "area_percent": 0,
         "box": None,

@@ -25,6 +25,7 @@ from clsclip_runtime.cli.arguments import (
 from clsclip_runtime.cli.messages import FAILURE, INTERRUPTED, PROGRAM, WRONG_USE, fail
 from clsclip_runtime.cli.zoom import Zooming, zoom_options
 from clsclip_runtime.errors import ClsclipRuntimeError, OptionError, OutputError, WordError
+from clsclip_runtime.gate import GATES, check_gate
 from clsclip_runtime.version import __version__
 
 DEFAULT_FOLDER = Path("clsclip-out")
@@ -38,6 +39,7 @@ Examples:
   clsclip-infer "holiday/*.jpg" --classes-file words.txt --json
   clsclip-infer --classes dog cat -- photo.jpg
   clsclip-infer photo.jpg --classes dog --model model.clsclip
+  clsclip-infer photo.jpg --classes-file thousand.txt --gate clip --top-k 10
   clsclip-infer photo.jpg --classes dog --zoom-in --detector yolo11n.onnx
   clsclip-infer clip.mp4 --classes dog --every 5 --formats overlay,coco
   clsclip-infer 0 --classes cup --drop-frames
@@ -88,6 +90,18 @@ Exit codes: 0 all done, 1 a failure (the other sources are done),
     type=click.FloatRange(0, 1),
     metavar="0..1",
     help="Words scoring below are absent; 0 segments every word. Default: the model's own.",
+)
+@click.option(
+    "--gate",
+    type=click.Choice(GATES),
+    help="clip: look first which words a picture shows, and segment those alone; off: segment every word. "
+    "Default: clip if the model's threshold was trained.",
+)
+@click.option(
+    "--top-k",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Segment at most the N likeliest words of a picture or region.",
 )
 @zoom_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON document per picture or frame, a line each.")
@@ -151,6 +165,7 @@ def command(sources: tuple[str, ...], classes: tuple[str, ...], classes_file: Pa
     cleaned, notes = clean_words(words)
     found = find_sources(sources, options["stdin"])
     options["zooming"] = Zooming.of(options)
+    check_gate(options["gate"], options["presence_threshold"], options["top_k"])
     _check_kinds(found, options)
     for kind, default in (("picture_formats", PICTURE_FORMATS), ("video_formats", VIDEO_FORMATS)):
         chosen = default if options["formats"] is None else options["formats"]

@@ -56,6 +56,8 @@ class Run:
             options["model"],
             options["backend"],
             detector=options["zooming"].load_detector(options["backend"], options["threads"]),
+            gate=options["gate"],
+            top_k=options["top_k"],
             threads=options["threads"],
             memory_mb=options["memory_mb"],
         ) as segmenter:

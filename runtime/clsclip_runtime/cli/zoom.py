@@ -94,7 +94,6 @@ class Zooming:
         from clsclip_runtime.regions import RegionFile, ZoomIn
 
         asked = {name: options.pop(name) for name in _NAMES}
-        threshold = options["presence_threshold"]
         for name in ("detector", "regions"):
             if asked[name] is not None and not asked[name].is_file():
                 raise click.UsageError(f"no such file: {asked[name]}. --{name} takes a file")
@@ -112,8 +111,9 @@ class Zooming:
             return cls(None, None, {}, None)
         if asked["boxes_only"] and "margin" in how:
             raise click.UsageError("--margin is about crops, and --boxes-only makes none")
-        if asked["boxes_only"] and threshold is not None:
-            raise click.UsageError("--presence-threshold is about crops, and --boxes-only makes none")
+        for name in ("presence_threshold", "gate", "top_k"):
+            if asked["boxes_only"] and options[name] is not None:
+                raise click.UsageError(f"--{name.replace('_', '-')} is about crops, and --boxes-only makes none")
         zoom = ZoomIn(boxes_only=asked["boxes_only"], any_class=asked["any_class"], **how)
         regions = RegionFile(asked["regions"]) if asked["regions"] else None
         return cls(zoom, asked["detector"], reading, regions)
