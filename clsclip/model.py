@@ -93,7 +93,7 @@ class Decoder(nn.Module):
             patches: (P, m, d) patch tokens after the last layer.
             text_tokens: (P, d_text).
             similarity: (P, m) cosines, only when the model uses them.
-            stem: (P, m, d) patch tokens of the stem, only when the model uses them.
+            stem: (P, m, d) patch tokens of the stem through ``self.stem``, only when the model uses them.
 
         Returns:
             (P, h, w) with h = w = upscale * grid.
@@ -103,8 +103,8 @@ class Decoder(nn.Module):
         tokens = self.ln_in(patches)
         if self.modulation is not None:
             tokens = self.modulation(tokens, text_tokens)
-        if self.stem is not None and stem is not None:
-            tokens = tokens + self.stem(stem)
+        if stem is not None:
+            tokens = tokens + stem
         if self.similarity is not None and similarity is not None:
             tokens = tokens + self.similarity(10 * similarity.unsqueeze(-1))
         if self.text is not None:
@@ -220,28 +220,48 @@ class ClsClip(nn.Module):
         Returns:
             mask logits (P, h, w).
         """
-        first_patch = 1 + self.config.visual_prompts
         # index_select and not []: its backward pass (prompts) adds in a fixed order, so that runs can be repeated.
         tokens, words = stem.index_select(0, crop_index), text_tokens.index_select(0, class_index)
-        stem_patches = tokens[:, first_patch:] if self.decoder.stem is not None else None
-        for layer in range(self.stem_layers, self.towers.layers):
+        tokens = self.navigate(tokens, words, self.stem_layers)
+        return self.draw(tokens, stem, patch_features, text_tokens, crop_index, class_index)
+
+    def navigate(self, tokens: Tensor, words: Tensor, first: int) -> Tensor:
+        """Layers ``first`` to N - 1 on (P, 1 + v + m, d) tokens of pairs with the text tokens (P, d_text)."""
+        for layer in range(first, self.towers.layers):
             if str(layer) in self.maps:
                 tokens = torch.cat([self.maps[str(layer)](words).unsqueeze(1), tokens[:, 1:]], dim=1)
             tokens = self.towers.run_layers(tokens, layer, layer + 1)
-        similarity = None
+        return tokens
+
+    def draw(
+        self,
+        tokens: Tensor,
+        stem: Tensor,
+        patch_features: Tensor,
+        text_tokens: Tensor,
+        crop_index: Tensor,
+        class_index: Tensor,
+    ) -> Tensor:
+        """The decoder on the last layer's tokens (P, 1 + v + m, d) of pairs; the rest as in :meth:`trunk`."""
+        first_patch = 1 + self.config.visual_prompts
+        similarity, stem_patches = None, None
+        if self.decoder.stem is not None:  # once a crop: no word takes part
+            stem_patches = self.decoder.stem(stem[:, first_patch:]).index_select(0, crop_index)
         if self.decoder.similarity is not None:
             features = self.towers.text_features(text_tokens).index_select(0, class_index)
             similarity = (patch_features.index_select(0, crop_index) * features.unsqueeze(1)).sum(dim=-1)
+        words = text_tokens.index_select(0, class_index)
         mask_logits: Tensor = self.decoder(tokens[:, first_patch:], words, similarity, stem_patches)
         return mask_logits
 
     def forward(self, pixel_values: Tensor, text_tokens: Tensor, crop_index: Tensor, class_index: Tensor) -> Tensor:
         """The segmenter graph: (C, 3, S, S), (K, d_text), (P), (P) -> mask logits (P, h, w)."""
+        return self.trunk(*self.stem_and_patches(pixel_values), text_tokens, crop_index, class_index)
+
+    def stem_and_patches(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
+        """Stem tokens, and the patch features where the trunk reads them; the exact form skips the unmodified path."""
         stem = self.stem(pixel_values)
-        patch_features = stem  # not read by the exact form, which then skips the unmodified path
-        if self.decoder.similarity is not None:
-            patch_features = self.unmodified(pixel_values, stem)[1]
-        return self.trunk(stem, patch_features, text_tokens, crop_index, class_index)
+        return stem, stem if self.decoder.similarity is None else self.unmodified(pixel_values, stem)[1]
 
     def encode_words(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Prompted words -> text tokens (K, d_text) and text features (K, f)."""

@@ -24,19 +24,34 @@ def attention(module: nn.MultiheadAttention, tokens: Tensor, mask: Tensor | None
     Returns:
         (B, n, d).
     """
+    query, key, value = heads_of(module, tokens)
+    scores = query @ key.transpose(-2, -1)
+    if mask is not None:
+        scores = scores + mask.to(scores.dtype)
+    return joined(module, torch.softmax(scores, dim=-1) @ value)
+
+
+def heads_of(module: nn.MultiheadAttention, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Scaled queries, keys and values of normalised tokens (B, n, d), each (B, heads, n, d / heads)."""
     batch, count, width = tokens.shape
     packed = nn.functional.linear(tokens, cast(Tensor, module.in_proj_weight), cast(Tensor, module.in_proj_bias))
     heads = packed.reshape(batch, count, 3, module.num_heads, width // module.num_heads).permute(2, 0, 3, 1, 4)
-    query, key, value = heads[0], heads[1], heads[2]  # each (B, heads, n, d / heads)
-    scores = (query * module.head_dim**-0.5) @ key.transpose(-2, -1)
-    if mask is not None:
-        scores = scores + mask.to(scores.dtype)
-    mixed = torch.softmax(scores, dim=-1) @ value
-    joined = mixed.transpose(1, 2).reshape(batch, count, width)
-    return cast(Tensor, module.out_proj(joined))
+    return heads[0] * module.head_dim**-0.5, heads[1], heads[2]
+
+
+def joined(module: nn.MultiheadAttention, mixed: Tensor) -> Tensor:
+    """The heads' mixed values (B, heads, n, d / heads), side by side and projected: (B, n, d)."""
+    batch, heads, count, width = mixed.shape
+    return cast(Tensor, module.out_proj(mixed.transpose(1, 2).reshape(batch, count, heads * width)))
 
 
 def block(module: Any, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
     """One ``open_clip.transformer.ResidualAttentionBlock``: (B, n, d) -> (B, n, d)."""
-    tokens = tokens + module.ls_1(attention(cast(nn.MultiheadAttention, module.attn), module.ln_1(tokens), mask))
+    attended = attention(cast(nn.MultiheadAttention, module.attn), module.ln_1(tokens), mask)
+    return after_attention(module, tokens, attended)
+
+
+def after_attention(module: Any, tokens: Tensor, attended: Tensor) -> Tensor:
+    """What a block does with its attention's output: (B, n, d), (B, n, d) -> (B, n, d)."""
+    tokens = tokens + module.ls_1(attended)
     return cast(Tensor, tokens + module.ls_2(module.mlp(module.ln_2(tokens))))

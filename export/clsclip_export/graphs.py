@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from clsclip.model import ClsClip
+from clsclip_export.sharing import shared_trunk
 
 OPSET = 18
 
@@ -40,17 +41,47 @@ class ImageEncoder(nn.Module):
         return self.model.encode_image(pixel_values)
 
 
-class Trunk(nn.Module):
-    """What runs once a pair: see :meth:`clsclip.model.ClsClip.trunk`."""
+class Stem(nn.Module):
+    """pixel_values (C, 3, S, S) -> stem_tokens (C, 1 + v + m, d): all of a crop that masks need."""
 
     def __init__(self, model: ClsClip) -> None:
         super().__init__()
         self.model = model
 
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        return self.model.stem(pixel_values)
+
+
+class Trunk(nn.Module):
+    """What runs once a pair: see :meth:`clsclip.model.ClsClip.trunk`.
+
+    Args:
+        model: what it is of.
+        shared: compute once what pairs share, as bundles do; else the plain form, which parity compares with.
+    """
+
+    def __init__(self, model: ClsClip, *, shared: bool) -> None:
+        super().__init__()
+        self.model, self.shared = model, shared
+
     def forward(
         self, stem_tokens: Tensor, patch_features: Tensor, text_tokens: Tensor, crop_index: Tensor, class_index: Tensor
     ) -> Tensor:
+        if self.shared:
+            return shared_trunk(self.model, stem_tokens, patch_features, text_tokens, crop_index, class_index)
         return self.model.trunk(stem_tokens, patch_features, text_tokens, crop_index, class_index)
+
+
+class Whole(nn.Module):
+    """Stem and trunk in one: see :meth:`clsclip.model.ClsClip.forward`."""
+
+    def __init__(self, model: ClsClip) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixel_values: Tensor, text_tokens: Tensor, crop_index: Tensor, class_index: Tensor) -> Tensor:
+        stem, patch_features = self.model.stem_and_patches(pixel_values)
+        return shared_trunk(self.model, stem, patch_features, text_tokens, crop_index, class_index)
 
 
 @dataclass(frozen=True)
@@ -59,7 +90,8 @@ class Graph:
 
     Attributes:
         file: name in the bundle.
-        module: what it computes.
+        module: what it computes, as it is exported.
+        reference: what it must compute, as training does.
         inputs: example inputs by name, every dynamic axis above 1 so that none is baked in.
         axes: for each input, its dynamic axes and their names.
         outputs: output names.
@@ -67,6 +99,7 @@ class Graph:
 
     file: str
     module: nn.Module
+    reference: nn.Module
     inputs: dict[str, Tensor]
     axes: dict[str, dict[int, str]]
     outputs: tuple[str, ...]
@@ -101,7 +134,7 @@ def example_inputs(model: ClsClip, crops: int, classes: int, pairs: int, seed: i
 
 
 def graphs(model: ClsClip) -> list[Graph]:
-    """The five graphs of a bundle (design of the bundle: README, "The bundle")."""
+    """The graphs of a bundle (README, "The bundle")."""
     inputs = example_inputs(model, crops=2, classes=3, pairs=5)
     dynamic = {
         "pixel_values": "C",
@@ -115,19 +148,31 @@ def graphs(model: ClsClip) -> list[Graph]:
         "class_index": "P",
     }
 
-    def graph(file: str, module: nn.Module, names: tuple[str, ...], outputs: tuple[str, ...]) -> Graph:
+    def graph(
+        file: str,
+        module: nn.Module,
+        names: tuple[str, ...],
+        outputs: tuple[str, ...],
+        reference: nn.Module | None = None,
+    ) -> Graph:
         chosen = {name: inputs[name] for name in names}
-        return Graph(file, module.eval(), chosen, {name: {0: dynamic[name]} for name in names}, outputs)
+        axes = {name: {0: dynamic[name]} for name in names}
+        module = module.eval()
+        return Graph(file, module, module if reference is None else reference.eval(), chosen, axes, outputs)
 
     pair = ("text_tokens", "crop_index", "class_index")
     features = ("image_features", "patch_features")
-    return [
-        graph("segmenter.onnx", model, ("pixel_values", *pair), ("mask_logits",)),
+    trunk, plain = Trunk(model, shared=True), Trunk(model, shared=False)
+    found = [
+        graph("segmenter.onnx", Whole(model), ("pixel_values", *pair), ("mask_logits",), model),
         graph("image_encoder.onnx", ImageEncoder(model), ("pixel_values",), ("stem_tokens", *features)),
-        graph("trunk.onnx", Trunk(model), ("stem_tokens", "patch_features", *pair), ("mask_logits",)),
+        graph("trunk.onnx", trunk, ("stem_tokens", "patch_features", *pair), ("mask_logits",), plain),
         graph("gate.onnx", model.presence, (*features, "text_features"), ("presence",)),
         graph("text_encoder.onnx", TextEncoder(model), ("token_ids",), ("text_tokens", "text_features")),
     ]
+    if model.decoder.similarity is None:  # else masks need CLIP's own path too, and so all of the image encoder
+        found.append(graph("stem.onnx", Stem(model), ("pixel_values",), ("stem_tokens",)))
+    return found
 
 
 @dataclass(frozen=True, eq=False)

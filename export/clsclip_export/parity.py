@@ -189,7 +189,7 @@ def reference_outputs(
     graph: Graph, inputs: dict[str, Tensor], precision: torch.dtype = torch.float32
 ) -> tuple[Tensor, ...]:
     """What PyTorch computes in this precision."""
-    module = graph.module if precision == torch.float32 else copy.deepcopy(graph.module).to(precision)
+    module = graph.reference if precision == torch.float32 else copy.deepcopy(graph.reference).to(precision)
     given = [inputs[name].to(precision) if inputs[name].is_floating_point() else inputs[name] for name in graph.inputs]
     with torch.no_grad():
         outputs = module(*given)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clsclip_runtime.backends import Array, Arrays, Backend, DeviceArray, Graph, KeepsOnDevice, close_with, to_host
-from clsclip_runtime.bundle import GATE, IMAGE_ENCODER, TEXT_ENCODER, TRUNK, Bundle
+from clsclip_runtime.bundle import GATE, IMAGE_ENCODER, STEM, TEXT_ENCODER, TRUNK, Bundle
 from clsclip_runtime.errors import BackendError, BundleError, OptionError
 from clsclip_runtime.text import EncodedWords, TextEncoder
 
@@ -37,12 +37,14 @@ class Graphs:
         """Load them. BundleError or BackendError when one cannot be; ``memory_mb`` bounds calls of the text encoder."""
         self._mask = bundle.manifest.mask
         self._image_encoder = _load(backend, bundle, IMAGE_ENCODER, {"pixel_values"})
+        has_stem = STEM in bundle.manifest.files
+        self._stem = _load(backend, bundle, STEM, {"pixel_values"}) if has_stem else None
         self._trunk = _load(backend, bundle, TRUNK, _TRUNK_INPUTS)
         has_gate = bundle.manifest.presence_threshold is not None
         self._gate = _load(backend, bundle, GATE, _GATE_INPUTS) if has_gate else None
         text = _load(backend, bundle, TEXT_ENCODER, {"token_ids"})
         self.text = TextEncoder(bundle, text, memory_mb=memory_mb)
-        graphs = (self._image_encoder, self._trunk, text, self._gate)
+        graphs = (self._image_encoder, self._stem, self._trunk, text, self._gate)
         close_with(self, [graph for graph in graphs if graph is not None])
 
     @property
@@ -50,12 +52,13 @@ class Graphs:
         """Whether the bundle can tell which words a crop shows."""
         return self._gate is not None
 
-    def encode(self, pixel_values: Floats, sources: Sequence[str]) -> dict[str, Array]:
+    def encode(self, pixel_values: Floats, sources: Sequence[str], *, for_gate: bool = True) -> dict[str, Array]:
         """What words share: crops (C, 3, S, S) through the image encoder.
 
         Args:
             pixel_values: preprocessed crops.
             sources: where each comes from, for messages.
+            for_gate: give what ``presence`` needs too, which takes all layers of the encoder and not the stem alone.
 
         Returns:
             The encoder's outputs, (C, ...) float32 each, on the device if the engine keeps them there. Then only
@@ -64,12 +67,14 @@ class Graphs:
         Raises:
             BackendError: the engine failed, or gave NaN or another number of crops.
         """
-        arrays = _run_kept(self._image_encoder, {"pixel_values": pixel_values})
+        graph, file = self._image_encoder, IMAGE_ENCODER
+        if not for_gate and self._stem is not None:
+            graph, file = self._stem, STEM
+        arrays = _run_kept(graph, {"pixel_values": pixel_values})
         for name, array in arrays.items():
             if array.ndim < 1 or len(array) != len(pixel_values):
                 raise BackendError(
-                    f"image_encoder.onnx gave shape {array.shape} for {name} of {len(pixel_values)} crops. "
-                    "Export the bundle again"
+                    f"{file} gave shape {array.shape} for {name} of {len(pixel_values)} crops. Export the bundle again"
                 )
             if isinstance(array, DeviceArray) and name != _CHECKED_ON_HOST:
                 continue

@@ -222,7 +222,8 @@ class Looker:
         group, self._waiting = self._waiting, []
         with timed(self.timings, "image"):
             pixels = np.stack([self._pixels(look, crops.windows[row]) for look, crops, row in group])
-            arrays = self._graphs.encode(pixels, [look.picture.source for look, _, _ in group])
+            sources = [look.picture.source for look, _, _ in group]
+            arrays = self._graphs.encode(pixels, sources, for_gate=self._gate is not None)
         self._ask(arrays, group)
 
     def _pixels(self, look: Look, window: Integers) -> Floats:

@@ -19,7 +19,7 @@ from clsclip_export.engines.inspect import Inspection, inspect_build, prove_prec
 from clsclip_export.engines.trt import BuildLog, TimingCache, build_plan
 from clsclip_export.errors import EngineError, ProfileError, TargetError
 from clsclip_export.profiles import AXES, Profile
-from clsclip_runtime.bundle import DETECTOR, GATE, IMAGE_ENCODER, TEXT_ENCODER, TRUNK, Bundle
+from clsclip_runtime.bundle import DETECTOR, GATE, IMAGE_ENCODER, STEM, TEXT_ENCODER, TRUNK, Bundle
 from clsclip_runtime.engines.files import (
     ANY_GPU,
     FOLDER,
@@ -35,7 +35,7 @@ from clsclip_runtime.engines.files import (
 from clsclip_runtime.engines.flavour import Flavour, version_numbers
 from clsclip_runtime.errors import BackendError
 
-GRAPHS = (TEXT_ENCODER, IMAGE_ENCODER, GATE, TRUNK)
+GRAPHS = (TEXT_ENCODER, IMAGE_ENCODER, STEM, GATE, TRUNK)
 """What the runtime runs; a detector comes on top where the bundle has one. ``segmenter.onnx`` is these in one."""
 
 ITS_OWN = "its own"
