@@ -7,13 +7,17 @@ thresholded, in logit space: the edge of a mask is then as smooth as the logits 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from clsclip_runtime.runs import Runs
+
 Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
+Integers = npt.NDArray[np.int64]
 
 _BLOCK_VALUES = 1 << 22
 """Upsampled values held at one time (16 MiB of float32), whatever the picture's size."""
@@ -50,15 +54,39 @@ def upsample(logits: Floats, size: tuple[int, int]) -> Floats:
     return result
 
 
+def runs_above(logits: Floats, size: tuple[int, int], cut: float) -> Runs:
+    """Where logits (h, w) float32, upsampled to ``size`` = (width, height), exceed ``cut``.
+
+    Along a row, upsampled logits are straight lines between the centres of the logits' columns, so a row enters or
+    leaves the mask at most once between two of them, and no pixel in between needs to be looked at.
+    """
+    width, height = size
+    # Interpolation never exceeds its inputs, so most absent words need no work.
+    if float(logits.max()) <= cut:
+        return Runs(size, *np.zeros((3, 0), np.int64))
+    columns = Columns.of(logits.shape[1], width)
+    values = interpolation_matrix(logits.shape[0], height) @ logits
+    inside = np.zeros((height, logits.shape[1] + 2), np.bool_)
+    np.greater(values, np.float32(cut), out=inside[:, 1:-1])
+    rows, places = np.nonzero(inside[:, 1:] != inside[:, :-1])
+    flips = columns.first_after(values, inside, rows, places, np.float32(cut))
+    starts, ends = flips[0::2], flips[1::2]
+    full = np.flatnonzero(ends > starts)
+    return Runs(size, *_joined(rows[0::2][full], starts[full], ends[full]))
+
+
 def mask_at(logits: Floats, size: tuple[int, int], cut: float) -> Bools:
     """Mask (height, width) bool at ``size`` = (width, height): where upsampled logits (h, w) exceed ``cut``."""
-    width, height = size
-    mask = np.zeros((height, width), dtype=np.bool_)
-    # Interpolation never exceeds its inputs, so most absent words need no work.
-    if float(logits.max()) > cut:
-        for band, values in _bands(logits, size):
-            np.greater(values, cut, out=mask[band])
-    return mask
+    return runs_above(logits, size, cut).mask()
+
+
+def _joined(rows: Integers, starts: Integers, ends: Integers) -> tuple[Integers, Integers, Integers]:
+    """Runs that touch made one: in a narrow picture a change may fall between two pixels and back."""
+    touch = (rows[1:] == rows[:-1]) & (starts[1:] == ends[:-1])
+    if not touch.any():
+        return rows, starts, ends
+    first, last = np.r_[True, ~touch], np.r_[~touch, True]
+    return rows[first], starts[first], ends[last]
 
 
 def label_pixels(
@@ -75,21 +103,87 @@ def label_pixels(
     """
     left, top, right, bottom = box
     own_labels, own_best = labels[top:bottom, left:right], best[top:bottom, left:right]
-    if float(logits.max()) <= float(own_best.min()):
+    strong = logits > own_best.min()
+    if not strong.any():
         return
-    for band, values in _bands(logits, (right - left, bottom - top)):
-        stronger = values > own_best[band]
-        own_labels[band][stronger] = label
-        own_best[band][stronger] = values[stronger]
-
-
-def _bands(logits: Floats, size: tuple[int, int]) -> Iterator[tuple[slice, Floats]]:
-    """Upsampled logits in bands of whole rows, so that a large picture needs little memory."""
-    width, height = size
+    width, height = right - left, bottom - top
+    across = _reach(strong.any(axis=0), width)
+    down = _reach(strong.any(axis=1), height)
     rows = interpolation_matrix(logits.shape[0], height)
-    columns = np.ascontiguousarray(interpolation_matrix(logits.shape[1], width).T)
-    step = max(1, _BLOCK_VALUES // width)
-    for start in range(0, height, step):
-        band = slice(start, min(start + step, height))
-        values: Floats = np.matmul(rows[band] @ logits, columns)
-        yield band, values
+    columns = np.ascontiguousarray(interpolation_matrix(logits.shape[1], width)[across].T)
+    step = max(1, _BLOCK_VALUES // max(1, columns.shape[1]))
+    for start in range(down.start, down.stop, step):
+        band = slice(start, min(start + step, down.stop))
+        values = np.matmul(rows[band] @ logits, columns)
+        stronger = values > own_best[band, across]
+        own_labels[band, across][stronger] = label
+        own_best[band, across][stronger] = values[stronger]
+
+
+def _reach(strong: Bools, pixels: int) -> slice:
+    """The pixels along an axis that depend on any of the logits that are ``strong`` (n,)."""
+    places = np.flatnonzero(strong)
+    begin = Columns.of(len(strong), pixels).begin
+    return slice(int(begin[max(0, places[0] - 1)]), int(begin[places[-1] + 1]))
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """How ``width`` pixels lie between the centres of w columns of logits.
+
+    Attributes:
+        width: pixels.
+        begin: (w + 1,) int64: pixels ``begin[j]`` to ``begin[j + 1] - 1`` lie between the centres j and j + 1; those
+            outside the outermost centres have the value of the nearest.
+        left: (width,) float32, every pixel's weight of its left centre.
+        right: (width,) float32, of its right one.
+    """
+
+    width: int
+    begin: Integers
+    left: Floats
+    right: Floats
+
+    @classmethod
+    def of(cls, inputs: int, width: int) -> Columns:
+        """The same grid and weights as ``masks.interpolation_matrix``."""
+        centre = np.clip((np.arange(width, dtype=np.float64) + 0.5) * (inputs / width) - 0.5, 0.0, inputs - 1)
+        low = np.floor(centre)
+        fraction = centre - low
+        begin = np.searchsorted(low, np.arange(inputs + 1))
+        return cls(width, begin, (1.0 - fraction).astype(np.float32), fraction.astype(np.float32))
+
+    def first_after(self, values: Floats, inside: Bools, rows: Integers, places: Integers, cut: np.float32) -> Integers:
+        """The first pixel of every change.
+
+        Args:
+            values: (height, w) float32, logits at the centres.
+            inside: (height, 1 + w + 1) bool, which of them exceed the cut, False at both ends.
+            rows, places: (n,) of the changes: ``inside[rows, places]`` is not ``inside[rows, places + 1]``.
+            cut: what they are compared with.
+        """
+        inputs = values.shape[1]
+        flips = np.where(places == 0, 0, self.width).astype(np.int64)
+        between = np.flatnonzero((places > 0) & (places < inputs))
+        rows, centres = rows[between], places[between] - 1
+        one, other = values[rows, centres].astype(np.float64), values[rows, centres + 1].astype(np.float64)
+        low, high = self.begin[centres], self.begin[centres + 1]
+        before = inside[rows, centres + 1]
+        with np.errstate(invalid="ignore", over="ignore"):
+            crossing = centres + (cut - one) / (other - one)
+        guess = np.nan_to_num(np.ceil((crossing + 0.5) * (self.width / inputs) - 0.5), nan=0, posinf=0, neginf=0)
+        flip = np.clip(guess.astype(np.int64), low, high)
+        # The line's formula and the pixels' own may differ in the last bit: ask the pixels, at most a few times.
+        while (late := (flip > low) & (self._exceeds(flip - 1, one, other, cut) != before)).any():
+            flip -= late
+        while (early := (flip < high) & (self._exceeds(flip, one, other, cut) == before)).any():
+            flip += early
+        flips[between] = flip
+        return flips
+
+    def _exceeds(self, pixels: Integers, one: Doubles, other: Doubles, cut: np.float32) -> Bools:
+        """Whether pixels exceed the cut, rounded as a product of matrices in float32 rounds with fused steps."""
+        pixels = np.clip(pixels, 0, self.width - 1)
+        first = (one * self.left[pixels]).astype(np.float32)
+        value = (first + other * self.right[pixels]).astype(np.float32)
+        return np.asarray(value > cut, np.bool_)

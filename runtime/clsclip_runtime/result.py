@@ -15,10 +15,11 @@ import numpy.typing as npt
 from clsclip_runtime.detectors.matching import WordMatch
 from clsclip_runtime.errors import OptionError
 from clsclip_runtime.images import Picture
-from clsclip_runtime.masks import Bools, Floats, label_pixels, mask_at
+from clsclip_runtime.masks import Bools, Floats, label_pixels, mask_at, runs_above
 from clsclip_runtime.pairs import WHOLE, Pairs
 from clsclip_runtime.regions.crops import scale_window
 from clsclip_runtime.regions.proposals import ANY, Proposals
+from clsclip_runtime.runs import Runs
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -58,11 +59,12 @@ class Region:
     @property
     def mask(self) -> Bools:
         """Mask (H, W) bool at the picture's size."""
-        width, height = self._size
+        return self.runs().mask()
+
+    def runs(self) -> Runs:
+        """The mask at the picture's size as runs of pixels, which take little memory."""
         left, top, right, bottom = self.window
-        mask = np.zeros((height, width), dtype=np.bool_)
-        mask[top:bottom, left:right] = self.crop_mask
-        return mask
+        return runs_above(self._logits, (right - left, bottom - top), self._cut).placed(left, top, self._size)
 
     def to_json(self) -> dict[str, Any]:
         """All but the mask, as plain JSON types; box xywh in pixels."""
@@ -174,11 +176,23 @@ class Result:
 
     def mask_at_size(self, word: str | int, size: tuple[int, int]) -> Bools:
         """Mask (height, width) bool of one word at another ``size`` = (width, height)."""
-        mask = np.zeros((size[1], size[0]), dtype=np.bool_)
-        for at in np.flatnonzero(self.pairs.words == self.index(word)):
-            left, top, right, bottom = scale_window(self.pairs.windows[at], self.size, size)
-            mask[top:bottom, left:right] |= mask_at(self.pairs.logits[at], (right - left, bottom - top), self.cut)
-        return mask
+        return self.runs(word, size).mask()
+
+    def runs(self, word: str | int, size: tuple[int, int] | None = None) -> Runs:
+        """The mask of one word as runs of pixels: its area, its box and files of it are made from them.
+
+        Args:
+            word: its name or position.
+            size: (width, height) in pixels; None is the picture's.
+        """
+        size = size or self.size
+        own = np.flatnonzero(self.pairs.words == self.index(word))
+        windows = [scale_window(self.pairs.windows[at], self.size, size) for at in own]
+        parts = [
+            runs_above(self.pairs.logits[at], (right - left, bottom - top), self.cut).placed(left, top, size)
+            for at, (left, top, right, bottom) in zip(own, windows, strict=True)
+        ]
+        return Runs.joined(size, parts)
 
     @cached_property
     def masks(self) -> Bools:
@@ -194,7 +208,7 @@ class Result:
         """(K,) int64, pixels of each word's mask."""
         areas = np.zeros(len(self.classes), dtype=np.int64)
         for at in np.flatnonzero(self.present):
-            areas[at] = np.count_nonzero(self.mask(int(at)))
+            areas[at] = self.runs(int(at)).area
         return areas
 
     @property
@@ -234,7 +248,7 @@ class Result:
     @property
     def instances(self) -> tuple[Region, ...]:
         """Every mask with pixels by itself: of regions, and of the whole picture for words without one."""
-        return tuple(one for one in self._all_pairs() if one.crop_mask.any())
+        return tuple(one for one in self._all_pairs() if one.runs().area)
 
     def looked_at(self, word: str | int) -> str:
         """Where a word was looked for: ``regions``, ``whole image``, ``regions, whole image`` or ``nowhere``."""
@@ -296,7 +310,7 @@ class Result:
                 "reason": self.reasons[at] or None,
                 "area": int(self.areas[at]),
                 "area_percent": round(float(self.percents[at]), 4),
-                "box": bounding_box(self.mask(at)) if self.areas[at] else None,
+                "box": self.runs(at).box if self.areas[at] else None,
             }
             if self.zoomed:
                 match = self.matches[at]
@@ -384,10 +398,3 @@ class Result:
 def readable(path: str | os.PathLike[str]) -> str:
     """A path as valid Unicode, for JSON: file names may hold any bytes."""
     return os.fspath(path).encode("utf-8", "replace").decode("utf-8")
-
-
-def bounding_box(mask: Bools) -> list[int]:
-    """Box [x, y, width, height] in pixels of a mask (H, W) that has pixels."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    x, y = int(columns[0]), int(rows[0])
-    return [x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1]

@@ -8,6 +8,7 @@ import re
 import secrets
 import unicodedata
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, TypeAlias
 
@@ -15,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from clsclip_runtime.errors import OptionError, OutputError
+from clsclip_runtime.png import write_mask
 
 if TYPE_CHECKING:
     from clsclip_runtime.result import Result
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 Writer: TypeAlias = Callable[[IO[bytes]], None]
 
 FORMATS = ("png", "overlay", "labels", "coco", "npz")
+
+_THREADS = min(8, os.cpu_count() or 1)
 
 # File systems take names of 255 bytes; a stem, a slug, a number and the suffix must fit together.
 _STEM_BYTES = 120
@@ -39,11 +43,15 @@ def save(result: Result, folder: Path, formats: str | Sequence[str], stem: str |
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(folder, error) from error
-    written = []
-    for name, writer in files:
-        _write(folder / name, writer)
-        written.append(folder / name)
-    return written
+    # Compressing lets other threads run. The first error is told; files that others have begun become complete.
+    pool = ThreadPoolExecutor(min(len(files), _THREADS))
+    try:
+        pending = [pool.submit(_write, folder / name, writer) for name, writer in files]
+        for one in pending:
+            one.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return [folder / name for name, _ in files]
 
 
 def plan(result: Result, formats: str | Sequence[str], stem: str | None) -> list[tuple[str, Writer]]:
@@ -134,7 +142,7 @@ def label_image(result: Result) -> Image.Image:
 
 def _mask_writers(result: Result) -> list[Writer]:
     def writer(at: int) -> Writer:
-        return lambda file: Image.fromarray(result.mask(at).astype(np.uint8) * 255).save(file, "PNG")
+        return lambda file: write_mask(file, result.runs(at))
 
     return [writer(at) for at in range(len(result.classes))]
 

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 def to_supervision(result: Result) -> Any:
     """See ``Result.to_supervision``."""
-    from clsclip_runtime.result import bounding_box
-
     try:
         supervision: Any = import_module("supervision")
     except ImportError as error:
@@ -26,8 +24,9 @@ def to_supervision(result: Result) -> Any:
     masks = np.zeros((len(found), height, width), np.bool_)
     boxes = np.zeros((len(found), 4), np.float32)
     for at, one in enumerate(found):
-        masks[at] = one.mask
-        x, y, wide, high = bounding_box(masks[at])
+        runs = one.runs()
+        masks[at] = runs.mask()
+        x, y, wide, high = runs.box
         boxes[at] = (x, y, x + wide, y + high)
     return supervision.Detections(
         xyxy=boxes,

@@ -18,6 +18,7 @@ from pycocotools import mask as coco_mask
 from clsclip_runtime import OptionError, OutputError, Result, Segmenter, saving
 from clsclip_runtime.coco import encode_rle
 from clsclip_runtime.render import colours
+from clsclip_runtime.runs import Runs
 
 Picture = npt.NDArray[np.uint8]
 WORDS = ["red", "blue", "green", "dining table"]
@@ -46,8 +47,9 @@ def test_mask_files_are_black_and_white_at_the_pictures_size(
         "photo_dining-table.png",
     ]
     with Image.open(written[0]) as image:
-        assert image.mode == "L"
-        assert (np.asarray(image) == red_mask * 255).all()
+        assert image.mode == "1"
+        assert (np.asarray(image) == red_mask).all()
+        assert (np.asarray(image.convert("L")) == red_mask * 255).all()
     with Image.open(written[1]) as image:
         assert not np.asarray(image).any()
 
@@ -99,7 +101,7 @@ def test_coco_masks_come_back(result: Result, tmp_path: Path) -> None:
 @given(st.integers(1, 30), st.integers(1, 30), st.floats(0, 1), st.integers(0, 99))
 def test_rle_round_trip(height: int, width: int, share: float, seed: int) -> None:
     mask = np.random.default_rng(seed).random((height, width)) < share
-    encoded = json.loads(json.dumps(encode_rle(mask, (0, 0, mask.shape[1], mask.shape[0]), mask.shape[::-1])))
+    encoded = json.loads(json.dumps(encode_rle(Runs.of_mask(mask))))
     assert encoded["size"] == [height, width]
     assert (coco_mask.decode(encoded) == mask).all()
 
@@ -115,7 +117,7 @@ def test_rle_of_a_window_is_that_of_the_whole_mask(
     left, top, right, bottom = margins
     crop = np.random.default_rng(seed).random(sides[::-1]) < share
     mask = np.pad(crop, ((top, bottom), (left, right)))
-    found = encode_rle(crop, (left, top, left + sides[0], top + sides[1]), mask.shape[::-1])
+    found = encode_rle(Runs.of_mask(crop).placed(left, top, (mask.shape[1], mask.shape[0])))
     expected = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
     assert found == {"size": list(mask.shape), "counts": expected["counts"].decode()}
 
