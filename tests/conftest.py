@@ -29,6 +29,14 @@ def auto_with_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(select, "passed_over", lambda name: None)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def no_words_on_disk() -> Iterator[None]:
+    """Tests leave the user's cache alone, and count every word that is encoded; subprocesses inherit it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLSCLIP_CACHE", "off")
+        yield
+
+
 @pytest.fixture(scope="session")
 def sticker_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.tiny import draw_stickers

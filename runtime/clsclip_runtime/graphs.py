@@ -12,6 +12,7 @@ from clsclip_runtime.backends import Array, Arrays, Backend, DeviceArray, Graph,
 from clsclip_runtime.bundle import GATE, IMAGE_ENCODER, STEM, TEXT_ENCODER, TRUNK, Bundle
 from clsclip_runtime.errors import BackendError, BundleError, OptionError
 from clsclip_runtime.text import EncodedWords, TextEncoder
+from clsclip_runtime.word_cache import Place, WordCache
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 Integers: TypeAlias = npt.NDArray[np.int64]
@@ -33,8 +34,15 @@ class Graphs:
     every call.
     """
 
-    def __init__(self, bundle: Bundle, backend: Backend, *, memory_mb: int) -> None:
-        """Load them. BundleError or BackendError when one cannot be; ``memory_mb`` bounds calls of the text encoder."""
+    def __init__(self, bundle: Bundle, backend: Backend, *, memory_mb: int, word_cache: Place = None) -> None:
+        """Load them. BundleError or BackendError when one cannot be.
+
+        Args:
+            bundle: verified.
+            backend: loads them.
+            memory_mb: bounds calls of the text encoder.
+            word_cache: where encoded words are kept on disk. OptionError if it is no place.
+        """
         self._mask = bundle.manifest.mask
         self._image_encoder = _load(backend, bundle, IMAGE_ENCODER, {"pixel_values"})
         has_stem = STEM in bundle.manifest.files
@@ -43,7 +51,8 @@ class Graphs:
         has_gate = bundle.manifest.presence_threshold is not None
         self._gate = _load(backend, bundle, GATE, _GATE_INPUTS) if has_gate else None
         text = _load(backend, bundle, TEXT_ENCODER, {"token_ids"})
-        self.text = TextEncoder(bundle, text, memory_mb=memory_mb)
+        on_disk = WordCache.of(bundle, backend.name, word_cache)
+        self.text = TextEncoder(bundle, text, memory_mb=memory_mb, on_disk=on_disk)
         graphs = (self._image_encoder, self._stem, self._trunk, text, self._gate)
         close_with(self, [graph for graph in graphs if graph is not None])
 

@@ -25,6 +25,7 @@ from clsclip_runtime.matcher import Matcher
 from clsclip_runtime.regions import Proposals, ZoomIn
 from clsclip_runtime.regions.proposals import as_proposals
 from clsclip_runtime.result import Result
+from clsclip_runtime.word_cache import Place
 from clsclip_runtime.words import clean_words
 
 _log = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class Segmenter:
         memory_mb: int = 1024,
         pairs_per_call: int | None = None,
         max_pixels: int = MAX_PIXELS,
+        word_cache: Place = None,
     ) -> None:
         """Load the graphs of ``bundle`` into ``backend``; see ``load`` for the rest."""
         choose_gate(gate, None, top_k, trained=bundle.manifest.presence_threshold)
@@ -71,7 +73,7 @@ class Segmenter:
         self._detector = detector
         self._detector_lock = threading.Lock()
         self._matcher = Matcher()
-        self._open_graphs: Graphs | None = Graphs(bundle, backend, memory_mb=memory_mb)
+        self._open_graphs: Graphs | None = Graphs(bundle, backend, memory_mb=memory_mb, word_cache=word_cache)
         # Threads that share a Segmenter must not see each other's current picture.
         self._current = threading.local()
 
@@ -88,6 +90,7 @@ class Segmenter:
         memory_mb: int = 1024,
         pairs_per_call: int | None = None,
         max_pixels: int = MAX_PIXELS,
+        word_cache: Place = None,
     ) -> Segmenter:
         """Verify a bundle and load it.
 
@@ -104,6 +107,9 @@ class Segmenter:
                 pairs than fit go through in several calls. Weights, pictures and masks come on top.
             pairs_per_call: a further bound on the pairs and crops of one call, for engines with a fixed largest shape.
             max_pixels: larger pictures are refused before they are decoded.
+            word_cache: folder where encoded words are kept, so that each is encoded once on this machine; None is the
+                environment variable CLSCLIP_CACHE (a folder, or ``off``), else the user's cache folder; False keeps
+                none.
 
         Raises:
             BundleError: the bundle is absent, damaged, too new or incomplete.
@@ -126,6 +132,7 @@ class Segmenter:
                 memory_mb=memory_mb,
                 pairs_per_call=pairs_per_call,
                 max_pixels=max_pixels,
+                word_cache=word_cache,
             )
 
         if not isinstance(backend, str):

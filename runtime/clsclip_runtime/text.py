@@ -7,6 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,9 @@ from clsclip_runtime.backends.base import Graph
 from clsclip_runtime.bundle import TOKENIZER, Bundle
 from clsclip_runtime.errors import BackendError, BundleError
 from clsclip_runtime.memory import words_per_call
+
+if TYPE_CHECKING:
+    from clsclip_runtime.word_cache import WordCache
 
 Floats = npt.NDArray[np.float32]
 
@@ -46,8 +50,17 @@ class EncodedWords:
 class TextEncoder:
     """Encodes words with a bundle's tokenizer and text graph. Safe to share between threads."""
 
-    def __init__(self, bundle: Bundle, graph: Graph, *, memory_mb: int, cached_words: int = CACHED_WORDS) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        graph: Graph,
+        *,
+        memory_mb: int,
+        on_disk: WordCache | None = None,
+        cached_words: int = CACHED_WORDS,
+    ) -> None:
         """Load the tokenizer of ``bundle``; ``graph`` is its text encoder. BundleError if the former is damaged."""
+        self._on_disk = on_disk
         spec = bundle.manifest.text
         self._templates = spec.templates
         self._context_length = spec.context_length
@@ -62,7 +75,7 @@ class TextEncoder:
         self._width = 64
 
     def encode(self, words: Sequence[str]) -> EncodedWords:
-        """Encode clean words; those met before come from the cache.
+        """Encode clean words; those met before come from memory or disk.
 
         Raises:
             BackendError: the engine failed, or the model's outputs are not finite numbers.
@@ -72,8 +85,15 @@ class TextEncoder:
             with self._encode_lock:
                 found = self._cached(words)
                 missing = [word for word in words if word not in found]
+                if self._on_disk is not None:
+                    found.update(self._on_disk.read(missing))
+                    missing = [word for word in missing if word not in found]
+                new: dict[str, EncodedWord] = {}
                 for start in range(0, len(missing), step := self._words_per_call()):
-                    found.update(self._encode_new(missing[start : start + step]))
+                    new.update(self._encode_new(missing[start : start + step]))
+                if self._on_disk is not None:
+                    self._on_disk.write(new)
+                found.update(new)
                 self._remember(found)
         return EncodedWords(
             tokens=np.stack([found[word].token for word in words]),
