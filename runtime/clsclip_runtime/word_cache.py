@@ -174,8 +174,10 @@ class WordCache:
             return
         every: dict[str, EncodedWord] = {}
         for path in files:
-            words, tokens, features, truncated = self._load(path.name) or ([], None, None, [])
-            every |= {word: EncodedWord(tokens[at], features[at], truncated[at]) for at, word in enumerate(words)}
+            content = self._load(path.name)
+            if content is not None:
+                words, tokens, features, truncated = content
+                every |= {word: EncodedWord(tokens[at], features[at], truncated[at]) for at, word in enumerate(words)}
         self._add(every)
         for path in files:
             path.unlink(missing_ok=True)
