@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from clsclip_runtime.detectors import Detector
     from clsclip_runtime.features import PictureFeatures
     from clsclip_runtime.regions import Proposals, RegionFile, ZoomIn
-    from clsclip_runtime.result import Region, Result
+    from clsclip_runtime.regions.region import Region
+    from clsclip_runtime.result import Result
     from clsclip_runtime.segmenter import Segmenter
 
 __all__ = [
@@ -65,7 +66,7 @@ _LAZY = {
     "Detector": "clsclip_runtime.detectors",
     "PictureFeatures": "clsclip_runtime.features",
     "Proposals": "clsclip_runtime.regions",
-    "Region": "clsclip_runtime.result",
+    "Region": "clsclip_runtime.regions.region",
     "RegionFile": "clsclip_runtime.regions",
     "Result": "clsclip_runtime.result",
     "Segmenter": "clsclip_runtime.segmenter",

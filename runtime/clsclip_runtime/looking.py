@@ -160,15 +160,19 @@ class Looker:
         *,
         memory_mb: int,
         most_pairs: int | None,
+        result_mb: int,
     ) -> None:
-        """No ``gate`` segments all; ``most_pairs`` bounds the crops and pairs of a call beside ``memory_mb``."""
+        """No ``gate`` segments all; ``most_pairs`` bounds the crops and pairs of a call beside ``memory_mb``,
+        and ``result_mb`` all of their logits."""
         self._graphs, self._manifest = graphs, manifest
         self._words, self._encoded, self._gate = words, encoded, gate
         self._memory_mb = memory_mb
         fit = crops_per_call(memory_mb, manifest)
         self._crops_per_call = fit if most_pairs is None else min(fit, most_pairs)
         mask_size = (manifest.mask.height, manifest.mask.width)
-        self._queue = PairQueue(graphs, encoded.tokens, words, mask_size, memory_mb=memory_mb, most=most_pairs)
+        self._queue = PairQueue(
+            graphs, encoded.tokens, words, mask_size, memory_mb=memory_mb, most=most_pairs, result_mb=result_mb
+        )
         self._waiting: list[tuple[Look, Crops, int]] = []
         self._parts: list[Part] = []
         self.timings: dict[str, float] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from clsclip_runtime.errors import OptionError
 from clsclip_runtime.manifest import Manifest
 
 _FLOAT_BYTES = 4
@@ -21,6 +22,25 @@ def pair_bytes(tokens: int, width: int, height_out: int, width_out: int) -> int:
     heads = -(-width // _HEAD_WIDTH)
     values = 20 * tokens * width + 2 * heads * tokens * tokens + height_out * width_out * max(1, width // 2)
     return _FLOAT_BYTES * values
+
+
+def check_result(what: str, size: int, result_mb: int, instead: str) -> None:
+    """Refuse what would hold more than ``result_mb`` MiB, before it is made.
+
+    Args:
+        what: for the message, such as ``1,000 masks of 4000x3000 pixels``.
+        size: its bytes.
+        result_mb: the most that a result may hold.
+        instead: what to do, without a full stop.
+
+    Raises:
+        OptionError: it is larger.
+    """
+    if size > result_mb << 20:
+        raise OptionError(
+            f"{what} would take {size / (1 << 20):,.0f} MiB, and results may hold {result_mb:,} (result_mb). "
+            f"{instead}, or give Segmenter.load a larger result_mb"
+        )
 
 
 def gate_bytes(tokens: int) -> int:

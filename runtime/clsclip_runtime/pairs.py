@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from clsclip_runtime.backends import Arrays, join_rows
 from clsclip_runtime.graphs import Graphs, check_finite
-from clsclip_runtime.memory import pair_bytes, pairs_per_call
+from clsclip_runtime.memory import check_result, pair_bytes, pairs_per_call
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 Integers: TypeAlias = npt.NDArray[np.int64]
@@ -74,8 +74,20 @@ class PairQueue:
         *,
         memory_mb: int,
         most: int | None,
+        result_mb: int,
     ) -> None:
-        """``mask_size`` is the logits' (height, width); ``most`` bounds the pairs of a call beside ``memory_mb``."""
+        """Nothing waits yet.
+
+        Args:
+            graphs: has the trunk.
+            text_tokens: (K, d_text) float32.
+            words: K, for messages.
+            mask_size: the logits' (height, width).
+            memory_mb: bound on the activations of a call.
+            most: a further bound on its pairs.
+            result_mb: bound on the logits of all pairs.
+        """
+        self._result_mb, self._total = result_mb, 0
         self._graphs, self._text_tokens, self._words, self._mask_size = graphs, text_tokens, words, mask_size
         self._memory_mb, self._most = memory_mb, most
         self._waiting: deque[_Waiting] = deque()
@@ -91,9 +103,20 @@ class PairQueue:
             arrays: what ``Graphs.encode`` gave for C crops.
             crops: (Q,) positions of crops, ascending.
             words: (Q,) positions of words.
+
+        Raises:
+            OptionError: the logits of all pairs would not fit into ``result_mb``.
         """
         if not len(crops):
             return
+        self._total += len(crops)
+        height, width = self._mask_size
+        check_result(
+            f"the logits of {self._total:,} pairs of a picture or region and a word",
+            4 * height * width * self._total,
+            self._result_mb,
+            "Ask fewer words or pictures at a time, or let fewer words through: gate='clip', top_k=10",
+        )
         self._waiting.append(_Waiting(*_joined([(arrays, crops)]), words))  # without crops that nothing is asked of
         self._count += len(crops)
         while self._count >= (step := self._step(arrays)):

@@ -15,73 +15,16 @@ import numpy.typing as npt
 from clsclip_runtime.detectors.matching import WordMatch
 from clsclip_runtime.errors import OptionError
 from clsclip_runtime.images import Picture
-from clsclip_runtime.masks import Bools, Floats, label_pixels, mask_at, runs_above
+from clsclip_runtime.masks import Bools, Floats, label_pixels, runs_above
+from clsclip_runtime.memory import check_result
 from clsclip_runtime.pairs import WHOLE, Pairs
 from clsclip_runtime.regions.crops import scale_window
 from clsclip_runtime.regions.proposals import ANY, Proposals
+from clsclip_runtime.regions.region import Region
 from clsclip_runtime.runs import Runs
 
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Region:
-    """One mask of one word: in a region, or in the whole picture.
-
-    Attributes:
-        word: the word asked.
-        index: its position in ``Result.classes``.
-        box: xyxy in pixels as the detector or the person gave it, cut at the picture's edges.
-        window: xyxy in whole pixels, the crop that was looked at.
-        name: what the source of the box calls its class; None for boxes that may be anything and the whole picture.
-        score: 0..1, to rank instances by: the box's own score, times the presence of the word in the crop where the
-            box may be anything; of the whole picture the presence (1 without a gate).
-        presence: 0..1, how likely the crop shows the word; None without a gate.
-        whole_image: there was no region of this word, or none was asked for.
-    """
-
-    word: str
-    index: int
-    box: tuple[float, float, float, float]
-    window: tuple[int, int, int, int]
-    name: str | None
-    score: float
-    presence: float | None
-    whole_image: bool
-    _logits: Floats
-    _size: tuple[int, int]
-    _cut: float
-
-    @property
-    def crop_mask(self) -> Bools:
-        """Mask (height, width) bool inside ``window``."""
-        left, top, right, bottom = self.window
-        return mask_at(self._logits, (right - left, bottom - top), self._cut)
-
-    @property
-    def mask(self) -> Bools:
-        """Mask (H, W) bool at the picture's size."""
-        return self.runs().mask()
-
-    def runs(self) -> Runs:
-        """The mask at the picture's size as runs of pixels, which take little memory."""
-        left, top, right, bottom = self.window
-        return runs_above(self._logits, (right - left, bottom - top), self._cut).placed(left, top, self._size)
-
-    def to_json(self) -> dict[str, Any]:
-        """All but the mask, as plain JSON types; box xywh in pixels."""
-        left, top, right, bottom = self.box
-        return {
-            "word": self.word,
-            "box": [round(value, 2) for value in (left, top, right - left, bottom - top)],
-            "window": list(self.window),
-            "name": self.name,
-            "score": round(self.score, 6),
-            "presence": None if self.presence is None else round(self.presence, 6),
-        }
-
-    def __repr__(self) -> str:
-        """Short: no arrays."""
-        box = ", ".join(f"{value:.1f}" for value in self.box)
-        return f"Region({self.word!r}, box=({box}), score={self.score:.3f})"
+RESULT_MB = 2048
+"""MiB that a result may hold by default."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -110,6 +53,7 @@ class Result:
         notes: sentences for the user, such as words that were cut off.
         timings: milliseconds by step: read, detect, image, text, presence, masks, total. ``predict`` has no read, and
             image only for regions; results of ``batch`` share one account.
+        result_mb: the most that all masks together may take, MiB.
     """
 
     classes: tuple[str, ...]
@@ -129,6 +73,7 @@ class Result:
     backend_notes: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
+    result_mb: int = RESULT_MB
 
     @property
     def source(self) -> str:
@@ -196,12 +141,23 @@ class Result:
 
     @cached_property
     def masks(self) -> Bools:
-        """(K, H, W) bool, made when first asked for; with many words or pixels prefer ``mask``, one at a time."""
+        """(K, H, W) bool, made when first asked for; with many words or pixels prefer ``mask``, one at a time.
+
+        Raises:
+            OptionError: they would not fit into ``result_mb``.
+        """
         width, height = self.size
+        self.check_masks(len(self.classes))
         masks = np.zeros((len(self.classes), height, width), dtype=np.bool_)
         for at in np.flatnonzero(self.present):
             masks[at] = self.mask(int(at))
         return masks
+
+    def check_masks(self, count: int) -> None:
+        """Raise OptionError if ``count`` masks at the picture's size are more than ``result_mb``."""
+        width, height = self.size
+        what, instead = f"{count:,} masks of {width}x{height} pixels", "Take one at a time: result.mask(word)"
+        check_result(what, count * width * height, self.result_mb, instead)
 
     @cached_property
     def areas(self) -> npt.NDArray[np.int64]:
@@ -352,6 +308,7 @@ class Result:
 
         Raises:
             OutputError: supervision is not installed.
+            OptionError: the masks would not fit into ``result_mb``.
         """
         from clsclip_runtime.supervision import to_supervision
 

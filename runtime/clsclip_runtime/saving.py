@@ -7,10 +7,11 @@ import os
 import re
 import secrets
 import unicodedata
+import zipfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from PIL import Image
@@ -152,28 +153,34 @@ def _write_coco(result: Result, file: IO[bytes]) -> None:
 
 
 def _write_npz(result: Result, file: IO[bytes]) -> None:
-    width, height = result.size
     present = np.flatnonzero(result.present)
-    masks = [result.mask(int(at)) for at in present]
     nothing = np.zeros(0, dtype=np.float32)
     # Empty presence says that there is no gate: None could only be stored by pickling it.
-    np.savez_compressed(
-        file,
-        classes=np.asarray(result.classes, dtype=np.str_),
-        presence=nothing if result.presence is None else result.presence,
-        present=result.present,
-        present_index=present,
-        masks=np.stack(masks) if masks else np.zeros((0, height, width), dtype=np.bool_),
-        threshold_logit=np.float32(result.cut),
-        areas=result.areas,
-        pair_words=result.pairs.words,
-        pair_windows=result.pairs.windows,
-        pair_boxes=result.pairs.boxes,
-        pair_presence=result.pairs.presence,
-        logits=result.pairs.logits,
-        boxes=nothing.reshape(0, 4) if result.proposals is None else result.proposals.boxes,
-        scores=nothing if result.proposals is None else result.proposals.scores,
-    )
+    arrays: dict[str, Any] = {
+        "classes": np.asarray(result.classes, dtype=np.str_),
+        "presence": nothing if result.presence is None else result.presence,
+        "present": result.present,
+        "present_index": present,
+        "threshold_logit": np.float32(result.cut),
+        "areas": result.areas,
+        "pair_words": result.pairs.words,
+        "pair_windows": result.pairs.windows,
+        "pair_boxes": result.pairs.boxes,
+        "pair_presence": result.pairs.presence,
+        "logits": result.pairs.logits,
+        "boxes": nothing.reshape(0, 4) if result.proposals is None else result.proposals.boxes,
+        "scores": nothing if result.proposals is None else result.proposals.scores,
+    }
+    width, height = result.size
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, np.asanyarray(array), allow_pickle=False)
+        with archive.open("masks.npy", "w", force_zip64=True) as entry:  # one mask in memory at a time
+            header = {"descr": "|b1", "fortran_order": False, "shape": (len(present), height, width)}
+            np.lib.format.write_array_header_2_0(entry, header)
+            for at in present:
+                entry.write(result.mask(int(at)).tobytes())
 
 
 def _write(path: Path, writer: Writer) -> None:

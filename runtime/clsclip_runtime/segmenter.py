@@ -24,7 +24,7 @@ from clsclip_runtime.masks import logit
 from clsclip_runtime.matcher import Matcher
 from clsclip_runtime.regions import Proposals, ZoomIn
 from clsclip_runtime.regions.proposals import as_proposals
-from clsclip_runtime.result import Result
+from clsclip_runtime.result import RESULT_MB, Result
 from clsclip_runtime.word_cache import Place
 from clsclip_runtime.words import clean_words
 
@@ -58,6 +58,7 @@ class Segmenter:
         top_k: int | None = None,
         memory_mb: int = 1024,
         pairs_per_call: int | None = None,
+        result_mb: int = RESULT_MB,
         max_pixels: int = MAX_PIXELS,
         word_cache: Place = None,
     ) -> None:
@@ -66,6 +67,7 @@ class Segmenter:
         self._gate, self._top_k = gate, top_k
         self._memory_mb = _positive("memory_mb", memory_mb)
         self._pairs_per_call = None if pairs_per_call is None else _positive("pairs_per_call", pairs_per_call)
+        self._result_mb = _positive("result_mb", result_mb)
         self._max_pixels = _positive("max_pixels", max_pixels)
         self._bundle = bundle
         self._backend = backend
@@ -89,6 +91,7 @@ class Segmenter:
         threads: int | None = None,
         memory_mb: int = 1024,
         pairs_per_call: int | None = None,
+        result_mb: int = RESULT_MB,
         max_pixels: int = MAX_PIXELS,
         word_cache: Place = None,
     ) -> Segmenter:
@@ -106,6 +109,8 @@ class Segmenter:
             memory_mb: bound in MiB on the activations of one call (``memory.pair_bytes`` estimates them): more
                 pairs than fit go through in several calls. Weights, pictures and masks come on top.
             pairs_per_call: a further bound on the pairs and crops of one call, for engines with a fixed largest shape.
+            result_mb: bound in MiB on what the results of a call hold: the logits of all pairs, and masks that are
+                asked for all at once. What is larger is refused before it is made.
             max_pixels: larger pictures are refused before they are decoded.
             word_cache: folder where encoded words are kept, so that each is encoded once on this machine; None is the
                 environment variable CLSCLIP_CACHE (a folder, or ``off``), else the user's cache folder; False keeps
@@ -131,6 +136,7 @@ class Segmenter:
                 top_k=top_k,
                 memory_mb=memory_mb,
                 pairs_per_call=pairs_per_call,
+                result_mb=result_mb,
                 max_pixels=max_pixels,
                 word_cache=word_cache,
             )
@@ -401,6 +407,7 @@ class Segmenter:
                 gate,
                 memory_mb=self._memory_mb,
                 most_pairs=self._pairs_per_call,
+                result_mb=self._result_mb,
             )
             found = looker.run(looks, zoom or ZoomIn())
             timings.update(looker.timings)
@@ -424,6 +431,7 @@ class Segmenter:
                 places=look.places,
                 notes=[*notes, *look.picture.notes, *(look.proposals.notes if look.proposals is not None else ())],
                 timings=dict(timings),
+                result_mb=self._result_mb,
             )
             for look, pairs in zip(looks, found, strict=True)
         ]

@@ -21,6 +21,7 @@ def to_supervision(result: Result) -> Any:
         raise OutputError(f"this needs the package supervision ({error}). Run: pip install supervision") from error
     width, height = result.size
     found = result.instances
+    result.check_masks(len(found))
     masks = np.zeros((len(found), height, width), np.bool_)
     boxes = np.zeros((len(found), 4), np.float32)
     for at, one in enumerate(found):

@@ -274,7 +274,7 @@ def test_an_interrupt_is_130_and_leaves_no_parts(
     def interrupt(*_: object) -> npt.NDArray[np.bool_]:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("clsclip_runtime.result.Result.mask", interrupt)
+    monkeypatch.setattr("clsclip_runtime.result.Result.runs", interrupt)
     assert main([str(photo), "--classes", "red", "--formats", "png", "-q"]) == 130
     assert "clsclip-infer: interrupted" in capsys.readouterr().err
     assert list(Path("clsclip-out").iterdir()) == []
