@@ -1,0 +1,167 @@
+"""What the gate keeps on sticker pictures: vocabularies of 20, 171 and 1,000 words, the embedded model.
+
+    python benchmarks/gate/recall.py STICKERS [--model BUNDLE] [--pictures 60] [--json FILE]
+
+STICKERS is the ``node_modules`` folder with the sticker packages. Every picture is asked for its own words among others:
+nouns of the sticker world, and for 1,000 words the names of other emoji too, which the model has never read. A mask does
+not depend on what else is asked, so the picture's own words are segmented once, without a gate (the first row), and the
+runtime's gate then chooses among the presence scores of every vocabulary: a word that it drops has an empty mask. Prints
+a Markdown table.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from clsclip.data import StickerOptions, asking, open_fold
+from clsclip.data.base import Fold
+from clsclip.evaluation import Scores
+from clsclip.stickers.vocabulary import nouns
+from clsclip_runtime import Segmenter
+from clsclip_runtime.gate import Gate
+
+VOCABULARIES = (20, 171, 1000)
+THRESHOLDS = (None, 0.3, 0.1)
+"""Of presence; None is the model's own."""
+
+TOP_K = (None, 20, 10, 5)
+
+
+@dataclass
+class Row:
+    """One vocabulary and gate.
+
+    Attributes:
+        words: asked of every picture; 0 for its own alone.
+        gate: what chooses; None for no gate.
+        scores: of the picture's own words.
+        own: (picture, own word) pairs asked.
+        kept: of those, let through.
+        through: words let through, of all pictures.
+        pictures: how many.
+    """
+
+    words: int
+    gate: Gate | None
+    scores: Scores
+    own: int = 0
+    kept: int = 0
+    through: int = 0
+    pictures: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Figures: recall and IoU in percent, words let through a picture."""
+        return {
+            "words": self.words,
+            "threshold": None if self.gate is None else self.gate.threshold,
+            "top_k": None if self.gate is None else self.gate.top_k,
+            "recall": round(100 * self.kept / self.own, 1),
+            "through": round(self.through / self.pictures, 1),
+            "miou": round(self.scores.miou, 1),
+            "pairs": self.own,
+        }
+
+
+@click.command()
+@click.argument("stickers", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--model", type=click.Path(exists=True, path_type=Path), help="Default: the embedded bundle.")
+@click.option("--pictures", default=60, show_default=True)
+@click.option("--style", "styles", multiple=True, default=("noto", "fluent"), show_default=True)
+@click.option("--seed", default=2028, show_default=True)
+@click.option("--backend", default="auto", show_default=True)
+@click.option("--json", "json_path", type=click.Path(path_type=Path))
+def main(
+    stickers: Path,
+    model: Path | None,
+    pictures: int,
+    styles: tuple[str, ...],
+    seed: int,
+    backend: str,
+    json_path: Path | None,
+) -> None:
+    """Measure every vocabulary on the same pictures."""
+    options = StickerOptions("all", styles, 256, (0.02, 0.6), (1, 8), seed, test_pictures=pictures)
+    fold = asking(open_fold("stickers", stickers, -1, part="test", stickers=options), "all")
+    with Segmenter.load(model, backend) as segmenter:
+        rows = [row.to_json() for row in measure(fold, segmenter, other_emoji(stickers), seed)]
+    click.echo(table(rows))
+    if json_path is not None:
+        document = {"pictures": pictures, "styles": styles, "seed": seed, "rows": rows}
+        json_path.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+
+
+def other_emoji(stickers: Path) -> list[str]:
+    """Names of emoji that are no noun of the sticker world, nor a synonym of one."""
+    known = {word for noun in nouns() for word in (noun.name, *noun.synonyms)}
+    listed = json.loads((stickers / "emoji-datasource-google" / "emoji.json").read_text("utf-8"))
+    names = [one["short_name"].replace("_", " ").replace("-", " ") for one in listed]
+    return [name for name in dict.fromkeys(names) if name not in known and not name.startswith("flag")]
+
+
+def vocabulary(own: Sequence[str], emoji: Sequence[str], count: int, rng: np.random.Generator) -> list[str]:
+    """``count`` words: the picture's own, drawn nouns, and other emoji where there are no more nouns."""
+    others = [noun.name for noun in nouns() if noun.name not in own]
+    drawn = [others[at] for at in rng.permutation(len(others))]
+    return [*own, *drawn, *emoji][:count]
+
+
+def measure(fold: Fold, segmenter: Segmenter, emoji: Sequence[str], seed: int) -> list[Row]:
+    """All rows on all pictures of the fold's test."""
+    data, rng = fold.test, np.random.default_rng(seed)
+    trained = segmenter.bundle.manifest.presence_threshold or 0.0
+    exact = Row(0, None, Scores(len(data.classes)))
+    gated = [
+        Row(count, Gate(trained if threshold is None else threshold, top_k), Scores(len(data.classes)))
+        for count in VOCABULARIES
+        for threshold in THRESHOLDS
+        for top_k in TOP_K
+    ]
+    asked: dict[int, list[int]] = {}
+    for index, class_id in fold.test_pairs:
+        asked.setdefault(index, []).append(class_id)
+    for index, present in asked.items():
+        own = [data.classes[one] for one in present]
+        segmenter.set_image(data.picture(index))
+        masks = segmenter.predict(own, gate="off").masks
+        for count in (0, *VOCABULARIES):
+            words = vocabulary(own, emoji, count, rng) if count else own
+            presence = segmenter.predict(words, top_k=1, presence_threshold=1).presence
+            everything, nothing = np.ones((1, len(words)), np.bool_), np.zeros(1, np.bool_)
+            for row in (row for row in (exact, *gated) if row.words == count):
+                chosen = everything
+                if row.gate is not None and presence is not None:
+                    chosen, _ = row.gate.choose(everything, nothing, presence[None])
+                add(row, chosen[0], masks, present, [data.mask(index, one) for one in present])
+    return [exact, *gated]
+
+
+def add(row: Row, chosen: Any, masks: Any, present: Sequence[int], truths: Sequence[Any]) -> None:
+    """Count one picture; its own words come first in ``chosen``."""
+    row.pictures += 1
+    row.through += int(chosen.sum())
+    row.own += len(present)
+    row.kept += int(chosen[: len(present)].sum())
+    for at, (class_id, truth) in enumerate(zip(present, truths, strict=True)):
+        row.scores.add_episode(class_id, masks[at] & chosen[at], truth, in_several=len(present) > 1)
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """The rows as Markdown."""
+    lines = ["| words | presence at least | top k | recall of own words | let through | mIoU | loss |"]
+    lines.append("|---:|---:|---:|---:|---:|---:|---:|")
+    for row in rows:
+        gate = "no gate | " if row["threshold"] is None else f"{row['threshold']:.2f} | {row['top_k'] or 'all'}"
+        figures = f"{row['recall']:.1f} | {row['through']:.1f} | {row['miou']:.1f}"
+        lines.append(f"| {row['words'] or 'own'} | {gate} | {figures} | {rows[0]['miou'] - row['miou']:.1f} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
