@@ -2,11 +2,11 @@
 
     python benchmarks/gate/recall.py STICKERS [--model BUNDLE] [--pictures 60] [--json FILE]
 
-STICKERS is the ``node_modules`` folder with the sticker packages. Every picture is asked for its own words among others:
-nouns of the sticker world, and for 1,000 words the names of other emoji too, which the model has never read. A mask does
-not depend on what else is asked, so the picture's own words are segmented once, without a gate (the first row), and the
-runtime's gate then chooses among the presence scores of every vocabulary: a word that it drops has an empty mask. Prints
-a Markdown table.
+STICKERS is the ``node_modules`` folder with the sticker packages. Every picture is asked for its own words among
+others: nouns of the sticker world, and for 1,000 words the names of other emoji too, which the model has never read. A
+mask does not depend on what else is asked, so the picture's own words are segmented once, without a gate (the first
+row), and the runtime's gate then chooses among the presence scores of every vocabulary: a word that it drops has an
+empty mask. Prints a Markdown table.
 """
 
 from __future__ import annotations

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from clsclip_runtime.backends import Array, Arrays, Backend, DeviceArray, Graph, KeepsOnDevice, close_with, to_host
+from clsclip_runtime.backends import (
+    Array,
+    Arrays,
+    Backend,
+    DeviceArray,
+    Graph,
+    KeepsOnDevice,
+    close_all,
+    close_with,
+    to_host,
+)
 from clsclip_runtime.bundle import GATE, IMAGE_ENCODER, STEM, TEXT_ENCODER, TRUNK, Bundle
 from clsclip_runtime.errors import BackendError, BundleError, OptionError
 from clsclip_runtime.text import EncodedWords, TextEncoder
@@ -17,8 +29,14 @@ from clsclip_runtime.word_cache import Place, WordCache
 Floats: TypeAlias = npt.NDArray[np.float32]
 Integers: TypeAlias = npt.NDArray[np.int64]
 
-_TRUNK_INPUTS = {"stem_tokens", "patch_features", "text_tokens", "crop_index", "class_index"}
-_GATE_INPUTS = {"image_features", "patch_features", "text_features"}
+_INPUTS = {
+    TEXT_ENCODER: {"token_ids"},
+    IMAGE_ENCODER: {"pixel_values"},
+    TRUNK: {"stem_tokens", "patch_features", "text_tokens", "crop_index", "class_index"},
+    STEM: {"pixel_values"},
+    GATE: {"image_features", "patch_features", "text_features"},
+}
+"""The graphs that run, the slowest to load first, and all inputs that they may want."""
 
 _CHECKED_ON_HOST = "image_features"
 """The one kept output that is fetched to look for NaN: 2 KiB a crop. It comes last in CLIP's own path, so that damage
@@ -44,17 +62,14 @@ class Graphs:
             word_cache: where encoded words are kept on disk. OptionError if it is no place.
         """
         self._mask = bundle.manifest.mask
-        self._image_encoder = _load(backend, bundle, IMAGE_ENCODER, {"pixel_values"})
-        has_stem = STEM in bundle.manifest.files
-        self._stem = _load(backend, bundle, STEM, {"pixel_values"}) if has_stem else None
-        self._trunk = _load(backend, bundle, TRUNK, _TRUNK_INPUTS)
-        has_gate = bundle.manifest.presence_threshold is not None
-        self._gate = _load(backend, bundle, GATE, _GATE_INPUTS) if has_gate else None
-        text = _load(backend, bundle, TEXT_ENCODER, {"token_ids"})
+        left_out = set() if bundle.manifest.presence_threshold is not None else {GATE}
+        names = [name for name in _INPUTS if name in bundle.manifest.files and name not in left_out]
+        graphs = _load_all(backend, bundle, names)
+        close_with(self, list(graphs.values()))
+        self._image_encoder, self._trunk = graphs[IMAGE_ENCODER], graphs[TRUNK]
+        self._stem, self._gate = graphs.get(STEM), graphs.get(GATE)
         on_disk = WordCache.of(bundle, backend.name, word_cache)
-        self.text = TextEncoder(bundle, text, memory_mb=memory_mb, on_disk=on_disk)
-        graphs = (self._image_encoder, self._stem, self._trunk, text, self._gate)
-        close_with(self, [graph for graph in graphs if graph is not None])
+        self.text = TextEncoder(bundle, graphs[TEXT_ENCODER], memory_mb=memory_mb, on_disk=on_disk)
 
     @property
     def has_gate(self) -> bool:
@@ -138,9 +153,24 @@ def check_finite(values: npt.NDArray[np.generic], words: Iterable[str], what: st
             )
 
 
-def _load(backend: Backend, bundle: Bundle, name: str, known_inputs: set[str]) -> Graph:
+def _load_all(backend: Backend, bundle: Bundle, names: Sequence[str]) -> dict[str, Graph]:
+    """Load graphs, all at once where the engine can; the first error is told."""
+    if not getattr(backend, "loads_in_parallel", False):
+        loaded: dict[str, Graph] = {}
+        try:
+            for name in names:
+                loaded[name] = _load(backend, bundle, name)
+        except BaseException:
+            close_all(list(loaded.values()))
+            raise
+        return loaded
+    with ThreadPoolExecutor(min(len(names), os.cpu_count() or 1)) as pool:
+        return dict(zip(names, pool.map(lambda name: _load(backend, bundle, name), names), strict=True))
+
+
+def _load(backend: Backend, bundle: Bundle, name: str) -> Graph:
     graph = backend.load(bundle.path(name))
-    unknown = set(graph.inputs) - known_inputs
+    unknown = set(graph.inputs) - _INPUTS[name]
     if unknown:
         raise BundleError(
             f"{name} in {bundle.folder} wants the inputs {', '.join(sorted(unknown))}, which this version of clsclip "

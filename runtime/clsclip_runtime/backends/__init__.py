@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clsclip_runtime.backends.base import Arrays, Backend, Graph, KeepsOnDevice, close_with, notes_of
+from clsclip_runtime.backends.base import Arrays, Backend, Graph, KeepsOnDevice, close_all, close_with, notes_of
 from clsclip_runtime.backends.device import Array, DeviceArray, join_rows, to_host
 from clsclip_runtime.backends.select import BACKENDS, choose_backend, select_backend
 
@@ -15,6 +15,7 @@ __all__ = [
     "Graph",
     "KeepsOnDevice",
     "choose_backend",
+    "close_all",
     "close_with",
     "join_rows",
     "notes_of",

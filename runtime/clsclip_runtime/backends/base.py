@@ -44,16 +44,21 @@ class KeepsOnDevice(Protocol):
 
 def close_with(owner: object, graphs: Sequence[Graph]) -> None:
     """Close ``graphs``, those that can be closed, when ``owner`` is gone: whoever still uses it keeps them open."""
-    weakref.finalize(owner, _close_all, [graph for graph in graphs if hasattr(graph, "close")])
+    weakref.finalize(owner, close_all, list(graphs))
 
 
-def _close_all(graphs: Sequence[Any]) -> None:
+def close_all(graphs: Sequence[Any]) -> None:
+    """Close those of ``graphs`` that can be closed."""
     for graph in graphs:
-        graph.close()
+        if hasattr(graph, "close"):
+            graph.close()
 
 
 class Backend(Protocol):
-    """An engine. One that has to do something in another way than asked says so in ``notes``, for every result."""
+    """An engine. One that has to do something in another way than asked says so in ``notes``, for every result.
+
+    One whose ``load`` may run in several threads at once says so by an attribute ``loads_in_parallel`` that is True.
+    """
 
     @property
     def name(self) -> str:

@@ -20,6 +20,7 @@ class OnnxRuntimeCpu:
     """Loads ONNX files into ONNX Runtime's CPU provider."""
 
     name = "onnxruntime-cpu"
+    loads_in_parallel = True
 
     def __init__(self, *, threads: int | None = None) -> None:
         """``threads`` for one call; None lets ONNX Runtime take one per core."""
