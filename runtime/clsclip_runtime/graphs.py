@@ -30,8 +30,8 @@ Floats: TypeAlias = npt.NDArray[np.float32]
 Integers: TypeAlias = npt.NDArray[np.int64]
 
 _INPUTS = {
-    TEXT_ENCODER: {"token_ids"},
     IMAGE_ENCODER: {"pixel_values"},
+    TEXT_ENCODER: {"token_ids"},
     TRUNK: {"stem_tokens", "patch_features", "text_tokens", "crop_index", "class_index"},
     STEM: {"pixel_values"},
     GATE: {"image_features", "patch_features", "text_features"},
