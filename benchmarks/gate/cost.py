@@ -25,7 +25,9 @@ from PIL import Image
 
 from clsclip.model import ClsClip, ModelConfig
 from clsclip.tower_files import load_towers
-from clsclip_runtime import Result, Segmenter
+from clsclip_runtime import Bundle, Result, Segmenter
+from clsclip_runtime.text import EncodedWord
+from clsclip_runtime.word_cache import WordCache
 
 WORDS = 20
 
@@ -38,9 +40,10 @@ WORDS = 20
 @click.option("--json", "json_path", type=click.Path(path_type=Path))
 def main(bundle: Path, backend: str, rounds: int, peer_words: int, json_path: Path | None) -> None:
     """Measure in turns, print a table."""
-    few, many = words(WORDS), words(1000)
+    many = words(1000)
+    few = many[:WORDS]
     photo = jpeg_of_12_megapixels()
-    with Segmenter.load(bundle, backend) as segmenter, tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, known_words(bundle, backend, many, folder) as segmenter:
         size = segmenter.bundle.manifest.image.size
         picture = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
         segmenter(picture, many, top_k=1)
@@ -71,6 +74,21 @@ def main(bundle: Path, backend: str, rounds: int, peer_words: int, json_path: Pa
     if json_path is not None:
         document = {"backend": backend, "torch_threads": torch.get_num_threads(), "rows": taken}
         json_path.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+
+
+def known_words(bundle: Path, backend: str, asked: list[str], folder: str) -> Segmenter:
+    """A segmenter to which the words are known already: random encodings in the cache spare a minute of encoding."""
+    opened, rng = Bundle.open(bundle), np.random.default_rng(1)
+    widths = [int(opened.manifest.raw["model"][name]) for name in ("d_text", "d_feature")]
+    cache = WordCache.of(opened, backend, folder)
+    if cache is None:
+        raise click.UsageError("no words can be kept on disk. Run: pip install safetensors")
+    encoded = {}
+    for word in asked:
+        token, feature = (rng.normal(size=width).astype(np.float32) for width in widths)
+        encoded[word] = EncodedWord(token, feature / np.linalg.norm(feature), False)
+    cache.write(encoded)
+    return Segmenter.load(bundle, backend, word_cache=folder)
 
 
 def in_turns(rows: dict[str, Callable[[], Any]], rounds: int) -> dict[str, tuple[list[float], list[float]]]:
