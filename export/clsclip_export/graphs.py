@@ -218,8 +218,16 @@ def export_graph(graph: Graph) -> Exported:
         node.doc_string = ""
     del proto.metadata_props[:]
     fold_transposes(proto.graph)
+    drop_unread_inputs(proto.graph)
     assert program.exported_program is not None  # noqa: S101 (the same)
     return Exported(graph, proto, program.exported_program)
+
+
+def drop_unread_inputs(graph: onnx.GraphProto) -> None:
+    """Not every variant reads all that its module takes; what nobody reads would have to be made for nothing."""
+    read = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
+    for value in [value for value in graph.input if value.name not in read]:
+        graph.input.remove(value)
 
 
 def fold_transposes(graph: onnx.GraphProto) -> None:

@@ -29,10 +29,11 @@ from clsclip_runtime.word_cache import Place, WordCache
 Floats: TypeAlias = npt.NDArray[np.float32]
 Integers: TypeAlias = npt.NDArray[np.int64]
 
+_OF_PAIRS = ("text_tokens", "crop_index", "class_index")
 _INPUTS = {
     IMAGE_ENCODER: {"pixel_values"},
     TEXT_ENCODER: {"token_ids"},
-    TRUNK: {"stem_tokens", "patch_features", "text_tokens", "crop_index", "class_index"},
+    TRUNK: {"stem_tokens", "patch_features", *_OF_PAIRS},
     STEM: {"pixel_values"},
     GATE: {"image_features", "patch_features", "text_features"},
 }
@@ -67,7 +68,10 @@ class Graphs:
         graphs = _load_all(backend, bundle, names)
         close_with(self, list(graphs.values()))
         self._image_encoder, self._trunk = graphs[IMAGE_ENCODER], graphs[TRUNK]
-        self._stem, self._gate = graphs.get(STEM), graphs.get(GATE)
+        self._gate, stem = graphs.get(GATE), graphs.get(STEM)
+        # A trunk that reads CLIP's patch features needs all of the image encoder.
+        fits = stem is not None and set(self._trunk.inputs) <= {*stem.outputs, *_OF_PAIRS}
+        self._stem = stem if fits else None
         on_disk = WordCache.of(bundle, backend.name, word_cache)
         self.text = TextEncoder(bundle, graphs[TEXT_ENCODER], memory_mb=memory_mb, on_disk=on_disk)
 

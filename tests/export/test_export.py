@@ -76,6 +76,9 @@ def test_runtime_draws_what_pytorch_computes(exported: tuple[ClsClip, Path]) -> 
     words = ["dog", "potted plant", "犬"]
     with Segmenter.load(out) as segmenter:
         result = segmenter(pixels, classes=words, presence_threshold=0)
+        alone = segmenter(pixels, classes=words, gate="off")
+        reads_features = model.decoder.similarity is not None
+        assert (segmenter._graphs()._stem is None) == reads_features, "the stem is enough for the paper's exact form"
     with torch.no_grad():
         values = normalise(torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0), model.towers.image)
         tokens, features = model.encode_words([TEMPLATES[0].format(word) for word in words])
@@ -83,6 +86,8 @@ def test_runtime_draws_what_pytorch_computes(exported: tuple[ClsClip, Path]) -> 
         _, image, patches = model.encode_image(values)
         presence = model.presence(image, patches, features)[0]
     np.testing.assert_allclose(result.logits, logits.numpy(), atol=TOLERANCE)
+    np.testing.assert_allclose(alone.logits, logits.numpy(), atol=TOLERANCE)
+    assert alone.presence is None
     assert result.presence is not None
     np.testing.assert_allclose(result.presence, presence.numpy(), atol=TOLERANCE)
     upsampled = torch.nn.functional.interpolate(logits[None], size=(32, 32), mode="bilinear", align_corners=False)[0]

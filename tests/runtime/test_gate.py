@@ -145,3 +145,16 @@ def test_words_beyond_the_memory_of_a_call_are_asked_in_parts(
     assert result.presence is not None
     np.testing.assert_allclose(result.presence, expected.presence, atol=1e-6)  # type: ignore[arg-type]
     assert (result.masks == expected.masks).all()
+
+
+@pytest.mark.parametrize("takes_patch_features", [False, True])
+def test_without_the_gate_the_stem_is_enough(tmp_path: Path, scene: Picture, takes_patch_features: bool) -> None:
+    """Unless the trunk reads what only the whole encoder gives."""
+    folder = make_bundle(tmp_path / "tiny", stem_graph=True, trunk_takes_patch_features=takes_patch_features)
+    backend = CountingBackend()
+    segmenter = Segmenter(Bundle.open(folder), backend)
+    expected = segmenter(scene, ["red", "blue"], presence_threshold=0)
+    assert (backend.calls["stem"], backend.calls["image_encoder"]) == (0, 1)
+    result = segmenter(scene, ["red", "blue"], gate="off")
+    assert (backend.calls["stem"], backend.calls["image_encoder"]) == ((0, 2) if takes_patch_features else (1, 1))
+    np.testing.assert_allclose(result.logits, expected.logits, atol=1e-5)

@@ -54,6 +54,7 @@ def make_bundle(
     folder: Path,
     *,
     gate: bool = True,
+    stem_graph: bool = False,
     trunk_takes_patch_features: bool = False,
     templates: tuple[str, ...] = ("a picture of {}",),
     weight: float = 1.0,
@@ -76,6 +77,8 @@ def make_bundle(
     stem = _value("stem_tokens", ["C", 1 + PATCHES, 3])
     features = [_value("image_features", ["C", 3]), _value("patch_features", ["C", PATCHES, 3])]
     _save(folder, "image_encoder", _model(encoder, [pixels], [stem, *features], constants))
+    if stem_graph:
+        _save(folder, "stem", _model(encoder, [pixels], [stem], constants))
     _save(folder, "trunk", _model(trunk, [stem, *patch_features, *text], [logits], constants))
     _save(folder, "segmenter", _model([*encoder, *trunk], [pixels, *text], [logits], constants))
     if gate:

@@ -128,7 +128,7 @@ def test_host_and_device_crops_in_one_call(bundle: Path, backend: TensorRt) -> N
     moved = {name: to_host(array) for name, array in arrays.items()}
     found = []
     for first, second in ((arrays, arrays), (arrays, moved), (moved, arrays), (moved, moved)):
-        queue = PairQueue(graphs, encoded.tokens, ["red", "green"], (GRID, GRID), memory_mb=64, most=None)
+        queue = PairQueue(graphs, encoded.tokens, ["red", "green"], (GRID, GRID), memory_mb=64, most=None, result_mb=8)
         queue.add(first, np.array([1, 1]), np.array([0, 1]))
         queue.add(second, np.array([0, 1]), np.array([1, 0]))
         found.append(queue.finish())
