@@ -27,7 +27,8 @@ class Cell:
 
     def __str__(self) -> str:
         """For people."""
-        return f"{self.crops} {'crop' if self.crops == 1 else 'crops'} x {self.classes} classes"
+        crops = "crop" if self.crops == 1 else "crops"
+        return f"{self.crops} {crops} x {self.classes} {'class' if self.classes == 1 else 'classes'}"
 
 
 class Contender(Protocol):

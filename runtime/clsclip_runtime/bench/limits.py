@@ -29,7 +29,9 @@ Product = Callable[[], object]
 class MatrixProduct:
     """The fastest square matrix product of a precision and device. A contender."""
 
-    def __init__(self, precision: str, device: str = "cpu", threads: int | None = None, size: int | None = None) -> None:
+    def __init__(
+        self, precision: str, device: str = "cpu", threads: int | None = None, size: int | None = None
+    ) -> None:
         """``threads`` of the product; None is the engines' own choice. ``size`` is the side of the matrices."""
         self._precision, self._device, self._threads = precision, device, threads
         self._size = size or SIZE[device]

@@ -22,7 +22,9 @@ _OPERANDS = {"MatMul": (0, 1), "MatMulInteger": (0, 1), "QLinearMatMul": (0, 3),
 _KERNELS = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3}
 """Which input of a convolution is the kernel."""
 
-_UNKNOWN = frozenset({"Attention", "ConvTranspose", "Einsum", "GRU", "If", "LSTM", "Loop", "MultiHeadAttention", "Scan"})
+_UNKNOWN = frozenset(
+    {"Attention", "ConvTranspose", "Einsum", "GRU", "If", "LSTM", "Loop", "MultiHeadAttention", "Scan"}
+)
 """Operators that multiply matrices in ways that are not counted here."""
 
 
@@ -89,13 +91,17 @@ def _dimensions(node: Node, graph: OnnxShapes, name: str) -> tuple[Dimension, ..
         first, second = (shape(node.inputs[at]) for at in _OPERANDS[node.operator])
         turned = bool(node.numbers.get("transB"))
         columns: Shape = (second[0 if turned else -1],) if len(second) > 1 else ()
-        if len(first) >= len(second):
-            return (*first, *columns)
-        # The second has more batch axes than the first: its own and the first's rows and depth.
-        return (*second[:-2], *first[-2:], *columns)
+        return (*_batch(first[:-2], second[:-2]), *first[-2:], *columns)
     if node.operator in _KERNELS:
         return (*shape(node.outputs[0]), *shape(node.inputs[_KERNELS[node.operator]])[1:])
     return ()
+
+
+def _batch(first: Shape, second: Shape) -> Shape:
+    """Batch axes of a product of two stacks of matrices: where one has 1, or no such axis, it is the other's."""
+    length = max(len(first), len(second))
+    wide = [(1,) * (length - len(shape)) + shape for shape in (first, second)]
+    return tuple(two if one == 1 else one for one, two in zip(*wide, strict=True))
 
 
 @dataclass(frozen=True)

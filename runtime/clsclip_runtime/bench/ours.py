@@ -1,9 +1,8 @@
-"""A bundle in one backend, as a contender: everything that ``Segmenter`` does for a call, and the engine's part of it."""
+"""A bundle in one backend, as a contender: all that ``Segmenter`` does for a call, and the engine's part of it."""
 
 from __future__ import annotations
 
 import inspect
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -63,7 +62,8 @@ def made_picture(width: int, height: int, seed: int = 0) -> npt.NDArray[np.uint8
     phases = rng.uniform(0, 6.28, 3)
     soft = [np.sin(x * columns + y * rows + phase) for (x, y), phase in zip(waves, phases, strict=True)]
     picture = 128 + 90 * np.stack(soft, axis=-1) + rng.normal(0, 6, (height, width, 1)).astype(np.float32)
-    return np.clip(picture, 0, 255).astype(np.uint8)
+    pixels: npt.NDArray[np.uint8] = np.clip(picture, 0, 255).astype(np.uint8)
+    return pixels
 
 
 def bundle_specs(
@@ -144,7 +144,7 @@ class SegmenterContender:
         self._words = words(cell.classes) if self._asked is None else self._asked[: cell.classes]
 
     def call(self) -> dict[str, float]:
-        """From pixels to masks of the pictures' size; ``engine`` is what the graphs took, ``text`` encoding of words."""
+        """From pixels to masks of the pictures' size; ``engine`` is the graphs' part, ``text`` encoding of words."""
         self._clock.take()
         results = self._segmenter.batch(self._pictures, self._words, **self._options)
         if not results:

@@ -33,7 +33,7 @@ class ContenderProcess:
             environment |= dict.fromkeys(_THREAD_VARIABLES, str(threads))
         # Factories may lie beside the program that measures; its own search path holds there as well.
         environment["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)  # noqa: PTH109
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "clsclip_runtime.bench.worker"],
             stdin=subprocess.PIPE,
@@ -89,7 +89,7 @@ class ContenderProcess:
             raise ContenderError(f"the process of {self.spec.name} ended. {self._last_words()}")
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
-            raise ContenderError(f"{answer['error']} ({answer['kind']})")
+            raise ContenderError(answer["error"])
         return answer
 
     def close(self) -> None:

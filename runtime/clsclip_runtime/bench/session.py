@@ -159,12 +159,12 @@ def measure(
     """
     rows = [] if rows is None else rows
     rows += [Measured(spec, cell) for spec in specs]
-    kinds = list(dict.fromkeys((spec.device, spec.precision) for spec in specs))
-    limits.start(kinds)
     limit_times: dict[tuple[str, str], list[float]] = {}
     with ExitStack() as stack:
         running = [(row, stack.enter_context(ContenderProcess(row.spec, threads))) for row in rows]
         running = [(row, process) for row, process in running if _begin(row, process, after)]
+        kinds = list(dict.fromkeys((row.spec.device, row.spec.precision) for row, _ in running))
+        limits.start(kinds)
         begin, done = time.perf_counter(), 0
         while running and (done < least_rounds or time.perf_counter() - begin < seconds * len(running)):
             for kind, times in limits.turn(kinds).items():

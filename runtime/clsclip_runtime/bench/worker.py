@@ -86,10 +86,16 @@ def serve(requests: IO[str], answers: IO[str]) -> None:
         try:
             answer = worker.answer(json.loads(line))
         except Exception as error:  # whatever a contender raises is the row's reason, told by the parent
-            reason = " ".join(str(error).split()) or "no reason given"
-            answer = {"error": reason, "kind": type(error).__name__}
+            answer = {"error": reason_of(error)}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
+
+
+def reason_of(error: Exception) -> str:
+    """An error on one line; its type is told where the message is not one of ours, which speak for themselves."""
+    text = " ".join(str(error).split())
+    ours = any(base.__name__ == "ClsclipRuntimeError" for base in type(error).__mro__)
+    return text if ours and text else f"{type(error).__name__}: {text}"
 
 
 def main() -> None:
