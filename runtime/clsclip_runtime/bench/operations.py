@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clsclip_runtime.bench.onnx_shapes import Dimension, Node, OnnxShapes, Shape, read_shapes
-from clsclip_runtime.bundle import GATE, IMAGE_ENCODER, TEXT_ENCODER, TRUNK, Bundle
+from clsclip_runtime.bundle import TEXT_ENCODER, Bundle
 from clsclip_runtime.protobuf import NotProtobufError
 
 _OPERANDS = {"MatMul": (0, 1), "MatMulInteger": (0, 1), "QLinearMatMul": (0, 3), "Gemm": (0, 1), "QGemm": (0, 3)}
@@ -104,42 +104,36 @@ def _batch(first: Shape, second: Shape) -> Shape:
     return tuple(two if one == 1 else one for one, two in zip(*wide, strict=True))
 
 
-@dataclass(frozen=True)
 class BundleOperations:
-    """Operations of a bundle's graphs.
+    """Operations of a bundle's graphs, counted when they are first asked for."""
 
-    Attributes:
-        image: of the image encoder, by crops ``C``: the stem, and CLIP's own path behind it for the gate.
-        trunk: by pairs ``P`` (and crops and classes).
-        gate: by crops and classes; None without a gate.
-        text: by texts ``K``.
-    """
+    def __init__(self, bundle: Bundle) -> None:
+        """Count nothing yet."""
+        self._bundle = bundle
+        self._known: dict[str, Operations] = {}
 
-    image: Operations
-    trunk: Operations
-    gate: Operations | None
-    text: Operations
+    def of(self, file: str) -> Operations:
+        """Operations of one of the bundle's graphs. CountError where they cannot be counted."""
+        if file not in self._known:
+            try:
+                self._known[file] = count_operations(self._bundle.path(file))
+            except OSError as error:
+                raise CountError(f"{file} cannot be read: {error.strerror or error}") from error
+        return self._known[file]
 
-    @classmethod
-    def of(cls, bundle: Bundle) -> BundleOperations:
-        """Count those of ``bundle``. CountError where that is not possible."""
-        gate = count_operations(bundle.path(GATE)) if GATE in bundle.manifest.files else None
-        image, trunk, text = (count_operations(bundle.path(name)) for name in (IMAGE_ENCODER, TRUNK, TEXT_ENCODER))
-        return cls(image, trunk, gate, text)
+    def by_graph(self, files: Iterable[str], crops: int, classes: int, pairs: int) -> dict[str, float]:
+        """Operations of one call, by graph.
 
-    def by_graph(self, crops: int, classes: int, pairs: int) -> dict[str, float]:
-        """Operations of one call by graph, once the words are encoded; ``text`` is what encoding them takes once."""
+        Args:
+            files: the graphs that the call ran.
+            crops, classes, pairs: of the call; however many runs of a graph they were, the sum is the same.
+
+        Raises:
+            CountError: one cannot be counted.
+        """
         sizes = {"C": crops, "K": classes, "P": pairs}
-        counted = {"image": self.image.at(**sizes), "trunk": self.trunk.at(**sizes) if pairs else 0.0}
-        counted["gate"] = 0.0 if self.gate is None else self.gate.at(**sizes)
-        counted["text"] = self.text.at(**sizes)
-        return counted
+        return {file: self.of(file).at(**sizes) for file in files}
 
-
-def of_a_call(by_graph: Mapping[str, float]) -> float:
-    """Operations of a call whose words are known: all but the text encoder's."""
-    return math.fsum(_without_text(by_graph))
-
-
-def _without_text(by_graph: Mapping[str, float]) -> Iterable[float]:
-    return (value for name, value in by_graph.items() if name != "text")
+    def of_words(self, classes: int) -> float:
+        """Operations of encoding so many new words, in one template. CountError where they cannot be counted."""
+        return self.of(TEXT_ENCODER).at(K=classes)

@@ -15,6 +15,7 @@ from clsclip_runtime.bench.limits import PRECISIONS
 from clsclip_runtime.bundle import TEXT_ENCODER, Bundle
 from clsclip_runtime.errors import BackendError, OptionError
 from clsclip_runtime.images import open_picture
+from clsclip_runtime.pairs import Pairs
 from clsclip_runtime.segmenter import Segmenter
 
 FACTORY = "clsclip_runtime.bench.ours:SegmenterContender"
@@ -76,7 +77,7 @@ def bundle_specs(
         backend: a name of ``BACKENDS``.
         modes: of :func:`modes`.
         options: of :class:`SegmenterContender`, the same for all.
-        top_k: of gated ones: most pairs a crop.
+        top_k: of gated ones: so many words of a crop, whatever they score; None leaves it to the model's threshold.
     """
     stated = bundle.manifest.precision
     precision = precision_of(backend, stated)
@@ -111,7 +112,7 @@ class SegmenterContender:
             model: folder of the bundle.
             backend: name of the engine.
             mode: ``exact`` or ``gated``.
-            top_k: of the gate: most pairs a crop; None leaves it to the runtime.
+            top_k: of the gate: so many words a crop, whatever they score; None is the model's threshold.
             threads, memory_mb: as in ``Segmenter.load``.
             picture: file to segment; None makes a picture.
             side: of the made picture, pixels; None is the model's own.
@@ -124,7 +125,7 @@ class SegmenterContender:
         self._pictures: list[npt.NDArray[np.uint8]] = []
         self._words: list[str] = []
         self._found: dict[str, Any] = {}
-        self._logits: npt.NDArray[np.float32] | None = None
+        self._first: tuple[Pairs, int] | None = None
 
     def load(self) -> None:
         """Load the bundle."""
@@ -151,34 +152,37 @@ class SegmenterContender:
             raise BackendError("the segmenter gave no result")
         text = results[0].timings.get("text", 0.0) / 1000
         self._found = {"pairs": sum(len(one.pairs) for one in results), "backend": results[0].backend}
-        self._logits = results[0].pairs.logits
+        self._first = results[0].pairs, len(results[0].classes)
         marked = 0
         while results:
             marked += int(np.count_nonzero(results.pop().masks))  # a result's masks go with it
-        self._found["marked_pixels"] = marked
         seconds = self._clock.take()
         seconds.pop(TEXT_ENCODER, None)
+        self._found |= {"marked_pixels": marked, "graphs": sorted(seconds)}
         return {"engine": sum(seconds.values()), "text": text}
 
     def facts(self) -> dict[str, Any]:
-        """Pairs that went through the trunk, and pixels of all masks."""
+        """Pairs that were segmented, pixels of all masks, and the graphs that ran."""
         return dict(self._found)
 
     def logits(self) -> npt.NDArray[np.float32] | None:
-        """(P, h, w) of the first picture."""
-        return self._logits
+        """(K, h, w) of the first picture; -inf for words that the gate dropped."""
+        if self._first is None:
+            return None
+        pairs, count = self._first
+        logits = np.full((count, *pairs.logits.shape[1:]), -np.inf, np.float32)
+        logits[pairs.words] = pairs.logits
+        return logits
 
 
 def gate_options(mode: str, top_k: int | None) -> dict[str, Any]:
     """Keyword arguments of a call in ``mode``. OptionError where this version has no gate."""
     if mode == EXACT:
-        return {"presence_threshold": 0}
+        return {"gate": "off"} if _takes("gate") else {"presence_threshold": 0}
     if not _takes("gate"):
         raise OptionError("this version of clsclip has no gate. Measure --mode exact, or upgrade clsclip")
-    options: dict[str, Any] = {"gate": "clip"}
-    if top_k is not None and _takes("top_k"):
-        options["top_k"] = top_k
-    return options
+    # So many words, whatever they score: the time does not hang on what a picture happens to show.
+    return {"gate": "clip"} if top_k is None else {"gate": "clip", "top_k": top_k, "presence_threshold": 0}
 
 
 def _takes(name: str) -> bool:

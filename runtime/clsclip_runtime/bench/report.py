@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from clsclip_runtime.bench.machine import load_average, machine, now, versions
-from clsclip_runtime.bench.operations import BundleOperations, CountError, of_a_call
+from clsclip_runtime.bench.operations import BundleOperations, CountError
 from clsclip_runtime.bench.session import Limits, Measured
 from clsclip_runtime.errors import OptionError, OutputError
 
@@ -37,12 +37,12 @@ def new_document(program: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def row_of(measured: Measured, operations: BundleOperations | str | None = None) -> dict[str, Any]:
+def row_of(measured: Measured, operations: BundleOperations | None = None) -> dict[str, Any]:
     """One row as plain JSON types.
 
     Args:
         measured: what was found.
-        operations: of the bundle; a text is the reason why they cannot be counted.
+        operations: of the bundle; not needed for a contender whose facts state the ``operations`` of a call.
 
     ``share`` is of the engine's time: the operations of its graphs a second, by the machine's rate of matrix products
     in the row's precision, measured in the same turns. ``share_whole`` takes the time of the whole call.
@@ -67,7 +67,7 @@ def row_of(measured: Measured, operations: BundleOperations | str | None = None)
         "peak_memory_mib": _round(measured.memory.get("mib")),
         "gpu_memory_mib": _round(measured.memory.get("gpu_mib")),
         "parity": measured.parity or None,
-        "facts": {key: value for key, value in measured.facts.items() if key != "pairs"},
+        "facts": {key: value for key, value in measured.facts.items() if key not in ("pairs", "operations")},
     }
     if whole is not None and engine is not None:
         row["outside_share"] = _round(1 - engine["p50"] / whole["p50"])
@@ -76,17 +76,18 @@ def row_of(measured: Measured, operations: BundleOperations | str | None = None)
     return row
 
 
-def _operations(measured: Measured, operations: BundleOperations | str | None) -> dict[str, Any] | None:
-    pairs = measured.facts.get("pairs")
-    if operations is None or pairs is None:
+def _operations(measured: Measured, operations: BundleOperations | None) -> dict[str, Any] | None:
+    """Operations of one call whose words are known already (``text`` is what encoding them took), or why not."""
+    facts, cell = measured.facts, measured.cell
+    if "operations" in facts:
+        return {"call": facts["operations"]}
+    if operations is None or "graphs" not in facts:
         return None
-    if isinstance(operations, str):
-        return {"reason": operations}
     try:
-        by_graph = operations.by_graph(measured.cell.crops, measured.cell.classes, pairs)
+        by_graph = operations.by_graph(facts["graphs"], cell.crops, cell.classes, facts["pairs"])
+        return {"by_graph": by_graph, "call": math.fsum(by_graph.values()), "text": operations.of_words(cell.classes)}
     except CountError as error:
         return {"reason": str(error)}
-    return {"by_graph": by_graph, "call": of_a_call(by_graph)}
 
 
 def _shares(row: Row, limit: float | None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from clsclip_runtime.backends.select import BACKENDS
 from clsclip_runtime.bench.contender import Cell, Spec
-from clsclip_runtime.bench.operations import BundleOperations, CountError
+from clsclip_runtime.bench.operations import BundleOperations
 from clsclip_runtime.bench.ours import EXACT, bundle_specs, modes
 from clsclip_runtime.bench.report import figure, limits_json, new_document, percent, row_of
 from clsclip_runtime.bench.session import LEAST_ROUNDS, Limits, Measured, in_order, measure
@@ -71,7 +71,7 @@ class Run:
         """``say`` gets a line now and then; ``limits`` are the machine's own if they are None."""
         self._plan, self._say = plan, say
         self._limits = limits or Limits(plan.options.get("threads"))
-        self._operations = {str(bundle.folder): operations_of(bundle) for bundle in plan.bundles}
+        self._operations = {str(bundle.folder): BundleOperations(bundle) for bundle in plan.bundles}
         self._known: dict[str, Measured] = {}
         self._end = time.monotonic() + 60 * plan.minutes
         self._overhead: list[float] = []
@@ -160,14 +160,6 @@ class Run:
 
 
 _NO_TIME = "it would not fit into the time that is left. Give more --minutes, or fewer --crops and --classes"
-
-
-def operations_of(bundle: Bundle) -> BundleOperations | str:
-    """Operations of a bundle's graphs, or why they cannot be counted."""
-    try:
-        return BundleOperations.of(bundle)
-    except (CountError, OSError) as error:
-        return str(error)
 
 
 def line_of(row: dict[str, Any]) -> str:

@@ -109,7 +109,12 @@ def parse_counts(ctx: click.Context, param: click.Parameter, value: str) -> tupl
     metavar="FILE",
     help="Words to ask, one a line (UTF-8; # comments). Default: made up.",
 )
-@click.option("--top-k", type=click.IntRange(min=1), metavar="N", help="Gated rows: most words of a picture.")
+@click.option(
+    "--top-k",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Gated rows: so many words of a picture, whatever they score. Default: those above the model's threshold.",
+)
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Of the engines and of the limit.")
 @click.option(
     "--memory-mb",
