@@ -1,0 +1,107 @@
+"""What all peers work on: one model of random weights at CLIP ViT-B/16's size, its bundles, one picture, its words.
+
+Speed does not depend on what weights know. The seed is fixed, so every process builds the same model.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from clsclip_runtime.bench.contender import Cell
+from clsclip_runtime.bench.operations import count_operations
+from clsclip_runtime.bench.ours import made_picture, words
+from clsclip_runtime.manifest import ImageSpec, parse_manifest
+
+SEED = 0
+SIDE = 224
+TEMPLATE = "a picture of a {}"
+PATCH, LAYERS, DECODER_LAYERS = 16, 12, 2
+"""Of ViT-B/16, and of the decoder."""
+
+SEGMENTER = "segmenter.onnx"
+
+
+def full_size_model() -> Any:
+    """A ClsCLIP on a ViT-B/16, random weights, in evaluation mode."""
+    import torch
+
+    from clsclip.model import ClsClip, ModelConfig
+    from clsclip.tower_files import load_towers
+
+    torch.manual_seed(SEED)
+    return ClsClip(load_towers("ViT-B-16"), ModelConfig(decoder_heads=12, decoder_layers=DECODER_LAYERS)).eval()
+
+
+def bundle_of(folder: Path, precision: str = "fp32") -> Path:
+    """The model's bundle in one precision, exported where it is not there yet.
+
+    Raises:
+        ExportError: this version cannot export that precision, or the export is not right.
+    """
+    from clsclip_export.bundle import write_bundle
+    from clsclip_export.profiles import Profile
+
+    out = folder / f"b16-{precision}.clsclip"
+    if not (out / "manifest.json").is_file():
+        profile = Profile((1, 1, 1), (1, 1, 2), (1, 1, 2))  # parity at full size is the export's own test
+        write_bundle(
+            full_size_model(), {}, out, name="random ViT-B/16", force=True, precision=precision, profile=profile
+        )
+    return out
+
+
+@cache
+def picture() -> npt.NDArray[np.uint8]:
+    """(224, 224, 3) uint8, the picture of every row."""
+    return made_picture(SIDE, SIDE)
+
+
+def texts(cell: Cell) -> list[str]:
+    """The prompted words of a cell."""
+    return [TEMPLATE.format(word) for word in words(cell.classes)]
+
+
+def image_spec(bundle: str) -> ImageSpec:
+    """How the bundle wants pictures."""
+    return parse_manifest((Path(bundle) / "manifest.json").read_bytes()).image
+
+
+def operations(bundle: str, crops: int, classes: int, pairs: int) -> float:
+    """Of one call of the whole graph."""
+    return count_operations(Path(bundle) / SEGMENTER).at(C=crops, K=classes, P=pairs)
+
+
+def text_tokens(bundle: str, cell: Cell) -> npt.NDArray[np.float32]:
+    """(K, d_text) of the cell's words, by the bundle's own text encoder; kept beside the bundle for other processes."""
+    from clsclip_runtime.backends import select_backend
+    from clsclip_runtime.bundle import TEXT_ENCODER, Bundle
+    from clsclip_runtime.text import TextEncoder
+
+    kept = Path(bundle).parent / f"tokens-{cell.classes}.npy"
+    if kept.is_file():
+        tokens: npt.NDArray[np.float32] = np.load(kept, allow_pickle=False)
+        return tokens
+    opened = Bundle.open(bundle)
+    graph = select_backend("onnxruntime-cpu").load(opened.path(TEXT_ENCODER))
+    tokens = TextEncoder(opened, graph, memory_mb=1024).encode(words(cell.classes)).tokens
+    scratch = kept.with_name(f".{os.getpid()}.npy")
+    np.save(scratch, tokens, allow_pickle=False)
+    scratch.replace(kept)
+    return tokens
+
+
+def relabelled(bundle: Path, out: Path, name: str) -> Path:
+    """A copy of a bundle under another name: a row needs a name of its own."""
+    shutil.copytree(bundle, out, dirs_exist_ok=True)
+    document = json.loads((out / "manifest.json").read_text("utf-8"))
+    document["name"] = name
+    (out / "manifest.json").write_text(json.dumps(document), "utf-8")
+    return out
