@@ -41,7 +41,7 @@ def save(result: Result, folder: Path, formats: str | Sequence[str], stem: str |
         raise cannot_write(folder, error) from error
     written = []
     for name, writer in files:
-        _write(folder / name, writer)
+        write_file(folder / name, writer)
         written.append(folder / name)
     return written
 
@@ -168,7 +168,8 @@ def _write_npz(result: Result, file: IO[bytes]) -> None:
     )
 
 
-def _write(path: Path, writer: Writer) -> None:
+def write_file(path: Path, writer: Writer) -> None:
+    """Write under a temporary name, then rename. OutputError if that is not possible."""
     part = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
         with part.open("xb") as file:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from clsclip_runtime.bench.onnx_shapes import Dimension, Node, OnnxShapes, Shape, read_shapes
 from clsclip_runtime.bundle import TEXT_ENCODER, Bundle
+from clsclip_runtime.errors import BundleError
 from clsclip_runtime.protobuf import NotProtobufError
 
 _OPERANDS = {"MatMul": (0, 1), "MatMulInteger": (0, 1), "QLinearMatMul": (0, 3), "Gemm": (0, 1), "QGemm": (0, 3)}
@@ -117,6 +118,8 @@ class BundleOperations:
         if file not in self._known:
             try:
                 self._known[file] = count_operations(self._bundle.path(file))
+            except BundleError as error:
+                raise CountError(str(error)) from error
             except OSError as error:
                 raise CountError(f"{file} cannot be read: {error.strerror or error}") from error
         return self._known[file]

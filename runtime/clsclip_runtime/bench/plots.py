@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from clsclip_runtime.errors import OptionError, OutputError
+from clsclip_runtime.bench.report import write
+from clsclip_runtime.errors import OptionError
 
 
 def load_matplotlib() -> Any:
@@ -61,15 +61,7 @@ def plot(document: Mapping[str, Any], path: Path) -> None:
     times.set_yscale("log")
     times.legend(fontsize=7)
     shares.set_ylim(bottom=0)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(scratch, dpi=110, format="png")
-        os.replace(scratch, path)
-    except OSError as error:
-        scratch.unlink(missing_ok=True)
-        raise OutputError(
-            f"cannot write {path}: {error.strerror or error}. Give a file in a folder that you may write to"
-        ) from error
+        write(path, lambda file: figure.savefig(file, dpi=110, format="png"))
     finally:
         pyplot.close(figure)

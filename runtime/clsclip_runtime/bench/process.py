@@ -77,8 +77,8 @@ class ContenderProcess:
             ContenderError: the contender raised an error, or its process ended.
         """
         stdin, stdout = self._process.stdin, self._process.stdout
-        if stdin is None or stdout is None:
-            raise ContenderError("the process has no pipes")
+        if stdin is None or stdout is None or stdin.closed:
+            raise ContenderError(f"the process of {self.spec.name} was closed")
         try:
             stdin.write(json.dumps({"do": do, **details}) + "\n")
             stdin.flush()

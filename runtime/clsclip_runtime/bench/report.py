@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from clsclip_runtime.bench.machine import load_average, machine, now, versions
 from clsclip_runtime.bench.operations import BundleOperations, CountError
 from clsclip_runtime.bench.session import Limits, Measured
-from clsclip_runtime.errors import OptionError, OutputError
+from clsclip_runtime.errors import OptionError
+from clsclip_runtime.saving import Writer, cannot_write, write_file
 
 SCHEMA = 1
 
@@ -119,18 +119,22 @@ def limits_json(limits: Limits) -> dict[str, Any]:
     return found
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file under a temporary name, then rename it. OutputError if that is not possible."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
+def write(path: Path, writer: Writer) -> None:
+    """Write a file whole or not at all, in a folder that is made if need be. OutputError if that is not possible."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        scratch.write_text(text, "utf-8")
-        os.replace(scratch, path)
     except OSError as error:
-        scratch.unlink(missing_ok=True)
-        raise OutputError(
-            f"cannot write {path}: {error.strerror or error}. Give a file in a folder that you may write to"
-        ) from error
+        raise cannot_write(path.parent, error) from error
+    write_file(path, writer)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text. OutputError if that is not possible."""
+
+    def writer(file: IO[bytes]) -> None:
+        file.write(text.encode("utf-8"))
+
+    write(path, writer)
 
 
 def write_document(path: Path, document: Mapping[str, Any]) -> None:
