@@ -152,16 +152,17 @@ def measure(
         threads: told to the processes by the environment.
         after: called once for each, after its first call; what it returns is the row's parity.
         least_rounds: turns of each.
-        rows: filled as things are found, so that an interrupt leaves what there is; None makes a new list.
+        rows: the new ones are added to it at once, so that an interrupt leaves what there is.
 
     Returns:
         One row a contender, in order. One that fails has the reason, and the others go on.
     """
-    rows = [] if rows is None else rows
-    rows += [Measured(spec, cell) for spec in specs]
+    own = [Measured(spec, cell) for spec in specs]
+    if rows is not None:
+        rows += own
     limit_times: dict[tuple[str, str], list[float]] = {}
     with ExitStack() as stack:
-        running = [(row, stack.enter_context(ContenderProcess(row.spec, threads))) for row in rows]
+        running = [(row, stack.enter_context(ContenderProcess(row.spec, threads))) for row in own]
         running = [(row, process) for row, process in running if _begin(row, process, after)]
         kinds = list(dict.fromkeys((row.spec.device, row.spec.precision) for row, _ in running))
         limits.start(kinds)
@@ -176,7 +177,7 @@ def measure(
             done += 1
         for row, process in running:
             _end(row, process)
-    return rows
+    return own
 
 
 def _begin(row: Measured, process: ContenderProcess, after: After | None) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
 from typing import IO, Any
 
@@ -98,8 +99,16 @@ def reason_of(error: Exception) -> str:
     return text if ours and text else f"{type(error).__name__}: {text}"
 
 
+def _end_with(parent: int) -> None:
+    """End this process, whatever it does, when its parent is gone: a call may take hours, and nobody waits for it."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
 def main() -> None:
     """Serve the parent; standard output is its alone."""
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     serve(sys.stdin, answers)

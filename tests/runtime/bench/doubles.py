@@ -63,10 +63,10 @@ class Dying(Sleeper):
 
 
 class Hungry(Sleeper):
-    """Takes 200 MiB."""
+    """Takes 100 MiB."""
 
     def load(self) -> None:
-        self._memory = np.ones(200 << 17)
+        self._memory = np.ones(100 << 17)
 
 
 class Product(Sleeper):

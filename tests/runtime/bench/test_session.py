@@ -74,7 +74,7 @@ def test_memory_is_that_of_the_row_alone() -> None:
     assert small is not None
     assert large is not None
     assert small < 140
-    assert 190 < large - small < 260
+    assert 95 < large - small < 160
     assert len(ballast)
 
 
