@@ -5,9 +5,8 @@ Speed does not depend on what weights know. The seed is fixed, so every process 
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -98,10 +97,5 @@ def text_tokens(bundle: str, cell: Cell) -> npt.NDArray[np.float32]:
     return tokens
 
 
-def relabelled(bundle: Path, out: Path, name: str) -> Path:
-    """A copy of a bundle under another name: a row needs a name of its own."""
-    shutil.copytree(bundle, out, dirs_exist_ok=True)
-    document = json.loads((out / "manifest.json").read_text("utf-8"))
-    document["name"] = name
-    (out / "manifest.json").write_text(json.dumps(document), "utf-8")
-    return out
+if __name__ == "__main__":
+    bundle_of(Path(sys.argv[1]))

@@ -3,8 +3,9 @@
     python -m benchmarks.peers.plus --json FILE [--work DIR] [--seconds 5]
 
 One picture, five regions, three words. Both sides are warm and get the picture's pixels: detect, crop with a margin,
-encode the crops, presence, segment every crop for every word, paste and join the masks. The detector is a YOLO11n of random weights, so what it finds means nothing: its boxes are drawn beforehand and given to both sides after
-the detector has run, so that both do the same work. ultralytics is AGPL-3.0 and needed for this script alone.
+encode the crops, presence, segment every crop for every word, paste and join the masks. The detector is a YOLO11n of
+random weights, so what it finds means nothing: five boxes are drawn beforehand and given to both sides after it ran,
+so that both do the same work. ultralytics is AGPL-3.0 and needed for this script alone.
 """
 
 from __future__ import annotations
