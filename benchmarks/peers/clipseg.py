@@ -16,6 +16,9 @@ from benchmarks.peers.pytorch import pictures
 from clsclip_runtime.bench.contender import Cell
 from clsclip_runtime.images import preprocess
 
+CONFIG: dict[str, Any] = {"vision_config": {"image_size": material.SIDE, "patch_size": material.PATCH}}
+"""All else is transformers' default, which is the released model's size."""
+
 
 class ClipSegPeer:
     """From the picture's pixels to masks of its size. A contender."""
@@ -33,8 +36,7 @@ class ClipSegPeer:
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         torch.manual_seed(material.SEED)
-        config = CLIPSegConfig(vision_config={"image_size": material.SIDE, "patch_size": material.PATCH})
-        self.torch, self.model = torch, CLIPSegForImageSegmentation(config).eval()
+        self.torch, self.model = torch, CLIPSegForImageSegmentation(CLIPSegConfig(**CONFIG)).eval()
         self.spec = material.image_spec(self.bundle)
 
     def prepare(self, cell: Cell) -> None:
