@@ -117,7 +117,7 @@ def test_both_sides_of_the_end_to_end_row_mark_the_same() -> None:
     assert figures["mean_iou"] >= 0.999
 
 
-values = st.floats(-4, 4).filter(lambda value: value != 0)
+values = st.floats(-4, 4, width=32).filter(lambda value: value != 0)
 
 
 @given(rows=st.lists(st.tuples(values, values), min_size=1, max_size=12))
