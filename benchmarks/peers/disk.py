@@ -21,6 +21,7 @@ from clsclip_runtime.bench.contender import Cell, Spec
 from clsclip_runtime.bench.engine_time import EngineClock
 from clsclip_runtime.bench.operations import BundleOperations
 from clsclip_runtime.bench.ours import EXACT, device_of, gate_options, made_picture, precision_of, words
+from clsclip_runtime.bench.process import variables_of
 from clsclip_runtime.bench.report import figure, limits_json, new_document, percent, row_of, table, write_document
 from clsclip_runtime.bench.session import Limits, measure
 from clsclip_runtime.bundle import TEXT_ENCODER, Bundle
@@ -100,7 +101,9 @@ def main(json_path: Path, work: Path, classes: int, seconds: float, model: Path 
     document = new_document("benchmarks.peers.disk", {"classes": classes, "photo": [WIDTH, HEIGHT], "seconds": seconds})
     operations = BundleOperations(bundle)
     with Limits(threads) as limits:
-        for measured in measure(specs, Cell(1, classes), limits, seconds=seconds, threads=threads):
+        for measured in measure(
+            specs, Cell(1, classes), limits, seconds=seconds, variables=variables_of(threads, work / "words")
+        ):
             row = row_of(measured, operations)
             row["parts_ms"] = {name: measured.summary(name) for name in PARTS}
             document["rows"].append(row)

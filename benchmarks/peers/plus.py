@@ -20,7 +20,10 @@ import click
 import numpy as np
 import numpy.typing as npt
 
+from clsclip_runtime.backends.select import BACKENDS
 from clsclip_runtime.bench.contender import Cell, Spec
+from clsclip_runtime.bench.ours import device_of
+from clsclip_runtime.bench.process import ContenderProcess, variables_of
 from clsclip_runtime.bench.report import figure, new_document, percent, row_of, table, write_document
 from clsclip_runtime.bench.session import Limits, measure
 
@@ -184,7 +187,7 @@ def detector_files(work: Path) -> tuple[Path, Path]:
 @click.command()
 @click.option("--json", "json_path", required=True, type=click.Path(path_type=Path))
 @click.option("--work", default=Path("build/benchmarks"), type=click.Path(path_type=Path))
-@click.option("--backend", "backends", multiple=True, default=("onnxruntime-cpu",), show_default=True)
+@click.option("--backend", "backends", multiple=True, type=click.Choice(list(BACKENDS)), help="Default: all on CPUs.")
 @click.option("--seconds", default=5.0, show_default=True, help="Of timed calls for each row.")
 @click.option("--threads", type=click.IntRange(min=1))
 def main(json_path: Path, work: Path, backends: tuple[str, ...], seconds: float, threads: int | None) -> None:
@@ -196,13 +199,13 @@ def main(json_path: Path, work: Path, backends: tuple[str, ...], seconds: float,
         Spec(f"{THEIRS}, a call for every word", here + "Theirs", common | {"shared": False}),
         Spec(f"{THEIRS}, encoder shared", here + "Theirs", common | {"shared": True}),
     ]
-    for name in backends:
+    for name in backends or [name for name in BACKENDS if device_of(name) == "cpu"]:
         options = {"detector": str(exported), "backend": name, "threads": threads}
         specs.append(Spec(f"{OURS}, {name}", here + "Ours", options))
     document = new_document("benchmarks.peers.plus", {"words": WORDS, "regions": 5, "seconds": seconds})
     first: list[npt.NDArray[np.float32]] = []
 
-    def after(process: Any) -> dict[str, Any]:
+    def after(process: ContenderProcess) -> dict[str, Any]:
         path = work / f".masks-{os.getpid()}.npy"
         process.logits(path)
         masks = np.load(path, allow_pickle=False)
@@ -211,7 +214,9 @@ def main(json_path: Path, work: Path, backends: tuple[str, ...], seconds: float,
         return {"reference": True} if len(first) == 1 else difference(masks, first[0])
 
     with Limits(threads) as limits:
-        rows = [row_of(one) for one in measure(specs, Cell(1, len(WORDS)), limits, seconds=seconds, after=after)]
+        variables = variables_of(threads, work / "words")
+        found = measure(specs, Cell(1, len(WORDS)), limits, seconds=seconds, variables=variables, after=after)
+    rows = [row_of(one) for one in found]
     for row in rows:
         known = row["whole_ms"] is not None and rows[0]["whole_ms"] is not None
         row["times_first"] = round(rows[0]["whole_ms"]["p50"] / row["whole_ms"]["p50"], 3) if known else None

@@ -8,6 +8,7 @@ the one in the same group: more processes at once would not fit into memory.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from clsclip_runtime.backends.select import BACKENDS
 from clsclip_runtime.bench.contender import Cell, Spec
 from clsclip_runtime.bench.operations import BundleOperations
 from clsclip_runtime.bench.ours import bundle_specs, device_of, modes
+from clsclip_runtime.bench.process import variables_of
 from clsclip_runtime.bench.report import figure, limits_json, new_document, percent, row_of, table, write_document
 from clsclip_runtime.bench.run import line_of
 from clsclip_runtime.bench.session import Limits, measure
@@ -28,7 +30,7 @@ from clsclip_runtime.doctor import BUILDS_WHEN_LOADED
 from clsclip_runtime.engines.gpu import ask_driver
 
 FIRST = "PyTorch eager, a call for every word"
-TOGETHER = 4
+TOGETHER = 6
 """Contenders beside the first, at one time."""
 
 TOP_K = 1
@@ -102,8 +104,11 @@ def groups(first: Spec, others: list[Spec]) -> Iterator[list[Spec]]:
 @click.option("--classes", default=20, show_default=True, type=click.IntRange(1, 1000))
 @click.option("--crops", default=1, show_default=True, type=click.IntRange(1, 64))
 @click.option("--seconds", default=4.0, show_default=True, help="Of timed calls for each row.")
+@click.option("--minutes", default=8.0, show_default=True, help="Groups that would begin later are left out.")
 @click.option("--threads", type=click.IntRange(min=1))
-@click.option("--precision", "precisions", multiple=True, default=("fp32", "bf16", "int8"), show_default=True)
+@click.option(
+    "--precision", "precisions", multiple=True, help="Of bundles beside fp32. Default: int8; on GPUs fp16, too."
+)
 @click.option("--only", multiple=True, help="Rows whose name has this; the first is always there.")
 def main(
     json_path: Path,
@@ -111,6 +116,7 @@ def main(
     classes: int,
     crops: int,
     seconds: float,
+    minutes: float,
     threads: int | None,
     precisions: tuple[str, ...],
     only: tuple[str, ...],
@@ -120,21 +126,26 @@ def main(
     cell = Cell(crops, classes)
     settings = {"classes": classes, "crops": crops, "seconds": seconds, "threads": threads, "top_k": TOP_K}
     document = new_document("benchmarks.peers.table", settings)
-    bundles, document["left_out"] = make_bundles(work, precisions)
+    bundles, document["left_out"] = make_bundles(work, precisions or (("int8", "fp16") if gpu else ("int8",)))
     first, *others = torch_specs(str(bundles["fp32"]), threads, gpu)
-    others += engine_specs(bundles, threads) + our_specs(bundles, threads, gpu)
+    others = our_specs(bundles, threads, gpu) + engine_specs(bundles, threads) + others
+    variables, end = variables_of(threads, work / "words"), time.monotonic() + 60 * minutes
     chosen = [spec for spec in others if not only or any(part in spec.name for part in only)]
     parity, counted = Parity(), {str(path): BundleOperations(Bundle.open(path)) for path in bundles.values()}
     with Limits(threads) as limits:
         for number, group in enumerate(groups(first, chosen), 1):
+            if time.monotonic() > end:
+                document["left_out"] |= dict.fromkeys((spec.name for spec in group[1:]), "no time left; give --minutes")
+                continue
             click.echo(f"group {number}: {', '.join(spec.name for spec in group)}", err=True)
-            measured = measure(group, cell, limits, seconds=seconds, threads=threads, after=parity)
+            measured = measure(group, cell, limits, seconds=seconds, variables=variables, after=parity)
             rows = [row_of(one, counted.get(str(one.spec.options.get("model")))) for one in measured]
             document["rows"] += with_ratios(rows, number)
             document["limits"] = limits_json(limits)
-            write_document(json_path, document)
+            write_document(json_path, document)  # a run that is cut short keeps its groups
             for row in rows:
                 click.echo(f"  {line_of(row)}", err=True)
+    write_document(json_path, document)
     click.echo(markdown(document))
 
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,7 +16,21 @@ from clsclip_runtime.bench.contender import Cell, Spec
 from clsclip_runtime.errors import ClsclipRuntimeError
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_CACHE_VARIABLE = "CLSCLIP_CACHE"
 _SECONDS_TO_END = 10
+
+
+def variables_of(threads: int | None, cache: Path | None = None) -> dict[str, str]:
+    """Environment variables of contenders.
+
+    Args:
+        threads: of libraries that are told so; None is their own choice.
+        cache: folder of encoded words, so that a run leaves nothing in the user's own; None leaves that as it is.
+    """
+    variables = {} if threads is None else dict.fromkeys(_THREAD_VARIABLES, str(threads))
+    if cache is not None and _CACHE_VARIABLE not in os.environ:
+        variables[_CACHE_VARIABLE] = str(cache)
+    return variables
 
 
 class ContenderError(ClsclipRuntimeError):
@@ -25,12 +40,10 @@ class ContenderError(ClsclipRuntimeError):
 class ContenderProcess:
     """One contender in a process of its own; a context manager that ends it."""
 
-    def __init__(self, spec: Spec, threads: int | None = None) -> None:
-        """Start the process; nothing is loaded yet. ``threads`` is for libraries that are told by the environment."""
+    def __init__(self, spec: Spec, variables: Mapping[str, str] | None = None) -> None:
+        """Start the process; nothing is loaded yet. ``variables`` are added to the environment."""
         self.spec = spec
-        environment = dict(os.environ)
-        if threads is not None:
-            environment |= dict.fromkeys(_THREAD_VARIABLES, str(threads))
+        environment = {**os.environ, **(variables or {})}
         # Factories may lie beside the program that measures; its own search path holds there as well.
         environment["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)  # noqa: PTH109
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)

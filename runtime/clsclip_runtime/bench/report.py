@@ -187,9 +187,17 @@ def markdown(document: Mapping[str, Any]) -> str:
     measured = [row for row in rows if row["whole_ms"] is not None]
     lines = [table([title for title, _ in COLUMNS], [[_cell(row, key) for _, key in COLUMNS] for row in measured])]
     lines.append(limits_sentence(document))
-    lines += [f"Not measured: {row['name']}, {row['crops']} x {row['classes']}: {row['reason']}" for row in rows
-              if row["whole_ms"] is None]  # fmt: skip
+    lines += not_measured(rows)
     return "\n\n".join(line for line in lines if line) + "\n"
+
+
+def not_measured(rows: Iterable[Row]) -> list[str]:
+    """A sentence for every reason why rows were not measured."""
+    missing: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row["whole_ms"] is None:
+            missing.setdefault((row["name"], row["reason"]), []).append(f"{row['crops']} x {row['classes']}")
+    return [f"Not measured: {name}, {', '.join(cells)}: {reason}" for (name, reason), cells in missing.items()]
 
 
 def limits_sentence(document: Mapping[str, Any]) -> str:

@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from clsclip_runtime.backends.select import BACKENDS
 from clsclip_runtime.bench.contender import Cell, Spec
 from clsclip_runtime.bench.operations import BundleOperations
 from clsclip_runtime.bench.ours import EXACT, bundle_specs, modes
+from clsclip_runtime.bench.process import variables_of
 from clsclip_runtime.bench.report import figure, limits_json, new_document, percent, row_of
 from clsclip_runtime.bench.session import LEAST_ROUNDS, Limits, Measured, in_order, measure
 from clsclip_runtime.bundle import Bundle
@@ -88,7 +90,8 @@ class Run:
         specs = self._plan.specs()
         rows: list[Measured] = []
         try:
-            with self._limits:
+            with self._limits, TemporaryDirectory(prefix="clsclip-bench-") as cache:
+                variables = variables_of(self._plan.options.get("threads"), Path(cache))
                 for number, cell in enumerate(cells, 1):
                     self._say(f"[{number}/{len(cells)}] {cell}")
                     rows = []
@@ -98,7 +101,7 @@ class Run:
                         cell,
                         self._limits,
                         seconds=self._seconds(len(fit) * (len(cells) - number + 1)),
-                        threads=self._plan.options.get("threads"),
+                        variables=variables,
                         rows=rows,
                     )
                     specs = self._keep(rows, specs)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 from clsclip_runtime.bench.contender import Cell, Spec
-from clsclip_runtime.bench.process import ContenderError, ContenderProcess
+from clsclip_runtime.bench.process import ContenderError, ContenderProcess, variables_of
 from clsclip_runtime.bench.summary import summary
 
 TURN_SECONDS = 0.2
@@ -83,7 +83,7 @@ class Limits:
                 continue
             options = {"precision": precision, "device": device, "threads": self._threads}
             spec = Spec(f"matrix product, {name}", self._factory, options, precision, device)
-            process = ContenderProcess(spec, self._threads)
+            process = ContenderProcess(spec, variables_of(self._threads))
             try:
                 process.load()
                 process.prepare(Cell(1, 1))
@@ -137,7 +137,7 @@ def measure(
     limits: Limits,
     *,
     seconds: float,
-    threads: int | None = None,
+    variables: Mapping[str, str] | None = None,
     after: After | None = None,
     least_rounds: int = LEAST_ROUNDS,
     rows: list[Measured] | None = None,
@@ -149,7 +149,7 @@ def measure(
         cell: the work of one call.
         limits: measured in the same turns.
         seconds: of timed calls for each contender; every one gets ``least_rounds`` turns at least.
-        threads: told to the processes by the environment.
+        variables: of the processes' environment; see ``process.variables_of``.
         after: called once for each, after its first call; what it returns is the row's parity.
         least_rounds: turns of each.
         rows: the new ones are added to it at once, so that an interrupt leaves what there is.
@@ -162,7 +162,7 @@ def measure(
         rows += own
     limit_times: dict[tuple[str, str], list[float]] = {}
     with ExitStack() as stack:
-        running = [(row, stack.enter_context(ContenderProcess(row.spec, threads))) for row in own]
+        running = [(row, stack.enter_context(ContenderProcess(row.spec, variables))) for row in own]
         running = [(row, process) for row, process in running if _begin(row, process, after)]
         kinds = list(dict.fromkeys((row.spec.device, row.spec.precision) for row, _ in running))
         limits.start(kinds)
