@@ -101,8 +101,14 @@ class Limits:
         """Seconds of products, one turn of each that there is."""
         found: dict[tuple[str, str], list[float]] = {}
         for kind in dict.fromkeys(kinds):
-            if kind in self._processes:
+            if kind not in self._processes:
+                continue
+            try:
                 found[kind] = [call["whole"] for call in self._processes[kind].turn(TURN_SECONDS / 2)]
+            except ContenderError as error:  # rows go on, without their share
+                self._processes.pop(kind).close()
+                self.found[" ".join(kind)] = {"reason": str(error)}
+            else:
                 self.times.setdefault(kind, []).extend(found[kind])
         return found
 

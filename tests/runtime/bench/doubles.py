@@ -84,5 +84,18 @@ class Product(Sleeper):
         return {"engine": "sleep", "size": 1, "operations": 1e9, "tried": {"sleep": 1e12}}
 
 
+class DyingProduct(Product):
+    """Its process ends at the second turn."""
+
+    calls = 0
+
+    def call(self) -> dict[str, float]:
+        self.calls += 1
+        if self.calls > 1:
+            os._exit(3)
+        time.sleep(0.3)
+        return {}
+
+
 def spec(name: str, factory: str = "Sleeper", precision: str = "fp32", **options: Any) -> Spec:
     return Spec(name, f"{MODULE}:{factory}", options, precision)

@@ -62,6 +62,15 @@ def test_contenders_take_turns_and_the_failing_ones_leave(tmp_path: Path, monkey
     assert short.facts["pairs"] == 6
 
 
+def test_rows_go_on_when_the_limit_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "WARM_SECONDS", 0.01)
+    with Limits(factory=f"{MODULE}:DyingProduct") as limits:
+        (row,) = measure([spec("row")], CELL, limits, seconds=0.0)
+        assert "exit code 3" in limits.found["cpu fp32"]["reason"]
+    assert row.reason is None
+    assert len(row.calls) > session.LEAST_ROUNDS
+
+
 def test_memory_is_that_of_the_row_alone() -> None:
     ballast = np.ones(150 << 17)  # 150 MiB in this process
     peaks = []
