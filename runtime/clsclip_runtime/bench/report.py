@@ -44,6 +44,8 @@ def row_of(measured: Measured, operations: BundleOperations | None = None) -> di
         measured: what was found.
         operations: of the bundle; not needed for a contender whose facts state the ``operations`` of a call.
 
+    ``text_ms`` is of the first call; words that an earlier row of the run has encoded may come from a cache.
+
     ``share`` is of the engine's time: the operations of its graphs a second, by the machine's rate of matrix products
     in the row's precision, measured in the same turns. ``share_whole`` takes the time of the whole call.
     """
