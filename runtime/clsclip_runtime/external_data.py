@@ -11,6 +11,8 @@ import mmap
 from collections.abc import Iterator
 from pathlib import Path
 
+from clsclip_runtime.protobuf import LENGTH, NotProtobufError, fields
+
 # Message by field number, for every path of onnx.proto from a model to a tensor's external data.
 MESSAGES: dict[str, dict[int, str]] = {
     "ModelProto": {7: "GraphProto", 20: "TrainingInfoProto", 25: "FunctionProto"},
@@ -26,12 +28,8 @@ MESSAGES: dict[str, dict[int, str]] = {
     "TensorProto": {13: "StringStringEntryProto"},
 }
 
-_VARINT, _EIGHT_BYTES, _LENGTH, _FOUR_BYTES = 0, 1, 2, 5
-_MAX_VARINT_BYTES = 10
-
-
-class NotOnnxError(ValueError):
-    """The bytes are not a protobuf message."""
+NotOnnxError = NotProtobufError
+"""The bytes are not an ONNX graph: they are no protobuf message."""
 
 
 def external_locations(path: Path) -> set[str]:
@@ -51,46 +49,11 @@ def _locations(data: mmap.mmap) -> Iterator[str]:
     pending = [("ModelProto", 0, len(data))]
     while pending:
         message, start, end = pending.pop()
+        inside = [one for one in fields(data, start, end) if one.wire == LENGTH]
         if message == "StringStringEntryProto":
-            entry = {field: data[low:high] for field, low, high in _fields(data, start, end)}
+            entry = {one.number: data[one.start : one.end] for one in inside}
             if entry.get(1) == b"location":
                 yield entry.get(2, b"").decode("utf-8", "replace")
             continue
         inner = MESSAGES[message]
-        pending += [(inner[field], low, high) for field, low, high in _fields(data, start, end) if field in inner]
-
-
-def _fields(data: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Field number, start and end of every length-delimited field of the message in ``data[at:end]``."""
-    while at < end:
-        tag, at = _varint(data, at, end)
-        wire = tag & 7
-        if wire == _VARINT:
-            _, at = _varint(data, at, end)
-        elif wire == _EIGHT_BYTES:
-            at += 8
-        elif wire == _FOUR_BYTES:
-            at += 4
-        elif wire == _LENGTH:
-            length, at = _varint(data, at, end)
-            if length > end - at:
-                break
-            yield tag >> 3, at, at + length
-            at += length
-        else:
-            raise NotOnnxError(f"wire type {wire} at byte {at}")
-    if at != end:
-        raise NotOnnxError(f"a field ends beyond its message at byte {end}")
-
-
-def _varint(data: mmap.mmap, at: int, end: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 7 * _MAX_VARINT_BYTES, 7):
-        if at >= end:
-            break
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-    raise NotOnnxError(f"a number does not end at byte {at}")
+        pending += [(inner[one.number], one.start, one.end) for one in inside if one.number in inner]

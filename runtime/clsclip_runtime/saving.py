@@ -47,7 +47,7 @@ def save(result: Result, folder: Path, formats: str | Sequence[str], stem: str |
     # Compressing lets other threads run. The first error is told; files that others have begun become complete.
     pool = ThreadPoolExecutor(min(len(files), _THREADS))
     try:
-        pending = [pool.submit(_write, folder / name, writer) for name, writer in files]
+        pending = [pool.submit(write_file, folder / name, writer) for name, writer in files]
         for one in pending:
             one.result()
     finally:
@@ -183,7 +183,8 @@ def _write_npz(result: Result, file: IO[bytes]) -> None:
                 entry.write(result.mask(int(at)).tobytes())
 
 
-def _write(path: Path, writer: Writer) -> None:
+def write_file(path: Path, writer: Writer) -> None:
+    """Write under a temporary name, then rename. OutputError if that is not possible."""
     part = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
         with part.open("xb") as file:

@@ -18,6 +18,7 @@ from clsclip_export.evidence import Evidence
 from clsclip_export.graphs import export_graph, graphs
 from clsclip_export.parity import TOLERANCE
 from clsclip_export.profiles import Profile
+from clsclip_runtime.bench.operations import count_operations
 from clsclip_runtime.bundle import TRUNK, Bundle
 from clsclip_runtime.engines.files import Machine
 from clsclip_runtime.engines.flavour import find_flavour
@@ -35,6 +36,7 @@ def test_parity_size_and_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     parity = write_bundle(model, {}, wide, name="b16", evidence=evidence, profile=profile)
     assert max(row.difference for row in parity) <= TOLERANCE
     assert {row.pairs for row in parity} == {1, 2, 8}
+    counted_by_hand(wide)
     parity = write_bundle(model, {}, half, name="b16", precision="fp16", evidence=evidence, profile=profile)
     judged = [row.iou for row in parity if row.iou is not None]
     assert min(judged) >= 0.99
@@ -52,6 +54,23 @@ def test_parity_size_and_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             "all but the engines passed; the wheel tensorrt-rtx-cu13 is not installed (none for this platform?)"
         )
     engines(wide, half, profile)
+
+
+def counted_by_hand(folder: Path) -> None:
+    """The operations that the benchmark counts are those of ViT-B/16: 12 layers, 768 wide, 197 tokens of 16 px."""
+    tokens, width, text = 197, 768, 512
+
+    def layer(count: int) -> int:
+        return 2 * count * 12 * width**2 + 4 * count**2 * width
+
+    decoder = 2 * layer(tokens - 1) + 2 * (tokens - 1) * width * 16
+    pair = 10 * layer(tokens) + 3 * 2 * text * width + decoder
+    stem = 2 * (tokens - 1) * 3 * 16**2 * width + 2 * layer(tokens)
+    assert count_operations(folder / TRUNK).terms == {("P",): pair}
+    assert count_operations(folder / "segmenter.onnx").terms == {("C",): stem, ("P",): pair}
+    words = count_operations(folder / "text_encoder.onnx").at(K=1)
+    by_hand = 12 * (2 * 77 * 12 * text**2 + 4 * 77**2 * text) + 2 * text**2
+    assert words == pytest.approx(by_hand, rel=1e-3)
 
 
 def photographs() -> Path | None:

@@ -15,9 +15,9 @@ PROGRAM = "clsclip-infer"
 WRONG_USE, FAILURE, INTERRUPTED = 2, 1, 130
 
 
-def fail(message: object, code: int) -> int:
+def fail(message: object, code: int, program: str = PROGRAM) -> int:
     """Print an error as one line on standard error; returns ``code``."""
-    click.echo(f"{PROGRAM}: {one_line(message)}", err=True)
+    click.echo(f"{program}: {one_line(message)}", err=True)
     return code
 
 

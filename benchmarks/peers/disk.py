@@ -1,0 +1,132 @@
+"""From a photo's file to masks on disk: how much of it is not the engine.
+
+    python -m benchmarks.peers.disk --json FILE [--work DIR] [--classes 20] [--seconds 10]
+
+A made-up 12-megapixel JPEG, a warm Segmenter of ViT-B/16 size, every word segmented, one PNG a word written.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+from PIL import Image
+
+from benchmarks.peers.material import bundle_of
+from clsclip_runtime.backends.select import BACKENDS
+from clsclip_runtime.bench.contender import Cell, Spec
+from clsclip_runtime.bench.engine_time import EngineClock
+from clsclip_runtime.bench.operations import BundleOperations
+from clsclip_runtime.bench.ours import EXACT, device_of, gate_options, made_picture, precision_of, words
+from clsclip_runtime.bench.process import variables_of
+from clsclip_runtime.bench.report import figure, limits_json, new_document, percent, row_of, table, write_document
+from clsclip_runtime.bench.session import Limits, measure
+from clsclip_runtime.bundle import TEXT_ENCODER, Bundle
+from clsclip_runtime.doctor import BUILDS_WHEN_LOADED
+from clsclip_runtime.engines.gpu import ask_driver
+
+WIDTH, HEIGHT = 4000, 3000
+PARTS = ("read", "engine", "save")
+
+
+class FileToDisk:
+    """Reads the photo, segments it, writes masks. A contender."""
+
+    def __init__(self, model: str, backend: str, photo: str, out: str, threads: int | None = None) -> None:
+        self._model, self._backend, self._photo, self._threads = model, backend, photo, threads
+        self._out = Path(out)
+        self._clock = EngineClock()
+        self._facts: dict[str, Any] = {}
+
+    def load(self) -> None:
+        from clsclip_runtime import Segmenter
+
+        engine = self._clock.watch(BACKENDS[self._backend](self._threads))
+        self._segmenter = Segmenter.load(self._model, engine)
+
+    def prepare(self, cell: Cell) -> None:
+        self._words = words(cell.classes)
+
+    def call(self) -> dict[str, float]:
+        self._clock.take()
+        result = self._segmenter(self._photo, self._words, **gate_options(EXACT, None))
+        begin = time.perf_counter()
+        files = result.save(self._out, formats=["png"])
+        saved = time.perf_counter() - begin
+        seconds = self._clock.take()
+        seconds.pop(TEXT_ENCODER, None)
+        self._facts = {"pairs": len(result.pairs), "files": len(files), "graphs": sorted(seconds)}
+        return {"engine": sum(seconds.values()), "read": result.timings["read"] / 1000, "save": saved}
+
+    def facts(self) -> dict[str, Any]:
+        return self._facts
+
+    def logits(self) -> None:
+        """None: the masks are on disk."""
+
+
+def make_photo(path: Path) -> Path:
+    """The photo, made where it is not there yet."""
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = path.with_name(f".{path.name}")
+        Image.fromarray(made_picture(WIDTH, HEIGHT)).save(scratch, "JPEG", quality=90)
+        scratch.replace(path)
+    return path
+
+
+@click.command()
+@click.option("--json", "json_path", required=True, type=click.Path(path_type=Path))
+@click.option("--work", default=Path("build/benchmarks"), type=click.Path(path_type=Path))
+@click.option("--classes", default=20, show_default=True, type=click.IntRange(1, 1000))
+@click.option("--seconds", default=10.0, show_default=True, help="Of timed calls for each row.")
+@click.option("--model", type=click.Path(path_type=Path, exists=True), help="Bundle. Default: random ViT-B/16, FP32.")
+@click.option("--threads", type=click.IntRange(min=1))
+def main(json_path: Path, work: Path, classes: int, seconds: float, model: Path | None, threads: int | None) -> None:
+    """Measure every backend in turns."""
+    bundle = Bundle.open(model or bundle_of(work))
+    photo, out = make_photo(work / "photo.jpg"), work / "masks"
+    gpu = bool(ask_driver().gpus)
+    specs = []
+    for name in BACKENDS:
+        if name in BUILDS_WHEN_LOADED or (device_of(name) == "gpu" and not gpu):
+            continue
+        options = {"model": str(bundle.folder), "backend": name, "photo": str(photo), "threads": threads}
+        options["out"] = str(out / name)
+        precision = precision_of(name, bundle.manifest.precision)
+        specs.append(Spec(name, "benchmarks.peers.disk:FileToDisk", options, precision, device_of(name)))
+    document = new_document("benchmarks.peers.disk", {"classes": classes, "photo": [WIDTH, HEIGHT], "seconds": seconds})
+    operations = BundleOperations(bundle)
+    with Limits(threads) as limits:
+        for measured in measure(
+            specs, Cell(1, classes), limits, seconds=seconds, variables=variables_of(threads, work / "words")
+        ):
+            row = row_of(measured, operations)
+            row["parts_ms"] = {name: measured.summary(name) for name in PARTS}
+            document["rows"].append(row)
+        document["limits"] = limits_json(limits)
+    shutil.rmtree(out, ignore_errors=True)
+    write_document(json_path, document)
+    click.echo(markdown(document))
+
+
+def markdown(document: dict[str, Any]) -> str:
+    """The table of the README."""
+    lines = []
+    for row in document["rows"]:
+        if row["whole_ms"] is None:
+            lines.append([row["name"], f"not measured: {row['reason']}", "–", "–", "–", "–", "–"])
+            continue
+        parts = {name: row["parts_ms"][name]["p50"] for name in PARTS}
+        rest = row["whole_ms"]["p50"] - sum(parts.values())
+        times = [figure(one) for one in (row["whole_ms"]["p50"], *parts.values(), rest)]
+        lines.append([row["name"], *times, percent(row["outside_share"])])
+    header = ("engine", "ms", "read the JPEG", "engine", "write the masks", "the rest", "outside the engine")
+    return table(header, lines)
+
+
+if __name__ == "__main__":
+    main()

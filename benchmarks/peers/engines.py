@@ -1,0 +1,99 @@
+"""The exported graph in an engine, used as its own documentation shows: the whole graph, default options."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.peers import material
+from benchmarks.peers.pytorch import pictures
+from clsclip_runtime.bench.contender import Cell
+from clsclip_runtime.images import preprocess
+from clsclip_runtime.masks import upsample
+
+
+class EnginePeer:
+    """From the picture's pixels to masks of its size; text tokens are there already. A contender."""
+
+    def __init__(self, bundle: str, threads: int | None = None, precision: str = "fp32") -> None:
+        self.bundle, self.threads, self.precision = bundle, threads, precision
+        self.found: npt.NDArray[np.float32] | None = None
+
+    @property
+    def graph(self) -> str:
+        """Path of the graph."""
+        return f"{self.bundle}/{material.SEGMENTER}"
+
+    def load(self) -> None:
+        """Load the graph."""
+        self.spec = material.image_spec(self.bundle)
+
+    def prepare(self, cell: Cell) -> None:
+        """Words and pairs of the cell."""
+        self.cell = cell
+        self.feeds = {
+            "text_tokens": material.text_tokens(self.bundle, cell),
+            "crop_index": np.repeat(np.arange(cell.crops), cell.classes),
+            "class_index": np.tile(np.arange(cell.classes), cell.crops),
+        }
+
+    def call(self) -> dict[str, float]:
+        """Masks (C * K, H, W) of one call."""
+        pixels = np.stack([preprocess(image, self.spec) for image in pictures(self.cell)])
+        logits = self.run({"pixel_values": pixels, **self.feeds})
+        masks = upsample(logits, (material.SIDE, material.SIDE)) > 0
+        self.found = logits[: self.cell.classes]
+        return {} if masks.any() else {"empty": 1.0}
+
+    def run(self, feeds: dict[str, Any]) -> npt.NDArray[np.float32]:
+        """Logits (P, h, w)."""
+        raise NotImplementedError
+
+    def facts(self) -> dict[str, Any]:
+        """Pairs, and operations of a call."""
+        crops, classes = self.cell.crops, self.cell.classes
+        return {
+            "pairs": self.cell.pairs,
+            "operations": material.operations(self.bundle, crops, classes, crops * classes),
+        }
+
+    def logits(self) -> npt.NDArray[np.float32] | None:
+        """(K, h, w) of the first picture."""
+        return self.found
+
+
+class OnnxRuntimePeer(EnginePeer):
+    """``onnxruntime.InferenceSession``."""
+
+    def load(self) -> None:
+        import onnxruntime
+
+        super().load()
+        options = onnxruntime.SessionOptions()
+        if self.threads is not None:
+            options.intra_op_num_threads = self.threads
+        self.session = onnxruntime.InferenceSession(self.graph, options, providers=["CPUExecutionProvider"])
+
+    def run(self, feeds: dict[str, Any]) -> npt.NDArray[np.float32]:
+        logits: npt.NDArray[np.float32] = self.session.run(["mask_logits"], feeds)[0]
+        return logits
+
+
+class OpenVinoPeer(EnginePeer):
+    """``openvino.compile_model``; the precision is told, for OpenVINO takes bf16 by itself where the CPU has it."""
+
+    def load(self) -> None:
+        import openvino
+
+        super().load()
+        hint = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}[self.precision]
+        options = {"INFERENCE_PRECISION_HINT": hint}
+        if self.threads is not None:
+            options["INFERENCE_NUM_THREADS"] = str(self.threads)
+        self.compiled = openvino.compile_model(self.graph, "CPU", options)
+
+    def run(self, feeds: dict[str, Any]) -> npt.NDArray[np.float32]:
+        logits: npt.NDArray[np.float32] = self.compiled(feeds)["mask_logits"]
+        return logits

@@ -1,0 +1,138 @@
+"""What all peers work on: one model of random weights at CLIP ViT-B/16's size, its bundles, one picture, its words.
+
+Speed does not depend on what weights know. The seed is fixed, so every process builds the same model.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from clsclip_runtime.bench.contender import Cell
+from clsclip_runtime.bench.operations import count_operations
+from clsclip_runtime.bench.ours import made_picture, words
+from clsclip_runtime.manifest import ImageSpec, parse_manifest
+
+SEED = 0
+SIDE = 224
+TEMPLATE = "a picture of a {}"
+PATCH, LAYERS, DECODER_LAYERS = 16, 12, 2
+"""Of ViT-B/16, and of the decoder."""
+
+CALIBRATION_PICTURES = 32
+
+SEGMENTER = "segmenter.onnx"
+
+
+def full_size_model() -> Any:
+    """A ClsCLIP on a ViT-B/16, random weights, in evaluation mode."""
+    import torch
+
+    from clsclip.model import ClsClip, ModelConfig
+    from clsclip.tower_files import load_towers
+
+    torch.manual_seed(SEED)
+    return ClsClip(load_towers("ViT-B-16"), ModelConfig(decoder_heads=12, decoder_layers=DECODER_LAYERS)).eval()
+
+
+def bundle_of(folder: Path, precision: str = "fp32") -> Path:
+    """The model's bundle in one precision, exported where it is not there yet.
+
+    Raises:
+        ExportError: this version cannot export that precision, or the export is not right.
+    """
+    from clsclip_export.bundle import write_bundle
+    from clsclip_export.profiles import Profile
+
+    out = folder / f"b16-{precision}.clsclip"
+    if (out / "manifest.json").is_file():
+        return out
+    if precision == "int8":
+        quantise(bundle_of(folder), out)
+    else:
+        profile = Profile((1, 1, 1), (1, 1, 2), (1, 1, 2))  # parity at full size is the export's own test
+        write_bundle(
+            full_size_model(), {}, out, name="random ViT-B/16", force=True, precision=precision, profile=profile
+        )
+    return out
+
+
+def quantise(source: Path, out: Path) -> None:
+    """An INT8 bundle of an FP32 one, calibrated on made pictures, by the command as a user calls it.
+
+    Raises:
+        PrecisionError: this version cannot, or the result is not good enough; standard error says why.
+    """
+    from clsclip_export.errors import PrecisionError
+
+    with TemporaryDirectory() as pictures:
+        for seed in range(CALIBRATION_PICTURES):
+            Image.fromarray(made_picture(SIDE, SIDE, seed)).save(Path(pictures) / f"{seed}.png")
+        command = [
+            sys.executable,
+            "-m",
+            "clsclip_export.cli",
+            "--from-bundle",
+            str(source),
+            "--out",
+            str(out),
+            "--force",
+        ]
+        command += ["--int8", "--calibration-images", pictures]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise PrecisionError(f"clsclip-export --int8 failed: {lines[-1]}")
+
+
+@cache
+def picture() -> npt.NDArray[np.uint8]:
+    """(224, 224, 3) uint8, the picture of every row."""
+    return made_picture(SIDE, SIDE)
+
+
+def texts(cell: Cell) -> list[str]:
+    """The prompted words of a cell."""
+    return [TEMPLATE.format(word) for word in words(cell.classes)]
+
+
+def image_spec(bundle: str) -> ImageSpec:
+    """How the bundle wants pictures."""
+    return parse_manifest((Path(bundle) / "manifest.json").read_bytes()).image
+
+
+def operations(bundle: str, crops: int, classes: int, pairs: int) -> float:
+    """Of one call of the whole graph."""
+    return count_operations(Path(bundle) / SEGMENTER).at(C=crops, K=classes, P=pairs)
+
+
+def text_tokens(bundle: str, cell: Cell) -> npt.NDArray[np.float32]:
+    """(K, d_text) of the cell's words, by the bundle's own text encoder; kept beside the bundle for other processes."""
+    from clsclip_runtime.backends import select_backend
+    from clsclip_runtime.bundle import TEXT_ENCODER, Bundle
+    from clsclip_runtime.text import TextEncoder
+
+    kept = Path(bundle).parent / f"tokens-{cell.classes}.npy"
+    if kept.is_file():
+        tokens: npt.NDArray[np.float32] = np.load(kept, allow_pickle=False)
+        return tokens
+    opened = Bundle.open(bundle)
+    graph = select_backend("onnxruntime-cpu").load(opened.path(TEXT_ENCODER))
+    tokens = TextEncoder(opened, graph, memory_mb=1024).encode(words(cell.classes)).tokens
+    scratch = kept.with_name(f".{os.getpid()}.npy")
+    np.save(scratch, tokens, allow_pickle=False)
+    scratch.replace(kept)
+    return tokens
+
+
+if __name__ == "__main__":
+    bundle_of(Path(sys.argv[1]))

@@ -1,0 +1,55 @@
+"""How far the logits of one way are from those of another."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from clsclip_runtime.bench.process import ContenderProcess
+
+
+def difference(found: npt.NDArray[np.float32], expected: npt.NDArray[np.float32], cut: float = 0.0) -> dict[str, Any]:
+    """Largest difference of logits and mean IoU of masks, over the words that ``found`` has (-inf is none).
+
+    Args:
+        found, expected: (K, h, w).
+        cut: the logit above which a pixel belongs to a mask.
+    """
+    if found.shape != expected.shape:
+        return {"reason": f"logits of shape {found.shape} beside {expected.shape}"}
+    rows = np.isfinite(found).all(axis=(1, 2))
+    if not rows.any():
+        return {"reason": "no word was segmented"}
+    mine, theirs = found[rows], expected[rows]
+    masks, truths = mine > cut, theirs > cut
+    union = (masks | truths).sum(axis=(1, 2))
+    ious = (masks & truths).sum(axis=(1, 2))[union > 0] / union[union > 0]
+    return {
+        "max_difference": float(f"{np.abs(mine - theirs).max():.3g}"),
+        "mean_iou": round(float(ious.mean()), 4) if len(ious) else None,
+        "words": int(rows.sum()),
+    }
+
+
+class Parity:
+    """Compares every contender with the first one of its family. For ``after`` of ``bench.session.measure``."""
+
+    def __init__(self) -> None:
+        self._references: dict[str, npt.NDArray[np.float32]] = {}
+
+    def __call__(self, process: ContenderProcess) -> dict[str, Any]:
+        """Figures of one contender after its first call."""
+        family = str(process.spec.labels.get("family", ""))
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "logits.npy"
+            if not process.logits(path):
+                return {}
+            logits: npt.NDArray[np.float32] = np.load(path, allow_pickle=False)
+        if family not in self._references:
+            self._references[family] = logits
+            return {"reference": True}
+        return difference(logits, self._references[family])

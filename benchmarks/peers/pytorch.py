@@ -1,0 +1,113 @@
+"""The same model in PyTorch: as a user writes it first, with the stem shared, compiled, and in bf16."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.peers import material
+from clsclip_runtime.bench.contender import Cell
+from clsclip_runtime.images import preprocess
+from clsclip_runtime.masks import logit
+
+
+class TorchPeer:
+    """From the picture's pixels to masks of its size; text tokens are there already. A contender."""
+
+    def __init__(self, bundle: str, threads: int | None = None, device: str = "cpu", dtype: str = "float32") -> None:
+        self.bundle, self.threads, self.device, self.dtype = bundle, threads, device, dtype
+        self.found: npt.NDArray[np.float32] | None = None
+
+    def load(self) -> None:
+        """Build the model."""
+        import torch
+
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        self.torch = torch
+        self.model = material.full_size_model().to(self.device)
+        self.spec = material.image_spec(self.bundle)
+
+    def prepare(self, cell: Cell) -> None:
+        """The words of the cell."""
+        self.cell = cell
+        self.tokens = self.torch.from_numpy(material.text_tokens(self.bundle, cell)).to(self.device)
+
+    def call(self) -> dict[str, float]:
+        """Masks (C, K, H, W) of one call."""
+        torch = self.torch
+        pixels = np.stack([preprocess(image, self.spec) for image in pictures(self.cell)])
+        lower = torch.autocast(self.device, getattr(torch, self.dtype), enabled=self.dtype != "float32")
+        with torch.inference_mode(), lower:
+            logits = self.forward(torch.from_numpy(pixels).to(self.device)).float()
+            large = torch.nn.functional.interpolate(logits[:, None], (material.SIDE, material.SIDE), mode="bilinear")
+            masks = (large > logit(0.5)).cpu().numpy()
+        self.found = logits[: self.cell.classes].cpu().numpy()
+        return {} if masks.any() else {"empty": 1.0}
+
+    def forward(self, pixels: Any) -> Any:
+        """Logits (C * K, h, w) of pixels (C, 3, S, S)."""
+        raise NotImplementedError
+
+    def pairs(self) -> tuple[Any, Any]:
+        """Crop and class of every pair, all words of one crop after another."""
+        crops = self.torch.arange(self.cell.crops, device=self.device).repeat_interleave(self.cell.classes)
+        return crops, self.torch.arange(self.cell.classes, device=self.device).repeat(self.cell.crops)
+
+    def facts(self) -> dict[str, Any]:
+        """Pairs, and operations of a call."""
+        crops, classes = self.cell.crops, self.cell.classes
+        return {
+            "pairs": self.cell.pairs,
+            "operations": material.operations(self.bundle, crops, classes, crops * classes),
+        }
+
+    def logits(self) -> npt.NDArray[np.float32] | None:
+        """(K, h, w) of the first picture."""
+        return self.found
+
+
+class EagerLoop(TorchPeer):
+    """What a user writes first: a call for every class, nothing shared."""
+
+    def forward(self, pixels: Any) -> Any:
+        zero = self.torch.zeros(1, dtype=self.torch.int64, device=self.device)
+        made = [
+            self.model(crop[None], self.tokens[at : at + 1], zero, zero)
+            for crop in pixels
+            for at in range(self.cell.classes)
+        ]
+        return self.torch.cat(made)
+
+    def facts(self) -> dict[str, Any]:
+        one = material.operations(self.bundle, 1, 1, 1)
+        return {"pairs": self.cell.pairs, "operations": self.cell.pairs * one}
+
+
+class EagerBatched(TorchPeer):
+    """One call for all pairs; the stem runs once a crop."""
+
+    def forward(self, pixels: Any) -> Any:
+        return self.model(pixels, self.tokens, *self.pairs())
+
+
+class Compiled(TorchPeer):
+    """``torch.compile`` of the batched form. Compiling is its load time."""
+
+    def load(self) -> None:
+        super().load()
+        logging.getLogger("torch").setLevel(logging.ERROR)
+        self.compiled = self.torch.compile(self.model)
+
+    def forward(self, pixels: Any) -> Any:
+        return self.compiled(pixels, self.tokens, *self.pairs())
+
+
+def pictures(cell: Cell) -> list[Any]:
+    """The cell's pictures."""
+    from PIL import Image
+
+    return [Image.fromarray(material.picture())] * cell.crops

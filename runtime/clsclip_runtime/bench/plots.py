@@ -1,0 +1,67 @@
+"""A picture of a run: time by number of classes, and shares of the machine's limit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from clsclip_runtime.bench.report import write
+from clsclip_runtime.errors import OptionError
+
+
+def load_matplotlib() -> Any:
+    """``matplotlib.pyplot``, drawing into files. OptionError if it is not installed."""
+    try:
+        import_module("matplotlib").use("Agg")
+        return import_module("matplotlib.pyplot")
+    except ImportError as error:
+        raise OptionError(
+            f"a plot needs matplotlib, which cannot be imported ({error}). Run: pip install 'clsclip[bench]'"
+        ) from error
+
+
+def plot(document: Mapping[str, Any], path: Path) -> None:
+    """Write a PNG.
+
+    Args:
+        document: of a run.
+        path: the file.
+
+    Raises:
+        OptionError: matplotlib is not installed, or nothing was measured.
+        OutputError: the file cannot be written.
+    """
+    rows = [row for row in document["rows"] if row["whole_ms"] is not None]
+    if not rows:
+        raise OptionError("nothing was measured, so there is nothing to plot. See the reasons in the JSON")
+    pyplot = load_matplotlib()
+    figure, (times, shares) = pyplot.subplots(1, 2, figsize=(13, 4.8), layout="constrained")
+    lines: dict[tuple[str, int], list[Any]] = {}
+    for row in rows:
+        lines.setdefault((row["name"], row["crops"]), []).append(row)
+    for (name, crops), line in lines.items():
+        line.sort(key=lambda row: row["classes"])
+        label = f"{name}, {crops} {'crop' if crops == 1 else 'crops'}"
+        classes = [row["classes"] for row in line]
+        (drawn,) = times.plot(classes, [row["whole_ms"]["p50"] for row in line], marker="o", label=label)
+        known = [row for row in line if row["share"] is not None]
+        shares.plot(
+            [row["classes"] for row in known],
+            [100 * row["share"] for row in known],
+            marker="o",
+            color=drawn.get_color(),
+        )
+    for axes, title in ((times, "median ms of a call, from pixels to masks"), (shares, "engine, % of the limit")):
+        axes.set_xscale("log")
+        axes.set_xlabel("classes")
+        axes.set_title(title)
+        axes.grid(alpha=0.3)
+    times.set_yscale("log")
+    times.legend(fontsize=7)
+    shares.set_ylim(bottom=0)
+    try:
+        write(path, lambda file: figure.savefig(file, dpi=110, format="png"))
+    finally:
+        pyplot.close(figure)
