@@ -13,8 +13,9 @@ import numpy.typing as npt
 import pytest
 
 from clsclip_runtime import BackendError, OptionError, Segmenter
-from clsclip_runtime.backends import DeviceArray, to_host
+from clsclip_runtime.backends import DeviceArray, join_rows, to_host
 from clsclip_runtime.backends.tensorrt import TensorRt
+from clsclip_runtime.bundle import Bundle
 from clsclip_runtime.graphs import Graphs
 from tests.runtime.tiny_bundle import CONTEXT, GRID, PATCHES, SIZE, make_bundle, paint
 
@@ -118,23 +119,18 @@ def test_kept_and_host_features_give_the_same(bundle: Path, backend: TensorRt, c
 
 
 def test_host_and_device_crops_in_one_call(bundle: Path, backend: TensorRt) -> None:
-    from clsclip_runtime.bundle import Bundle
-    from clsclip_runtime.pairs import PairQueue
-
     graphs = Graphs(Bundle.open(bundle), backend, memory_mb=64)
-    encoded = graphs.text.encode(["red", "green"])
+    tokens = graphs.text.encode(["red", "green"]).tokens
     pixels = np.random.default_rng(0).normal(size=(2, 3, SIZE, SIZE)).astype(np.float32)
     arrays = graphs.encode(pixels, ["one", "other"])
     moved = {name: to_host(array) for name, array in arrays.items()}
+    first, second, index = np.array([1]), np.array([0, 1]), np.array([0, 0, 1, 2])
     found = []
-    for first, second in ((arrays, arrays), (arrays, moved), (moved, arrays), (moved, moved)):
-        queue = PairQueue(graphs, encoded.tokens, ["red", "green"], (GRID, GRID), memory_mb=64, most=None, result_mb=8)
-        queue.add(first, np.array([1, 1]), np.array([0, 1]))
-        queue.add(second, np.array([0, 1]), np.array([1, 0]))
-        found.append(queue.finish())
-        assert queue.calls == 1
-    for other in found[1:]:
-        np.testing.assert_array_equal(other, found[0])
+    for one, other in ((arrays, arrays), (arrays, moved), (moved, arrays), (moved, moved)):
+        joined = {name: join_rows([(one[name], first), (other[name], second)]) for name in arrays}
+        found.append(graphs.trunk(joined, tokens, index, np.array([0, 1, 1, 0])))
+    for again in found[1:]:
+        np.testing.assert_array_equal(again, found[0])
 
 
 def test_features_are_freed_with_their_last_reference(bundle: Path, backend: TensorRt, cuda: FakeCuda) -> None:
