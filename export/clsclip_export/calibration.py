@@ -17,7 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from clsclip_export.errors import CalibrationError
-from clsclip_export.evidence import SUFFIXES, WORDS
+from clsclip_export.evidence import SUFFIXES, WORDS, hostile_pictures
 from clsclip_runtime.backends import Graph
 from clsclip_runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from clsclip_runtime.bundle import TEXT_ENCODER, Bundle, file_sha256
@@ -34,6 +34,8 @@ MOST_PICTURES = 128
 """Of more, so many are taken, evenly spaced: ranges hardly grow any more."""
 
 WORDS_A_PICTURE = 4
+
+HOSTILE_PICTURES = 4
 
 TEXT_MEMORY_MB = 256
 
@@ -89,8 +91,14 @@ class Calibration:
         known = set(self.digests)
         return tuple(one for one in pictures if pixels_sha256(one) not in known)
 
+    def _pictures(self, size: int) -> Iterator[Image.Image]:
+        """The pictures one at a time, then hostile ones: what a covered or blinded camera sees must not be cut off."""
+        for path in self.paths:
+            yield open_picture(path).image
+        yield from hostile_pictures(HOSTILE_PICTURES, size)
+
     def inputs(self, bundle: Bundle, graphs: Sequence[str]) -> Iterator[dict[str, Feeds]]:
-        """Inputs of every graph of a bundle, by file, one picture and some words at a time.
+        """Inputs of every graph of a bundle, by file, one picture and some words at a time; hostile pictures come last.
 
         Args:
             bundle: in FP32; its graphs give each other's inputs.
@@ -102,11 +110,11 @@ class Calibration:
         engine = OnnxRuntimeCpu()
         loaded = {name: engine.load(bundle.path(name)) for name in graphs}
         text = text_encoder(bundle)
-        for index, path in enumerate(self.paths):
+        for index, picture in enumerate(self._pictures(bundle.manifest.image.size)):
             words = [self.words[(index * WORDS_A_PICTURE + at) % len(self.words)] for at in range(WORDS_A_PICTURE)]
             encoded = text.encode(words)
             known: Feeds = {
-                "pixel_values": preprocess(open_picture(path).image, bundle.manifest.image)[None],
+                "pixel_values": preprocess(picture, bundle.manifest.image)[None],
                 "text_tokens": encoded.tokens,
                 "text_features": encoded.features,
                 "crop_index": np.zeros(len(words), np.int64),

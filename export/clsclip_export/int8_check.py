@@ -11,7 +11,7 @@ import numpy.typing as npt
 import onnx
 from PIL import Image
 
-from clsclip_export.calibration import Calibration, Feeds, text_encoder
+from clsclip_export.calibration import HOSTILE_PICTURES, Calibration, Feeds, text_encoder
 from clsclip_export.divergence import all_tensors
 from clsclip_export.errors import EvidenceError, ParityError
 from clsclip_export.evidence import Evidence, hostile_pictures
@@ -30,7 +30,6 @@ MIN_TENSOR_COSINE = 0.99
 
 WHOLE = "segmenter.onnx"
 RUN = "as the runtime runs it"
-HOSTILE_PICTURES = 4
 MOST_PICTURES = 8
 """Pictures of one kind that are checked on; every word is asked of every one."""
 
@@ -45,7 +44,7 @@ class Figures:
         pictures: how many.
         masks: how many of their masks, of FP32 or INT8, cover :data:`MIN_COVER` of the picture and so were judged.
         mean_iou, min_iou: of these; None where there are none.
-        min_cosine: of the logits of any pair.
+        min_cosine: of the logits of any pair that both segment; None where there is none.
         presence: largest difference of any presence score; 0 for ``segmenter.onnx``, which gives none.
     """
 
@@ -55,14 +54,12 @@ class Figures:
     masks: int
     mean_iou: float | None
     min_iou: float | None
-    min_cosine: float
+    min_cosine: float | None
     presence: float
 
     @property
     def fault(self) -> str | None:
         """Why it fails; None when it does not. NaN fails."""
-        if not np.isfinite(self.min_cosine):
-            return "logits are not finite"
         if self.mean_iou is not None and not self.mean_iou >= MIN_MEAN_IOU:
             return f"mean mask IoU {self.mean_iou:.4f} < {MIN_MEAN_IOU}"
         return None
@@ -72,10 +69,12 @@ class Figures:
         iou = "no mask of a size that can be judged"
         if self.mean_iou is not None:
             iou = f"mean mask IoU {self.mean_iou:.4f} (lowest {self.min_iou:.4f}) of {self.masks} masks"
+        if self.min_cosine is not None:
+            iou += f", lowest cosine {self.min_cosine:.5f}"
         mark = "✓" if self.fault is None else "✗"
         return (
-            f"[{mark}] int8 {self.run:22} {self.kind:7} {self.pictures} pictures: {iou}, lowest cosine "
-            f"{self.min_cosine:.5f}, presence differs by at most {self.presence:.3f}"
+            f"[{mark}] int8 {self.run:22} {self.kind:7} {self.pictures} pictures: {iou}, "
+            f"presence differs by at most {self.presence:.3f}"
         )
 
 
@@ -130,19 +129,24 @@ Compared = tuple[Figures, tuple[int, int]]
 def _compare(
     wide: Bundle, narrow: Bundle, kind: str, pictures: Sequence[Image.Image], words: Sequence[str]
 ) -> Iterator[Compared]:
-    """Figures of both ways to run a bundle, with the worst pair of each: (picture, word)."""
+    """Figures of both ways to run a bundle, with the worst pair of each: (picture, word).
+
+    Masks are those that the runtime draws by the bundle's own presence threshold: an absent word is empty, so one that
+    only FP32 or only INT8 calls absent has an IoU of 0.
+    """
     cut = logit(wide.manifest.mask.threshold)
     expected, runtime, whole, presence = [], [], [], 0.0
     session = OnnxRuntimeCpu().load(narrow.path(WHOLE))
     tokens = text_encoder(narrow).encode(words).tokens
     with Segmenter(wide, OnnxRuntimeCpu()) as first, Segmenter(narrow, OnnxRuntimeCpu()) as second:
         for picture in pictures:
-            theirs, ours = (one(picture, words, presence_threshold=0) for one in (first, second))
+            theirs, ours = first(picture, words), second(picture, words)
             expected.append(theirs.logits)
             runtime.append(ours.logits)
             if theirs.presence is not None and ours.presence is not None:
                 presence = max(presence, float(np.abs(theirs.presence - ours.presence).max()))
-            whole.append(session.run(whole_inputs(narrow, picture, tokens))["mask_logits"])
+            logits = session.run(whole_inputs(narrow, picture, tokens))["mask_logits"]
+            whole.append(np.where(theirs.present[:, None, None], logits, -np.inf))
     for run, found, differs in ((RUN, runtime, presence), (WHOLE, whole, 0.0)):
         yield _figures(run, kind, np.stack(found), np.stack(expected), cut, differs)
 
@@ -152,9 +156,11 @@ def _figures(
 ) -> Compared:
     """Figures of logits (pictures, words, h, w), and where the cosine is lowest."""
     pictures, words = ours.shape[:2]
-    cosines = row_cosines(ours.reshape(pictures * words, -1), theirs.reshape(pictures * words, -1))
     ious = mask_ious(ours > cut, theirs > cut)
-    worst = int(cosines.argmin())
+    first, second = (one.reshape(pictures * words, -1) for one in (ours, theirs))
+    both = np.flatnonzero(np.isfinite(first).all(axis=1) & np.isfinite(second).all(axis=1))
+    cosines = row_cosines(first[both], second[both])
+    worst = int(both[cosines.argmin()]) if len(both) else 0
     row = Figures(
         run,
         kind,
@@ -162,7 +168,7 @@ def _figures(
         len(ious),
         float(ious.mean()) if len(ious) else None,
         float(ious.min()) if len(ious) else None,
-        float(cosines.min()),
+        float(cosines.min()) if len(both) else None,
         presence,
     )
     return row, divmod(worst, words)

@@ -16,7 +16,14 @@ from PIL import Image
 
 from clsclip_export import int8_bundle
 from clsclip_export.bundle import WEIGHTS_FILE, write_bundle
-from clsclip_export.calibration import FEWEST_PICTURES, MOST_PICTURES, WORDS_A_PICTURE, Calibration, pixels_sha256
+from clsclip_export.calibration import (
+    FEWEST_PICTURES,
+    HOSTILE_PICTURES,
+    MOST_PICTURES,
+    WORDS_A_PICTURE,
+    Calibration,
+    pixels_sha256,
+)
 from clsclip_export.cli import export
 from clsclip_export.errors import CalibrationError, EvidenceError, ParityError, PrecisionError, TargetError
 from clsclip_export.evidence import Evidence
@@ -190,7 +197,7 @@ def test_calibration(tmp_path: Path, made: Path) -> None:
     bundle = Bundle.open(made / "wide.clsclip")
     names = ["trunk.onnx", "segmenter.onnx", "image_encoder.onnx"]
     every = list(Calibration.read(made / "pictures").inputs(bundle, names))
-    assert len(every) == 12
+    assert len(every) == 12 + HOSTILE_PICTURES
     assert set(every[0]) == set(names)
     assert len(every[0]["trunk.onnx"]["class_index"]) == WORDS_A_PICTURE
     assert not np.array_equal(every[0]["trunk.onnx"]["text_tokens"], every[1]["trunk.onnx"]["text_tokens"])
@@ -240,7 +247,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
         def wrong(model: onnx.ModelProto, feeds: Any) -> onnx.ModelProto:
             result = right(model, feeds)
             for tensor in result.graph.initializer:
-                if tensor.name.startswith(weight) and tensor.name.endswith("scale"):
+                if tensor.name == f"{weight}_scale":
                     values = numpy_helper.to_array(tensor) * np.float32(30)
                     tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
             return result
@@ -299,7 +306,7 @@ def test_wrong_use_of_the_command_line(made: Path, tmp_path: Path) -> None:
     source, pictures, out = str(made / "wide.clsclip"), str(made / "pictures"), str(tmp_path / "out")
     wrong = {
         "--int8 needs --calibration-images": ["--from-bundle", source, "--out", out, "--int8"],
-        "says something about --int8": ["--from-bundle", source, "--out", out, "--calibration-images", pictures],
+        "says something about --int8": ["--ckpt", __file__, "--out", out, "--calibration-images", pictures],
         "Give --out": ["--from-bundle", source, "--int8", "--calibration-images", pictures],
         "--fp16 is for --ckpt": ["--from-bundle", source, "--fp16", "--engine", "tensorrt"],
         "TensorRT takes none": [
