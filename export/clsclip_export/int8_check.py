@@ -25,8 +25,8 @@ from clsclip_runtime.masks import logit
 MIN_MEAN_IOU = 0.97
 """Smallest allowed mean IoU of the masks of one kind of pictures, against FP32's."""
 
-MIN_TENSOR_COSINE = 0.99
-"""Cosine of a row of a tensor to FP32's, below which it is named as diverging."""
+MAX_TENSOR_ERROR = 0.15
+"""Length of the difference of a tensor to FP32's, as a share of FP32's, above which it is named as diverging."""
 
 WHOLE = "segmenter.onnx"
 RUN = "as the runtime runs it"
@@ -204,10 +204,10 @@ def first_divergence(wide: Bundle, narrow: Bundle, picture: Image.Image, word: s
         theirs = expected.get(name)
         if theirs is None or theirs.shape != found.shape or found.ndim < 2 or not found.size:
             continue
-        cosine = float(row_cosines(found, theirs).min())
-        if not cosine >= MIN_TENSOR_COSINE:
+        error = float(np.linalg.norm(found - theirs) / max(float(np.linalg.norm(theirs)), 1e-12))
+        if not error <= MAX_TENSOR_ERROR:
             made = f"{makers[name].op_type} of {', '.join(makers[name].input)}"
-            return f"First tensor that diverges from FP32, for '{word}': {name} ({made}): cosine {cosine:.5f}."
+            return f"First tensor that diverges from FP32, for '{word}': {name} ({made}): by {error:.0%} of its length."
     return "No single tensor diverges much: small differences add up."
 
 

@@ -145,6 +145,11 @@ def build_engines(
         EngineError: TensorRT cannot build one, or built it in another precision.
         TargetError: the folder cannot be written.
     """
+    if bundle.manifest.precision == "int8":
+        raise EngineError(
+            f"{bundle.folder} is in INT8 with zero points, as CPUs like it best, and TensorRT takes none. Build the "
+            "engines of a bundle in --fp16."
+        )
     if not flavour.builds_without_gpu and machine.gpu is None:
         raise EngineError(
             f"{flavour.name} needs a GPU to build an engine, and none is usable here. Build where the engine will "
