@@ -212,7 +212,7 @@ public:
     /// For every word, which of the boxes' classes it means; empty for whole-image results.
     [[nodiscard]] std::span<const WordMatch> matches() const noexcept;
     /// Where a word was looked for: "regions", "whole image", "regions, whole image" or "nowhere".
-    [[nodiscard]] std::string looked_at(std::size_t word) const;
+    [[nodiscard]] std::string_view looked_at(std::size_t word) const;
     /// Sentences for the user, such as words that were cut off.
     [[nodiscard]] std::span<const std::string> notes() const noexcept;
     [[nodiscard]] std::span<const Timing> timings() const noexcept;
