@@ -30,8 +30,12 @@ private:
     };
     using Known = std::shared_ptr<const Encoded>;
 
-    void encode_new(std::span<const std::string> words) const;
-    [[nodiscard]] std::vector<std::string> unknown(std::span<const std::string> words) const;
+    /// What is known of every word; nothing of those that were not met yet.
+    [[nodiscard]] std::vector<Known> recall(std::span<const std::string> words) const;
+    /// Encode the words of which nothing is found, as many together as one call may hold.
+    void learn(std::span<const std::string> words, std::vector<Known>& found) const;
+    void encode_new(std::span<const std::string> words, std::span<const std::size_t> places,
+                    std::vector<Known>& found) const;
 
     TextSpec spec_;
     Tokenizer tokenizer_;

@@ -21,6 +21,11 @@
 #include <utility>
 #include <vector>
 
+// Everything here can be used through the shared library; nothing else of it can.
+#if defined(__GNUC__)
+#pragma GCC visibility push(default)
+#endif
+
 namespace clsclip {
 
 // --- Errors ---------------------------------------------------------------------------------------------------------
@@ -311,3 +316,7 @@ private:
 };
 
 }  // namespace clsclip
+
+#if defined(__GNUC__)
+#pragma GCC visibility pop
+#endif

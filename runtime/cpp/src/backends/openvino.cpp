@@ -5,18 +5,12 @@
 #include <mutex>
 
 #include "backends/engine.hpp"
+#include "backends/numbers.hpp"
 #include "errors.hpp"
 
 namespace clsclip {
 
 namespace {
-
-/// Copy numbers of any type that detectors and models use.
-template <class From, class To>
-void copy_as(const void* from, std::size_t count, To* to) {
-    const auto* values = static_cast<const From*>(from);
-    std::transform(values, values + count, to, [](From one) { return static_cast<To>(one); });
-}
 
 void to_floats(const ov::Tensor& tensor, float* values, const std::string& name) {
     const std::size_t count = tensor.get_size();
