@@ -1,0 +1,7 @@
+#include "parts.hpp"
+
+namespace clsclip::parts {
+
+void add_detectors(Answers&) {}
+
+}  // namespace clsclip::parts

@@ -1,0 +1,7 @@
+#include "parts.hpp"
+
+namespace clsclip::parts {
+
+void add_text(Answers&) {}
+
+}  // namespace clsclip::parts
