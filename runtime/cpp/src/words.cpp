@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <unordered_map>
 
 #include "errors.hpp"
 #include "text/unicode.hpp"
@@ -47,8 +48,6 @@ bool is_in(const std::array<Run, Count>& runs, char32_t one) {
 bool is_space(char32_t one) { return is_in(kSpace, one); }
 
 bool is_control(char32_t one) { return one < 0x20 || (one >= 0x7F && one <= 0x9F); }
-
-bool is_private(char32_t one) { return (one >= 0xE000 && one <= 0xF8FF) || one >= 0xF0000; }
 
 /// White space at both ends gone, runs of it inside made one space.
 std::u32string one_spaced(const std::u32string& text) {
@@ -94,9 +93,8 @@ bool is_blank(std::string_view text) {
 bool is_printable_name(std::string_view text, std::size_t most_characters) {
     const std::optional<std::u32string> characters = decode_utf8(text);
     return characters && !is_blank(text) && characters->size() <= most_characters &&
-           std::none_of(characters->begin(), characters->end(), [](char32_t one) {
-               return is_control(one) || is_private(one) || is_in(kFormat, one) || (one != U' ' && is_space(one));
-           });
+           std::none_of(characters->begin(), characters->end(),
+                        [](char32_t one) { return one != U' ' && is_invisible(one); });
 }
 
 std::string clean_word(std::string_view word) {
@@ -127,20 +125,16 @@ CleanWords clean_words(std::span<const std::string> words) {
         fail<WordError>("no class was given. Give at least one word, for example {\"dog\"}");
     }
     CleanWords all;
-    std::vector<std::size_t> times;
+    std::unordered_map<std::string, int> times;
     for (const std::string& word : words) {
         std::string clean = clean_word(word);
-        const auto known = std::find(all.words.begin(), all.words.end(), clean);
-        if (known != all.words.end()) {
-            ++times[static_cast<std::size_t>(known - all.words.begin())];
-            continue;
+        if (++times[clean] == 1) {
+            all.words.push_back(std::move(clean));
         }
-        all.words.push_back(std::move(clean));
-        times.push_back(1);
     }
-    for (std::size_t at = 0; at < times.size(); ++at) {
-        if (times[at] > 1) {
-            all.notes.push_back(text_of("'", all.words[at], "' was asked ", times[at], " times and is reported once"));
+    for (const std::string& word : all.words) {
+        if (const int count = times[word]; count > 1) {
+            all.notes.push_back(text_of("'", word, "' was asked ", count, " times and is reported once"));
         }
     }
     return all;

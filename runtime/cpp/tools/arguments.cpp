@@ -104,8 +104,12 @@ Arguments parse(int count, const char* const* values) {
     for (int at = 1; at < count; ++at) {
         const std::string one = values[at];
         const bool is_option = !all_pictures && one.size() > 1 && one[0] == '-';
+        if (!is_option && words) {
+            parsed.words.push_back(one);
+            continue;
+        }
         if (!is_option) {
-            words ? parsed.words.push_back(one) : parsed.pictures.emplace_back(one);
+            parsed.pictures.emplace_back(one);
             continue;
         }
         words = one == "--classes";
@@ -113,7 +117,7 @@ Arguments parse(int count, const char* const* values) {
             continue;
         }
         if (one == "--") {
-            all_pictures = true;
+            all_pictures = true;  // whatever they begin with
         } else if (const auto flag = flags.find(one); flag != flags.end()) {
             *flag->second = true;
         } else if (const auto option = with_value.find(one); option == with_value.end()) {
