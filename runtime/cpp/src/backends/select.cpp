@@ -53,7 +53,7 @@ std::string text_of_shape(const Shape& shape) {
     for (const std::int64_t one : shape) {
         numbers.push_back(std::to_string(one));
     }
-    return "(" + joined(numbers) + ")";
+    return text_of("(", joined(numbers), ")");
 }
 
 std::vector<std::string> backends() {
