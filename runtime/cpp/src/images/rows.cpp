@@ -1,9 +1,10 @@
 #include "images/rows.hpp"
 
 #include <algorithm>
-#include <cstdlib>
+#include <utility>
 
 #include "errors.hpp"
+#include "images/fast.hpp"
 
 namespace clsclip {
 
@@ -12,28 +13,29 @@ namespace {
 constexpr int white = 255;
 
 /// A channel of a pixel with straight alpha, laid on white: rounded as Pillow does, with 7 more bits than it shows.
-int on_white(int value, int alpha) {
-    if (alpha == 0) {
-        return white;
-    }
+inline std::int16_t on_white(int value, int alpha) {
     constexpr int bits = 7;
     const int sum = (value * alpha + white * (255 - alpha)) * (1 << bits) + (0x80 << bits);
-    return (((sum >> 8) + sum) >> 8) >> bits;
+    return static_cast<std::int16_t>((((sum >> 8) + sum) >> 8) >> bits);
 }
 
-template <int Step, int Red, int Blue>
-void split(const std::uint8_t* pixels, std::size_t count, std::int16_t* red, std::int16_t* green, std::int16_t* blue) {
+CLSCLIP_FAST void split(const std::uint8_t* __restrict pixels, std::size_t count, std::int16_t* __restrict first,
+                        std::int16_t* __restrict second, std::int16_t* __restrict third) {
     for (std::size_t x = 0; x < count; ++x) {
-        red[x] = pixels[Step * x + Red];
-        green[x] = pixels[Step * x + 1];
-        blue[x] = pixels[Step * x + Blue];
+        first[x] = pixels[3 * x];
+        second[x] = pixels[3 * x + 1];
+        third[x] = pixels[3 * x + 2];
     }
 }
 
-void lay_on_white(const std::uint8_t* pixels, std::size_t count, std::int16_t* plane, int channel) {
+CLSCLIP_FAST void split_on_white(const std::uint8_t* __restrict pixels, std::size_t count,
+                                 std::int16_t* __restrict first, std::int16_t* __restrict second,
+                                 std::int16_t* __restrict third) {
     for (std::size_t x = 0; x < count; ++x) {
-        plane[x] = static_cast<std::int16_t>(on_white(pixels[4 * x + static_cast<std::size_t>(channel)],
-                                                      pixels[4 * x + 3]));
+        const int alpha = pixels[4 * x + 3];
+        first[x] = on_white(pixels[4 * x], alpha);
+        second[x] = on_white(pixels[4 * x + 1], alpha);
+        third[x] = on_white(pixels[4 * x + 2], alpha);
     }
 }
 
@@ -74,20 +76,19 @@ void read_row(const ImageView& image, int y, int left, int right, std::int16_t* 
     const std::uint8_t* row = image.data + static_cast<std::ptrdiff_t>(y) * image.stride +
                               static_cast<std::ptrdiff_t>(left) * bytes_per_pixel(image.format);
     const auto count = static_cast<std::size_t>(right - left);
-    std::int16_t* red = planes;
     std::int16_t* green = planes + plane_size;
+    std::int16_t* red = planes;
     std::int16_t* blue = planes + 2 * plane_size;
-    switch (image.format) {
-        case PixelFormat::grey: std::copy_n(row, count, planes); return;
-        case PixelFormat::rgb: split<3, 0, 2>(row, count, red, green, blue); return;
-        case PixelFormat::bgr: split<3, 2, 0>(row, count, red, green, blue); return;
-        case PixelFormat::rgba:
-        case PixelFormat::bgra: break;
+    if (image.format == PixelFormat::bgr || image.format == PixelFormat::bgra) {
+        std::swap(red, blue);
     }
-    const int first = image.format == PixelFormat::rgba ? 0 : 2;
-    lay_on_white(row, count, red, first);
-    lay_on_white(row, count, green, 1);
-    lay_on_white(row, count, blue, 2 - first);
+    switch (image.format) {
+        case PixelFormat::grey: std::copy_n(row, count, planes); break;
+        case PixelFormat::rgb:
+        case PixelFormat::bgr: split(row, count, red, green, blue); break;
+        case PixelFormat::rgba:
+        case PixelFormat::bgra: split_on_white(row, count, red, green, blue); break;
+    }
 }
 
 }  // namespace clsclip
