@@ -9,6 +9,7 @@
 #include "detector.hpp"
 #include "errors.hpp"
 #include "graphs.hpp"
+#include "images/resize.hpp"
 #include "looking.hpp"
 #include "regions/crops.hpp"
 #include "result.hpp"

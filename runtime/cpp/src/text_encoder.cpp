@@ -48,6 +48,14 @@ const Tensor& output(const Tensors& outputs, const char* name, std::size_t rows)
     return found->second;
 }
 
+Tokenizer load_tokenizer(const Bundle& bundle) {
+    try {
+        return Tokenizer::from_json(bundle.read(kTokenizer));
+    } catch (const BundleError& error) {
+        fail<BundleError>(kTokenizer, " in ", bundle.folder, ": ", error.what());
+    }
+}
+
 void append(Tensor& tensor, const std::vector<float>& row) {
     tensor.shape = {tensor.shape.empty() ? 1 : tensor.shape[0] + 1, static_cast<std::int64_t>(row.size())};
     tensor.values.insert(tensor.values.end(), row.begin(), row.end());

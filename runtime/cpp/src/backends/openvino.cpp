@@ -35,7 +35,8 @@ void to_floats(const ov::Tensor& tensor, float* values, const std::string& name)
 }
 
 Tensor read(const ov::Tensor& tensor, const std::string& name) {
-    Tensor read{Shape(tensor.get_shape().begin(), tensor.get_shape().end()), std::vector<float>(tensor.get_size())};
+    const ov::Shape shape = tensor.get_shape();
+    Tensor read{Shape(shape.begin(), shape.end()), std::vector<float>(tensor.get_size())};
     to_floats(tensor, read.values.data(), name);
     return read;
 }
