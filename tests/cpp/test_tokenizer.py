@@ -111,7 +111,7 @@ def test_random_texts(parts: Parts, files: dict[str, Path], library: dict[str, T
     assert not wrong
 
 
-@settings(max_examples=150)
+@settings(max_examples=50)
 @given(st.lists(st.text(max_size=40), max_size=20))
 def test_hypothesis_finds_no_other_text(
     parts: Parts, files: dict[str, Path], library: dict[str, Tokenizer], texts: list[str]
@@ -134,8 +134,11 @@ def all_characters() -> list[str]:
 )
 def test_every_character_is_changed_as_in_python(parts: Parts, how: str, wanted: Callable[[str], str]) -> None:
     characters = [one for one in all_characters() if how != "casefold" or assigned_for_long(one)]
-    found = parts("change", how=how, texts=characters)
-    assert [ascii(a) for a, b in zip(characters, found, strict=True) if b != wanted(a)] == []
+    # Line ends keep characters apart.
+    found = parts("change", how=how, texts=["\n".join(characters)])[0].split("\n")
+    in_python = wanted("\n".join(characters)).split("\n")
+    assert [ascii(a) for a, b, c in zip(["\n", *characters], found, in_python, strict=False) if b != c] == []
+    assert len(found) == len(in_python)
 
 
 def assigned_for_long(character: str) -> bool:
@@ -154,7 +157,7 @@ def test_every_character_is_of_the_kind_that_it_is_in_python(parts: Parts) -> No
             assert (kind >= 4) == (character == " " or not character.isprintable()), ascii(character)
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(st.lists(st.text(st.sampled_from(SCRIPTS[6] + SCRIPTS[10] + "aeA가각\u0345\u093c\u09be\u0bd7\u1112\u1175\u11c2"))))
 def test_marks_in_any_order_are_put_in_normal_form(parts: Parts, texts: list[str]) -> None:
     wanted = [normalizers.NFC().normalize_str(text) for text in texts]
@@ -265,7 +268,7 @@ def test_what_is_no_tokenizer_is_refused(parts: Parts, text: str) -> None:
     assert caught.value.kind == "BundleError"
 
 
-@settings(max_examples=200)
+@settings(max_examples=80)
 @given(st.data())
 def test_damaged_documents_never_end_the_program(parts: Parts, data: st.DataObject) -> None:
     """Values anywhere in the document become others; the answer is an error or a tokenizer."""

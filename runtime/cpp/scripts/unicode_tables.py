@@ -76,7 +76,7 @@ def combining_classes() -> dict[int, int]:
     ordered = sorted(marks)
 
     def comes_before(one: str, other: str) -> bool:
-        return _nfd(other + one) == one + other
+        return one != other and _nfd(other + one) == one + other
 
     found = {}
     highest = marks[ordered[-1]]
@@ -95,7 +95,8 @@ def decompositions() -> Iterator[tuple[int, int, int, int]]:
     """(code, first, second, whether NFC joins the two again), the second 0 where one code point stands for another."""
     full = {code: _nfd(chr(code)) for code in CODES if code not in HANGUL}
     by_form = {form: code for code, form in full.items() if len(form) > 1}
-    by_form.update({_nfd(chr(code)): code for code in by_form.values() if _nfc(chr(code)) == chr(code)})
+    # Of characters with one form, the one that NFC takes.
+    by_form.update({form: code for code, form in full.items() if form in by_form and _nfc(chr(code)) == chr(code)})
     for code, form in full.items():
         if form == chr(code):
             continue
