@@ -71,7 +71,8 @@ def combining_classes() -> dict[int, int]:
     """Classes of marks, by the order in which the library puts pairs of them: only the order of classes matters."""
     marks: dict[int, str] = {}
     for code in CODES:
-        marks.setdefault(unicodedata.combining(chr(code)), chr(code))
+        # Marks that every version knows.
+        marks.setdefault(unicodedata.ucd_3_2_0.combining(chr(code)), chr(code))
     marks.pop(0)
     ordered = sorted(marks)
 
