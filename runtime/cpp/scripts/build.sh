@@ -3,7 +3,8 @@
 # Run again, it only does what is missing. PYTHON may name the Python whose openvino wheel is used.
 set -euo pipefail
 root="$(cd "$(dirname "$0")/../../.." && pwd)"
-folder="$1"
+mkdir -p "$1"
+folder="$(cd "$1" && pwd)"
 shift
 
 # Compiler and headers, where this machine may install them.

@@ -7,6 +7,7 @@
 
 #include "errors.hpp"
 #include "masks/masks.hpp"
+#include "masks/rle.hpp"
 
 namespace clsclip {
 
