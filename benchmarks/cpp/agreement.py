@@ -1,6 +1,6 @@
 """Masks of the C++ runtime beside the Python one's, on 50 pictures of the sticker world and 20 photographs.
 
-    make cpp && python benchmarks/cpp/agreement.py [FOLDER OF PHOTOGRAPHS]
+make cpp && python benchmarks/cpp/agreement.py [FOLDER OF PHOTOGRAPHS]
 """
 
 from __future__ import annotations

@@ -75,7 +75,10 @@ def test_grey_and_alpha_are_made_rgb_alike(python: Segmenter, cpp: CSegmenter) -
     pixels = next(iter(sticker_pictures(1)))
     rgba = np.ascontiguousarray(np.dstack([pixels, np.linspace(0, 255, pixels.size // 3).reshape(pixels.shape[:2])]))
     for array, form in ((pixels[:, :, 1].copy(), "grey"), (rgba.astype(np.uint8), "rgba")):
-        mine, theirs = python(array, WORDS, presence_threshold=0.0), cpp(array, WORDS, form=form, presence_threshold=0.0)
+        mine, theirs = (
+            python(array, WORDS, presence_threshold=0.0),
+            cpp(array, WORDS, form=form, presence_threshold=0.0),
+        )
         for at, mask in enumerate(theirs.masks):
             either = (mine.mask(at) | mask).sum()
             assert (mine.mask(at) & mask).sum() >= 0.97 * either

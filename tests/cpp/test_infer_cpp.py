@@ -39,7 +39,9 @@ def photo(tmp_path: Path) -> Path:
 
 def test_files(photo: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    done = run(photo, "--classes", "red", "green", "blue", "--bundle", TINY, "--out", out, "--formats", "png,overlay,coco")
+    done = run(
+        photo, "--classes", "red", "green", "blue", "--bundle", TINY, "--out", out, "--formats", "png,overlay,coco"
+    )
     assert done.returncode == 0, done.stderr
     assert "blue: absent" in done.stdout
     assert sorted(path.name for path in out.iterdir()) == [
@@ -70,7 +72,9 @@ def test_json(photo: Path, tmp_path: Path) -> None:
 def test_regions(photo: Path, tmp_path: Path) -> None:
     boxes = tmp_path / "boxes.json"
     boxes.write_text(json.dumps([{"image": "photo.png", "class": "green", "bbox": [8, 20, 8, 8]}]), "utf-8")
-    done = run(photo, "--classes", "red", "greens", "--bundle", TINY, "--regions", boxes, "--json", "--on-missing", "empty")
+    done = run(
+        photo, "--classes", "red", "greens", "--bundle", TINY, "--regions", boxes, "--json", "--on-missing", "empty"
+    )
     assert done.returncode == 0, done.stderr
     red, green = json.loads(done.stdout)["classes"]
     assert (red["looked_at"], red["area"]) == ("nowhere", 0)
