@@ -1,4 +1,4 @@
-"""Wall time of 20 words in one picture: the C++ runtime through its C API beside the Python runtime, one engine for both.
+"""Wall time of 20 words in one picture: the C++ runtime through its C API beside the Python one, in the same engine.
 
     make cpp && python benchmarks/cpp/time_words.py [--backend onnxruntime-cpu] [--rounds 30]
 

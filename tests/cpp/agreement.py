@@ -42,9 +42,10 @@ def sticker_pictures(count: int) -> Iterator[Pixels]:
     for number in range(count):
         picture = examples[number % 2]
         share = random.uniform(0.4, 1, 2)
-        width, height = (int(side * part) for side, part in zip(picture.size, share, strict=True))
-        left, top = (int(random.integers(0, side - own + 1)) for side, own in zip(picture.size, (width, height)))
-        part = picture.crop((left, top, left + width, top + height)).rotate(int(random.integers(0, 4)) * 90, expand=True)
+        width, height = int(picture.width * share[0]), int(picture.height * share[1])
+        left, top = (int(random.integers(0, room + 1)) for room in (picture.width - width, picture.height - height))
+        part = picture.crop((left, top, left + width, top + height))
+        part = part.rotate(int(random.integers(0, 4)) * 90, expand=True)
         pixels = np.asarray(part, np.float32) * random.uniform(0.8, 1.1, 3).astype(np.float32)
         yield np.ascontiguousarray(np.clip(pixels, 0, 255).astype(np.uint8)[:, :: 1 if number % 3 else -1])
 

@@ -120,9 +120,7 @@ class CSegmenter:
         self._library.clsclip_options_init(ctypes.byref(options), ctypes.sizeof(options))
         options.backend, options.threads = backend.encode(), threads
         self._handle = ctypes.c_void_p()
-        self._check(
-            self._library.clsclip_load(os.fsencode(bundle), ctypes.byref(options), ctypes.byref(self._handle))
-        )
+        self._check(self._library.clsclip_load(os.fsencode(bundle), ctypes.byref(options), ctypes.byref(self._handle)))
 
     @property
     def backend(self) -> str:
@@ -146,8 +144,7 @@ class CSegmenter:
         if boxes is not None:
             called = [None] * len(boxes) if names is None else names
             own = [
-                Box(*box, None if name is None else name.encode(), 1.0)
-                for box, name in zip(boxes, called, strict=True)
+                Box(*box, None if name is None else name.encode(), 1.0) for box, name in zip(boxes, called, strict=True)
             ]
             ask.boxes, ask.box_count = (Box * max(1, len(own)))(*own), len(own)
         for name, value in asked.items():
@@ -184,9 +181,7 @@ class CSegmenter:
             present=[bool(library.clsclip_result_present(result, at)) for at in range(count)],
             counts=[self._counts(result, at) for at in range(count)],
             looked_at=[library.clsclip_result_looked_at(result, at).decode() for at in range(count)],
-            regions=[
-                self._region(result, at, words) for at in range(library.clsclip_result_region_count(result))
-            ],
+            regions=[self._region(result, at, words) for at in range(library.clsclip_result_region_count(result))],
             notes=[
                 library.clsclip_result_note(result, at).decode()
                 for at in range(library.clsclip_result_note_count(result))

@@ -1,6 +1,6 @@
 """The tiny bundle with byte-pair tokens, which the C++ runtime reads; its tests have it as ``tests/tiny.clsclip``.
 
-    python -m tests.cpp.tiny_bpe runtime/cpp/tests/tiny.clsclip
+python -m tests.cpp.tiny_bpe runtime/cpp/tests/tiny.clsclip
 """
 
 from __future__ import annotations
@@ -68,7 +68,8 @@ def text_encoder(made: Tokenizer) -> onnx.ModelProto:
     ]
     ids = helper.make_tensor_value_info("token_ids", onnx.TensorProto.INT64, ["K", tiny_bundle.CONTEXT])
     outputs = [
-        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["K", 3]) for name in ("text_tokens", "text_features")
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["K", 3])
+        for name in ("text_tokens", "text_features")
     ]
     constants = [numpy_helper.from_array(table, "table"), axis, tiny]
     graph = helper.make_graph(nodes, "tiny", [ids], outputs, constants)
