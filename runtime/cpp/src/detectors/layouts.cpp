@@ -21,7 +21,7 @@ std::string shape_text(const DetectorOutput& output) {
     for (const std::int64_t axis : output.shape) {
         axes.push_back(std::to_string(axis));
     }
-    return "(" + joined(axes) + ")";
+    return text_of("(", joined(axes), ")");
 }
 
 /// Columns of a row, or rows of a column in yolov8; 0 where the layout has no class scores.
