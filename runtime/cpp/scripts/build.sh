@@ -8,7 +8,7 @@ folder="$(cd "$1" && pwd)"
 shift
 
 # Compiler and headers, where this machine may install them.
-packages=(cmake g++ nlohmann-json3-dev catch2 libjpeg-dev libpng-dev)
+packages=(cmake g++ nlohmann-json3-dev catch2 libjpeg-dev libpng-dev python3-venv)
 have() { command -v cmake g++ >/dev/null && [ -d /usr/include/nlohmann ] && [ -d /usr/include/catch2 ] &&
     [ -e /usr/include/jpeglib.h ] && [ -e /usr/include/png.h ]; }
 if ! have; then
@@ -29,7 +29,7 @@ for python in "${PYTHON:-}" "$root/.venv/dev/bin/python" "$root/.venv/cpp/bin/py
     openvino=""
 done
 if [ -z "$openvino" ]; then
-    python3 -m venv "$root/.venv/cpp"
+    "${PYTHON:-python3}" -m venv "$root/.venv/cpp"
     "$root/.venv/cpp/bin/pip" install --quiet --disable-pip-version-check 'openvino>=2024.4'
     openvino="$(wheel_of "$root/.venv/cpp/bin/python")"
 fi
