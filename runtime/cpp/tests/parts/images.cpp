@@ -1,20 +1,11 @@
-#include <algorithm>
 #include <fstream>
 #include <iterator>
 
 #include "images/resize.hpp"
 #include "parts.hpp"
+#include "picture.hpp"
 
 namespace clsclip::parts {
-
-namespace {
-
-/// A picture in a file of raw bytes.
-struct Picture {
-    std::vector<std::uint8_t> bytes;
-    ImageView view;
-    Window window;
-};
 
 Picture read_picture(const Json& question) {
     static const std::map<std::string, PixelFormat> formats{{"rgb", PixelFormat::rgb},
@@ -33,8 +24,6 @@ Picture read_picture(const Json& question) {
     picture.window = {corners.at(0), corners.at(1), corners.at(2), corners.at(3)};
     return picture;
 }
-
-}  // namespace
 
 void add_images(Answers& answers) {
     answers["resize"] = [](const Json& question) -> Json {
