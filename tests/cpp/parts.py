@@ -1,4 +1,4 @@
-"""Parts of the C++ runtime as a program that answers questions, built once and asked by tests that compare with Python."""
+"""Parts of the C++ runtime as a program that answers questions, for tests that compare them with Python."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ def test_long_runs(parts: Parts) -> None:
 
 @pytest.mark.parametrize("counts", ["", "4", "o", "ooooooooo", "P", "\x10", "é", "0O", "oooooo0", "1" * 100, "14O"])
 def test_damaged_counts_are_refused(parts: Parts, counts: str) -> None:
-    with pytest.raises(PartsError, match="Encode the mask again|size that it was encoded") as caught:
+    with pytest.raises(PartsError, match=r"Encode the mask again|size that it was encoded") as caught:
         parts("decode_rle", width=3, height=3, counts=counts)
     assert caught.value.kind == "OptionError"
 

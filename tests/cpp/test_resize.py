@@ -32,7 +32,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def given_picture(raw: Path, pixels: Pixels, order: str = "rgb", pad: int = 0, upwards: bool = False) -> dict[str, Any]:
-    """A picture (H, W, C) in the order of ``order``, written to a file, rows ``pad`` bytes apart, or bottom row first."""
+    """A picture (H, W, C) in the order of ``order``, in a file; rows are ``pad`` bytes apart, or upside down."""
     height, width, channels = pixels.shape
     rows = np.full((height, width * channels + pad), 77, np.uint8)
     rows[:, : width * channels] = pixels.reshape(height, -1)
@@ -151,7 +151,9 @@ def test_every_value_and_transparency_is_laid_on_white_as_pillow_does(parts: Par
 def test_the_encoders_input_is_the_python_runtimes(parts: Parts, raw: Path, case: dict[str, Any]) -> None:
     picture = given_picture(raw, case["pixels"], case["order"])
     spec = ImageSpec(case["size"][0], MEAN, STD, "squash", case["resampling"])
-    found = parts("preprocess", **picture, window=case["window"], size=spec.size, mean=MEAN, std=STD, filter=spec.filter)
+    found = parts(
+        "preprocess", **picture, window=case["window"], size=spec.size, mean=MEAN, std=STD, filter=spec.filter
+    )
     image = as_pillow(case["pixels"], case["order"]).crop(case["window"])
     resized = by_pillow(image, (spec.size, spec.size), Image.Resampling[spec.filter.upper()])
     wanted = preprocess(resized, spec)

@@ -22,23 +22,140 @@ from .parts import Parts, PartsError
 KINDS = ("clip", "hub", "stickers")
 
 GOLDEN = [
-    *("", " ", "  ", "a", "dog", "Dog", "DOG", "dining table", "  potted   plant ", "T-shirt", "it's", "IT'S", "we'll've"),
-    *("'s", "''s", "'''s", "x'sy", "?'s", "rock 'n' roll", "'S 's'S", "don’t", "9", "12x34", "½ ²³ Ⅷ", "१२३", "1st_2nd-3rd"),
-    *("tab\there", "new\nline", "a\r\n\r\nb", " \t\x0b\x0c\x1c\x1d\x85\xa0x", "a\u3000b\u2003c\u2028d\u1680e", "zero\u200bwidth"),
-    *("e\u0301", "é", "A\u030a\u0327", "A\u0327\u030a", "\u0301a", "\u0344", "각", "\u1100\u1161\u11a8", "\uac00\u11a8", "ﬁ"),
-    *("ǅ", "İstanbul", "STRASSE ß ẞ", "ΟΔΥΣΣΕΥΣ", "ſK", "Å\u212b", "\u1e9b\u0323", "\u0958\u0929", "क्षि", "ที่", "நி", "\U0001d15e"),
-    *("犬", "猫と犬", "собака", "كلب", "כלב", "한국어", "🐕", "👨‍👩‍👧‍👦", "🇫🇷", "❤️", "🏽", "\ue000\uf8ff", "\ufffd\ufffe\uffff", "\U0010ffff"),
-    *("<pad>", "a<end>b", "<start>", "<START>", "<start_of_text> x", "<|endoftext|>!", "<<pad>>", "dog<pad>  cat", "\0", "a\0b\x7f"),
-    *("!!!???", "...", "#hash @at $5 50% a&b", "C++", "http://x.y/z?q=1", "a" * 300, "🐕" * 50, "ab" * 400, "!" * 500, " " * 90),
+    *(
+        "",
+        " ",
+        "  ",
+        "a",
+        "dog",
+        "Dog",
+        "DOG",
+        "dining table",
+        "  potted   plant ",
+        "T-shirt",
+        "it's",
+        "IT'S",
+        "we'll've",
+    ),
+    *(
+        "'s",
+        "''s",
+        "'''s",
+        "x'sy",
+        "?'s",
+        "rock 'n' roll",
+        "'S 's'S",
+        "don’t",
+        "9",
+        "12x34",
+        "½ ²³ Ⅷ",
+        "१२३",
+        "1st_2nd-3rd",
+    ),
+    *(
+        "tab\there",
+        "new\nline",
+        "a\r\n\r\nb",
+        " \t\x0b\x0c\x1c\x1d\x85\xa0x",
+        "a\u3000b\u2003c\u2028d\u1680e",
+        "zero\u200bwidth",
+    ),
+    *(
+        "e\u0301",
+        "é",
+        "A\u030a\u0327",
+        "A\u0327\u030a",
+        "\u0301a",
+        "\u0344",
+        "각",
+        "\u1100\u1161\u11a8",
+        "\uac00\u11a8",
+        "ﬁ",
+    ),
+    *(
+        "ǅ",
+        "İstanbul",
+        "STRASSE ß ẞ",
+        "ΟΔΥΣΣΕΥΣ",
+        "ſK",
+        "Å\u212b",
+        "\u1e9b\u0323",
+        "\u0958\u0929",
+        "क्षि",
+        "ที่",
+        "நி",
+        "\U0001d15e",
+    ),
+    *(
+        "犬",
+        "猫と犬",
+        "собака",
+        "كلب",
+        "כלב",
+        "한국어",
+        "🐕",
+        "👨‍👩‍👧‍👦",
+        "🇫🇷",
+        "❤️",
+        "🏽",
+        "\ue000\uf8ff",
+        "\ufffd\ufffe\uffff",
+        "\U0010ffff",
+    ),
+    *(
+        "<pad>",
+        "a<end>b",
+        "<start>",
+        "<START>",
+        "<start_of_text> x",
+        "<|endoftext|>!",
+        "<<pad>>",
+        "dog<pad>  cat",
+        "\0",
+        "a\0b\x7f",
+    ),
+    *(
+        "!!!???",
+        "...",
+        "#hash @at $5 50% a&b",
+        "C++",
+        "http://x.y/z?q=1",
+        "a" * 300,
+        "🐕" * 50,
+        "ab" * 400,
+        "!" * 500,
+        " " * 90,
+    ),
 ]
 
-SCRIPTS = ["abcdefghijklmnopqrstuvwxyz", "ABCDEFGH", "0123456789", " \t\n\r\x0b\x0c\x85\xa0\u2003\u3000", "'’-_.,!?/#@$%&*()<>|"]
+SCRIPTS = [
+    "abcdefghijklmnopqrstuvwxyz",
+    "ABCDEFGH",
+    "0123456789",
+    " \t\n\r\x0b\x0c\x85\xa0\u2003\u3000",
+    "'’-_.,!?/#@$%&*()<>|",
+]
 SCRIPTS += ["".join(map(chr, range(low, high))) for low, high in [(0xC0, 0x250), (0x300, 0x370), (0x370, 0x530)]]
 SCRIPTS += ["".join(map(chr, range(low, high))) for low, high in [(0x590, 0x780), (0x900, 0xE80), (0x1100, 0x1200)]]
 SCRIPTS += ["".join(map(chr, range(low, high))) for low, high in [(0x1E00, 0x2000), (0x2000, 0x2070), (0x20D0, 0x20F1)]]
 SCRIPTS += ["".join(map(chr, range(low, high))) for low, high in [(0x3040, 0x3100), (0x4E00, 0x4F00), (0xAC00, 0xAD00)]]
-SCRIPTS += ["".join(map(chr, range(low, high))) for low, high in [(0xF900, 0xFB50), (0x1D15E, 0x1D1C0), (0x1F300, 0x1F700)]]
-PIECES = ["'s", "'ll", "<pad>", "<start>", "<end>", "<|startoftext|>", "dog", " cat", "\u200d", "\ufe0f", "picture of a ", "Ġ"]
+SCRIPTS += [
+    "".join(map(chr, range(low, high))) for low, high in [(0xF900, 0xFB50), (0x1D15E, 0x1D1C0), (0x1F300, 0x1F700)]
+]
+PIECES = [
+    "'s",
+    "'ll",
+    "<pad>",
+    "<start>",
+    "<end>",
+    "<|startoftext|>",
+    "dog",
+    " cat",
+    "\u200d",
+    "\ufe0f",
+    "picture of a ",
+    "Ġ",
+]
 
 
 def random_text(rng: random.Random) -> str:
@@ -107,7 +224,11 @@ def test_random_texts(parts: Parts, files: dict[str, Path], library: dict[str, T
     rng = random.Random(kind)
     texts = [random_text(rng) for _ in range(20_000)]
     found = parts("encode", file=str(files[kind]), texts=texts)
-    wrong = [ascii(text) for text, own, wanted in zip(texts, found, ids_of(library[kind], texts), strict=True) if own != wanted]
+    wrong = [
+        ascii(text)
+        for text, own, wanted in zip(texts, found, ids_of(library[kind], texts), strict=True)
+        if own != wanted
+    ]
     assert not wrong
 
 
@@ -158,7 +279,9 @@ def test_every_character_is_of_the_kind_that_it_is_in_python(parts: Parts) -> No
 
 
 @settings(max_examples=50)
-@given(st.lists(st.text(st.sampled_from(SCRIPTS[6] + SCRIPTS[10] + "aeA가각\u0345\u093c\u09be\u0bd7\u1112\u1175\u11c2"))))
+@given(
+    st.lists(st.text(st.sampled_from(SCRIPTS[6] + SCRIPTS[10] + "aeA가각\u0345\u093c\u09be\u0bd7\u1112\u1175\u11c2")))
+)
 def test_marks_in_any_order_are_put_in_normal_form(parts: Parts, texts: list[str]) -> None:
     wanted = [normalizers.NFC().normalize_str(text) for text in texts]
     assert parts("change", how="nfc", texts=texts) == wanted
@@ -169,7 +292,9 @@ WORDS = ["dog", "a very long word of many tokens that goes on and on", "", "{}",
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("length", [2, 3, 7, 16, 77])
-def test_prompts_are_cut_off_and_padded_as_in_python(parts: Parts, files: dict[str, Path], kind: str, length: int) -> None:
+def test_prompts_are_cut_off_and_padded_as_in_python(
+    parts: Parts, files: dict[str, Path], kind: str, length: int
+) -> None:
     templates = ["{}", "a picture of a {}", "{}, in the rain"]
     tokenizer = Tokenizer.from_file(str(files[kind]))
     tokenizer.enable_truncation(max_length=length)
@@ -185,7 +310,9 @@ def test_a_context_without_room_for_start_and_end_is_refused(parts: Parts, files
         parts("encode_prompts", file=str(files["stickers"]), words=["dog"], templates=["{}"], length=1, pad=0)
 
 
-@pytest.mark.parametrize("bad", [[0xFF], [0xC3], [0xC0, 0x80], [0xED, 0xA0, 0x80], [0xF4, 0x90, 0x80, 0x80], [0xE2, 0x82]])
+@pytest.mark.parametrize(
+    "bad", [[0xFF], [0xC3], [0xC0, 0x80], [0xED, 0xA0, 0x80], [0xF4, 0x90, 0x80, 0x80], [0xE2, 0x82]]
+)
 def test_what_is_not_utf8_is_refused(parts: Parts, files: dict[str, Path], bad: list[int]) -> None:
     with pytest.raises(PartsError, match="not valid UTF-8") as caught:
         parts("encode_bytes", file=str(files["stickers"]), bytes=[100, *bad])
@@ -193,7 +320,9 @@ def test_what_is_not_utf8_is_refused(parts: Parts, files: dict[str, Path], bad: 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_long_words_take_no_long_time(parts: Parts, files: dict[str, Path], library: dict[str, Tokenizer], kind: str) -> None:
+def test_long_words_take_no_long_time(
+    parts: Parts, files: dict[str, Path], library: dict[str, Tokenizer], kind: str
+) -> None:
     texts = ["ab" * 100_000, "a" * 200_000, "\u0301\u0323" * 50_000, " " * 200_000, "'" * 200_000]
     assert parts("encode", file=str(files[kind]), texts=texts) == ids_of(library[kind], texts)
 
@@ -232,11 +361,16 @@ REFUSED = {
     "dropout": (changed("model", "dropout", to=0.1), "does not know dropout"),
     "byte fallback": (changed("model", "byte_fallback", to=True), "byte_fallback"),
     "normaliser": (changed("normalizer", "normalizers", 0, to={"type": "NFKC"}), 'the normalizer "NFKC"'),
-    "normaliser's pattern": (changed("normalizer", "normalizers", 1, "pattern", "Regex", to="(a+)+"), "the pattern of a"),
+    "normaliser's pattern": (
+        changed("normalizer", "normalizers", 1, "pattern", "Regex", to="(a+)+"),
+        "the pattern of a",
+    ),
     "normaliser of a text": (changed("normalizer", to="NFC"), "an object with 'type' was expected"),
     "pre-tokenizer": (changed("pre_tokenizer", to={"type": "Metaspace"}), 'the pre-tokenizer "Metaspace"'),
     "split": (
-        changed("pre_tokenizer", to={"type": "Split", "pattern": {"Regex": "x"}, "behavior": "Removed", "invert": True}),
+        changed(
+            "pre_tokenizer", to={"type": "Split", "pattern": {"Regex": "x"}, "behavior": "Removed", "invert": True}
+        ),
         "the pattern of a split",
     ),
     "flag": (changed("pre_tokenizer", "use_regex", to="yes"), "'use_regex' must be true or false"),
@@ -261,7 +395,9 @@ def test_what_is_not_known_is_refused_with_its_reason(parts: Parts, name: str) -
     assert str(caught.value).endswith("Export the bundle again")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[" * 200_000, '{"a":' * 100_000, "\x00", "{}", "null", '{"model": "\ud800"}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[" * 200_000, '{"a":' * 100_000, "\x00", "{}", "null", '{"model": "\ud800"}']
+)
 def test_what_is_no_tokenizer_is_refused(parts: Parts, text: str) -> None:
     with pytest.raises(PartsError) as caught:
         parts("read_tokenizer_bytes", bytes=list(text.encode("utf-8", "surrogatepass")))
@@ -274,7 +410,9 @@ def test_damaged_documents_never_end_the_program(parts: Parts, data: st.DataObje
     """Values anywhere in the document become others; the answer is an error or a tokenizer."""
     document = small_document()
     document["model"]["vocab"] = dict(list(document["model"]["vocab"].items())[:300])
-    junk = st.sampled_from(["null", "true", "-1", "0", "1e99", "1.5", '""', '"NFC"', "[]", "{}", "[[]]", '{"type": "Sequence"}'])
+    junk = st.sampled_from(
+        ["null", "true", "-1", "0", "1e99", "1.5", '""', '"NFC"', "[]", "{}", "[[]]", '{"type": "Sequence"}']
+    )
     for _ in range(data.draw(st.integers(1, 3))):
         holder: Any = document
         while True:

@@ -1,8 +1,8 @@
 """Writes the Unicode tables of the C++ runtime: ``python runtime/cpp/scripts/unicode_tables.py``.
 
 Kinds of characters, lower case and normal forms are asked from the ``tokenizers`` library, character by character, so
-that token ids are those of the Python runtime whatever version of Unicode each part of the library has. Case folding and
-invisible characters, which ``str`` decides in Python, are Python's own.
+that token ids are those of the Python runtime whatever version of Unicode each part of the library has. Case folding
+and invisible characters, which ``str`` decides in Python, are Python's own.
 """
 
 from __future__ import annotations
@@ -122,8 +122,10 @@ def array(name: str, kind: str, rows: Iterable[tuple[int, ...]], comment: str) -
 
 def write(file: str, about: str, structs: str, arrays: list[str]) -> None:
     """One table file."""
-    head = f"/// {about}\n///\n/// Made by runtime/cpp/scripts/unicode_tables.py from tokenizers {__version__} and Unicode "
-    head += f"{unicodedata.unidata_version} of Python: change it there.\n// clang-format off\n#pragma once\n\n"
+    head = f"/// {about}\n///\n/// Made by runtime/cpp/scripts/unicode_tables.py from tokenizers {__version__} "
+    head += (
+        f"and Unicode {unicodedata.unidata_version} of Python: change it there.\n// clang-format off\n#pragma once\n\n"
+    )
     head += "#include <array>\n#include <cstdint>\n\nnamespace clsclip::unicode {\n\n"
     (FOLDER / file).write_text(head + structs + "\n" + "\n".join(arrays) + "\n}  // namespace clsclip::unicode\n")
 
