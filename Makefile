@@ -1,7 +1,7 @@
 # Both from a bare machine with Python; run again, they only do what is missing.
 PYTHON ?= python3
 
-.PHONY: demo plus test check clean
+.PHONY: demo plus test check cpp cpp-sanitize clean
 
 demo: .venv/demo.done  ## the main job: install the runtime alone, segment a cluttered picture
 	.venv/demo/bin/clsclip-infer examples/cluttered.png --classes $(DEMO_WORDS) --out out
@@ -29,6 +29,19 @@ check: .venv/dev.done  ## lint, types, floors
 	.venv/dev/bin/ruff format --check .
 	.venv/dev/bin/mypy clsclip runtime/clsclip_runtime export/clsclip_export
 	.venv/dev/bin/lint-imports
+
+cpp:  ## the C++ runtime: configure, build, test, and build the example against what is installed
+	runtime/cpp/scripts/build.sh build/cpp
+	cd build/cpp && ctest --label-exclude slow --output-on-failure
+	runtime/cpp/scripts/try_installed.sh build/cpp
+
+SANITIZED = -DCMAKE_BUILD_TYPE=Debug -DCLSCLIP_TOOLS=OFF -DCLSCLIP_ONNXRUNTIME=OFF
+
+cpp-sanitize:  ## its tests with checks of addresses, undefined behaviour and threads
+	runtime/cpp/scripts/build.sh build/cpp-address $(SANITIZED) -DCLSCLIP_SANITIZE=address
+	cd build/cpp-address && ctest --label-exclude slow --output-on-failure
+	runtime/cpp/scripts/build.sh build/cpp-thread $(SANITIZED) -DCLSCLIP_SANITIZE=thread
+	cd build/cpp-thread && ctest --label-regex threads --output-on-failure
 
 .venv/dev.done: setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv/dev

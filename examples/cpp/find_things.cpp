@@ -1,0 +1,30 @@
+// find_things BUNDLE PICTURE.ppm WORD...: where the things are that the words name.
+#include <clsclip/clsclip.hpp>
+
+#include <fstream>
+#include <iostream>
+
+int main(int count, char** values) try {
+    if (count < 4) {
+        std::cerr << "find_things BUNDLE PICTURE.ppm WORD...\n";
+        return 2;
+    }
+    std::ifstream file(values[2], std::ios::binary);
+    std::string magic;
+    int width = 0, height = 0, white = 0;
+    if (!(file >> magic >> width >> height >> white) || magic != "P6" || white != 255 || width < 1 || height < 1) {
+        throw clsclip::ImageError(std::string(values[2]) + " is no PPM picture of 8 bits");
+    }
+    std::vector<std::uint8_t> pixels(std::size_t{3} * static_cast<std::size_t>(width) * static_cast<std::size_t>(height));
+    file.get();  // the line's end before the pixels
+    file.read(reinterpret_cast<char*>(pixels.data()), static_cast<std::streamsize>(pixels.size()));
+
+    const auto segmenter = clsclip::Segmenter::load(values[1]);
+    const auto result = segmenter({pixels.data(), width, height, 3 * width}, {values + 3, values + count});
+    for (std::size_t word = 0; word < result.words().size(); ++word) {
+        std::cout << result.words()[word] << ": " << result.area(word) << " pixels\n";
+    }
+} catch (const clsclip::Error& error) {
+    std::cerr << error.what() << "\n";
+    return 1;
+}

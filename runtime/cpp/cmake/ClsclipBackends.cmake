@@ -1,0 +1,63 @@
+# Engines: each is compiled when it is found, and the list is printed. None is required, so that the rest can be built and
+# tested anywhere. Where they are:
+#   OpenVINO       -DOpenVINO_DIR=<folder of OpenVINOConfig.cmake>  (openvino/cmake of the Python wheel will do)
+#   ONNX Runtime   -DONNXRUNTIME_INCLUDE_DIR=<folder of onnxruntime_c_api.h> -DONNXRUNTIME_LIBRARY=<libonnxruntime.so>
+#   TensorRT       -DTENSORRT_INCLUDE_DIR=<folder of NvInfer.h> -DTENSORRT_LIBRARY=<libnvinfer.so or libtensorrt_rtx.so>
+set(CLSCLIP_BACKENDS "")
+set(CLSCLIP_BACKEND_LIBRARIES "")
+
+option(CLSCLIP_OPENVINO "Use OpenVINO where it is found" ON)
+option(CLSCLIP_ONNXRUNTIME "Use ONNX Runtime where it is found" ON)
+option(CLSCLIP_TENSORRT "Use TensorRT where it is found" ON)
+
+# find_library and find_path say themselves where they looked; what is asked for by hand must be there.
+function(clsclip_backend name source library)
+    set_property(TARGET clsclip_objects APPEND PROPERTY COMPILE_DEFINITIONS CLSCLIP_HAS_${name})
+    target_sources(clsclip_objects PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/src/backends/${source})
+    list(APPEND CLSCLIP_BACKEND_LIBRARIES ${library})
+    set(CLSCLIP_BACKEND_LIBRARIES ${CLSCLIP_BACKEND_LIBRARIES} PARENT_SCOPE)
+endfunction()
+
+if(CLSCLIP_TENSORRT)
+    find_path(TENSORRT_INCLUDE_DIR NvInfer.h)
+    find_library(TENSORRT_LIBRARY NAMES nvinfer tensorrt_rtx)
+    find_package(CUDAToolkit QUIET)
+    if(TENSORRT_INCLUDE_DIR AND TENSORRT_LIBRARY AND CUDAToolkit_FOUND)
+        clsclip_backend(TENSORRT tensorrt.cpp "${TENSORRT_LIBRARY}")
+        list(APPEND CLSCLIP_BACKEND_LIBRARIES CUDA::cudart)
+        target_sources(clsclip_objects PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/src/backends/engine_files.cpp)
+        target_include_directories(clsclip_objects SYSTEM PRIVATE ${TENSORRT_INCLUDE_DIR} ${CUDAToolkit_INCLUDE_DIRS})
+        if(TENSORRT_LIBRARY MATCHES "tensorrt_rtx")
+            target_compile_definitions(clsclip_objects PRIVATE CLSCLIP_TENSORRT_RTX)
+            list(APPEND CLSCLIP_BACKENDS "tensorrt (tensorrt-rtx)")
+        else()
+            list(APPEND CLSCLIP_BACKENDS tensorrt)
+        endif()
+    endif()
+endif()
+
+if(CLSCLIP_OPENVINO)
+    find_package(OpenVINO QUIET COMPONENTS Runtime)
+    if(OpenVINO_FOUND)
+        clsclip_backend(OPENVINO openvino.cpp openvino::runtime)
+        target_link_libraries(clsclip_objects PRIVATE openvino::runtime)
+        list(APPEND CLSCLIP_BACKENDS openvino)
+    endif()
+endif()
+
+if(CLSCLIP_ONNXRUNTIME)
+    find_path(ONNXRUNTIME_INCLUDE_DIR onnxruntime_c_api.h PATH_SUFFIXES onnxruntime)
+    find_library(ONNXRUNTIME_LIBRARY onnxruntime)
+    if(ONNXRUNTIME_INCLUDE_DIR AND ONNXRUNTIME_LIBRARY)
+        clsclip_backend(ONNXRUNTIME onnxruntime.cpp "${ONNXRUNTIME_LIBRARY}")
+        target_include_directories(clsclip_objects SYSTEM PRIVATE ${ONNXRUNTIME_INCLUDE_DIR})
+        list(APPEND CLSCLIP_BACKENDS onnxruntime-cpu)
+    endif()
+endif()
+
+if(CLSCLIP_BACKENDS)
+    list(JOIN CLSCLIP_BACKENDS ", " names)
+    message(STATUS "clsclip backends: ${names}")
+else()
+    message(WARNING "clsclip backends: none was found, so no bundle can be loaded. See cmake/ClsclipBackends.cmake")
+endif()

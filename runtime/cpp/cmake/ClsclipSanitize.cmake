@@ -1,0 +1,12 @@
+# -DCLSCLIP_SANITIZE=address|thread
+if(CLSCLIP_SANITIZE STREQUAL "address")
+    set(flags -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g)
+elseif(CLSCLIP_SANITIZE STREQUAL "thread")
+    set(flags -fsanitize=thread -fno-omit-frame-pointer -g)
+elseif(CLSCLIP_SANITIZE)
+    message(FATAL_ERROR "CLSCLIP_SANITIZE is '${CLSCLIP_SANITIZE}'; it must be address, thread or empty")
+endif()
+if(CLSCLIP_SANITIZE)
+    add_compile_options(${flags})
+    add_link_options(${flags})
+endif()

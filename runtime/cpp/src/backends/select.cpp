@@ -1,0 +1,79 @@
+#include <algorithm>
+#include <array>
+#include <functional>
+#include <numeric>
+
+#include "backends/engine.hpp"
+#include "errors.hpp"
+
+namespace clsclip {
+
+#ifdef CLSCLIP_HAS_TENSORRT
+std::unique_ptr<Backend> make_tensorrt(int threads);
+#endif
+#ifdef CLSCLIP_HAS_OPENVINO
+std::unique_ptr<Backend> make_openvino(int threads);
+#endif
+#ifdef CLSCLIP_HAS_ONNXRUNTIME
+std::unique_ptr<Backend> make_onnxruntime(int threads);
+#endif
+
+namespace {
+
+struct Maker {
+    std::string_view name;
+    std::unique_ptr<Backend> (*make)(int threads);
+};
+
+/// Every engine of this build, in the order in which "auto" tries them.
+const std::vector<Maker>& makers() {
+    static const std::vector<Maker> all{
+#ifdef CLSCLIP_HAS_TENSORRT
+        {"tensorrt", make_tensorrt},
+#endif
+#ifdef CLSCLIP_HAS_OPENVINO
+        {"openvino", make_openvino},
+#endif
+#ifdef CLSCLIP_HAS_ONNXRUNTIME
+        {"onnxruntime-cpu", make_onnxruntime},
+#endif
+    };
+    return all;
+}
+
+}  // namespace
+
+std::size_t count_of(const Shape& shape) {
+    return std::accumulate(shape.begin(), shape.end(), std::size_t{1},
+                           [](std::size_t all, std::int64_t one) { return all * static_cast<std::size_t>(one); });
+}
+
+std::string text_of_shape(const Shape& shape) {
+    std::vector<std::string> numbers;
+    for (const std::int64_t one : shape) {
+        numbers.push_back(std::to_string(one));
+    }
+    return text_of("(", joined(numbers), ")");
+}
+
+std::vector<std::string> backends() {
+    std::vector<std::string> names;
+    for (const Maker& one : makers()) {
+        names.emplace_back(one.name);
+    }
+    return names;
+}
+
+std::unique_ptr<Backend> make_backend(std::string_view name, int threads) {
+    const auto& all = makers();
+    const auto found = std::find_if(all.begin(), all.end(), [name](const Maker& one) { return one.name == name; });
+    if (found == all.end()) {
+        const std::string known = joined(backends());
+        fail<OptionError>("there is no backend '", name, "' in this build. Choose one of: auto",
+                          known.empty() ? "" : ", ", known,
+                          ". Others are built in when CMake finds them: see the list that it prints");
+    }
+    return found->make(threads);
+}
+
+}  // namespace clsclip

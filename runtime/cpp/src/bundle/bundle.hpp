@@ -1,0 +1,39 @@
+/// A bundle on disk: found, read and verified before anything in it is used.
+///
+/// Every file that the manifest names is checked for size and SHA-256; files that it does not name are never opened.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+#include "bundle/manifest.hpp"
+
+namespace clsclip {
+
+inline constexpr std::string_view kManifest = "manifest.json";
+inline constexpr std::string_view kTokenizer = "tokenizer.json";
+inline constexpr std::string_view kTextEncoder = "text_encoder.onnx";
+inline constexpr std::string_view kImageEncoder = "image_encoder.onnx";
+inline constexpr std::string_view kTrunk = "trunk.onnx";
+inline constexpr std::string_view kGate = "gate.onnx";
+inline constexpr std::string_view kDetector = "detector.onnx";
+
+/// A verified bundle.
+struct Bundle {
+    std::filesystem::path folder;  ///< absolute, without links
+    Manifest manifest;
+    std::string fingerprint;  ///< SHA-256 of manifest.json, which holds the digests of all the other files
+
+    /// Read and verify. BundleError: there is no bundle, a file is missing or changed, a path leaves the folder, or the
+    /// manifest is wrong or of a newer schema.
+    [[nodiscard]] static Bundle open(const std::filesystem::path& path);
+
+    /// Absolute path of a file. BundleError if the manifest does not list it.
+    [[nodiscard]] std::filesystem::path path(std::string_view name) const;
+
+    /// The bytes of a small file, such as the tokenizer. BundleError if it cannot be read.
+    [[nodiscard]] std::string read(std::string_view name) const;
+};
+
+}  // namespace clsclip

@@ -1,0 +1,162 @@
+#include "bundle/section.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "errors.hpp"
+#include "words.hpp"
+
+namespace clsclip {
+
+namespace {
+
+constexpr std::size_t kMostClasses = 65536;
+constexpr std::size_t kMostNameCharacters = 256;
+
+[[noreturn]] void bad_value(std::string_view key, std::string_view wanted, const Json& value) {
+    std::string shown = value.dump(-1, ' ', true, Json::error_handler_t::replace);
+    if (shown.size() > 60) {
+        shown = shown.substr(0, 57) + "...";
+    }
+    fail<BundleError>("'", key, "' in manifest.json must be ", wanted, ", and it is ", shown,
+                      ". Export the bundle again with clsclip-export");
+}
+
+bool is_finite_number(const Json& value) {
+    return value.is_number() && std::isfinite(value.get<double>());
+}
+
+/// `{}` once, where the word goes.
+bool is_template(const Json& value) {
+    if (!value.is_string()) {
+        return false;
+    }
+    const auto& text = value.get_ref<const std::string&>();
+    const std::size_t first = text.find("{}");
+    return first != std::string::npos && text.find("{}", first + 2) == std::string::npos;
+}
+
+}  // namespace
+
+Section::Section(const Json& data, std::string where) : data_(&data), where_(std::move(where)) {
+    if (!data.is_object()) {
+        bad_value(where_.empty() ? "the manifest" : where_, "an object", data);
+    }
+}
+
+std::string Section::key(std::string_view key) const {
+    return where_.empty() ? std::string(key) : text_of(where_, ".", key);
+}
+
+const Json& Section::get(std::string_view key) const {
+    const auto found = data_->find(key);
+    if (found == data_->end()) {
+        fail<BundleError>("manifest.json lacks the required key '", this->key(key),
+                          "'. Export the bundle again with clsclip-export");
+    }
+    return *found;
+}
+
+bool Section::lacks(std::string_view key) const {
+    const auto found = data_->find(key);
+    return found == data_->end() || found->is_null();
+}
+
+Section Section::section(std::string_view key) const {
+    return Section(get(key), this->key(key));
+}
+
+std::string Section::text(std::string_view key) const {
+    const Json& value = get(key);
+    if (!value.is_string() || is_blank(value.get_ref<const std::string&>())) {
+        bad(key, "a text that is not empty", value);
+    }
+    return value.get<std::string>();
+}
+
+std::string Section::choice(std::string_view key, std::initializer_list<std::string_view> known) const {
+    std::string value = text(key);
+    if (std::find(known.begin(), known.end(), value) == known.end()) {
+        fail<BundleError>("manifest.json asks for ", this->key(key), " = '", value,
+                          "'; this version of clsclip knows ", joined(known),
+                          ". Upgrade clsclip, or export the bundle again");
+    }
+    return value;
+}
+
+std::int64_t Section::integer(std::string_view key, std::int64_t low, std::int64_t high) const {
+    const Json& value = get(key);
+    const bool fits = value.is_number_unsigned() ? std::cmp_less_equal(value.get<std::uint64_t>(), high) &&
+                                                       std::cmp_greater_equal(value.get<std::uint64_t>(), low)
+                                                 : value.is_number_integer() && value.get<std::int64_t>() >= low &&
+                                                       value.get<std::int64_t>() <= high;
+    if (!fits) {
+        bad(key, text_of("a whole number from ", low, " to ", high), value);
+    }
+    return value.get<std::int64_t>();
+}
+
+double Section::number(std::string_view key, double low, double high, bool inclusive) const {
+    const Json& value = get(key);
+    if (is_finite_number(value)) {
+        const double number = value.get<double>();
+        if (inclusive ? low <= number && number <= high : low < number && number < high) {
+            return number;
+        }
+    }
+    bad(key, text_of("a number ", inclusive ? "from " : "strictly between ", low, inclusive ? " to " : " and ", high),
+        value);
+}
+
+bool Section::flag(std::string_view key) const {
+    const Json& value = get(key);
+    if (!value.is_boolean()) {
+        bad(key, "true or false", value);
+    }
+    return value.get<bool>();
+}
+
+std::array<double, 3> Section::channels(std::string_view key, bool positive) const {
+    const Json& value = get(key);
+    const auto fits = [positive](const Json& one) {
+        return is_finite_number(one) && (!positive || one.get<double>() > 0);
+    };
+    if (!value.is_array() || value.size() != 3 || !std::all_of(value.begin(), value.end(), fits)) {
+        bad(key, positive ? "three positive numbers" : "three numbers", value);
+    }
+    return {value[0].get<double>(), value[1].get<double>(), value[2].get<double>()};
+}
+
+std::vector<std::string> Section::templates(std::string_view key) const {
+    const Json& value = get(key);
+    if (!value.is_array() || value.empty()) {
+        bad(key, "a list of at least one template", value);
+    }
+    for (const Json& one : value) {
+        if (!is_template(one)) {
+            bad(key, "templates that hold {} once, where the word goes", one);
+        }
+    }
+    return value.get<std::vector<std::string>>();
+}
+
+std::vector<std::string> Section::class_names(std::string_view key) const {
+    const Json& value = get(key);
+    if (!value.is_array() || value.empty() || value.size() > kMostClasses) {
+        bad(key, text_of("a list of 1 to ", kMostClasses, " names"), value);
+    }
+    for (const Json& one : value) {
+        const bool fine = one.is_string() && is_printable_name(one.get_ref<const std::string&>(), kMostNameCharacters);
+        if (!fine) {
+            bad(key, text_of("printable names of up to ", kMostNameCharacters, " characters"), one);
+        }
+    }
+    return value.get<std::vector<std::string>>();
+}
+
+void Section::bad(std::string_view key, std::string_view wanted, const Json& value) const {
+    bad_value(this->key(key), wanted, value);
+}
+
+}  // namespace clsclip

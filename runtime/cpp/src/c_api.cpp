@@ -1,0 +1,377 @@
+/// The C API over the C++ one. Nothing leaves a function of it as an exception.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <new>
+
+#include "clsclip/clsclip.h"
+#include "clsclip/clsclip.hpp"
+#include "errors.hpp"
+
+struct clsclip_segmenter {
+    clsclip::Segmenter segmenter;
+};
+
+struct clsclip_result {
+    clsclip::Result result;
+};
+
+namespace {
+
+using namespace clsclip;
+
+/// What went wrong last in this thread. A fixed buffer: telling that memory ran out takes none.
+thread_local char last_error[4096] = "";
+
+clsclip_status remember(clsclip_status status, const char* message) noexcept {
+    std::strncpy(last_error, message, sizeof last_error - 1);
+    return status;
+}
+
+/// Run `action`, and turn what it throws into a status.
+template <class Action>
+clsclip_status guarded(const Action& action) noexcept {
+    try {
+        action();
+        return CLSCLIP_OK;
+    } catch (const BundleError& error) {
+        return remember(CLSCLIP_BUNDLE_ERROR, error.what());
+    } catch (const ImageError& error) {
+        return remember(CLSCLIP_IMAGE_ERROR, error.what());
+    } catch (const WordError& error) {
+        return remember(CLSCLIP_WORD_ERROR, error.what());
+    } catch (const OptionError& error) {
+        return remember(CLSCLIP_OPTION_ERROR, error.what());
+    } catch (const BackendError& error) {
+        return remember(CLSCLIP_BACKEND_ERROR, error.what());
+    } catch (const DetectorError& error) {
+        return remember(CLSCLIP_DETECTOR_ERROR, error.what());
+    } catch (const std::bad_alloc&) {
+        return remember(CLSCLIP_NO_MEMORY, "memory ran out. Lower memory_mb, or give a smaller picture");
+    } catch (const std::exception& error) {
+        return remember(CLSCLIP_INTERNAL_ERROR, error.what());
+    } catch (...) {
+        return remember(CLSCLIP_INTERNAL_ERROR, "something that is no exception was thrown");
+    }
+}
+
+template <class Value>
+const Value& given(const Value* pointer, const char* name) {
+    if (pointer == nullptr) {
+        fail<OptionError>(name, " is NULL");
+    }
+    return *pointer;
+}
+
+template <class Value>
+void give(Value** place, const char* name, Value&& value) {
+    if (place == nullptr) {
+        fail<OptionError>("there is no place for the ", name, ": its pointer is NULL");
+    }
+    *place = new Value(std::move(value));
+}
+
+/// Members that the caller's version of a struct has, over the defaults of this one.
+template <class Struct>
+Struct known_members(const Struct& theirs, Struct ours, const char* name) {
+    if (theirs.size < sizeof(std::size_t) || theirs.size > 65536) {
+        fail<OptionError>("the size of ", name, " is ", theirs.size, ". Fill it with ", name, "_init() first");
+    }
+    std::memcpy(&ours, &theirs, std::min(theirs.size, sizeof(Struct)));
+    return ours;
+}
+
+void set_defaults(clsclip_options& options) {
+    const Options defaults;
+    options = {sizeof options, "auto", 0, defaults.memory_mb, 0, defaults.max_pixels, defaults.detector_confidence,
+               defaults.detector_iou, defaults.max_detections};
+}
+
+void set_defaults(clsclip_ask& ask) {
+    const ZoomIn zoom;
+    ask = {sizeof ask, -1.0, 0, nullptr, 0, zoom.margin, zoom.min_side, 0, 0, 0};
+}
+
+/// Fill the part of a struct that the caller's version has.
+template <class Struct>
+void init(Struct* theirs, std::size_t size) noexcept {
+    if (theirs != nullptr && size >= sizeof(std::size_t)) {
+        Struct ours;
+        set_defaults(ours);
+        ours.size = size;
+        std::memcpy(theirs, &ours, std::min(size, sizeof ours));
+    }
+}
+
+Options options_of(const clsclip_options* given_options) {
+    clsclip_options own;
+    set_defaults(own);
+    if (given_options != nullptr) {
+        own = known_members(*given_options, own, "clsclip_options");
+    }
+    Options options;
+    options.backend = own.backend == nullptr ? "auto" : own.backend;
+    options.threads = own.threads;
+    options.memory_mb = own.memory_mb;
+    options.pairs_per_call = own.pairs_per_call;
+    options.max_pixels = own.max_pixels;
+    options.detector_confidence = own.detector_confidence;
+    options.detector_iou = own.detector_iou;
+    options.max_detections = own.max_detections;
+    return options;
+}
+
+ImageView view_of(const clsclip_image* image) {
+    const clsclip_image& own = given(image, "the picture");
+    if (own.format < CLSCLIP_RGB || own.format > CLSCLIP_GREY) {
+        fail<ImageError>("there is no pixel format number ", own.format, ". See clsclip_pixel_format");
+    }
+    return {own.data, own.width, own.height, own.stride, static_cast<PixelFormat>(own.format)};
+}
+
+std::vector<std::string> words_of(const char* const* words, std::size_t count) {
+    if (words == nullptr && count > 0) {
+        fail<OptionError>("the words are NULL");
+    }
+    std::vector<std::string> own;
+    for (std::size_t at = 0; at < count; ++at) {
+        own.emplace_back(&given(words[at], "a word"));
+    }
+    return own;
+}
+
+Ask ask_of(const clsclip_ask* given_ask) {
+    clsclip_ask own;
+    set_defaults(own);
+    if (given_ask != nullptr) {
+        own = known_members(*given_ask, own, "clsclip_ask");
+    }
+    Ask ask;
+    if (!(own.presence_threshold < 0)) {  // NaN is refused by whoever reads it
+        ask.presence_threshold = own.presence_threshold;
+    }
+    if (own.boxes != nullptr) {
+        ask.regions.emplace();
+        for (std::size_t at = 0; at < own.box_count; ++at) {
+            const clsclip_box& box = own.boxes[at];
+            ask.regions->push_back(
+                {{box.left, box.top, box.right, box.bottom}, box.name == nullptr ? "" : box.name, box.score});
+        }
+    }
+    if (own.zoom_in != 0 || own.boxes != nullptr) {
+        ask.zoom_in = ZoomIn{own.margin, own.min_side,
+                             own.empty_missing != 0 ? OnMissing::empty : OnMissing::whole_image, own.boxes_only != 0,
+                             own.any_class != 0};
+    }
+    return ask;
+}
+
+/// A question about a result that cannot fail but for a wrong handle or number.
+template <class Value, class Action>
+Value answer(Value otherwise, const clsclip_result* result, const Action& action) noexcept {
+    Value value = otherwise;
+    if (result == nullptr) {
+        remember(CLSCLIP_OPTION_ERROR, "the result is NULL");
+        return otherwise;
+    }
+    guarded([&] { value = action(result->result); });
+    return value;
+}
+
+template <class Values>
+const char* text_at(const Values& values, std::size_t at) {
+    return at < values.size() ? values[at].c_str() : nullptr;
+}
+
+}  // namespace
+
+extern "C" {
+
+uint32_t clsclip_api_version(void) { return CLSCLIP_API_VERSION; }
+
+const char* clsclip_version(void) { return version().data(); }
+
+const char* clsclip_last_error(void) { return last_error; }
+
+size_t clsclip_backend_count(void) {
+    std::size_t count = 0;
+    guarded([&] { count = backends().size(); });
+    return count;
+}
+
+const char* clsclip_backend_name(size_t at) {
+    static const std::vector<std::string> names = backends();
+    return text_at(names, at);
+}
+
+void clsclip_options_init(clsclip_options* options, size_t size) { init(options, size); }
+
+void clsclip_ask_init(clsclip_ask* ask, size_t size) { init(ask, size); }
+
+clsclip_status clsclip_load(const char* bundle, const clsclip_options* options, clsclip_segmenter** segmenter) {
+    return guarded([&] {
+        const std::filesystem::path path(&given(bundle, "the bundle's path"));
+        give(segmenter, "segmenter", clsclip_segmenter{Segmenter::load(path, options_of(options))});
+    });
+}
+
+clsclip_status clsclip_share(const clsclip_segmenter* segmenter, clsclip_segmenter** shared) {
+    return guarded([&] {
+        give(shared, "segmenter", clsclip_segmenter{given(segmenter, "the segmenter").segmenter.share()});
+    });
+}
+
+void clsclip_segmenter_free(clsclip_segmenter* segmenter) { delete segmenter; }
+
+const char* clsclip_segmenter_model(const clsclip_segmenter* segmenter) {
+    return segmenter == nullptr ? nullptr : segmenter->segmenter.model().c_str();
+}
+
+const char* clsclip_segmenter_backend(const clsclip_segmenter* segmenter) {
+    return segmenter == nullptr ? nullptr : segmenter->segmenter.backend().c_str();
+}
+
+clsclip_status clsclip_segment(const clsclip_segmenter* segmenter, const clsclip_image* image,
+                               const char* const* words, size_t word_count, const clsclip_ask* ask,
+                               clsclip_result** result) {
+    return guarded([&] {
+        const Segmenter& own = given(segmenter, "the segmenter").segmenter;
+        give(result, "result", clsclip_result{own(view_of(image), words_of(words, word_count), ask_of(ask))});
+    });
+}
+
+clsclip_status clsclip_set_image(clsclip_segmenter* segmenter, const clsclip_image* image) {
+    return guarded([&] {
+        (void)given(segmenter, "the segmenter");
+        segmenter->segmenter.set_image(view_of(image));
+    });
+}
+
+clsclip_status clsclip_predict(const clsclip_segmenter* segmenter, const char* const* words, size_t word_count,
+                               const clsclip_ask* ask, clsclip_result** result) {
+    return guarded([&] {
+        const Segmenter& own = given(segmenter, "the segmenter").segmenter;
+        give(result, "result", clsclip_result{own.predict(words_of(words, word_count), ask_of(ask))});
+    });
+}
+
+void clsclip_result_free(clsclip_result* result) { delete result; }
+
+int32_t clsclip_result_width(const clsclip_result* result) {
+    return answer(0, result, [](const Result& own) { return own.width(); });
+}
+
+int32_t clsclip_result_height(const clsclip_result* result) {
+    return answer(0, result, [](const Result& own) { return own.height(); });
+}
+
+size_t clsclip_result_word_count(const clsclip_result* result) {
+    return answer(std::size_t{0}, result, [](const Result& own) { return own.words().size(); });
+}
+
+const char* clsclip_result_word(const clsclip_result* result, size_t word) {
+    return answer<const char*>(nullptr, result, [=](const Result& own) { return text_at(own.words(), word); });
+}
+
+int32_t clsclip_result_present(const clsclip_result* result, size_t word) {
+    return answer(0, result, [=](const Result& own) { return own.present(word) ? 1 : 0; });
+}
+
+float clsclip_result_presence(const clsclip_result* result, size_t word) {
+    constexpr float kUnknown = std::numeric_limits<float>::quiet_NaN();
+    return answer(kUnknown, result, [=](const Result& own) {
+        return word < own.presence().size() ? own.presence()[word] : kUnknown;
+    });
+}
+
+const char* clsclip_result_looked_at(const clsclip_result* result, size_t word) {
+    return answer<const char*>(nullptr, result, [=](const Result& own) { return own.looked_at(word).data(); });
+}
+
+clsclip_status clsclip_result_mask(const clsclip_result* result, size_t word, uint8_t* pixels, ptrdiff_t stride) {
+    return guarded([&] { given(result, "the result").result.mask_to(word, pixels, stride); });
+}
+
+clsclip_status clsclip_result_area(const clsclip_result* result, size_t word, int64_t* area) {
+    return guarded([&] {
+        (void)given(area, "the place for the area");
+        *area = given(result, "the result").result.area(word);
+    });
+}
+
+clsclip_status clsclip_result_rle(const clsclip_result* result, size_t word, char* counts, size_t capacity,
+                                  size_t* needed) {
+    return guarded([&] {
+        const Rle rle = given(result, "the result").result.rle(word);
+        if (needed != nullptr) {
+            *needed = rle.counts.size() + 1;
+        }
+        if (counts == nullptr || capacity < rle.counts.size() + 1) {
+            fail<OptionError>("the counts take ", rle.counts.size() + 1, " bytes, and there is room for ",
+                              counts == nullptr ? 0 : capacity);
+        }
+        std::memcpy(counts, rle.counts.c_str(), rle.counts.size() + 1);
+    });
+}
+
+size_t clsclip_result_region_count(const clsclip_result* result) {
+    return answer(std::size_t{0}, result, [](const Result& own) { return own.regions().size(); });
+}
+
+clsclip_status clsclip_result_region(const clsclip_result* result, size_t at, clsclip_region* region) {
+    return guarded([&] {
+        const std::size_t size = given(region, "the place for the region").size;
+        if (size < sizeof(std::size_t) || size > 65536) {
+            fail<OptionError>("the size of clsclip_region is ", size, ". Set it to sizeof(clsclip_region) first");
+        }
+        (void)given(result, "the result").result.region_logits(at);  // OptionError if there is no such region
+        const Region& own = result->result.regions()[at];
+        const float unknown = std::numeric_limits<float>::quiet_NaN();
+        const clsclip_region filled{size, own.word, own.box.left, own.box.top, own.box.right, own.box.bottom,
+                                    own.window.left, own.window.top, own.window.right, own.window.bottom, own.score,
+                                    own.presence.value_or(unknown), own.whole_image ? 1 : 0,
+                                    own.name ? own.name->c_str() : nullptr};
+        std::memcpy(region, &filled, std::min(size, sizeof filled));
+    });
+}
+
+clsclip_status clsclip_result_region_mask(const clsclip_result* result, size_t at, uint8_t* pixels, ptrdiff_t stride) {
+    return guarded([&] {
+        const Mask mask = given(result, "the result").result.region_mask(at);
+        if (pixels == nullptr || std::abs(stride) < mask.width) {
+            fail<OptionError>("a mask of ", mask.width, "x", mask.height, " pixels needs rows of ", mask.width,
+                              " bytes or more, and the stride is ", stride);
+        }
+        for (int y = 0; y < mask.height; ++y) {
+            const auto row = mask.row(y);
+            std::copy(row.begin(), row.end(), pixels + y * stride);
+        }
+    });
+}
+
+size_t clsclip_result_note_count(const clsclip_result* result) {
+    return answer(std::size_t{0}, result, [](const Result& own) { return own.notes().size(); });
+}
+
+const char* clsclip_result_note(const clsclip_result* result, size_t at) {
+    return answer<const char*>(nullptr, result, [=](const Result& own) { return text_at(own.notes(), at); });
+}
+
+size_t clsclip_result_timing_count(const clsclip_result* result) {
+    return answer(std::size_t{0}, result, [](const Result& own) { return own.timings().size(); });
+}
+
+const char* clsclip_result_timing_step(const clsclip_result* result, size_t at) {
+    return answer<const char*>(nullptr, result, [=](const Result& own) {
+        return at < own.timings().size() ? own.timings()[at].step.c_str() : nullptr;
+    });
+}
+
+double clsclip_result_timing_ms(const clsclip_result* result, size_t at) {
+    return answer(0.0, result, [=](const Result& own) {
+        return at < own.timings().size() ? own.timings()[at].milliseconds : 0.0;
+    });
+}
+
+}  // extern "C"

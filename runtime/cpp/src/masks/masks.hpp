@@ -1,0 +1,23 @@
+/// From low-resolution logits to masks at the picture's size.
+///
+/// Logits, not probabilities or masks, are upsampled (bilinear, align_corners=False), and only then compared with the
+/// cut: the edge of a mask is as smooth as the logits allow.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "clsclip/clsclip.hpp"
+
+namespace clsclip {
+
+/// Set the pixels of a window to 1 where logits (height, width), stretched over the window, exceed `cut`; the others stay
+/// as they are, so several masks are joined by pasting them one after another.
+///
+/// `pixels` is the picture's first pixel, its rows `stride` bytes apart; the window lies inside. BackendError: the number
+/// of logits is not height * width, or there are none.
+void paste_mask(std::span<const float> logits, int height, int width, float cut, const Window& window,
+                std::uint8_t* pixels, std::ptrdiff_t stride);
+
+}  // namespace clsclip

@@ -1,0 +1,55 @@
+#include "text/normalizer.hpp"
+
+#include "text/unicode.hpp"
+
+namespace clsclip {
+
+namespace {
+
+std::u32string replace_spaces(std::u32string_view text, const std::u32string& content) {
+    std::u32string out;
+    bool in_space = false;
+    for (const char32_t one : text) {
+        const bool is_space = kind_of(one) == CharacterKind::space;
+        if (!is_space) {
+            out += one;
+        } else if (!in_space) {
+            out += content;
+        }
+        in_space = is_space;
+    }
+    return out;
+}
+
+std::u32string replace_text(std::u32string_view text, const std::u32string& pattern, const std::u32string& content) {
+    std::u32string out;
+    std::size_t from = 0;
+    for (std::size_t at = text.find(pattern); at != std::u32string_view::npos; at = text.find(pattern, from)) {
+        out += text.substr(from, at - from);
+        out += content;
+        from = at + pattern.size();
+    }
+    return out += text.substr(from);
+}
+
+std::u32string apply(const NormalizerStep& step, std::u32string_view text) {
+    switch (step.kind) {
+        case NormalizerStep::Kind::nfc: return nfc(text);
+        case NormalizerStep::Kind::lower: return to_lower(text);
+        case NormalizerStep::Kind::replace_spaces: return replace_spaces(text, step.content);
+        case NormalizerStep::Kind::replace_text: return replace_text(text, step.pattern, step.content);
+    }
+    return std::u32string(text);
+}
+
+}  // namespace
+
+std::u32string normalize(const Normalizer& normalizer, std::u32string_view text) {
+    std::u32string changed(text);
+    for (const NormalizerStep& step : normalizer) {
+        changed = apply(step, changed);
+    }
+    return changed;
+}
+
+}  // namespace clsclip

@@ -1,0 +1,201 @@
+#include "bundle/bundle.hpp"
+
+#include "bundle/external_data.hpp"
+#include "bundle/json.hpp"
+#include "sha256.hpp"
+#include "support.hpp"
+
+using namespace clsclip;
+using namespace clsclip::test;
+namespace fs = std::filesystem;
+
+namespace {
+
+/// Change the manifest of a bundle.
+template <class Change>
+void edit(const fs::path& bundle, const Change& change) {
+    Json manifest = Json::parse(read(bundle / "manifest.json"));
+    change(manifest);
+    write(bundle / "manifest.json", manifest.dump());
+}
+
+/// State what a file is now, as whoever made the bundle would.
+void sign(const fs::path& bundle, const std::string& name) {
+    const std::string bytes = read(bundle / name);
+    Sha256 digest;
+    digest.update({reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()});
+    const std::string hex = digest.hex();
+    edit(bundle, [&](Json& manifest) { manifest["files"][name] = {{"sha256", hex}, {"bytes", bytes.size()}}; });
+}
+
+}  // namespace
+
+TEST_CASE("A good bundle opens") {
+    const Bundle bundle = Bundle::open(kTiny);
+    CHECK(bundle.manifest.name == "tiny");
+    CHECK(bundle.manifest.presence_threshold == 0.9);
+    CHECK(bundle.manifest.image.size == 32);
+    CHECK(bundle.fingerprint.size() == 64);
+    CHECK(bundle.path("trunk.onnx") == fs::canonical(kTiny) / "trunk.onnx");
+    CHECK_THROWS_AS(bundle.path("other.onnx"), BundleError);
+}
+
+TEST_CASE("What is no bundle is told so") {
+    const Folder folder;
+    CHECK_THROWS_WITH(Bundle::open(folder.path() / "none"), says("no such bundle"));
+    CHECK_THROWS_WITH(Bundle::open(folder.path()), says("has no manifest.json"));
+    CHECK_THROWS_WITH(Bundle::open(kTiny / "manifest.json"), says("is a file"));
+    CHECK_THROWS_WITH(Bundle::open(""), says("no such bundle"));
+}
+
+TEST_CASE("Files that are missing or changed are found") {
+    const Folder folder;
+    const fs::path bundle = folder.tiny();
+    SECTION("missing") {
+        fs::remove(bundle / "trunk.onnx");
+        CHECK_THROWS_WITH(Bundle::open(bundle), says("trunk.onnx is missing"));
+    }
+    SECTION("longer") {
+        write(bundle / "trunk.onnx", read(bundle / "trunk.onnx") + "x");
+        CHECK_THROWS_WITH(Bundle::open(bundle), says("bytes, and the manifest says"));
+    }
+    SECTION("one bit") {
+        std::string bytes = read(bundle / "vision.weights");
+        bytes[7] = static_cast<char>(bytes[7] ^ 1);
+        write(bundle / "vision.weights", bytes);
+        CHECK_THROWS_WITH(Bundle::open(bundle), says("its SHA-256 is not the one"));
+    }
+    SECTION("a folder in its place") {
+        fs::remove(bundle / "trunk.onnx");
+        fs::create_directory(bundle / "trunk.onnx");
+        CHECK_THROWS_WITH(Bundle::open(bundle), says("trunk.onnx is missing"));
+    }
+    SECTION("not listed") {
+        edit(bundle, [](Json& manifest) { manifest["files"].erase("tokenizer.json"); });
+        CHECK_THROWS_WITH(Bundle::open(bundle), says("has no tokenizer.json"));
+    }
+    SECTION("weights that nobody lists") {
+        edit(bundle, [](Json& manifest) { manifest["files"].erase("vision.weights"); });
+        CHECK_THROWS_WITH(Bundle::open(bundle), says("keeps weights in vision.weights"));
+    }
+}
+
+TEST_CASE("Links may not leave the folder") {
+    const Folder folder;
+    const fs::path bundle = folder.tiny();
+    fs::rename(bundle / "trunk.onnx", folder.path() / "outside.onnx");
+    fs::create_symlink(folder.path() / "outside.onnx", bundle / "trunk.onnx");
+    CHECK_THROWS_WITH(Bundle::open(bundle), says("is a link that leaves"));
+    fs::rename(folder.path() / "outside.onnx", bundle / "inside.onnx");
+    fs::remove(bundle / "trunk.onnx");
+    fs::create_symlink("inside.onnx", bundle / "trunk.onnx");
+    CHECK_NOTHROW(Bundle::open(bundle));
+    fs::remove(bundle / "trunk.onnx");
+    fs::create_symlink("trunk.onnx", bundle / "trunk.onnx");  // of itself
+    CHECK_THROWS_AS(Bundle::open(bundle), BundleError);
+}
+
+TEST_CASE("A bundle that is a link itself opens") {
+    const Folder folder;
+    fs::create_directory_symlink(kTiny, folder.path() / "link");
+    CHECK(Bundle::open(folder.path() / "link").manifest.name == "tiny");
+}
+
+TEST_CASE("Names that leave the folder, or mean something to a system, are refused") {
+    for (const char* name : {"../x", "/etc/passwd", "a/../b", "a//b", "./a", "a/", "", "C:x", "a\\b", "a*", "a|b",
+                                   "a\nb", "a\x7f", ".", ".."}) {
+        CHECK_THROWS_AS(check_file_name(name), BundleError);
+    }
+    CHECK_NOTHROW(check_file_name("engines/ab12.plan"));
+    CHECK_NOTHROW(check_file_name("..a"));
+}
+
+TEST_CASE("External data of a graph may not leave the folder") {
+    const Folder folder;
+    const fs::path bundle = folder.tiny();
+    std::string graph = read(bundle / "trunk.onnx");
+    const auto at = graph.find("vision.weights");
+    REQUIRE(at != std::string::npos);
+    graph.replace(at, 14, "../../../../x/");
+    write(bundle / "trunk.onnx", graph);
+    sign(bundle, "trunk.onnx");
+    CHECK_THROWS_WITH(Bundle::open(bundle), says("not a plain path"));
+}
+
+TEST_CASE("What is no graph is told so") {
+    const Folder folder;
+    const fs::path bundle = folder.tiny();
+    for (const std::string& bytes : {std::string(), std::string("\xff\xff\xff", 3), std::string("\x3a\xff\x7f", 3)}) {
+        write(bundle / "trunk.onnx", bytes);
+        sign(bundle, "trunk.onnx");
+        CHECK_THROWS_WITH(Bundle::open(bundle), says("is not an ONNX graph"));
+    }
+}
+
+TEST_CASE("Wrong keys of the manifest are named") {
+    const Folder folder;
+    const fs::path bundle = folder.tiny();
+    const std::string good = read(bundle / "manifest.json");
+    struct Wrong {
+        const char* place;
+        Json value;
+        const char* message;
+    };
+    const std::vector<Wrong> all{
+        {"/schema_version", 2, "schema version 2"},
+        {"/schema_version", 1.0, "'schema_version'"},
+        {"/schema_version", true, "'schema_version'"},
+        {"/schema_version", -1, "'schema_version'"},
+        {"/name", " ", "'name'"},
+        {"/name", 5, "'name'"},
+        {"/image", Json::array(), "'image'"},
+        {"/image/size", 0, "'image.size'"},
+        {"/image/size", 1e9, "'image.size'"},
+        {"/image/size", 18446744073709551615U, "'image.size'"},
+        {"/image/mean", {1, 2}, "'image.mean'"},
+        {"/image/mean", {1, 2, "3"}, "'image.mean'"},
+        {"/image/std", {1, 0, 1}, "'image.std'"},
+        {"/image/resize", "crop", "image.resize"},
+        {"/image/filter", "Bicubic", "image.filter"},
+        {"/text/context_length", 1 << 20, "'text.context_length'"},
+        {"/text/templates", Json::array(), "'text.templates'"},
+        {"/text/templates", {"a {} of {}"}, "'text.templates'"},
+        {"/text/templates", {"nothing"}, "'text.templates'"},
+        {"/text/pad_token_id", -1, "'text.pad_token_id'"},
+        {"/mask/threshold", 1, "'mask.threshold'"},
+        {"/mask/threshold", 0, "'mask.threshold'"},
+        {"/mask/height", 1.5, "'mask.height'"},
+        {"/presence/threshold", 1.5, "'presence.threshold'"},
+        {"/presence", "yes", "'presence'"},
+        {"/licence/weights", nullptr, "'licence.weights'"},
+        {"/description", 5, "'description'"},
+        {"/detector", {{"layout", "yolov99"}, {"batch", 1}}, "detector.layout"},
+        {"/files/trunk.onnx/sha256", "00", "sha256"},
+        {"/files/trunk.onnx/bytes", -1, "bytes"},
+        {"/files/..~1x", {{"sha256", ""}, {"bytes", 1}}, "not a plain path"},
+    };
+    for (const Wrong& one : all) {
+        Json manifest = Json::parse(good);
+        manifest[Json::json_pointer(one.place)] = one.value;
+        INFO(one.place << " = " << one.value);
+        CHECK_THROWS_WITH(parse_manifest(manifest.dump()), says(one.message));
+        CHECK_THROWS_AS(parse_manifest(manifest.dump()), BundleError);
+    }
+    for (const char* key : {"name", "image", "text", "mask", "presence", "files", "model", "licence"}) {
+        Json manifest = Json::parse(good);
+        manifest.erase(key);
+        CHECK_THROWS_WITH(parse_manifest(manifest.dump()), says("lacks the required key '" + std::string(key) + "'"));
+    }
+}
+
+TEST_CASE("What is no JSON, or nested without end, is told so") {
+    const std::string deep = std::string(1'000'000, '[') + std::string(1'000'000, ']');
+    const std::string keys = "{\"a\":" + std::string(100'000, '{');
+    for (const std::string& text : {std::string(), std::string("{"), std::string("nul"), std::string("{\"a\": 1e999}"),
+                                   std::string("\xff\xfe{}"), deep, keys, std::string("{\"a\": NaN}")}) {
+        CHECK_THROWS_AS(parse_manifest(text), BundleError);
+    }
+    CHECK_THROWS_WITH(parse_manifest("[]"), says("must be an object"));
+    const std::string good = read(kTiny / "manifest.json");
+    CHECK(parse_manifest("\xef\xbb\xbf" + good).name == "tiny");  // a byte order mark does no harm
+}

@@ -1,0 +1,75 @@
+#include "regions/crops.hpp"
+
+#include <cmath>
+#include <limits>
+#include <random>
+
+#include "regions/proposals.hpp"
+#include "support.hpp"
+
+using namespace clsclip;
+using namespace clsclip::test;
+
+TEST_CASE("A window is its box with a margin, in whole pixels") {
+    const std::vector<Box> boxes{{10, 20, 60, 40}};
+    const auto windows = crop_windows(boxes, 100, 100, {});
+    REQUIRE(windows.size() == 1);
+    CHECK(windows[0].window == Window{5, 18, 65, 42});
+}
+
+TEST_CASE("Small boxes get the smallest side, moved inwards at the edges") {
+    const std::vector<Box> boxes{{0, 0, 2, 2}, {98, 98, 100, 100}, {50, 50, 51, 51}};
+    const auto windows = crop_windows(boxes, 100, 100, {});
+    REQUIRE(windows.size() == 3);
+    CHECK(windows[0].window == Window{0, 0, 16, 16});
+    CHECK(windows[1].window == Window{84, 84, 100, 100});
+    CHECK(windows[2].window.width() == 16);
+}
+
+TEST_CASE("Boxes of nothing have no window") {
+    const float nan = std::numeric_limits<float>::quiet_NaN();
+    const std::vector<Box> boxes{{5, 5, 5, 9}, {9, 9, 5, 5}, {-9, -9, 0, 0}, {nan, 0, 5, 5}, {200, 0, 300, 50}};
+    CHECK(crop_windows(boxes, 100, 100, {}).empty());
+    CHECK(box_windows(boxes, 100, 100).empty());
+}
+
+TEST_CASE("Windows are never empty and always inside, whatever the boxes") {
+    std::mt19937 random(7);
+    std::uniform_real_distribution<float> corner(-50, 250);
+    std::uniform_int_distribution<int> side(1, 200);
+    for (int round = 0; round < 20000; ++round) {
+        const int width = side(random), height = side(random);
+        const ZoomIn zoom{std::abs(corner(random)) / 25, side(random), OnMissing::empty, false, false};
+        const std::vector<Box> boxes{{corner(random), corner(random), corner(random), corner(random)}};
+        for (const auto& [window, box] : crop_windows(boxes, width, height, zoom)) {
+            const bool fits = window.left >= 0 && window.top >= 0 && window.right <= width &&
+                              window.bottom <= height && window.width() >= std::min(zoom.min_side, width) &&
+                              window.height() >= std::min(zoom.min_side, height);
+            if (!fits) {
+                FAIL(window.left << " " << window.top << " " << window.right << " " << window.bottom);
+            }
+        }
+    }
+}
+
+TEST_CASE("Values of zoom_in that make no sense are refused") {
+    CHECK_THROWS_AS(check_zoom({-0.1, 16, OnMissing::empty, false, false}), OptionError);
+    CHECK_THROWS_AS(check_zoom({std::nan(""), 16, OnMissing::empty, false, false}), OptionError);
+    CHECK_THROWS_AS(check_zoom({0.1, 0, OnMissing::empty, false, false}), OptionError);
+}
+
+TEST_CASE("Boxes that may be anything are those without a name, or of a thing") {
+    const std::vector<GivenBox> given{
+        {{0, 0, 1, 1}, "dog", 1}, {{0, 0, 1, 1}, "", 1}, {{0, 0, 1, 1}, "object", 0.5F}, {{0, 0, 1, 1}, "dog", 1}};
+    const Proposals proposals = Proposals::of(given);
+    CHECK(proposals.classes == std::vector<int>{0, kAny, kAny, 0});
+    CHECK(proposals.names == std::vector<std::string>{"dog"});
+    CHECK_THROWS_AS(Proposals::of(std::vector<GivenBox>{{{0, 0, 1, 1}, "", 1.5F}}), OptionError);
+}
+
+TEST_CASE("Boxes far beyond float's exact integers are cut like others") {
+    const Proposals proposals = Proposals::of(std::vector<GivenBox>{{{-3e38F, -3e38F, 3e38F, 3e38F}, "", 1}});
+    const auto windows = crop_windows(proposals.boxes, 64, 48, {});
+    REQUIRE(windows.size() == 1);
+    CHECK(windows[0].window == Window{0, 0, 64, 48});
+}

@@ -1,0 +1,41 @@
+/// The command line, parsed and checked before anything is loaded.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "clsclip/clsclip.hpp"
+
+namespace clsclip::tool {
+
+/// Wrong use of the command line: exit code 2.
+class UsageError : public std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+
+struct Arguments {
+    std::vector<std::filesystem::path> pictures;
+    std::vector<std::string> words;
+    std::filesystem::path bundle;
+    std::optional<std::filesystem::path> out;
+    std::vector<std::string> formats{"png", "overlay"};
+    std::optional<std::filesystem::path> regions;
+    bool zoom_in = false;
+    ZoomIn zoom;
+    std::optional<double> presence_threshold;
+    Options options;
+    bool json = false;
+    bool help = false;
+    bool version = false;
+};
+
+/// UsageError: something is missing, unknown or no number.
+[[nodiscard]] Arguments parse(int count, const char* const* values);
+
+/// What --help prints.
+[[nodiscard]] const char* help_text();
+
+}  // namespace clsclip::tool

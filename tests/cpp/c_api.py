@@ -1,0 +1,252 @@
+"""The C API through ctypes, as another language would use it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LIBRARY = "CLSCLIP_CPP_LIBRARY"
+"""Environment variable with the shared library; else the one that ``make cpp`` builds."""
+
+FORMATS = {"rgb": 0, "bgr": 1, "rgba": 2, "bgra": 3, "grey": 4}
+
+
+class Options(ctypes.Structure):
+    """clsclip_options."""
+
+    _fields_ = [
+        ("size", ctypes.c_size_t),
+        ("backend", ctypes.c_char_p),
+        ("threads", ctypes.c_int32),
+        ("memory_mb", ctypes.c_uint64),
+        ("pairs_per_call", ctypes.c_uint64),
+        ("max_pixels", ctypes.c_int64),
+        ("detector_confidence", ctypes.c_double),
+        ("detector_iou", ctypes.c_double),
+        ("max_detections", ctypes.c_int32),
+    ]
+
+
+class Image(ctypes.Structure):
+    """clsclip_image."""
+
+    _fields_ = [
+        ("data", ctypes.c_void_p),
+        ("width", ctypes.c_int32),
+        ("height", ctypes.c_int32),
+        ("stride", ctypes.c_ssize_t),
+        ("format", ctypes.c_int32),
+    ]
+
+
+class Box(ctypes.Structure):
+    """clsclip_box."""
+
+    _fields_ = [
+        *((name, ctypes.c_float) for name in ("left", "top", "right", "bottom")),
+        ("name", ctypes.c_char_p),
+        ("score", ctypes.c_float),
+    ]
+
+
+class Ask(ctypes.Structure):
+    """clsclip_ask."""
+
+    _fields_ = [
+        ("size", ctypes.c_size_t),
+        ("presence_threshold", ctypes.c_double),
+        ("zoom_in", ctypes.c_int32),
+        ("boxes", ctypes.POINTER(Box)),
+        ("box_count", ctypes.c_size_t),
+        ("margin", ctypes.c_double),
+        *((name, ctypes.c_int32) for name in ("min_side", "empty_missing", "boxes_only", "any_class")),
+    ]
+
+
+class Region(ctypes.Structure):
+    """clsclip_region."""
+
+    _fields_ = [
+        ("size", ctypes.c_size_t),
+        ("word", ctypes.c_size_t),
+        *((name, ctypes.c_float) for name in ("left", "top", "right", "bottom")),
+        *((f"window_{name}", ctypes.c_int32) for name in ("left", "top", "right", "bottom")),
+        ("score", ctypes.c_float),
+        ("presence", ctypes.c_float),
+        ("whole_image", ctypes.c_int32),
+        ("name", ctypes.c_char_p),
+    ]
+
+
+@dataclass(frozen=True)
+class CResult:
+    """All of a result: ``masks`` (K, H, W) bool, ``presence`` (K,), COCO counts, and the regions as tuples."""
+
+    words: list[str]
+    masks: npt.NDArray[np.bool_]
+    presence: npt.NDArray[np.float32]
+    present: list[bool]
+    counts: list[bytes]
+    looked_at: list[str]
+    regions: list[tuple[str, tuple[int, int, int, int], float, str | None, bool]]
+    notes: list[str]
+
+
+class CError(Exception):
+    """A call failed: its status and sentence."""
+
+    def __init__(self, status: int, message: str) -> None:
+        """Keep both."""
+        super().__init__(message)
+        self.status = status
+
+
+class CSegmenter:
+    """A bundle in the C++ runtime."""
+
+    def __init__(self, bundle: Path, backend: str = "auto", threads: int = 1) -> None:
+        """Load it. CError when that fails."""
+        self._library = library()
+        options = Options()
+        self._library.clsclip_options_init(ctypes.byref(options), ctypes.sizeof(options))
+        options.backend, options.threads = backend.encode(), threads
+        self._handle = ctypes.c_void_p()
+        self._check(self._library.clsclip_load(os.fsencode(bundle), ctypes.byref(options), ctypes.byref(self._handle)))
+
+    @property
+    def backend(self) -> str:
+        """Name of the engine."""
+        return str(self._library.clsclip_segmenter_backend(self._handle).decode())
+
+    def __call__(
+        self,
+        pixels: npt.NDArray[np.uint8],
+        words: Sequence[str],
+        *,
+        form: str = "rgb",
+        boxes: Sequence[Sequence[float]] | None = None,
+        names: Sequence[str | None] | None = None,
+        **asked: float,
+    ) -> CResult:
+        """Segment ``words``; ``boxes`` (N, 4) xyxy with their names, and further members of clsclip_ask."""
+        image = Image(pixels.ctypes.data, pixels.shape[1], pixels.shape[0], pixels.strides[0], FORMATS[form])
+        ask = Ask()
+        self._library.clsclip_ask_init(ctypes.byref(ask), ctypes.sizeof(ask))
+        if boxes is not None:
+            called = [None] * len(boxes) if names is None else names
+            own = [
+                Box(*box, None if name is None else name.encode(), 1.0) for box, name in zip(boxes, called, strict=True)
+            ]
+            ask.boxes, ask.box_count = (Box * max(1, len(own)))(*own), len(own)
+        for name, value in asked.items():
+            setattr(ask, name, value)
+        texts = (ctypes.c_char_p * len(words))(*(word.encode() for word in words))
+        result = ctypes.c_void_p()
+        self._check(
+            self._library.clsclip_segment(
+                self._handle, ctypes.byref(image), texts, len(words), ctypes.byref(ask), ctypes.byref(result)
+            )
+        )
+        try:
+            return self._read(result)
+        finally:
+            self._library.clsclip_result_free(result)
+
+    def close(self) -> None:
+        """Free it."""
+        self._library.clsclip_segmenter_free(self._handle)
+        self._handle = ctypes.c_void_p()
+
+    def _read(self, result: ctypes.c_void_p) -> CResult:
+        library = self._library
+        width, height = library.clsclip_result_width(result), library.clsclip_result_height(result)
+        count = library.clsclip_result_word_count(result)
+        masks = np.zeros((count, height, width), np.uint8)
+        for at in range(count):
+            self._check(library.clsclip_result_mask(result, at, masks[at].ctypes.data, width))
+        words = [library.clsclip_result_word(result, at).decode() for at in range(count)]
+        return CResult(
+            words=words,
+            masks=masks.astype(np.bool_),
+            presence=np.array([library.clsclip_result_presence(result, at) for at in range(count)], np.float32),
+            present=[bool(library.clsclip_result_present(result, at)) for at in range(count)],
+            counts=[self._counts(result, at) for at in range(count)],
+            looked_at=[library.clsclip_result_looked_at(result, at).decode() for at in range(count)],
+            regions=[self._region(result, at, words) for at in range(library.clsclip_result_region_count(result))],
+            notes=[
+                library.clsclip_result_note(result, at).decode()
+                for at in range(library.clsclip_result_note_count(result))
+            ],
+        )
+
+    def _counts(self, result: ctypes.c_void_p, word: int) -> bytes:
+        needed = ctypes.c_size_t()
+        self._library.clsclip_result_rle(result, word, None, 0, ctypes.byref(needed))
+        counts = ctypes.create_string_buffer(needed.value)
+        self._check(self._library.clsclip_result_rle(result, word, counts, needed.value, None))
+        return counts.value
+
+    def _region(
+        self, result: ctypes.c_void_p, at: int, words: list[str]
+    ) -> tuple[str, tuple[int, int, int, int], float, str | None, bool]:
+        region = Region(size=ctypes.sizeof(Region))
+        self._check(self._library.clsclip_result_region(result, at, ctypes.byref(region)))
+        window = (region.window_left, region.window_top, region.window_right, region.window_bottom)
+        name = None if region.name is None else region.name.decode()
+        return words[region.word], window, region.score, name, bool(region.whole_image)
+
+    def _check(self, status: int) -> None:
+        if status:
+            raise CError(status, self._library.clsclip_last_error().decode())
+
+
+def library() -> Any:
+    """The shared library, its functions declared; skips where it was not built."""
+    path = Path(os.environ.get(LIBRARY, ROOT / "build" / "cpp" / "libclsclip.so"))
+    if not path.is_file():
+        pytest.skip(f"the C++ runtime is not built: {path} (make cpp, or set {LIBRARY})")
+    loaded = ctypes.CDLL(str(path))
+    pointer, text, size = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t
+    for name, result, arguments in (
+        ("last_error", text, []),
+        ("backend_count", size, []),
+        ("backend_name", text, [size]),
+        ("options_init", None, [pointer, size]),
+        ("ask_init", None, [pointer, size]),
+        ("load", ctypes.c_int, [text, pointer, pointer]),
+        ("segmenter_free", None, [pointer]),
+        ("segmenter_backend", text, [pointer]),
+        ("segment", ctypes.c_int, [pointer, pointer, pointer, size, pointer, pointer]),
+        ("result_free", None, [pointer]),
+        ("result_width", ctypes.c_int32, [pointer]),
+        ("result_height", ctypes.c_int32, [pointer]),
+        ("result_word_count", size, [pointer]),
+        ("result_word", text, [pointer, size]),
+        ("result_present", ctypes.c_int32, [pointer, size]),
+        ("result_presence", ctypes.c_float, [pointer, size]),
+        ("result_looked_at", text, [pointer, size]),
+        ("result_mask", ctypes.c_int, [pointer, size, pointer, ctypes.c_ssize_t]),
+        ("result_rle", ctypes.c_int, [pointer, size, text, size, pointer]),
+        ("result_region_count", size, [pointer]),
+        ("result_region", ctypes.c_int, [pointer, size, pointer]),
+        ("result_note_count", size, [pointer]),
+        ("result_note", text, [pointer, size]),
+    ):
+        function = getattr(loaded, f"clsclip_{name}")
+        function.restype, function.argtypes = result, arguments
+    return loaded
+
+
+def backends() -> list[str]:
+    """Engines of the built library."""
+    loaded = library()
+    return [loaded.clsclip_backend_name(at).decode() for at in range(loaded.clsclip_backend_count())]
