@@ -69,7 +69,7 @@ def test_a_detector_of_things(tmp_path: Path) -> None:
 
 def test_outputs_of_another_layout_are_told(tmp_path: Path) -> None:
     for number, (output, message) in enumerate(
-        [(np.zeros((1, 9, 4)), "does not have"), (rows((9, 9, 9, 9, 7.0, 0.0)), "score"), (rows((np.nan,) * 6), "")]
+        [(np.zeros((1, 9, 4)), "does not have"), (rows((9, 9, 9, 9, 7.0, 0.0)), "score"), (rows((np.nan,) * 6), "NaN")]
     ):
         bundle = bundle_with(tmp_path / f"{number}.clsclip", output)
         segmenter = CSegmenter(bundle)
