@@ -15,10 +15,10 @@ HERE = Path(__file__).parent
 
 def main() -> None:
     """Unseen mIoU and leakage of every row, with the spread over seeds."""
-    tables = [json.loads(path.read_text("utf-8")) for path in sorted(HERE.glob("table*.json"))]
+    tables = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(HERE.glob("table*.json"))}
     bars = [
-        (f"T{table['table']}  {row['label']}", row["figures"])
-        for table in tables
+        (f"{name}  {row['label']}", row["figures"])
+        for name, table in tables.items()
         for row in table["rows"]
         if row["figures"] is not None
     ]
