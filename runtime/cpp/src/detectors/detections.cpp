@@ -1,8 +1,6 @@
 #include "detectors/detections.hpp"
 
-#include <algorithm>
 #include <cmath>
-#include <cstdint>
 
 #include "detectors/nms.hpp"
 #include "errors.hpp"
@@ -10,9 +8,6 @@
 namespace clsclip {
 
 namespace {
-
-constexpr std::int64_t kOpenBatch = 16;
-constexpr std::int64_t kOpenBatchPixels = kOpenBatch * 1280 * 1280;
 
 bool is_finite(const Box& box) {
     return std::isfinite(box.left) && std::isfinite(box.top) && std::isfinite(box.right) && std::isfinite(box.bottom);
@@ -53,11 +48,6 @@ Detections choose(const DetectorSpec& spec, const Candidates& found, const Place
         }
     }
     return chosen;
-}
-
-std::size_t detector_batch(const DetectorSpec& spec) {
-    const std::int64_t room = kOpenBatchPixels / std::max<std::int64_t>(1, std::int64_t{spec.height} * spec.width);
-    return static_cast<std::size_t>(spec.batch.value_or(static_cast<int>(std::clamp<std::int64_t>(room, 1, kOpenBatch))));
 }
 
 }  // namespace clsclip

@@ -28,7 +28,4 @@ struct Detections {
 [[nodiscard]] Detections choose(const DetectorSpec& spec, const Candidates& found, const Placed& placed,
                                 const DetectorLimits& limits);
 
-/// Pictures that go through in one call of a detector: what it takes, or as many as keep an engine busy.
-[[nodiscard]] std::size_t detector_batch(const DetectorSpec& spec);
-
 }  // namespace clsclip
