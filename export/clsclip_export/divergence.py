@@ -17,7 +17,7 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from clsclip_export.graphs import Exported
+from clsclip_export.graphs import Exported, Graph
 from clsclip_export.parity import MIN_COSINE, row_cosines
 from clsclip_export.precision import rounded
 
@@ -66,6 +66,14 @@ def one_row(feeds: Arrays, row: int) -> Arrays:
     return {name: value[row : row + 1] if name in rows else value for name, value in feeds.items()}
 
 
+def unread(graph: Graph, name: str, feeds: Arrays) -> Tensor:
+    """Something for an input that the exported graph does not read, in the number of the others on its axis."""
+    axis = graph.axes[name][0]
+    count = next((len(value) for other, value in feeds.items() if graph.axes[other][0] == axis), 1)
+    example = graph.inputs[name]
+    return example[:1].expand(count, *example.shape[1:])
+
+
 def from_pytorch(exported: Exported, feeds: Arrays) -> Divergence | None:
     """The first tensor of the FP32 graph that is not what PyTorch computes under that name."""
     reference: dict[str, Tensor] = {}
@@ -79,7 +87,7 @@ def from_pytorch(exported: Exported, feeds: Arrays) -> Divergence | None:
 
     module = exported.program.module()
     tensors = [
-        torch.from_numpy(feeds[name]) if name in feeds else exported.graph.inputs[name]
+        torch.from_numpy(feeds[name]) if name in feeds else unread(exported.graph, name, feeds)
         for name in exported.graph.inputs
     ]
     with torch.no_grad():

@@ -178,6 +178,8 @@ class WordCache:
             if content is not None:
                 words, tokens, features, truncated = content
                 every |= {word: EncodedWord(tokens[at], features[at], truncated[at]) for at, word in enumerate(words)}
+        if not every:  # another process has merged them meanwhile
+            return
         self._add(every)
         for path in files:
             path.unlink(missing_ok=True)

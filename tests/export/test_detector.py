@@ -140,7 +140,7 @@ def test_wrong_use(bundle: Path, tmp_path: Path) -> None:
     for message, *arguments in (
         ("one of the two", "--out", out),
         ("one of the two", "--from-bundle", bundle, "--ckpt", detector, "--out", out),
-        ("needs what to add", "--from-bundle", bundle, "--out", out),
+        ("needs what to do with it", "--from-bundle", bundle, "--out", out),
         ("--name is for --ckpt", "--from-bundle", bundle, "--detector", detector, "--name", "x", "--out", out),
         ("which is missing", "--ckpt", detector, "--detector-layout", "yolov8", "--out", out),
         ("which is missing", "--ckpt", detector, "--trust-pickle", "--out", out),

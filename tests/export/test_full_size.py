@@ -64,10 +64,16 @@ def counted_by_hand(folder: Path) -> None:
         return 2 * count * 12 * width**2 + 4 * count**2 * width
 
     decoder = 2 * layer(tokens - 1) + 2 * (tokens - 1) * width * 16
-    pair = 10 * layer(tokens) + 3 * 2 * text * width + decoder
+    # The first navigation layer: attention among patches once a crop, a word's map, query, key and value once a word.
+    crop = 2 * (tokens - 1) * 3 * width**2 + 4 * (tokens - 1) ** 2 * width
+    word = 2 * text * width + 2 * 3 * width**2
+    # What is left of it for a pair: the word's key to all patches, the word's query to all tokens, and its mixed value.
+    shared = layer(tokens) - 2 * tokens * 3 * width**2 - 4 * tokens**2 * width
+    shared += 2 * (tokens - 1) * width + 4 * tokens * width
+    pair = shared + 9 * layer(tokens) + 2 * 2 * text * width + decoder
     stem = 2 * (tokens - 1) * 3 * 16**2 * width + 2 * layer(tokens)
-    assert count_operations(folder / TRUNK).terms == {("P",): pair}
-    assert count_operations(folder / "segmenter.onnx").terms == {("C",): stem, ("P",): pair}
+    assert count_operations(folder / TRUNK).terms == {("C",): crop, ("K",): word, ("P",): pair}
+    assert count_operations(folder / "segmenter.onnx").terms == {("C",): stem + crop, ("K",): word, ("P",): pair}
     words = count_operations(folder / "text_encoder.onnx").at(K=1)
     by_hand = 12 * (2 * 77 * 12 * text**2 + 4 * 77**2 * text) + 2 * text**2
     assert words == pytest.approx(by_hand, rel=1e-3)

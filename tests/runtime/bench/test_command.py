@@ -148,10 +148,12 @@ def test_plots_need_matplotlib(capsys: Captured, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_ctrl_c_keeps_what_was_measured(bundle: Path, tmp_path: Path) -> None:
-    code = f"""import sys
+    # A shell's background jobs ignore interrupts, and so do the programs that they start.
+    code = f"""import signal, sys
 from clsclip_runtime.bench import run
 from clsclip_runtime.bench.session import Limits
 from clsclip_runtime.cli.bench import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
 run.Limits = lambda threads: Limits(threads, "{MODULE}:Product")
 sys.exit(main())"""
     program = [sys.executable, "-c", code, "--model", str(bundle), *ENGINE, "--json", "run.json"]
