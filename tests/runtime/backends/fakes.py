@@ -25,14 +25,20 @@ from clsclip_runtime.backends.tensorrt import AXIS_NAMES
 from clsclip_runtime.engines.files import FOLDER, EngineSpec, Machine, graph_digests
 from clsclip_runtime.engines.flavour import Flavour
 from clsclip_runtime.errors import BackendError
-from tests.runtime.tiny_bundle import make_bundle
+from tests.runtime.tiny_bundle import make_bundle, paint
 
+WORDS = ["red", "green", "blue", "yellow", "white", "dining table", "a", "picture", "of"]
 VERSION = "10.16.1.11"
 MACHINE = Machine("tensorrt", VERSION, "NVIDIA H200", "9.0")
 BLOCK = 1 << 20
 """An allocation's addresses are its own up to here."""
 
 PROFILE = {"crops": [1, 1, 2], "classes": [1, 2, 5], "pairs": [1, 4, 6]}
+
+
+def scene(number: int = 0) -> npt.NDArray[np.uint8]:
+    """A picture with something red, the further to the right the higher its number, and something green."""
+    return paint({"red": (slice(1, 4), slice(1 + number, 5)), "green": (slice(5, 7), slice(2, 4))})
 
 
 class FakeCuda:

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from clsclip_runtime import BackendError, OptionError, Segmenter
@@ -17,11 +16,10 @@ from clsclip_runtime.backends import DeviceArray, join_rows, to_host
 from clsclip_runtime.backends.tensorrt import TensorRt
 from clsclip_runtime.bundle import Bundle
 from clsclip_runtime.graphs import Graphs
-from tests.runtime.tiny_bundle import CONTEXT, GRID, PATCHES, SIZE, make_bundle, paint
+from tests.runtime.tiny_bundle import CONTEXT, GRID, PATCHES, SIZE, make_bundle
 
-from .fakes import MACHINE, FakeCuda, FakeTensorRt, make_engine_bundle
+from .fakes import WORDS, FakeCuda, FakeTensorRt, make_engine_bundle, scene
 
-WORDS = ["red", "green", "blue", "yellow", "white", "dining table", "a", "picture", "of"]
 BOXES = [[0, 0, 20, 20], [4, 4, 30, 30], [2, 2, 10, 28], [0, 0, 32, 32], [8, 8, 24, 24]]
 
 FLOAT = 4
@@ -35,25 +33,6 @@ INDEX = 8
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
     return make_engine_bundle(tmp_path / "tiny.clsclip")
-
-
-@pytest.fixture
-def cuda() -> FakeCuda:
-    return FakeCuda()
-
-
-@pytest.fixture
-def fake(cuda: FakeCuda) -> FakeTensorRt:
-    return FakeTensorRt(cuda)
-
-
-@pytest.fixture
-def backend(fake: FakeTensorRt, cuda: FakeCuda) -> TensorRt:
-    return TensorRt(fake.flavour(), cuda=cuda, machine=MACHINE)
-
-
-def scene(number: int = 0) -> npt.NDArray[np.uint8]:
-    return paint({"red": (slice(1, 4), slice(1 + number, 5)), "green": (slice(5, 7), slice(2, 4))})
 
 
 def crossed_since(cuda: FakeCuda, before: Counter[str]) -> dict[str, int]:
@@ -227,7 +206,7 @@ def test_a_failed_call_leaves_nothing_and_the_next_one_works(
 
 
 def test_a_bundle_without_gate(tmp_path: Path, fake: FakeTensorRt, backend: TensorRt, cuda: FakeCuda) -> None:
-    from .fakes import write_engine
+    from .fakes import scene, write_engine
 
     bundle = make_bundle(tmp_path / "bare.clsclip", gate=False)
     for name in ("text_encoder", "image_encoder", "trunk"):

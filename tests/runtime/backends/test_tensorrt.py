@@ -15,36 +15,15 @@ import pytest
 from clsclip_runtime import BackendError, Segmenter
 from clsclip_runtime.backends.tensorrt import TensorRt
 from clsclip_runtime.engines.files import FOLDER, Machine
-from tests.runtime.tiny_bundle import GRID, SIZE, make_bundle, paint
+from tests.runtime.tiny_bundle import GRID, SIZE, make_bundle
 
-from .fakes import MACHINE, VERSION, FakeCuda, FakeTensorRt, make_engine_bundle, write_engine
-
-WORDS = ["red", "green", "blue", "yellow", "white", "dining table", "a", "picture", "of"]
+from .fakes import MACHINE, VERSION, WORDS, FakeCuda, FakeTensorRt, make_engine_bundle, scene, write_engine
 
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
     """A bundle with an engine for every graph."""
     return make_engine_bundle(tmp_path / "tiny.clsclip")
-
-
-@pytest.fixture
-def cuda() -> FakeCuda:
-    return FakeCuda()
-
-
-@pytest.fixture
-def fake(cuda: FakeCuda) -> FakeTensorRt:
-    return FakeTensorRt(cuda)
-
-
-@pytest.fixture
-def backend(fake: FakeTensorRt, cuda: FakeCuda) -> TensorRt:
-    return TensorRt(fake.flavour(), cuda=cuda, machine=MACHINE)
-
-
-def scene(number: int = 0) -> npt.NDArray[np.uint8]:
-    return paint({"red": (slice(1, 4), slice(1 + number, 5)), "green": (slice(5, 7), slice(2, 4))})
 
 
 def test_segments_as_onnxruntime_does(bundle: Path, backend: TensorRt, cuda: FakeCuda) -> None:

@@ -1,0 +1,24 @@
+"""A made-up GPU and TensorRT on it."""
+
+from __future__ import annotations
+
+import pytest
+
+from clsclip_runtime.backends.tensorrt import TensorRt
+
+from .fakes import MACHINE, FakeCuda, FakeTensorRt
+
+
+@pytest.fixture
+def cuda() -> FakeCuda:
+    return FakeCuda()
+
+
+@pytest.fixture
+def fake(cuda: FakeCuda) -> FakeTensorRt:
+    return FakeTensorRt(cuda)
+
+
+@pytest.fixture
+def backend(fake: FakeTensorRt, cuda: FakeCuda) -> TensorRt:
+    return TensorRt(fake.flavour(), cuda=cuda, machine=MACHINE)
