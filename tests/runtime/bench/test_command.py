@@ -38,7 +38,8 @@ Captured = pytest.CaptureFixture[str]
 pytestmark = pytest.mark.usefixtures("embedded_tiny")
 
 ENGINE = ("--backend", "onnxruntime-cpu", "--mode", "exact")
-SMALL = (*ENGINE, "--crops", "2", "--classes", "3", "--minutes", "0.01")
+SIZES = ("--crops", "2", "--classes", "3", "--minutes", "0.01")
+SMALL = (*ENGINE, *SIZES)
 
 
 @pytest.fixture
@@ -58,12 +59,28 @@ def fails(capsys: Captured, code: int, *arguments: str) -> str:
     return line
 
 
-@pytest.mark.usefixtures("quick")
-def test_a_run_its_files_and_its_comparison(capsys: Captured, tmp_path: Path) -> None:
+def command(bundle: Path) -> tuple[list[str], dict[str, str]]:
+    """The command on the tiny bundle as a process of its own, with a limit that is measured at once."""
+    # A shell's background jobs ignore interrupts, and so do the programs that they start.
+    code = f"""import signal, sys
+from clsclip_runtime.bench import run
+from clsclip_runtime.bench.session import Limits
+from clsclip_runtime.cli.bench import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+run.Limits = lambda threads: Limits(threads, "{MODULE}:Product")
+sys.exit(main())"""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    return [sys.executable, "-c", code, "--model", str(bundle), *ENGINE], environment
+
+
+def test_a_run_its_files_and_its_comparison(capsys: Captured, bundle: Path, tmp_path: Path) -> None:
     files = ("--json", "out/run.json", "--markdown", "out/run.md", "--plot", "out/run.png")
-    assert main([*SMALL, *files]) == 0
-    captured = capsys.readouterr()
-    assert "[1/1] 2 crops x 3 classes" in captured.err
+    program, environment = command(bundle)
+    done = subprocess.run(
+        [*program, *SIZES, *files], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert "[1/1] 2 crops x 3 classes" in done.stderr
     document = read_document(tmp_path / "out" / "run.json")
     (row,) = document["rows"]
     assert (row["name"], row["engine"], row["mode"]) == ("tiny fp32, onnxruntime-cpu", "onnxruntime-cpu", "exact")
@@ -78,7 +95,7 @@ def test_a_run_its_files_and_its_comparison(capsys: Captured, tmp_path: Path) ->
     assert row["share"] is None
     assert document["interrupted"] is False
     assert document["limits"]["cpu fp32"]["engine"] == "sleep"
-    assert (tmp_path / "out" / "run.md").read_text("utf-8").strip() == captured.out.strip()
+    assert (tmp_path / "out" / "run.md").read_text("utf-8").strip() == done.stdout.strip()
     assert (tmp_path / "out" / "run.png").stat().st_size > 1000
 
     # The same JSON again, nothing measured; and an older one in which every row took half the time.
@@ -148,18 +165,9 @@ def test_plots_need_matplotlib(capsys: Captured, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_ctrl_c_keeps_what_was_measured(bundle: Path, tmp_path: Path) -> None:
-    # A shell's background jobs ignore interrupts, and so do the programs that they start.
-    code = f"""import signal, sys
-from clsclip_runtime.bench import run
-from clsclip_runtime.bench.session import Limits
-from clsclip_runtime.cli.bench import main
-signal.signal(signal.SIGINT, signal.default_int_handler)
-run.Limits = lambda threads: Limits(threads, "{MODULE}:Product")
-sys.exit(main())"""
-    program = [sys.executable, "-c", code, "--model", str(bundle), *ENGINE, "--json", "run.json"]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    program, environment = command(bundle)
     running = subprocess.Popen(
-        [*program, "--crops", "1", "--classes", "1,2,3,4,5,6,7,8,9", "--minutes", "9"],
+        [*program, "--json", "run.json", "--crops", "1", "--classes", "1,2,3,4,5,6,7,8,9", "--minutes", "9"],
         cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert running.stderr is not None
