@@ -20,7 +20,7 @@ from benchmarks.peers.parity import Parity
 from clsclip_runtime.backends.select import BACKENDS
 from clsclip_runtime.bench.contender import Cell, Spec
 from clsclip_runtime.bench.operations import BundleOperations
-from clsclip_runtime.bench.ours import bundle_specs, device_of, modes
+from clsclip_runtime.bench.ours import MODES, bundle_specs, device_of
 from clsclip_runtime.bench.process import variables_of
 from clsclip_runtime.bench.report import figure, limits_json, new_document, percent, row_of, table, write_document
 from clsclip_runtime.bench.run import line_of
@@ -86,7 +86,7 @@ def our_specs(bundles: dict[str, Path], threads: int | None, gpu: bool) -> list[
              {**spec.labels, "family": "ClsCLIP"})
         for bundle in bundles.values()
         for name in backends
-        for spec in bundle_specs(Bundle.open(bundle), name, modes(), {"threads": threads, "side": 224}, TOP_K)
+        for spec in bundle_specs(Bundle.open(bundle), name, MODES, {"threads": threads, "side": 224}, TOP_K)
     ]  # fmt: skip
 
 

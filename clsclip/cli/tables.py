@@ -134,13 +134,18 @@ def region_sources(detector: Path | None, regions: Path | None, *, true_regions:
 
     sources: dict[str, RegionSource] = {}
     if regions is not None:
-        sources["manual"] = sources["regions"] = FileRegions(regions)
+        drawn = FileRegions(regions)
+        drawn.name += f" {digest(regions)}"
+        sources["manual"] = sources["regions"] = drawn
     if true_regions and detector is not None:
         raise click.UsageError("Give --detector or --true-regions, not both: each says where ClsCLIP+ looks.")
     if true_regions:
         sources["regions"] = TruthRegions()
     if detector is not None:
-        loaded = Detector.load(detector)
-        digest = hashlib.sha256(detector.read_bytes()).hexdigest()[:8]  # another file's runs are not this one's
-        sources["regions"] = DetectorRegions(loaded, f"{detector.stem}-{digest}")
+        sources["regions"] = DetectorRegions(Detector.load(detector), f"{detector.stem} {digest(detector)}")
     return sources
+
+
+def digest(path: Path) -> str:
+    """Of a file, short: another file's runs are not this one's, whatever it is called."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:8]

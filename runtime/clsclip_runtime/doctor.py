@@ -165,7 +165,7 @@ def backend(name: str, bundle: Bundle) -> Finding:
         if name in BUILDS_WHEN_LOADED:
             return Finding("backends", name, GOOD, f"is there; builds its own engines when it loads{preferred}")
         size = bundle.manifest.image.size
-        with Segmenter(bundle, engine) as segmenter:
+        with Segmenter(bundle, engine, word_cache=False) as segmenter:  # the text encoder is to run
             start = time.perf_counter()
             segmenter(np.full((size, size, 3), 127, np.uint8), "thing", presence_threshold=0)
             took = (time.perf_counter() - start) * 1000

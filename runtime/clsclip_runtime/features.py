@@ -51,7 +51,7 @@ class PictureFeatures:
         return replace(self, arrays={name: to_host(array) for name, array in self.arrays.items()})
 
     def detected_by(self, detector: Detector) -> Proposals:
-        """What a detector finds in the picture; it runs once, whatever is asked of the picture later.
+        """What a detector finds in the picture; it is kept for whatever is asked of the picture later.
 
         Raises:
             DetectorError, BackendError: it failed.

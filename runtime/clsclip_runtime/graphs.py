@@ -75,11 +75,6 @@ class Graphs:
         on_disk = WordCache.of(bundle, backend.name, word_cache)
         self.text = TextEncoder(bundle, graphs[TEXT_ENCODER], memory_mb=memory_mb, on_disk=on_disk)
 
-    @property
-    def has_gate(self) -> bool:
-        """Whether the bundle can tell which words a crop shows."""
-        return self._gate is not None
-
     def encode(self, pixel_values: Floats, sources: Sequence[str], *, for_gate: bool = True) -> dict[str, Array]:
         """What words share: crops (C, 3, S, S) through the image encoder.
 

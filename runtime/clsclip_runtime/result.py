@@ -167,13 +167,13 @@ class Result:
             areas[at] = self.runs(int(at)).area
         return areas
 
-    @property
+    @cached_property
     def percents(self) -> npt.NDArray[np.float64]:
         """(K,) float64, share of the picture that each word's mask covers, in percent."""
         width, height = self.size
         return self.areas.astype(np.float64) * (100.0 / (width * height))
 
-    @property
+    @cached_property
     def verdicts(self) -> tuple[str, ...]:
         """``found``; ``no pixels`` (an empty mask); or not segmented: ``outranked`` or ``absent``, see ``reasons``."""
         return tuple(
@@ -181,7 +181,7 @@ class Result:
             for present, outranked, area in zip(self.present, self.outranked, self.areas, strict=True)
         )
 
-    @property
+    @cached_property
     def reasons(self) -> tuple[str, ...]:
         """Why a word was not segmented: ``presence below 0.55``, ``outside the top 5`` or ``no region``; else empty."""
         below = "" if self.presence_threshold is None else f"presence below {self.presence_threshold:.2f}"

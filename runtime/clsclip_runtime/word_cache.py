@@ -13,6 +13,7 @@ import logging
 import os
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -131,7 +132,8 @@ class WordCache:
             return None
         except Exception as error:  # the library raises its own, json and numpy theirs: damaged is damaged
             _log.warning("%s is damaged (%s): its words are encoded again", path, " ".join(str(error).split()))
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # a folder that can only be read
+                path.unlink(missing_ok=True)
             return None
         return words, tokens, features, truncated
 
@@ -170,8 +172,8 @@ class WordCache:
     def _merge(self) -> None:
         """One file in place of many; others that read the old ones meanwhile encode those words again, no more."""
         files = _files(self._folder)
-        if len(files) <= _MANY_FILES:
-            return
+        if len(files) <= _MANY_FILES or sum(one.st_size for one in files.values()) > MAX_BYTES // 2:
+            return  # a large set stays in pieces, of which the oldest can go
         every: dict[str, EncodedWord] = {}
         for path in files:
             content = self._load(path.name)
@@ -191,7 +193,7 @@ class WordCache:
         """Remove the oldest files of all encoders until the rest is within ``MAX_BYTES``."""
         sizes: dict[Path, os.stat_result] = {}
         for folder in self._folder.parent.iterdir():
-            sizes |= {path: path.stat() for path in _files(folder)}
+            sizes |= _files(folder)
         total = sum(one.st_size for one in sizes.values())
         for path in sorted(sizes, key=lambda path: sizes[path].st_mtime_ns):
             if total <= MAX_BYTES:
@@ -200,15 +202,13 @@ class WordCache:
             total -= sizes[path].st_size
 
 
-def _files(folder: Path) -> list[Path]:
+def _files(folder: Path) -> dict[Path, os.stat_result]:
     """Complete files, the oldest first."""
-    found = []
+    found = {}
     for path in folder.glob("*.safetensors"):
-        try:
-            found.append((path.stat().st_mtime_ns, path))
-        except FileNotFoundError:
-            continue
-    return [path for _, path in sorted(found)]
+        with suppress(FileNotFoundError):  # merged or removed by another process
+            found[path] = path.stat()
+    return dict(sorted(found.items(), key=lambda one: (one[1].st_mtime_ns, one[0])))
 
 
 def _key(bundle: Bundle, engine: str) -> str:

@@ -48,7 +48,7 @@ def compare(found: npt.NDArray[Any], expected: npt.NDArray[Any], cut: float, pre
 def parity(path: str, precision: str, material: Material) -> dict[str, Any]:
     """All pictures and words, against the CPU in FP32."""
     bundle = material.bundles[precision]
-    with Segmenter.load(bundle, backend_of(path)(bundle)) as segmenter:
+    with Segmenter.load(bundle, backend_of(path)(bundle), word_cache=False) as segmenter:
         results = [segmenter(picture, WORDS, presence_threshold=0) for picture in material.pictures]
     pairs = zip(results, material.reference, strict=True)
     rows = [compare(one.logits, expected, material.cut, precision) for one, expected in pairs]
@@ -64,7 +64,7 @@ def parity(path: str, precision: str, material: Material) -> dict[str, Any]:
 def threads(path: str, precision: str, material: Material) -> dict[str, Any]:
     """Four threads that share a Segmenter get what one gets."""
     bundle, calls = material.bundles[precision], 5
-    with Segmenter.load(bundle, backend_of(path)(bundle)) as segmenter:
+    with Segmenter.load(bundle, backend_of(path)(bundle), word_cache=False) as segmenter:
         alone = [segmenter(one, WORDS, presence_threshold=0).logits for one in material.pictures]
 
         def work(number: int) -> float:
@@ -87,7 +87,7 @@ def leaks(path: str, precision: str, material: Material) -> dict[str, Any]:
     bundle, rounds = material.bundles[precision], 4
     backend, free = backend_of(path)(bundle), []
     for _ in range(rounds):
-        with Segmenter.load(bundle, backend) as segmenter:
+        with Segmenter.load(bundle, backend, word_cache=False) as segmenter:
             segmenter(material.pictures[0], WORDS, presence_threshold=0)
         free.append(free_memory_mib())
     lost = None if free[0] is None else free[0] - (free[-1] or 0)
@@ -114,7 +114,7 @@ def speed(path: str, precision: str, folder: Path, half_rate: float | None) -> d
     backend = backend_of(path)(bundle)
     words = [f"thing {number}" for number in range(20)]
     picture = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
-    with Segmenter.load(bundle, backend) as segmenter:
+    with Segmenter.load(bundle, backend, word_cache=False) as segmenter:
         whole = per_second(lambda: segmenter(picture, words, presence_threshold=0))
     pairs = 32
     rate = per_second(trunk_call(bundle, backend, pairs)) * pairs

@@ -52,7 +52,7 @@ def kept(path: str, precision: str, material: Material) -> dict[str, Any]:
     backend, counted = given.backend_of(path)(bundle), None
     if isinstance(backend, TensorRt):  # what ONNX Runtime copies cannot be seen
         counted = backend._cuda = CountedCuda(backend._cuda)  # type: ignore[assignment]
-    with Segmenter.load(bundle, backend) as segmenter:
+    with Segmenter.load(bundle, backend, word_cache=False) as segmenter:
         segmenter(picture, WORDS, presence_threshold=0)  # words are encoded
         features = segmenter.set_image(picture)
         stays = [name for name, array in features.arrays.items() if isinstance(array, DeviceArray)]

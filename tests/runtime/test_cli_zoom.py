@@ -70,6 +70,7 @@ def test_boxes_alone(photo: Path, boxes: Path) -> None:
         (["--detector", "none.onnx"], 2, "no such file: none.onnx"),
         (["--detector", "boxes.json"], 1, "boxes.json"),
         (["--regions", "boxes.json", "--boxes-only", "--margin", "1"], 2, "--boxes-only makes none"),
+        (["--regions", "boxes.json", "--boxes-only", "--on-missing", "empty"], 2, "--on-missing is about crops"),
         (["--regions", "boxes.json", "--boxes-only", "--presence-threshold", "1"], 2, "--boxes-only makes none"),
         (["--regions", "boxes.json", "--detector", "boxes.json"], 2, "not both"),
         (["--regions", "boxes.json", "--on-missing", "guess"], 2, "on-missing"),

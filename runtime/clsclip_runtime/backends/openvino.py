@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import deque
+from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -103,8 +104,10 @@ class OpenVino:
             BackendError: it is no ONNX file, OpenVINO does not know an operator, or cannot compile it.
         """
         try:
-            external_locations(path)  # other files than ONNX make all of OpenVINO's readers complain on stderr
-            options = self._options | self._cache_option(path)
+            locations = external_locations(
+                path
+            )  # other files than ONNX make all of OpenVINO's readers complain on stderr
+            options = self._options | self._cache_option(path, locations)
             compiled = self._core.compile_model(str(path), self._device, options)
         except NotOnnxError as error:
             raise BackendError(f"{path} is not an ONNX file ({error}). Get it again, or export it again") from error
@@ -114,11 +117,11 @@ class OpenVino:
             raise self._refusal(path, error) from error
         return OpenVinoGraph(compiled, path.name)
 
-    def _cache_option(self, path: Path) -> dict[str, str]:
+    def _cache_option(self, path: Path, locations: Iterable[str]) -> dict[str, str]:
         """A folder for this very graph: OpenVINO's own key does not see the weights beside it (checked with 2026.4)."""
         if self._cache is None:
             return {}
-        files = [path, *(path.parent / location for location in sorted(external_locations(path)))]
+        files = [path, *(path.parent / location for location in sorted(locations))]
         digest = hashlib.sha256("".join(file_sha256(file) for file in files).encode()).hexdigest()
         return {"CACHE_DIR": str(self._cache / digest[:32])}
 

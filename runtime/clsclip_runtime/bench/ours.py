@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import numpy as np
@@ -23,10 +22,7 @@ FACTORY = "clsclip_runtime.bench.ours:SegmenterContender"
 EXACT, GATED = "exact", "gated"
 """Every pair is segmented; or the gate drops pairs before the trunk."""
 
-
-def modes() -> tuple[str, ...]:
-    """What this version of the runtime can do."""
-    return (EXACT, GATED) if _takes("gate") else (EXACT,)
+MODES = (EXACT, GATED)
 
 
 def device_of(backend: str) -> str:
@@ -38,13 +34,13 @@ def precision_of(backend: str, bundle: str) -> str:
     """In which precision a backend multiplies a bundle's matrices.
 
     Args:
-        backend: its name; one that ends in a precision (``openvino-bf16``) has that one for FP32 bundles.
+        backend: its name; one that ends in a precision (``openvino-bf16``) has that one for all but INT8 bundles.
         bundle: what the manifest states.
     """
     named = backend.rpartition("-")[2]
-    if bundle == "fp32" and named in PRECISIONS:
+    if bundle != "int8" and named in PRECISIONS:
         return named
-    if bundle == "fp16" and device_of(backend) == "cpu":
+    if bundle in ("fp16", "bf16") and device_of(backend) == "cpu":
         return "fp32"  # engines on CPUs compute halves in FP32
     return bundle if bundle in PRECISIONS else "fp32"
 
@@ -75,7 +71,7 @@ def bundle_specs(
     Args:
         bundle: opened, so that it is known to be whole.
         backend: a name of ``BACKENDS``.
-        modes: of :func:`modes`.
+        modes: of ``MODES``.
         options: of :class:`SegmenterContender`, the same for all.
         top_k: of gated ones: so many words of a crop, whatever they score; None leaves it to the model's threshold.
     """
@@ -176,15 +172,8 @@ class SegmenterContender:
 
 
 def gate_options(mode: str, top_k: int | None) -> dict[str, Any]:
-    """Keyword arguments of a call in ``mode``. OptionError where this version has no gate."""
+    """Keyword arguments of a call in ``mode``."""
     if mode == EXACT:
-        return {"gate": "off"} if _takes("gate") else {"presence_threshold": 0}
-    if not _takes("gate"):
-        raise OptionError("this version of clsclip has no gate. Measure --mode exact, or upgrade clsclip")
+        return {"gate": "off"}
     # So many words, whatever they score: the time does not hang on what a picture happens to show.
     return {"gate": "clip"} if top_k is None else {"gate": "clip", "top_k": top_k, "presence_threshold": 0}
-
-
-def _takes(name: str) -> bool:
-    """Whether a call of the segmenter knows an option."""
-    return name in inspect.signature(Segmenter.batch).parameters

@@ -12,7 +12,7 @@ from typing import Any
 from clsclip_runtime.backends.select import BACKENDS
 from clsclip_runtime.bench.contender import Cell, Spec
 from clsclip_runtime.bench.operations import BundleOperations
-from clsclip_runtime.bench.ours import EXACT, bundle_specs, modes
+from clsclip_runtime.bench.ours import EXACT, MODES, bundle_specs
 from clsclip_runtime.bench.process import variables_of
 from clsclip_runtime.bench.report import figure, limits_json, new_document, percent, row_of
 from clsclip_runtime.bench.session import LEAST_ROUNDS, Limits, Measured, in_order, measure
@@ -33,7 +33,7 @@ class Plan:
     Attributes:
         bundles: opened bundles.
         backends: names of engines; empty measures every one that works here and does not build for minutes first.
-        modes: of :func:`clsclip_runtime.bench.ours.modes`.
+        modes: of ``clsclip_runtime.bench.ours.MODES``.
         crops, classes: the cells are all their combinations, least work first.
         minutes: rows that would not fit are left out, with that reason.
         top_k: of gated rows.
@@ -42,7 +42,7 @@ class Plan:
 
     bundles: tuple[Bundle, ...]
     backends: tuple[str, ...] = ()
-    modes: tuple[str, ...] = field(default_factory=modes)
+    modes: tuple[str, ...] = MODES
     crops: tuple[int, ...] = CROPS
     classes: tuple[int, ...] = CLASSES
     minutes: float = 1.0
@@ -115,9 +115,11 @@ class Run:
 
     @property
     def failed(self) -> bool:
-        """Nothing was measured, or an engine that was asked for by name does not work."""
-        measured = any(row["whole_ms"] is not None for row in self.document["rows"])
-        return not measured or (bool(self._plan.backends) and bool(self.document["left_out"]))
+        """Nothing was measured, a row failed, or an engine that was asked for by name does not work."""
+        rows = self.document["rows"]
+        measured = any(row["whole_ms"] is not None for row in rows)
+        broken = any(row["reason"] not in (None, _NO_TIME) for row in rows)
+        return not measured or (bool(self._plan.backends) and (broken or bool(self.document["left_out"])))
 
     def _keep(self, rows: Sequence[Measured], specs: list[Spec]) -> list[Spec]:
         """Put rows into the document; the contenders that are worth going on with."""

@@ -210,6 +210,7 @@ def _turn(row: Measured, process: ContenderProcess) -> bool:
         calls = process.turn(TURN_SECONDS)
     except ContenderError as error:
         row.reason = str(error)
+        row.calls.clear()  # a contender that failed has no figures
         return False
     # Other contenders had the caches in between: where there are several calls, the first is not like the others.
     row.calls += calls[1:] or calls

@@ -109,11 +109,9 @@ class Zooming:
                 option = next(iter(how)).replace("_", "-")
                 raise click.UsageError(f"--{option} is about regions. Add --zoom-in, --detector or --regions")
             return cls(None, None, {}, None)
-        if asked["boxes_only"] and "margin" in how:
-            raise click.UsageError("--margin is about crops, and --boxes-only makes none")
-        for name in ("presence_threshold", "gate", "top_k"):
-            if asked["boxes_only"] and options[name] is not None:
-                raise click.UsageError(f"--{name.replace('_', '-')} is about crops, and --boxes-only makes none")
+        of_gate = {name: options[name] for name in ("presence_threshold", "gate", "top_k") if options[name] is not None}
+        for name in how | of_gate if asked["boxes_only"] else ():
+            raise click.UsageError(f"--{name.replace('_', '-')} is about crops, and --boxes-only makes none")
         zoom = ZoomIn(boxes_only=asked["boxes_only"], any_class=asked["any_class"], **how)
         regions = RegionFile(asked["regions"]) if asked["regions"] else None
         return cls(zoom, asked["detector"], reading, regions)

@@ -19,9 +19,7 @@ from clsclip_runtime.bench.contender import Cell
 from clsclip_runtime.bench.ours import (
     SegmenterContender,
     device_of,
-    gate_options,
     made_picture,
-    modes,
     precision_of,
     words,
 )
@@ -211,7 +209,9 @@ def test_names_say_device_and_precision() -> None:
         *("gpu", "gpu", "cpu", "cpu")
     ]
     assert precision_of("openvino-bf16", "fp32") == "bf16"
-    assert precision_of("openvino", "int8") == "int8"
+    assert precision_of("openvino-bf16", "fp16") == "bf16"
+    assert precision_of("openvino", "bf16") == "fp32", "computed in FP32 there"
+    assert precision_of("openvino", "int8") == precision_of("openvino-bf16", "int8") == "int8"
     assert precision_of("onnxruntime-cpu", "fp16") == "fp32", "computed in FP32 there"
     assert precision_of("tensorrt", "fp16") == "fp16"
 
@@ -222,13 +222,6 @@ def test_words_and_pictures_are_made_the_same_way_every_time() -> None:
     assert picture.shape == (30, 40, 3)
     assert (picture == made_picture(40, 30)).all()
     assert picture.std() > 20
-
-
-def test_modes_are_those_of_this_version() -> None:
-    assert modes()[0] == "exact"
-    if "gated" not in modes():
-        with pytest.raises(OptionError, match="has no gate"):
-            gate_options("gated", None)
 
 
 def test_the_bundle_may_lie_anywhere(bundle: Path, tmp_path: Path, capsys: Captured) -> None:
