@@ -33,16 +33,21 @@ check: .venv/dev.done  ## lint, types, floors
 
 cpp:  ## the C++ runtime: configure, build, test, and build the example against what is installed
 	runtime/cpp/scripts/build.sh build/cpp
-	cd build/cpp && ctest --label-exclude slow --output-on-failure
+	cd build/cpp && ctest --output-on-failure
 	runtime/cpp/scripts/try_installed.sh build/cpp
 
 SANITIZED = -DCMAKE_BUILD_TYPE=Debug -DCLSCLIP_TOOLS=OFF -DCLSCLIP_ONNXRUNTIME=OFF
 
-cpp-sanitize:  ## its tests with checks of addresses, undefined behaviour and threads
+cpp-sanitize: .venv/dev.done  ## its tests with checks of addresses, undefined behaviour and threads
 	runtime/cpp/scripts/build.sh build/cpp-address $(SANITIZED) -DCLSCLIP_SANITIZE=address
 	cd build/cpp-address && ctest --label-exclude slow --output-on-failure
 	runtime/cpp/scripts/build.sh build/cpp-thread $(SANITIZED) -DCLSCLIP_SANITIZE=thread
 	cd build/cpp-thread && ctest --label-regex threads --output-on-failure
+	cmake -S runtime/cpp/tests/parts -B build/cpp-parts-address -DCLSCLIP_SANITIZE=ON
+	cmake --build build/cpp-parts-address --parallel 2
+	CLSCLIP_PARTS=build/cpp-parts-address/clsclip-parts .venv/dev/bin/python -m pytest $(PARTS)
+
+PARTS = $(addprefix tests/cpp/test_, $(addsuffix .py, tokenizer resize detectors masks))
 
 .venv/dev.done: setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv/dev

@@ -17,14 +17,16 @@ int main(int count, char** values) try {
     }
     std::vector<std::uint8_t> pixels(std::size_t{3} * static_cast<std::size_t>(width) * static_cast<std::size_t>(height));
     file.get();  // the line's end before the pixels
-    file.read(reinterpret_cast<char*>(pixels.data()), static_cast<std::streamsize>(pixels.size()));
+    if (!file.read(reinterpret_cast<char*>(pixels.data()), static_cast<std::streamsize>(pixels.size()))) {
+        throw clsclip::ImageError(std::string(values[2]) + " is cut off");
+    }
 
     const auto segmenter = clsclip::Segmenter::load(values[1]);
-    const auto result = segmenter({pixels.data(), width, height, 3 * width}, {values + 3, values + count});
+    const auto result = segmenter({pixels.data(), width, height, std::ptrdiff_t{3} * width}, {values + 3, values + count});
     for (std::size_t word = 0; word < result.words().size(); ++word) {
         std::cout << result.words()[word] << ": " << result.area(word) << " pixels\n";
     }
-} catch (const clsclip::Error& error) {
+} catch (const std::exception& error) {
     std::cerr << error.what() << "\n";
     return 1;
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -112,11 +113,18 @@ def test_errors_have_a_status_and_a_sentence() -> None:
     segmenter.close()
 
 
+def test_the_readme_shows_the_example() -> None:
+    example = (ROOT / "examples" / "cpp" / "find_things.cpp").read_text("utf-8")
+    assert f"```cpp\n{example}```" in (ROOT / "README.md").read_text("utf-8")
+
+
 def test_the_tiny_bundle_is_what_its_script_makes(tmp_path: Path) -> None:
     make_bpe_bundle(tmp_path / "tiny.clsclip")
     made = {path.name: path.read_bytes() for path in (tmp_path / "tiny.clsclip").iterdir()}
     kept = {path.name: path.read_bytes() for path in TINY.iterdir()}
     assert made.keys() == kept.keys()
+    assert json.loads(made["tokenizer.json"]) == json.loads(kept["tokenizer.json"])
+    assert made["vision.weights"] == kept["vision.weights"]
     with Segmenter.load(TINY, threads=1) as one, Segmenter.load(tmp_path / "tiny.clsclip", threads=1) as other:
         scene = paint({"red": (slice(1, 4), slice(1, 5))})
         assert (one(scene, ["red", "blue"]).masks == other(scene, ["red", "blue"]).masks).all()

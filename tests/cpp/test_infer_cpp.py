@@ -130,7 +130,7 @@ def test_a_picture_that_fails_does_not_stop_the_others(photo: Path, tmp_path: Pa
 )
 def test_wrong_use(arguments: list[object], message: str) -> None:
     done = run(*arguments)
-    assert (done.returncode, done.stdout.count("Traceback")) == (2, 0)
+    assert done.returncode == 2
     assert message in done.stderr
 
 

@@ -404,6 +404,23 @@ def test_what_is_no_tokenizer_is_refused(parts: Parts, text: str) -> None:
     assert caught.value.kind == "BundleError"
 
 
+@pytest.mark.parametrize(
+    ("part", "step"),
+    [
+        ("pre_tokenizer", {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}),
+        ("normalizer", {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 200}),
+    ],
+)
+def test_steps_that_fill_the_memory_are_stopped(parts: Parts, tmp_path: Path, part: str, step: Any) -> None:
+    document = small_document()
+    name = "pretokenizers" if part == "pre_tokenizer" else "normalizers"
+    document[part] = {"type": "Sequence", name: [step] * 60}
+    (tmp_path / "grows.json").write_text(json.dumps(document), "utf-8")
+    with pytest.raises(PartsError, match="make a short text endless") as caught:
+        parts("encode", file=str(tmp_path / "grows.json"), texts=["a b é"])
+    assert caught.value.kind == "BundleError"
+
+
 @settings(max_examples=80)
 @given(st.data())
 def test_damaged_documents_never_end_the_program(parts: Parts, data: st.DataObject) -> None:

@@ -339,7 +339,7 @@ clsclip_status clsclip_result_region(const clsclip_result* result, size_t at, cl
 clsclip_status clsclip_result_region_mask(const clsclip_result* result, size_t at, uint8_t* pixels, ptrdiff_t stride) {
     return guarded([&] {
         const Mask mask = given(result, "the result").result.region_mask(at);
-        if (pixels == nullptr || std::abs(stride) < mask.width) {
+        if (pixels == nullptr || (stride < mask.width && stride > -std::ptrdiff_t{mask.width})) {
             fail<OptionError>("a mask of ", mask.width, "x", mask.height, " pixels needs rows of ", mask.width,
                               " bytes or more, and the stride is ", stride);
         }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "errors.hpp"
 #include "memory.hpp"
 
 namespace clsclip {
@@ -27,6 +28,9 @@ void append_rows(Tensor& to, const Tensor& from, std::span<const std::int64_t> r
     if (to.shape.empty()) {
         to.shape = from.shape;
         to.shape[0] = 0;
+    } else if (!std::equal(to.shape.begin() + 1, to.shape.end(), from.shape.begin() + 1, from.shape.end())) {
+        fail<BackendError>("image_encoder.onnx gave shapes ", text_of_shape(to.shape), " and ",
+                           text_of_shape(from.shape), " for one output. Export the bundle again");
     }
     to.shape[0] += static_cast<std::int64_t>(rows.size());
     for (const std::int64_t row : rows) {
@@ -42,7 +46,7 @@ struct Part {
 };
 
 /// The crops that are used, of all parts, and every pair's position among them.
-std::pair<std::shared_ptr<const Tensors>, std::vector<std::int64_t>> joined(const std::vector<Part>& parts) {
+std::pair<std::shared_ptr<const Tensors>, std::vector<std::int64_t>> join_parts(const std::vector<Part>& parts) {
     auto all = std::make_shared<Tensors>();
     std::vector<std::int64_t> index;
     std::int64_t start = 0;
@@ -74,7 +78,7 @@ void PairQueue::add(const std::shared_ptr<const Tensors>& arrays, std::vector<st
     if (crops.empty()) {
         return;
     }
-    auto [used, index] = joined({{arrays, crops}});  // without crops that nothing is asked of
+    auto [used, index] = join_parts({{arrays, crops}});  // without crops that nothing is asked of
     count_ += index.size();
     const std::size_t most = step(*used);
     waiting_.push_back({std::move(used), std::move(index), std::move(words)});
@@ -115,7 +119,7 @@ void PairQueue::call(std::size_t most) {
         }
     }
     count_ -= words.size();
-    const auto [arrays, crop_index] = joined(parts);
+    const auto [arrays, crop_index] = join_parts(parts);
     const auto [asked, class_index] = unique_of(words);
     Tensor tokens;
     append_rows(tokens, text_tokens_, asked);

@@ -109,7 +109,7 @@ Mask Result::mask(std::size_t word) const {
 
 void Result::mask_to(std::size_t word, std::uint8_t* pixels, std::ptrdiff_t stride) const {
     state_->check_word(word);
-    if (pixels == nullptr || std::abs(stride) < width()) {
+    if (pixels == nullptr || (stride < width() && stride > -std::ptrdiff_t{width()})) {
         fail<OptionError>("a mask of ", width(), "x", height(), " pixels needs rows of ", width(),
                           " bytes or more, and the stride is ", stride);
     }

@@ -43,7 +43,7 @@ void check_image(const ImageView& image, std::int64_t max_pixels) {
         fail<ImageError>("the picture is ", image.width, "x", image.height, " pixels, and the limit is ", max_pixels,
                          ". Shrink it, or raise max_pixels");
     }
-    if (std::abs(image.stride) < std::ptrdiff_t{image.width} * bytes) {
+    if (image.stride < std::ptrdiff_t{image.width} * bytes && image.stride > -std::ptrdiff_t{image.width} * bytes) {
         fail<ImageError>("rows of ", image.width, " pixels of ", bytes, " bytes cannot be ", image.stride,
                          " bytes apart. The stride is in bytes: usually width * ", bytes);
     }

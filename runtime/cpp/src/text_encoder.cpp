@@ -57,6 +57,10 @@ Tokenizer load_tokenizer(const Bundle& bundle) {
 }
 
 void append(Tensor& tensor, const std::vector<float>& row) {
+    if (!tensor.shape.empty() && tensor.shape[1] != static_cast<std::int64_t>(row.size())) {
+        fail<BackendError>("text_encoder.onnx gave rows of ", tensor.shape[1], " and of ", row.size(),
+                           " values. Export the bundle again");
+    }
     tensor.shape = {tensor.shape.empty() ? 1 : tensor.shape[0] + 1, static_cast<std::int64_t>(row.size())};
     tensor.values.insert(tensor.values.end(), row.begin(), row.end());
 }

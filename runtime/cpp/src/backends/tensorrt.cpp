@@ -125,7 +125,7 @@ class TensorRtGraph final : public Graph {
 public:
     TensorRtGraph(std::shared_ptr<nvinfer1::IRuntime> runtime, std::shared_ptr<Logger> logger, EngineFile file,
                   std::string name)
-        : runtime_(std::move(runtime)), logger_(std::move(logger)), file_(std::move(file)), name_(std::move(name)) {
+        : logger_(std::move(logger)), runtime_(std::move(runtime)), file_(std::move(file)), name_(std::move(name)) {
         const MappedFile plan(file_.plan);
         engine_.reset(runtime_->deserializeCudaEngine(plan.bytes().data(), plan.bytes().size()));
         if (!engine_) {
@@ -247,9 +247,9 @@ private:
         return tensor;
     }
 
-    // The order matters: contexts go before the engine, and the engine before its runtime.
-    std::shared_ptr<nvinfer1::IRuntime> runtime_;
+    // The order matters: contexts go before the engine, and the engine before its runtime, and that before its log.
     std::shared_ptr<Logger> logger_;
+    std::shared_ptr<nvinfer1::IRuntime> runtime_;
     EngineFile file_;
     std::string name_;
     std::unique_ptr<nvinfer1::ICudaEngine> engine_;

@@ -1,5 +1,6 @@
 #include "text/normalizer.hpp"
 
+#include "errors.hpp"
 #include "text/unicode.hpp"
 
 namespace clsclip {
@@ -15,6 +16,7 @@ std::u32string replace_spaces(std::u32string_view text, const std::u32string& co
             out += one;
         } else if (!in_space) {
             out += content;
+            check_grown(out.size());
         }
         in_space = is_space;
     }
@@ -27,12 +29,13 @@ std::u32string replace_text(std::u32string_view text, const std::u32string& patt
     for (std::size_t at = text.find(pattern); at != std::u32string_view::npos; at = text.find(pattern, from)) {
         out += text.substr(from, at - from);
         out += content;
+        check_grown(out.size());
         from = at + pattern.size();
     }
     return out += text.substr(from);
 }
 
-std::u32string apply(const NormalizerStep& step, std::u32string_view text) {
+std::u32string after(const NormalizerStep& step, std::u32string_view text) {
     switch (step.kind) {
         case NormalizerStep::Kind::nfc: return nfc(text);
         case NormalizerStep::Kind::lower: return to_lower(text);
@@ -44,10 +47,16 @@ std::u32string apply(const NormalizerStep& step, std::u32string_view text) {
 
 }  // namespace
 
+void check_grown(std::size_t characters) {
+    if (characters > std::size_t{1} << 24) {
+        fail<BundleError>("the tokenizer's steps make a short text endless. Export the bundle again");
+    }
+}
+
 std::u32string normalize(const Normalizer& normalizer, std::u32string_view text) {
     std::u32string changed(text);
     for (const NormalizerStep& step : normalizer) {
-        changed = apply(step, changed);
+        changed = after(step, changed);
     }
     return changed;
 }

@@ -22,6 +22,9 @@ struct NormalizerStep {
 
 using Normalizer = std::vector<NormalizerStep>;
 
+/// BundleError when a text has grown beyond 16 million characters: hostile steps, each adding some, would fill the memory.
+void check_grown(std::size_t characters);
+
 /// The text after all steps.
 [[nodiscard]] std::u32string normalize(const Normalizer& normalizer, std::u32string_view text);
 

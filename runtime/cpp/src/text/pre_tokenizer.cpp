@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "errors.hpp"
+#include "text/normalizer.hpp"
 #include "text/unicode.hpp"
 
 namespace clsclip {
@@ -90,7 +92,7 @@ std::u32string as_bytes(std::u32string_view word) {
     return out;
 }
 
-Words apply(const PreTokenizerStep& step, std::u32string text) {
+Words after(const PreTokenizerStep& step, std::u32string text) {
     Words words;
     if (step.kind == PreTokenizerStep::Kind::clip_words) {
         split_clip(text, words);
@@ -117,8 +119,13 @@ std::vector<std::u32string> pre_tokenize(const PreTokenizer& pre_tokenizer, std:
     }
     for (const PreTokenizerStep& step : pre_tokenizer) {
         Words split;
+        std::size_t characters = 0;
         for (std::u32string& word : words) {
-            Words own = apply(step, std::move(word));
+            Words own = after(step, std::move(word));
+            for (const std::u32string& one : own) {
+                characters += one.size();
+            }
+            check_grown(characters);
             split.insert(split.end(), std::make_move_iterator(own.begin()), std::make_move_iterator(own.end()));
         }
         words = std::move(split);
