@@ -22,8 +22,7 @@ TINY_WORDS = snake caterpillar "top hat" folder
 	touch $@
 
 test: .venv/dev.done  ## all checks and tests; installs PyTorch (5.7 GB)
-	.venv/dev/bin/python -m pytest -n 2 --ignore tests/runtime/bench
-	.venv/dev/bin/python -m pytest -n 2 tests/runtime/bench  # by themselves: after all others, their process has died
+	.venv/dev/bin/python -m pytest -n 2
 
 check: .venv/dev.done  ## lint, types, floors
 	.venv/dev/bin/ruff check .

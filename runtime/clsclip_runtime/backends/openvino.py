@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections import deque
 from collections.abc import Iterable
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,17 @@ PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
 HINTS = ("latency", "throughput")
 
 _NO_RULE = re.compile(r"No conversion rule found for operations:\s*(.+)")
+
+
+@lru_cache(maxsize=1)
+def process_core() -> Any:
+    """OpenVINO's core, one for the process and kept until it ends. ImportError or RuntimeError where there is none.
+
+    A core's CPU plugin puts a stack for signal handlers in place of the one before, and puts that back when it goes.
+    When the first of two cores goes first, the second puts back a stack that is freed, and the next signal that Python
+    handles (Ctrl-C, the end of a child) ends the process (seen with 2026.4).
+    """
+    return import_module("openvino").Core()
 
 
 class OpenVino:
@@ -64,7 +76,7 @@ class OpenVino:
             raise OptionError(f"OpenVINO's hint is {' or '.join(HINTS)}, and not {hint!r}")
         self.name = "openvino" if precision == "fp32" else f"openvino-{precision}"
         try:
-            self._core: Any = import_module("openvino").Core()
+            self._core = process_core()
         except ImportError as error:
             raise BackendError(f"OpenVINO is not installed ({error}). Run: pip install openvino") from error
         except RuntimeError as error:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from clsclip_runtime.backends.openvino import process_core
 from clsclip_runtime.bench.contender import Cell
 from clsclip_runtime.errors import BackendError
 
@@ -140,7 +141,7 @@ def _openvino(precision: str, size: int, threads: int | None) -> Product:
     hint = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}.get(precision)
     if hint is None:
         raise BackendError(f"OpenVINO on a CPU has no fast product of {precision}")
-    if precision == "bf16" and "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if precision == "bf16" and "BF16" not in process_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise BackendError("this CPU has no bf16 instructions")
     first, second = _matrices(size)
     operators: Any = import_module("openvino.opset13")
@@ -155,7 +156,7 @@ def _openvino(precision: str, size: int, threads: int | None) -> Product:
     options = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
     if threads is not None:
         options["INFERENCE_NUM_THREADS"] = str(threads)
-    request = openvino.Core().compile_model(model, "CPU", options).create_infer_request()
+    request = process_core().compile_model(model, "CPU", options).create_infer_request()
     request.set_input_tensor(openvino.Tensor(first))
     return lambda: request.infer()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from clsclip_runtime import BackendError, Detector, OptionError, Segmenter
+from clsclip_runtime.backends import openvino as openvino_module
 from clsclip_runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from clsclip_runtime.backends.openvino import HINTS, OpenVino, OpenVinoGraph
 from clsclip_runtime.backends.select import AUTO
@@ -230,6 +232,7 @@ def test_wrong_use_and_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
         OpenVino(hint="fast")
     with pytest.raises(BackendError, match=r"no device 'NPU\.7' here, only .*CPU.*device='CPU'"):
         OpenVino(device="NPU.7")
+    monkeypatch.setattr(openvino_module, "process_core", openvino_module.process_core.__wrapped__)
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(BackendError, match=r"OpenVINO is not installed .*\. Run: pip install openvino"):
         OpenVino()
@@ -237,10 +240,25 @@ def test_wrong_use_and_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_cpu_without_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
     core = SimpleNamespace(available_devices=["CPU"], get_property=lambda device, name: ["FP32", "INT8"])
-    monkeypatch.setitem(sys.modules, "openvino", SimpleNamespace(Core=lambda: core))
+    monkeypatch.setattr(openvino_module, "process_core", lambda: core)
     OpenVino()
     with pytest.raises(BackendError, match=r"openvino-bf16: this CPU has no .*FP32, INT8.*backend='openvino'"):
         OpenVino("bf16")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_signals_after_the_first_of_two_segmenters_is_closed_first() -> None:
+    code = (
+        "import gc, os, signal\n"
+        "from clsclip_runtime import Segmenter\n"
+        "signal.signal(signal.SIGUSR1, lambda *_: print('handled'))\n"
+        "first, second = Segmenter.load(None, 'openvino'), Segmenter.load(None, 'openvino')\n"
+        "for one in (first, second):\n    one.close()\n"
+        "del first, second, one; gc.collect()\n"
+        "os.kill(os.getpid(), signal.SIGUSR1)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
 
 
 def test_cache_is_never_stale(tmp_path: Path) -> None:
