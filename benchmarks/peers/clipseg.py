@@ -9,10 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from benchmarks.peers import material
-from benchmarks.peers.pytorch import pictures
+from benchmarks.peers.peer import Peer, pictures
 from clsclip_runtime.bench.contender import Cell
 from clsclip_runtime.images import preprocess
 
@@ -20,12 +19,11 @@ CONFIG: dict[str, Any] = {"vision_config": {"image_size": material.SIDE, "patch_
 """All else is transformers' default, which is the released model's size."""
 
 
-class ClipSegPeer:
+class ClipSegPeer(Peer):
     """From the picture's pixels to masks of its size. A contender."""
 
     def __init__(self, bundle: str, threads: int | None = None) -> None:
         self.bundle, self.threads = bundle, threads
-        self.found: npt.NDArray[np.float32] | None = None
         self.operations: float | None = None
 
     def load(self) -> None:
@@ -70,10 +68,6 @@ class ClipSegPeer:
     def facts(self) -> dict[str, Any]:
         """Pairs, and operations of a call."""
         return {"pairs": self.cell.pairs, "operations": self.operations}
-
-    def logits(self) -> npt.NDArray[np.float32] | None:
-        """(K, S, S) of the first picture."""
-        return self.found
 
 
 class Documented(ClipSegPeer):

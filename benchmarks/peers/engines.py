@@ -8,18 +8,17 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.peers import material
-from benchmarks.peers.pytorch import pictures
+from benchmarks.peers.peer import Peer, pictures
 from clsclip_runtime.bench.contender import Cell
 from clsclip_runtime.images import preprocess
 from clsclip_runtime.masks import upsample
 
 
-class EnginePeer:
+class EnginePeer(Peer):
     """From the picture's pixels to masks of its size; text tokens are there already. A contender."""
 
     def __init__(self, bundle: str, threads: int | None = None, precision: str = "fp32") -> None:
         self.bundle, self.threads, self.precision = bundle, threads, precision
-        self.found: npt.NDArray[np.float32] | None = None
 
     @property
     def graph(self) -> str:
@@ -50,18 +49,6 @@ class EnginePeer:
     def run(self, feeds: dict[str, Any]) -> npt.NDArray[np.float32]:
         """Logits (P, h, w)."""
         raise NotImplementedError
-
-    def facts(self) -> dict[str, Any]:
-        """Pairs, and operations of a call."""
-        crops, classes = self.cell.crops, self.cell.classes
-        return {
-            "pairs": self.cell.pairs,
-            "operations": material.operations(self.bundle, crops, classes, crops * classes),
-        }
-
-    def logits(self) -> npt.NDArray[np.float32] | None:
-        """(K, h, w) of the first picture."""
-        return self.found
 
 
 class OnnxRuntimePeer(EnginePeer):

@@ -6,20 +6,19 @@ import logging
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from benchmarks.peers import material
+from benchmarks.peers.peer import Peer, pictures
 from clsclip_runtime.bench.contender import Cell
 from clsclip_runtime.images import preprocess
 from clsclip_runtime.masks import logit
 
 
-class TorchPeer:
+class TorchPeer(Peer):
     """From the picture's pixels to masks of its size; text tokens are there already. A contender."""
 
     def __init__(self, bundle: str, threads: int | None = None, device: str = "cpu", dtype: str = "float32") -> None:
         self.bundle, self.threads, self.device, self.dtype = bundle, threads, device, dtype
-        self.found: npt.NDArray[np.float32] | None = None
 
     def load(self) -> None:
         """Build the model."""
@@ -57,18 +56,6 @@ class TorchPeer:
         crops = self.torch.arange(self.cell.crops, device=self.device).repeat_interleave(self.cell.classes)
         return crops, self.torch.arange(self.cell.classes, device=self.device).repeat(self.cell.crops)
 
-    def facts(self) -> dict[str, Any]:
-        """Pairs, and operations of a call."""
-        crops, classes = self.cell.crops, self.cell.classes
-        return {
-            "pairs": self.cell.pairs,
-            "operations": material.operations(self.bundle, crops, classes, crops * classes),
-        }
-
-    def logits(self) -> npt.NDArray[np.float32] | None:
-        """(K, h, w) of the first picture."""
-        return self.found
-
 
 class EagerLoop(TorchPeer):
     """What a user writes first: a call for every class, nothing shared."""
@@ -104,10 +91,3 @@ class Compiled(TorchPeer):
 
     def forward(self, pixels: Any) -> Any:
         return self.compiled(pixels, self.tokens, *self.pairs())
-
-
-def pictures(cell: Cell) -> list[Any]:
-    """The cell's pictures."""
-    from PIL import Image
-
-    return [Image.fromarray(material.picture())] * cell.crops

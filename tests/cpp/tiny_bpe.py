@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from tests.runtime import tiny_bundle
@@ -57,23 +56,7 @@ def text_encoder(made: Tokenizer) -> onnx.ModelProto:
     table = np.zeros((made.get_vocab_size(), 3), dtype=np.float32)
     for word, colour in COLOURS.items():
         table[made.token_to_id("Ġ" + word)] = colour
-    axis = numpy_helper.from_array(np.asarray([1], dtype=np.int64), "axis")
-    tiny = numpy_helper.from_array(np.asarray(1e-6, dtype=np.float32), "tiny")
-    nodes = [
-        helper.make_node("Gather", ["table", "token_ids"], ["embedded"]),
-        helper.make_node("ReduceSum", ["embedded", "axis"], ["text_tokens"], keepdims=0),
-        helper.make_node("ReduceL2", ["text_tokens", "axis"], ["norm"], keepdims=1),
-        helper.make_node("Max", ["norm", "tiny"], ["safe_norm"]),
-        helper.make_node("Div", ["text_tokens", "safe_norm"], ["text_features"]),
-    ]
-    ids = helper.make_tensor_value_info("token_ids", onnx.TensorProto.INT64, ["K", tiny_bundle.CONTEXT])
-    outputs = [
-        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["K", 3])
-        for name in ("text_tokens", "text_features")
-    ]
-    constants = [numpy_helper.from_array(table, "table"), axis, tiny]
-    graph = helper.make_graph(nodes, "tiny", [ids], outputs, constants)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", tiny_bundle.OPSET)], ir_version=10)
+    return tiny_bundle.text_graph(table)
 
 
 if __name__ == "__main__":

@@ -138,6 +138,11 @@ def text_encoder(colours: dict[str, tuple[float, float, float]]) -> onnx.ModelPr
     table[VOCABULARY["[UNK]"]] = table[VOCABULARY["犬"]] = (0.0, 0.5, 0.5)
     for word, colour in colours.items():
         table[VOCABULARY[word]] = colour
+    return text_graph(table)
+
+
+def text_graph(table: npt.NDArray[np.float32]) -> onnx.ModelProto:
+    """The sum of a text's rows of ``table`` (tokens, 3), and the same of unit norm."""
     axis = numpy_helper.from_array(np.asarray([1], dtype=np.int64), "axis")
     tiny = numpy_helper.from_array(np.asarray(1e-6, dtype=np.float32), "tiny")
     nodes = [
