@@ -2,7 +2,7 @@
 
 What is quantised was measured (ViT-B/16, one core with VNNI, times FP32 in ONNX Runtime; in OpenVINO, in ONNX Runtime):
 
-    both sides of products with weights, activations UINT8 with a zero point    3.5   2.2   cosine 0.99990
+    both sides of products with weights, activations UINT8 with a zero point    3.3   2.2   cosine 0.99990
     the same, activations INT8 without one                                      2.9   2.2   cosine 0.99987
     results of products too, and attention                                      3.2   1.9   cosine 0.99980
 

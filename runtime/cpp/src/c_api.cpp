@@ -72,16 +72,6 @@ void give(Value** place, const char* name, Value&& value) {
     *place = new Value(std::move(value));
 }
 
-/// Members that the caller's version of a struct has, over the defaults of this one.
-template <class Struct>
-Struct known_members(const Struct& theirs, Struct ours, const char* name) {
-    if (theirs.size < sizeof(std::size_t) || theirs.size > 65536) {
-        fail<OptionError>("the size of ", name, " is ", theirs.size, ". Fill it with ", name, "_init() first");
-    }
-    std::memcpy(&ours, &theirs, std::min(theirs.size, sizeof(Struct)));
-    return ours;
-}
-
 void set_defaults(clsclip_options& options) {
     const Options defaults;
     options = {sizeof options, "auto", 0, defaults.memory_mb, 0, defaults.max_pixels, defaults.detector_confidence,
@@ -91,6 +81,21 @@ void set_defaults(clsclip_options& options) {
 void set_defaults(clsclip_ask& ask) {
     const ZoomIn zoom;
     ask = {sizeof ask, -1.0, 0, nullptr, 0, zoom.margin, zoom.min_side, 0, 0, 0};
+}
+
+/// Defaults, and over them the members that the caller's version of a struct has.
+template <class Struct>
+Struct known_members(const Struct* theirs, const char* name) {
+    Struct ours;
+    set_defaults(ours);
+    if (theirs == nullptr) {
+        return ours;
+    }
+    if (theirs->size < sizeof(std::size_t) || theirs->size > 65536) {
+        fail<OptionError>("the size of ", name, " is ", theirs->size, ". Fill it with ", name, "_init() first");
+    }
+    std::memcpy(&ours, theirs, std::min(theirs->size, sizeof(Struct)));
+    return ours;
 }
 
 /// Fill the part of a struct that the caller's version has.
@@ -105,11 +110,7 @@ void init(Struct* theirs, std::size_t size) noexcept {
 }
 
 Options options_of(const clsclip_options* given_options) {
-    clsclip_options own;
-    set_defaults(own);
-    if (given_options != nullptr) {
-        own = known_members(*given_options, own, "clsclip_options");
-    }
+    const clsclip_options own = known_members(given_options, "clsclip_options");
     Options options;
     options.backend = own.backend == nullptr ? "auto" : own.backend;
     options.threads = own.threads;
@@ -142,11 +143,7 @@ std::vector<std::string> words_of(const char* const* words, std::size_t count) {
 }
 
 Ask ask_of(const clsclip_ask* given_ask) {
-    clsclip_ask own;
-    set_defaults(own);
-    if (given_ask != nullptr) {
-        own = known_members(*given_ask, own, "clsclip_ask");
-    }
+    const clsclip_ask own = known_members(given_ask, "clsclip_ask");
     Ask ask;
     if (!(own.presence_threshold < 0)) {  // NaN is refused by whoever reads it
         ask.presence_threshold = own.presence_threshold;

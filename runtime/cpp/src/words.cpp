@@ -28,24 +28,10 @@ constexpr std::array<Run, 21> kFormat{{{0xAD, 0xAD},       {0x600, 0x605},     {
                                        {0x13430, 0x1343F}, {0x1BCA0, 0x1BCA3}, {0x1D173, 0x1D17A}, {0xE0001, 0xE0001},
                                        {0xE0020, 0xE007F}}};
 
-/// Characters between words, as Python's str.split() knows them.
-constexpr std::array<Run, 10> kSpace{{{9, 13},
-                                      {0x1C, 0x20},
-                                      {0x85, 0x85},
-                                      {0xA0, 0xA0},
-                                      {0x1680, 0x1680},
-                                      {0x2000, 0x200A},
-                                      {0x2028, 0x2029},
-                                      {0x202F, 0x202F},
-                                      {0x205F, 0x205F},
-                                      {0x3000, 0x3000}}};
-
 template <std::size_t Count>
 bool is_in(const std::array<Run, Count>& runs, char32_t one) {
     return std::any_of(runs.begin(), runs.end(), [one](Run run) { return run.first <= one && one <= run.last; });
 }
-
-bool is_space(char32_t one) { return is_in(kSpace, one); }
 
 bool is_control(char32_t one) { return one < 0x20 || (one >= 0x7F && one <= 0x9F); }
 

@@ -69,9 +69,6 @@ constexpr std::array<std::pair<Text, Text>, 11> kIrregular{{
 constexpr std::array<Text, 7> kAnything{U"thing",    U"object", U"item",  U"foreground",
                                         U"instance", U"entity", U"region"};
 
-/// What Python's str.split() takes for white space.
-bool is_blank(char32_t one) { return (one >= 0x1C && one <= 0x1F) || kind_of(one) == CharacterKind::space; }
-
 std::u32string with_end(Text word, std::size_t cut, Text end) {
     return std::u32string(word.substr(0, word.size() - cut)).append(end);
 }
@@ -128,7 +125,7 @@ std::u32string plain(std::u32string_view word) {
     std::u32string out;
     bool space = false;
     for (const char32_t one : casefold(word)) {
-        if (one == U'_' || one == U'-' || is_blank(one)) {
+        if (one == U'_' || one == U'-' || is_space(one)) {
             space = !out.empty();
             continue;
         }

@@ -225,6 +225,10 @@ CharacterKind kind_of(char32_t character) noexcept {
     return static_cast<CharacterKind>(value_of(unicode::kinds, character));
 }
 
+bool is_space(char32_t character) noexcept {
+    return (character >= 0x1C && character <= 0x1F) || kind_of(character) == CharacterKind::space;
+}
+
 bool is_invisible(char32_t character) noexcept { return value_of(unicode::invisible, character) != 0; }
 
 }  // namespace clsclip

@@ -33,6 +33,9 @@ enum class CharacterKind { other, space, letter, number };
 
 [[nodiscard]] CharacterKind kind_of(char32_t character) noexcept;
 
+/// What Python's str.split() takes for white space: \s and four separators of ASCII.
+[[nodiscard]] bool is_space(char32_t character) noexcept;
+
 /// Whether a character has no shape of its own: a control, format, private, unassigned or white space character.
 [[nodiscard]] bool is_invisible(char32_t character) noexcept;
 
