@@ -18,12 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from clsclip_runtime.backends import Arrays
+from clsclip_runtime.bounds import Bounds
 from clsclip_runtime.detectors.matching import WordMatch
 from clsclip_runtime.gate import Gate
 from clsclip_runtime.graphs import Graphs
 from clsclip_runtime.images import Picture, preprocess
 from clsclip_runtime.manifest import Manifest
-from clsclip_runtime.memory import crops_per_call, gate_bytes, pairs_per_call
+from clsclip_runtime.memory import gate_bytes, pairs_per_call
 from clsclip_runtime.pairs import WHOLE, PairQueue, Pairs
 from clsclip_runtime.regions import Proposals, ZoomIn, box_windows, crop_windows
 from clsclip_runtime.regions.proposals import ANY
@@ -157,22 +158,15 @@ class Looker:
         words: tuple[str, ...],
         encoded: EncodedWords,
         gate: Gate | None,
-        *,
-        memory_mb: int,
-        most_pairs: int | None,
-        result_mb: int,
+        bounds: Bounds,
     ) -> None:
-        """No ``gate`` segments all; ``most_pairs`` bounds the crops and pairs of a call beside ``memory_mb``,
-        and ``result_mb`` all of their logits."""
+        """No ``gate`` segments all."""
         self._graphs, self._manifest = graphs, manifest
         self._words, self._encoded, self._gate = words, encoded, gate
-        self._memory_mb = memory_mb
-        fit = crops_per_call(memory_mb, manifest)
-        self._crops_per_call = fit if most_pairs is None else min(fit, most_pairs)
+        self._bounds = bounds
+        self._crops_per_call = bounds.crops(manifest)
         mask_size = (manifest.mask.height, manifest.mask.width)
-        self._queue = PairQueue(
-            graphs, encoded.tokens, words, mask_size, memory_mb=memory_mb, most=most_pairs, result_mb=result_mb
-        )
+        self._queue = PairQueue(graphs, encoded.tokens, words, mask_size, bounds)
         self._waiting: list[tuple[Look, Crops, int]] = []
         self._parts: list[Part] = []
         self.timings: dict[str, float] = {}
@@ -239,7 +233,7 @@ class Looker:
     def _presence(self, arrays: Arrays) -> Floats:
         """Presence (C, K) float32; as many words a call as fit into the memory that a call may have."""
         crops, tokens, _ = arrays["stem_tokens"].shape
-        step = pairs_per_call(self._memory_mb, crops * gate_bytes(tokens))
+        step = pairs_per_call(self._bounds.memory_mb, crops * gate_bytes(tokens))
         parts = []
         for start in range(0, len(self._words), step):
             part = slice(start, start + step)

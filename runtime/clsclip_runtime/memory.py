@@ -5,6 +5,9 @@ from __future__ import annotations
 from clsclip_runtime.errors import OptionError
 from clsclip_runtime.manifest import Manifest
 
+RESULT_MB = 2048
+"""MiB that a result may hold by default."""
+
 _FLOAT_BYTES = 4
 _HEAD_WIDTH = 32
 _TEXT_ROWS = 256

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from clsclip_runtime.backends import Arrays, join_rows
+from clsclip_runtime.bounds import Bounds
 from clsclip_runtime.graphs import Graphs, check_finite
-from clsclip_runtime.memory import check_result, pair_bytes, pairs_per_call
+from clsclip_runtime.memory import check_result, pair_bytes
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 Integers: TypeAlias = npt.NDArray[np.int64]
@@ -71,10 +72,7 @@ class PairQueue:
         text_tokens: Floats,
         words: Sequence[str],
         mask_size: tuple[int, int],
-        *,
-        memory_mb: int,
-        most: int | None,
-        result_mb: int,
+        bounds: Bounds,
     ) -> None:
         """Nothing waits yet.
 
@@ -83,13 +81,10 @@ class PairQueue:
             text_tokens: (K, d_text) float32.
             words: K, for messages.
             mask_size: the logits' (height, width).
-            memory_mb: bound on the activations of a call.
-            most: a further bound on its pairs.
-            result_mb: bound on the logits of all pairs.
+            bounds: of a call's memory and pairs, and of the logits of all pairs.
         """
-        self._result_mb, self._total = result_mb, 0
+        self._bounds, self._total = bounds, 0
         self._graphs, self._text_tokens, self._words, self._mask_size = graphs, text_tokens, words, mask_size
-        self._memory_mb, self._most = memory_mb, most
         self._waiting: deque[_Waiting] = deque()
         self._count = 0
         self._done: list[Floats] = []
@@ -114,7 +109,7 @@ class PairQueue:
         check_result(
             f"the logits of {self._total:,} pairs of a picture or region and a word",
             4 * height * width * self._total,
-            self._result_mb,
+            self._bounds.result_mb,
             "Ask fewer words or pictures at a time, or let fewer words through: gate='clip', top_k=10",
         )
         self._waiting.append(_Waiting(*_joined([(arrays, crops)]), words))  # without crops that nothing is asked of
@@ -142,8 +137,7 @@ class PairQueue:
 
     def _step(self, arrays: Arrays) -> int:
         _, tokens, width = arrays["stem_tokens"].shape
-        fit = pairs_per_call(self._memory_mb, pair_bytes(tokens, width, *self._mask_size))
-        return fit if self._most is None else min(fit, self._most)
+        return self._bounds.pairs(pair_bytes(tokens, width, *self._mask_size))
 
     def _call(self, most: int) -> None:
         """One call of the trunk with the first ``most`` pairs that wait."""

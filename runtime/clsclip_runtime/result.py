@@ -16,15 +16,12 @@ from clsclip_runtime.detectors.matching import WordMatch
 from clsclip_runtime.errors import OptionError
 from clsclip_runtime.images import Picture
 from clsclip_runtime.masks import Bools, Floats, label_pixels, runs_above
-from clsclip_runtime.memory import check_result
+from clsclip_runtime.memory import RESULT_MB, check_result
 from clsclip_runtime.pairs import WHOLE, Pairs
 from clsclip_runtime.regions.crops import scale_window
 from clsclip_runtime.regions.proposals import ANY, Proposals
 from clsclip_runtime.regions.region import Region
 from clsclip_runtime.runs import Runs
-
-RESULT_MB = 2048
-"""MiB that a result may hold by default."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -12,19 +12,20 @@ import numpy as np
 import numpy.typing as npt
 
 from clsclip_runtime.backends import Backend, choose_backend, notes_of
+from clsclip_runtime.bounds import Bounds
 from clsclip_runtime.bundle import Bundle
 from clsclip_runtime.detectors import Detector
 from clsclip_runtime.errors import ClsclipRuntimeError, OptionError
 from clsclip_runtime.features import PictureFeatures
 from clsclip_runtime.gate import Gate, check_gate, choose_gate
 from clsclip_runtime.graphs import Graphs
-from clsclip_runtime.images import MAX_PIXELS, Source, open_picture, preprocess
+from clsclip_runtime.images import Source, open_picture, preprocess
 from clsclip_runtime.looking import Look, Looker, boxes_as_pairs, timed
 from clsclip_runtime.masks import logit
 from clsclip_runtime.matcher import Matcher
 from clsclip_runtime.regions import Proposals, ZoomIn
 from clsclip_runtime.regions.proposals import as_proposals
-from clsclip_runtime.result import RESULT_MB, Result
+from clsclip_runtime.result import Result
 from clsclip_runtime.word_cache import Place
 from clsclip_runtime.words import clean_words
 
@@ -56,25 +57,20 @@ class Segmenter:
         detector: Detector | None = None,
         gate: str | None = None,
         top_k: int | None = None,
-        memory_mb: int = 1024,
-        pairs_per_call: int | None = None,
-        result_mb: int = RESULT_MB,
-        max_pixels: int = MAX_PIXELS,
+        bounds: Bounds | None = None,
         word_cache: Place = None,
     ) -> None:
         """Load the graphs of ``bundle`` into ``backend``; see ``load`` for the rest."""
         choose_gate(gate, None, top_k, trained=bundle.manifest.presence_threshold)
         self._gate, self._top_k = gate, top_k
-        self._memory_mb = _positive("memory_mb", memory_mb)
-        self._pairs_per_call = None if pairs_per_call is None else _positive("pairs_per_call", pairs_per_call)
-        self._result_mb = _positive("result_mb", result_mb)
-        self._max_pixels = _positive("max_pixels", max_pixels)
+        self._bounds = bounds or Bounds()
         self._bundle = bundle
         self._backend = backend
         self._backend_notes = notes_of(backend)
         self._detector = detector
         self._detector_lock = threading.Lock()
         self._matcher = Matcher()
+        memory_mb = self._bounds.memory_mb
         self._open_graphs: Graphs | None = Graphs(bundle, backend, memory_mb=memory_mb, word_cache=word_cache)
         # Threads that share a Segmenter must not see each other's current picture.
         self._current = threading.local()
@@ -89,10 +85,10 @@ class Segmenter:
         gate: str | None = None,
         top_k: int | None = None,
         threads: int | None = None,
-        memory_mb: int = 1024,
-        pairs_per_call: int | None = None,
-        result_mb: int = RESULT_MB,
-        max_pixels: int = MAX_PIXELS,
+        memory_mb: int = Bounds.memory_mb,
+        pairs_per_call: int | None = Bounds.pairs_per_call,
+        result_mb: int = Bounds.result_mb,
+        max_pixels: int = Bounds.max_pixels,
         word_cache: Place = None,
     ) -> Segmenter:
         """Verify a bundle and load it.
@@ -123,23 +119,13 @@ class Segmenter:
             OptionError: a value makes no sense.
         """
         bundle = Bundle.open(path)
+        bounds = Bounds(memory_mb, pairs_per_call, result_mb, max_pixels)
 
         def use(engine: Backend) -> Segmenter:
             found = detector
             if found is not None and not isinstance(found, Detector):
                 found = Detector.load(found, backend=engine)
-            return cls(
-                bundle,
-                engine,
-                detector=found,
-                gate=gate,
-                top_k=top_k,
-                memory_mb=memory_mb,
-                pairs_per_call=pairs_per_call,
-                result_mb=result_mb,
-                max_pixels=max_pixels,
-                word_cache=word_cache,
-            )
+            return cls(bundle, engine, detector=found, gate=gate, top_k=top_k, bounds=bounds, word_cache=word_cache)
 
         if not isinstance(backend, str):
             return use(backend)
@@ -240,7 +226,7 @@ class Segmenter:
         given = [None] * len(sources) if regions is None else [as_proposals(one) for one in regions]
         timings: dict[str, float] = {}
         with timed(timings, "read"):
-            pictures = [open_picture(source, max_pixels=self._max_pixels) for source in sources]
+            pictures = [open_picture(source, max_pixels=self._bounds.max_pixels) for source in sources]
         looks = [Look(picture, proposals=one) for picture, one in zip(pictures, given, strict=True)]
         if zoom is not None and detector is not None:
             with timed(timings, "detect"):
@@ -263,7 +249,7 @@ class Segmenter:
         graphs = self._graphs()
         timings: dict[str, float] = {}
         with timed(timings, "read"):
-            picture = open_picture(source, max_pixels=self._max_pixels)
+            picture = open_picture(source, max_pixels=self._bounds.max_pixels)
         with timed(timings, "image"):
             pixels = preprocess(picture.image, self._bundle.manifest.image)[None]
             arrays = graphs.encode(pixels, [picture.source])
@@ -399,16 +385,7 @@ class Segmenter:
             gate = None
             found = [boxes_as_pairs(look, cut) for look in looks]
         else:
-            looker = Looker(
-                graphs,
-                manifest,
-                words,
-                encoded,
-                gate,
-                memory_mb=self._memory_mb,
-                most_pairs=self._pairs_per_call,
-                result_mb=self._result_mb,
-            )
+            looker = Looker(graphs, manifest, words, encoded, gate, self._bounds)
             found = looker.run(looks, zoom or ZoomIn())
             timings.update(looker.timings)
         timings["total"] = sum(timings.values())
@@ -431,13 +408,7 @@ class Segmenter:
                 places=look.places,
                 notes=[*notes, *look.picture.notes, *(look.proposals.notes if look.proposals is not None else ())],
                 timings=dict(timings),
-                result_mb=self._result_mb,
+                result_mb=self._bounds.result_mb,
             )
             for look, pairs in zip(looks, found, strict=True)
         ]
-
-
-def _positive(name: str, value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise OptionError(f"{name} must be a whole number of 1 or more, and it is {value!r}")
-    return value

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from clsclip_runtime import Bundle, ClsclipRuntimeError, OptionError, OutputError, Proposals, Segmenter, ZoomIn
+from clsclip_runtime.bounds import Bounds
 from clsclip_runtime.detectors import Detections
 from clsclip_runtime.masks import mask_at
 
@@ -155,7 +156,7 @@ def test_pairs_fill_the_calls(bundle: Path, large: Picture, most: int) -> None:
     corners = rng.uniform(0, 200, (9, 2))
     boxes = np.concatenate([corners, corners + rng.uniform(5, 90, (9, 2))], axis=1).astype(np.float32)
     backend = CountingBackend()
-    segmenter = Segmenter(Bundle.open(bundle), backend, pairs_per_call=most)
+    segmenter = Segmenter(Bundle.open(bundle), backend, bounds=Bounds(pairs_per_call=most))
     result = segmenter(large, COLOURS, regions=boxes, presence_threshold=0)
     assert len(result.pairs) == 9 * 4
     assert backend.calls["trunk"] == -(-36 // most)
@@ -189,7 +190,7 @@ def test_several_pictures_share_the_calls(bundle: Path, large: Picture, scene: P
 
 def test_memory_bounds_the_crops_of_a_call(bundle: Path, large: Picture) -> None:
     backend = CountingBackend()
-    segmenter = Segmenter(Bundle.open(bundle), backend, memory_mb=1)
+    segmenter = Segmenter(Bundle.open(bundle), backend, bounds=Bounds(memory_mb=1))
     boxes = np.tile(np.array([[10, 10, 50, 50]], np.float32), (40, 1))
     result = segmenter(large, ["red", "green"], regions=boxes, presence_threshold=0)
     assert len(result.pairs) == 80
@@ -231,7 +232,7 @@ def test_any_boxes_are_segmented_or_have_none(
 @given(st.permutations(range(5)), st.sampled_from([1, 2, 3, 50]))
 def test_joining_does_not_depend_on_order_or_calls(bundle: Path, scene: Picture, order: list[int], most: int) -> None:
     boxes = np.array([[4, 4, 20, 16], [0, 0, 32, 32], [4, 4, 12, 12], [8, 20, 16, 28], [4, 4, 20, 16]], np.float32)
-    segmenter = Segmenter(Bundle.open(bundle), CountingBackend(), pairs_per_call=most)
+    segmenter = Segmenter(Bundle.open(bundle), CountingBackend(), bounds=Bounds(pairs_per_call=most))
     reference = segmenter(scene, ["red", "green"], regions=boxes, zoom_in=TIGHT)
     again = segmenter(scene, ["red", "green"], regions=boxes[order], zoom_in=TIGHT)
     assert (again.masks == reference.masks).all()
@@ -371,7 +372,7 @@ def test_wrong_use_is_told(segmenter: Segmenter, scene: Picture) -> None:
     with pytest.raises(OptionError, match="has no logits of the whole picture"):
         _ = segmenter(scene, "red", regions=[[0, 0, 9, 9]]).logits
     with pytest.raises(OptionError, match="pairs_per_call must be"):
-        Segmenter(segmenter.bundle, CountingBackend(), pairs_per_call=0)
+        Segmenter(segmenter.bundle, CountingBackend(), bounds=Bounds(pairs_per_call=0))
 
 
 def test_without_a_gate_every_word_is_segmented_in_every_box(tmp_path: Path, scene: Picture) -> None:

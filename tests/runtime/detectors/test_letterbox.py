@@ -54,7 +54,8 @@ def test_resizing_is_opencvs(width: int, height: int, seed: int) -> None:
     own = canvas[placed.top : placed.top + inner[1], placed.left : placed.left + inner[0]].astype(int)
     theirs = cv2.resize(picture, inner, interpolation=cv2.INTER_LINEAR)
     assert np.abs(own - theirs).max() <= 1, "OpenCV computes with 11 bits"
-    assert abs((own - theirs).mean()) < 0.25
+    # No drift, beyond what the mean of few values differs by chance.
+    assert abs((own - theirs).mean()) < 0.25 + 1 / np.sqrt(own.size)
 
 
 def test_a_picture_of_the_inputs_size_is_not_touched() -> None:
