@@ -131,7 +131,8 @@ def main(
     others = our_specs(bundles, threads, gpu) + engine_specs(bundles, threads) + others
     variables, end = variables_of(threads, work / "words"), time.monotonic() + 60 * minutes
     chosen = [spec for spec in others if not only or any(part in spec.name for part in only)]
-    parity, counted = Parity(), {str(path): BundleOperations(Bundle.open(path)) for path in bundles.values()}
+    opened = [Bundle.open(path) for path in bundles.values()]
+    parity, counted = Parity(), {str(bundle.folder): BundleOperations(bundle) for bundle in opened}
     with Limits(threads) as limits:
         for number, group in enumerate(groups(first, chosen), 1):
             if time.monotonic() > end:

@@ -71,7 +71,9 @@ def open_picture(source: Source, *, max_pixels: int = MAX_PIXELS) -> Picture:
         ImageError: there is no such file, it is not a complete picture, or it is too large.
     """
     if isinstance(source, Image.Image):
-        return Picture(_decode(source, "the picture", max_pixels), getattr(source, "filename", "") or "<image>")
+        return Picture(
+            _decode(source, "the picture", max_pixels, own=False), getattr(source, "filename", "") or "<image>"
+        )
     if isinstance(source, np.ndarray):
         return Picture(_from_array(source), "<array>")
     if isinstance(source, (bytes, bytearray, memoryview)):
@@ -123,7 +125,7 @@ def _open(file: IO[bytes], name: str, max_pixels: int) -> Image.Image:
     Image.init()
     try:
         with Image.open(file, formats=[one for one in _FORMATS if one in Image.OPEN]) as image:
-            return _decode(image, name, max_pixels)
+            return _decode(image, name, max_pixels, own=True)
     except ImageError:
         raise
     except UnidentifiedImageError as error:
@@ -138,7 +140,8 @@ def _open(file: IO[bytes], name: str, max_pixels: int) -> Image.Image:
         raise _damaged(name, error) from error
 
 
-def _decode(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
+def _decode(image: Image.Image, name: str, max_pixels: int, *, own: bool) -> Image.Image:
+    """Upright RGB. ``own``: nobody else holds ``image``, so that it need not be copied where it is that already."""
     width, height = image.size
     if width < 1 or height < 1:
         raise ImageError(f"{name} has no pixels ({width}x{height})")
@@ -154,12 +157,16 @@ def _decode(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
         raise _damaged(name, error) from error
     note = None
     try:
-        upright = ImageOps.exif_transpose(image)
+        if own:
+            ImageOps.exif_transpose(image, in_place=True)
+            upright = image
+        else:
+            upright = ImageOps.exif_transpose(image)
     except Exception as error:  # the pixels are good even where the EXIF block is not
         _log.warning("%s: its EXIF data cannot be read (%s); orientation ignored", name, error)
-        upright, note = image, "its EXIF data cannot be read, so its orientation was ignored"
+        upright, note = image if own else image.copy(), "its EXIF data cannot be read, so its orientation was ignored"
     try:
-        rgb = _to_rgb(upright)
+        rgb = _to_rgb(upright)  # never a picture that somebody else holds: exif_transpose copied such a one
         if note is not None:
             rgb.info[_NOTE] = note
         return rgb
@@ -181,7 +188,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         coloured = image.convert("RGBA")
         white = Image.new("RGBA", coloured.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, coloured).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _stretch(values: npt.NDArray[np.generic], mode: str) -> npt.NDArray[np.uint8]:

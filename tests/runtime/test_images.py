@@ -88,6 +88,11 @@ def test_exif_orientation_is_applied(orientation: int, noise: npt.NDArray[np.uin
 def test_damaged_exif_does_not_stop_a_good_picture(noise: npt.NDArray[np.uint8]) -> None:
     data = encoded(Image.fromarray(noise), exif=b"Exif\0\0II*\0\xff\xff\xff\xffgarbage")
     assert (pixels(data) == noise).all()
+    with Image.open(io.BytesIO(data)) as own:  # of the caller's image nothing is shared, and nothing changed
+        picture = open_picture(own)
+        assert picture.notes != () and "clsclip_note" not in own.info
+        picture.image.putpixel((0, 0), (1, 2, 3))
+        assert (np.asarray(own) == noise).all()
 
 
 def test_grey_becomes_rgb() -> None:

@@ -98,13 +98,13 @@ class Limits:
                 self._processes[(device, precision)] = process
 
     def turn(self, kinds: Iterable[tuple[str, str]]) -> dict[tuple[str, str], list[float]]:
-        """Seconds of products, one turn of each that there is."""
+        """Seconds of the fastest product, one turn of each that there is."""
         found: dict[tuple[str, str], list[float]] = {}
         for kind in dict.fromkeys(kinds):
             if kind not in self._processes:
                 continue
             try:
-                found[kind] = [call["whole"] for call in self._processes[kind].turn(TURN_SECONDS / 2)]
+                found[kind] = [call["product"] for call in self._processes[kind].turn()]
             except ContenderError as error:  # rows go on, without their share
                 self._processes.pop(kind).close()
                 self.found[" ".join(kind)] = {"reason": str(error)}

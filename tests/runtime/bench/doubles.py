@@ -80,6 +80,10 @@ class Product(Sleeper):
         if self._precision == "bf16":
             raise BackendError("no engine multiplies bf16")
 
+    def call(self) -> dict[str, float]:
+        time.sleep(self._seconds)
+        return {"product": self._seconds}
+
     def facts(self) -> dict[str, Any]:
         return {"engine": "sleep", "size": 1, "operations": 1e9, "tried": {"sleep": 1e12}}
 
@@ -93,8 +97,7 @@ class DyingProduct(Product):
         self.calls += 1
         if self.calls > 1:
             os._exit(3)
-        time.sleep(0.3)
-        return {}
+        return super().call()
 
 
 def spec(name: str, factory: str = "Sleeper", precision: str = "fp32", **options: Any) -> Spec:

@@ -226,10 +226,10 @@ public:
     explicit OnnxRuntime(int threads) {
         try {
             options_ = make<SessionOptions>(api().CreateSessionOptions);
-            // Calls differ in their number of pairs: planning memory for each shape doubles the peak, and the arena
-            // keeps that peak until the session ends.
+            // Calls differ in their number of pairs: planning memory for each shape adds half to the peak. Threads that
+            // wait in a loop take cores from the next graph's.
             check(api().DisableMemPattern(options_.get()));
-            check(api().DisableCpuMemArena(options_.get()));
+            check(api().AddSessionConfigEntry(options_.get(), "session.intra_op.allow_spinning", "0"));
             if (threads > 0) {
                 check(api().SetIntraOpNumThreads(options_.get(), threads));
             }
