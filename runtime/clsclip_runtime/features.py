@@ -32,7 +32,7 @@ class PictureFeatures:
     arrays: Arrays
     fingerprint: str
     timings: dict[str, float]
-    _detected: list[tuple[Detector, Proposals]] = field(default_factory=list, repr=False)
+    _detected: list[tuple[Detector, float | None, Proposals]] = field(default_factory=list, repr=False)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -50,15 +50,19 @@ class PictureFeatures:
             return self
         return replace(self, arrays={name: to_host(array) for name, array in self.arrays.items()})
 
-    def detected_by(self, detector: Detector) -> Proposals:
+    def detected_by(self, detector: Detector, confidence: float | None = None) -> Proposals:
         """What a detector finds in the picture; it is kept for whatever is asked of the picture later.
+
+        Args:
+            detector: finds it.
+            confidence: boxes whose score is not above this are dropped; None is the detector's own bound.
 
         Raises:
             DetectorError, BackendError: it failed.
         """
-        for known, found in self._detected:
-            if known is detector:
+        for known, least, found in self._detected:
+            if known is detector and least == confidence:
                 return found
-        found = Proposals.of_detector(detector, [np.asarray(self.picture.image)])[0]
-        self._detected.append((detector, found))
+        found = Proposals.of_detector(detector, [np.asarray(self.picture.image)], confidence)[0]
+        self._detected.append((detector, confidence, found))
         return found

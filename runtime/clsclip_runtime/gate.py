@@ -6,7 +6,6 @@ the threshold, or that is outside the best ``top_k`` of its crop, never reaches 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clsclip_runtime.errors import OptionError
+from clsclip_runtime.options import number_in
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 Bools: TypeAlias = npt.NDArray[np.bool_]
@@ -99,11 +99,7 @@ def check_gate(name: str | None, presence_threshold: float | None, top_k: int | 
     if name is not None and name not in GATES:
         raise OptionError(f"gate must be one of {', '.join(GATES)}, or None, and it is {name!r}")
     if presence_threshold is not None:
-        is_number = isinstance(presence_threshold, (int, float, np.number)) and not isinstance(presence_threshold, bool)
-        if not is_number or not math.isfinite(presence_threshold) or not 0 <= presence_threshold <= 1:
-            raise OptionError(
-                f"presence_threshold must be a number from 0 to 1, or None, and it is {presence_threshold!r}"
-            )
+        number_in("presence_threshold", presence_threshold, 0, 1)
     is_whole = isinstance(top_k, (int, np.integer)) and not isinstance(top_k, bool)
     if top_k is not None and (not is_whole or top_k < 1):
         raise OptionError(f"top_k must be a whole number of 1 or more, or None, and it is {top_k!r}")

@@ -231,7 +231,7 @@ class Segmenter:
         if zoom is not None and detector is not None:
             with timed(timings, "detect"):
                 pixels = [np.asarray(picture.image) for picture in pictures]
-                detected = Proposals.of_detector(detector, pixels)
+                detected = Proposals.of_detector(detector, pixels, zoom.confidence)
             for look, found in zip(looks, detected, strict=True):
                 look.proposals = found
         return self._segment(graphs, looks, words, zoom, asked, timings)
@@ -303,7 +303,7 @@ class Segmenter:
         timings: dict[str, float] = {}
         if zoom is not None and detector is not None:
             with timed(timings, "detect"):
-                look.proposals = features.detected_by(detector)
+                look.proposals = features.detected_by(detector, zoom.confidence)
         return self._segment(graphs, [look], words, zoom, asked, timings)[0]
 
     def close(self) -> None:

@@ -37,11 +37,12 @@ class FixedDetector:
         self.name, self.notes = "fixed", ("a note of the detector",)
         self.pictures = 0
 
-    def batch(self, pictures: list[Picture]) -> list[Detections]:
+    def batch(self, pictures: list[Picture], confidence: float | None = None) -> list[Detections]:
         self.pictures += len(pictures)
         boxes = np.array(self.boxes, np.float32).reshape(-1, 4)
         scores = np.linspace(0.9, 0.5, len(boxes)).astype(np.float32)
-        return [Detections(boxes, np.array(self.classes, np.int64), scores) for _ in pictures]
+        sure = scores > (confidence or 0)
+        return [Detections(boxes[sure], np.array(self.classes, np.int64)[sure], scores[sure]) for _ in pictures]
 
 
 def with_detector(bundle: Path, detector: FixedDetector, **options: Any) -> Segmenter:
@@ -321,6 +322,21 @@ def test_every_word_may_be_asked_of_every_box_of_a_detector(bundle: Path, large:
     assert not segmenter(large, "red", zoom_in=ZoomIn(on_missing="empty")).regions
     found = segmenter(large, ["red", "blue"], zoom_in=ZoomIn(on_missing="empty", any_class=True))
     assert [(one.word, one.name) for one in found.regions] == [("red", None)]
+
+
+def test_a_call_says_how_sure_a_detector_must_be(bundle: Path, scene: Picture) -> None:
+    detector = FixedDetector([[4, 4, 20, 16], [8, 20, 16, 28]], ("red",), [0, 0])
+    segmenter = with_detector(bundle, detector)
+    segmenter.set_image(scene)
+    for confidence, boxes in ((None, 2), (0.6, 1), (0.95, 0), (0.6, 1)):
+        zoom = ZoomIn(confidence=confidence, boxes_only=True)
+        for result in (segmenter.predict("red", zoom_in=zoom), segmenter(scene, "red", zoom_in=zoom)):
+            assert result.proposals is not None
+            assert len(result.proposals) == boxes
+    assert detector.pictures == 4 + 3, "a picture that was set is looked at once for every bound"
+    for value in (-0.1, 1.5, True, "high", float("nan")):
+        with pytest.raises(OptionError, match="confidence must be a number from 0 to 1"):
+            ZoomIn(confidence=value)  # type: ignore[arg-type]
 
 
 def test_detections_belong_to_their_detector(bundle: Path, scene: Picture) -> None:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-_HOW = ("margin", "on_missing")
-_OF_DETECTOR = ("names", "layout", "confidence")
+_HOW = ("margin", "on_missing", "confidence")
+_OF_DETECTOR = ("names", "layout")
 _NAMES = ("zoom_in", "detector", "regions", "boxes_only", "any_class", *_HOW, *_OF_DETECTOR)
 _FILE = click.Path(path_type=Path)
 
@@ -103,14 +103,17 @@ class Zooming:
             {name: asked[name] for name in names if asked[name] is not None} for names in (_HOW, _OF_DETECTOR)
         )
         if reading and asked["detector"] is None:
-            raise click.UsageError("--detector-names, --detector-layout and --confidence are about --detector: give it")
+            raise click.UsageError("--detector-names and --detector-layout are about --detector: give it")
         if not (asked["zoom_in"] or asked["boxes_only"] or asked["regions"] or asked["detector"]):
             if how:
                 option = next(iter(how)).replace("_", "-")
                 raise click.UsageError(f"--{option} is about regions. Add --zoom-in, --detector or --regions")
             return cls(None, None, {}, None)
+        if asked["regions"] is not None and asked["confidence"] is not None:
+            raise click.UsageError("--confidence is about a detector's boxes, and --regions takes the place of one")
         of_gate = {name: options[name] for name in ("presence_threshold", "gate", "top_k") if options[name] is not None}
-        for name in how | of_gate if asked["boxes_only"] else ():
+        of_crops = {name for name in (*how, *of_gate) if name != "confidence"}
+        for name in sorted(of_crops) if asked["boxes_only"] else ():
             raise click.UsageError(f"--{name.replace('_', '-')} is about crops, and --boxes-only makes none")
         zoom = ZoomIn(boxes_only=asked["boxes_only"], any_class=asked["any_class"], **how)
         regions = RegionFile(asked["regions"]) if asked["regions"] else None

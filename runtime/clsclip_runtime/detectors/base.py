@@ -19,6 +19,7 @@ from clsclip_runtime.detectors.nms import keep_best
 from clsclip_runtime.detectors.spec import read_spec
 from clsclip_runtime.errors import DetectorError, OptionError
 from clsclip_runtime.manifest import DetectorSpec
+from clsclip_runtime.options import number_in
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 Pixels: TypeAlias = npt.NDArray[np.uint8]
@@ -78,9 +79,7 @@ class Detector:
             OptionError: a value makes no sense.
             DetectorError: the graph does not take one input.
         """
-        for option, value in (("confidence", confidence), ("iou", iou)):
-            if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 <= value <= 1:
-                raise OptionError(f"{option} must be a number from 0 to 1, and it is {value!r}")
+        self._confidence, self._iou = number_in("confidence", confidence, 0, 1), number_in("iou", iou, 0, 1)
         if isinstance(max_detections, bool) or not isinstance(max_detections, int) or max_detections < 1:
             raise OptionError(f"max_detections must be a whole number of 1 or more, and it is {max_detections!r}")
         if len(graph.inputs) != 1:
@@ -90,7 +89,7 @@ class Detector:
         self._graph, self._spec, self._name, self._notes = graph, spec, name, notes
         close_with(self, [graph])
         self._layout = LAYOUTS[spec.layout]
-        self._confidence, self._iou, self._most = float(confidence), float(iou), max_detections
+        self._most = max_detections
 
     @classmethod
     def load(
@@ -199,18 +198,19 @@ class Detector:
         room = OPEN_BATCH_PIXELS // (self._spec.height * self._spec.width)
         return self._spec.batch or max(1, min(OPEN_BATCH, room))
 
-    def __call__(self, picture: Pixels) -> Detections:
+    def __call__(self, picture: Pixels, confidence: float | None = None) -> Detections:
         """Boxes in a picture (H, W, 3) uint8 RGB. Raises as ``batch``."""
-        return self.batch([picture])[0]
+        return self.batch([picture], confidence)[0]
 
-    def batch(self, pictures: Sequence[Pixels]) -> list[Detections]:
+    def batch(self, pictures: Sequence[Pixels], confidence: float | None = None) -> list[Detections]:
         """Boxes in every picture, in ceil(pictures / batch_size) calls of the engine.
 
         Args:
             pictures: (H, W, 3) uint8 RGB each, of any sizes.
+            confidence: as in ``load``, for this call; None is what ``load`` was given.
 
         Raises:
-            OptionError: one is not such an array.
+            OptionError: one is not such an array, or ``confidence`` makes no sense.
             DetectorError: the outputs are not of the layout, or are not finite numbers.
             BackendError: the engine failed.
         """
@@ -219,12 +219,13 @@ class Detector:
             if not is_array or picture.shape[2] != 3 or 0 in picture.shape:
                 shown = f"{picture.shape} {picture.dtype}" if isinstance(picture, np.ndarray) else type(picture)
                 raise OptionError(f"a picture must be (H, W, 3) uint8, and it is {shown}")
+        least = self._confidence if confidence is None else number_in("confidence", confidence, 0, 1)
         step = self.batch_size
         found = []
         for start in range(0, len(pictures), step):
             chunk = pictures[start : start + step]
             placed, candidates = self._run(chunk)
-            found += [self._choose(own, where) for own, where in zip(candidates, placed, strict=False)]
+            found += [self._choose(own, where, least) for own, where in zip(candidates, placed, strict=False)]
         return found
 
     def _run(self, pictures: Sequence[Pixels]) -> tuple[list[Placed], list[Candidates]]:
@@ -266,9 +267,9 @@ class Detector:
                 "export it again"
             )
 
-    def _choose(self, found: Candidates, placed: Placed) -> Detections:
+    def _choose(self, found: Candidates, placed: Placed, confidence: float) -> Detections:
         """The sure boxes that stay, in pixels of the picture, the surest first."""
-        sure = (found.scores > self._confidence) & np.isfinite(found.boxes).all(axis=1)
+        sure = (found.scores > confidence) & np.isfinite(found.boxes).all(axis=1)
         boxes, scores = found.boxes[sure], found.scores[sure]
         classes = self._class_numbers(found.classes[sure])
         if self._layout.suppressed:

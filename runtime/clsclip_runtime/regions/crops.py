@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clsclip_runtime.errors import OptionError
+from clsclip_runtime.options import number_in
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 Windows: TypeAlias = npt.NDArray[np.int64]
@@ -28,6 +29,7 @@ class ZoomIn:
         on_missing: a word without a region is looked for in the ``whole-image``, or gets an ``empty`` mask.
         boxes_only: take the boxes themselves as masks and draw none (Table 6 of the paper).
         any_class: forget what the boxes are called, and ask every word of each: for words that a detector cannot know.
+        confidence: the detector's boxes whose score is not above this are dropped; None is the detector's own bound.
 
     Raises:
         OptionError: a value makes no sense.
@@ -38,17 +40,18 @@ class ZoomIn:
     on_missing: str = "whole-image"
     boxes_only: bool = False
     any_class: bool = False
+    confidence: float | None = None
 
     def __post_init__(self) -> None:
-        is_number = isinstance(self.margin, (int, float, np.number)) and not isinstance(self.margin, bool)
-        if not is_number or not 0 <= self.margin <= 10:
-            raise OptionError(f"margin must be a number from 0 to 10, and it is {self.margin!r}")
+        number_in("margin", self.margin, 0, 10)
         is_whole = isinstance(self.min_side, (int, np.integer)) and not isinstance(self.min_side, bool)
         if not is_whole or self.min_side < 1:
             raise OptionError(f"min_side must be a whole number of 1 or more, and it is {self.min_side!r}")
         for name in ("boxes_only", "any_class"):
             if not isinstance(getattr(self, name), bool):
                 raise OptionError(f"{name} must be True or False, and it is {getattr(self, name)!r}")
+        if self.confidence is not None:
+            number_in("confidence", self.confidence, 0, 1)
         if self.on_missing not in ON_MISSING:
             raise OptionError(f"on_missing must be one of {', '.join(ON_MISSING)}, and it is {self.on_missing!r}")
 

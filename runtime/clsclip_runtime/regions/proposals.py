@@ -94,11 +94,22 @@ class Proposals:
         return cls(corners, weights, classes, known, source)
 
     @classmethod
-    def of_detector(cls, detector: Detector, pictures: Sequence[npt.NDArray[np.uint8]]) -> list[Proposals]:
-        """What a detector finds in pictures (H, W, 3) uint8 RGB. DetectorError or BackendError when it fails."""
+    def of_detector(
+        cls, detector: Detector, pictures: Sequence[npt.NDArray[np.uint8]], confidence: float | None = None
+    ) -> list[Proposals]:
+        """What a detector finds in pictures (H, W, 3) uint8 RGB.
+
+        Args:
+            detector: finds it.
+            pictures: any sizes.
+            confidence: boxes whose score is not above this are dropped; None is the detector's own bound.
+
+        Raises:
+            DetectorError, BackendError: it failed.
+        """
         found = [
             cls(one.boxes, one.scores, one.classes, detector.names, f"detector {detector.name}", detector.notes)
-            for one in detector.batch(pictures)
+            for one in detector.batch(pictures, confidence)
         ]
         return [one.anonymous() for one in found] if detector.agnostic else found
 

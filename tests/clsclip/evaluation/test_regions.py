@@ -148,7 +148,7 @@ def test_regions_of_a_detector() -> None:
     class Found:
         name, names, agnostic, notes = "found", ("tv", "dog", "couch"), False, ()
 
-        def batch(self, pictures: list[np.ndarray]) -> list[Detections]:
+        def batch(self, pictures: list[np.ndarray], confidence: float | None = None) -> list[Detections]:
             scores = np.array([0.9, 0.8, 0.7], np.float32)
             return [Detections(boxes((0, 0, 1, 1), (2, 2, 3, 3), (4, 4, 5, 5)), np.array([1, 0, 2]), scores)]
 

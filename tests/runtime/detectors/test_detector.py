@@ -58,6 +58,9 @@ def test_overlaps_of_one_class_only() -> None:
     assert len(detector("yolov8", yolov8(*rows), iou=1.0)(PICTURE)) == 4
     assert len(detector("yolov8", yolov8(*rows), max_detections=2)(PICTURE)) == 2
     assert len(detector("yolov8", yolov8(*rows), confidence=0.75, iou=1)(PICTURE)) == 2
+    assert len(detector("yolov8", yolov8(*rows), iou=1)(PICTURE, confidence=0.75)) == 2
+    with pytest.raises(OptionError, match="confidence must be a number from 0 to 1"):
+        detector("yolov8", yolov8(*rows))(PICTURE, confidence=2)
 
 
 def test_boxes_are_compared_before_they_are_cut() -> None:
