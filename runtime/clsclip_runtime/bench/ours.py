@@ -64,7 +64,11 @@ def made_picture(width: int, height: int, seed: int = 0) -> npt.NDArray[np.uint8
 
 
 def bundle_specs(
-    bundle: Bundle, backend: str, modes: tuple[str, ...], options: dict[str, Any], top_k: int | None = None
+    bundle: Bundle,
+    backend: str,
+    modes: tuple[str, ...],
+    options: dict[str, Any],
+    top_ks: tuple[int | None, ...] = (None,),
 ) -> list[Spec]:
     """The contenders of a bundle in one backend.
 
@@ -73,15 +77,19 @@ def bundle_specs(
         backend: a name of ``BACKENDS``.
         modes: of ``MODES``.
         options: of :class:`SegmenterContender`, the same for all.
-        top_k: of gated ones: so many words of a crop, whatever they score; None leaves it to the model's threshold.
+        top_ks: a gated contender for each: so many words of a crop, whatever they score; None leaves it to the
+            model's threshold.
     """
     stated = bundle.manifest.precision
     precision = precision_of(backend, stated)
     specs = []
-    for mode in modes:
-        own = {"model": str(bundle.folder), "backend": backend, "mode": mode, "top_k": top_k if mode == GATED else None}
+    forms = [(mode, top_k) for mode in modes for top_k in (top_ks if mode == GATED else (None,))]
+    for mode, top_k in forms:
+        own = {"model": str(bundle.folder), "backend": backend, "mode": mode, "top_k": top_k}
         labels = {"model": bundle.manifest.name, "bundle": stated, "engine": backend, "mode": mode}
         name = f"{bundle.manifest.name} {stated}, {backend}" + ("" if mode == EXACT else f", {mode}")
+        if len(top_ks) > 1 and top_k is not None:
+            name += f" to {top_k}"
         specs.append(Spec(name, FACTORY, own | options, precision, device_of(backend), labels))
     return specs
 

@@ -62,7 +62,7 @@ class Plan:
             spec
             for bundle in self.bundles
             for backend in backends
-            for spec in bundle_specs(bundle, backend, self.modes, self.options, self.top_k)
+            for spec in bundle_specs(bundle, backend, self.modes, self.options, (self.top_k,))
         ]
 
 
