@@ -113,7 +113,7 @@ def test_backends_are_tried_and_not_guessed(bundle: Path, monkeypatch: pytest.Mo
     monkeypatch.setitem(select.BACKENDS, "onnxruntime-cuda", breaks)
     one = findings(bundle)["backends", "onnxruntime-cuda"]
     assert (one.state, one.mend) == ("bad", "mend it"), "it can be made, and still does not run the bundle"
-    for name in ("openvino", "openvino-bf16", "onnxruntime-cpu"):
+    for name in ("openvino", "openvino-bf16", "openvino-throughput", "onnxruntime-cpu"):
         monkeypatch.setitem(select.BACKENDS, name, breaks)
     assert run("--model", str(bundle))[0] == 1
     assert set(FLAVOURS) == {"tensorrt", "tensorrt-rtx"}

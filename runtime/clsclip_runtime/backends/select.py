@@ -45,6 +45,12 @@ def _openvino_bf16(threads: int | None) -> Backend:
     return OpenVino("bf16", threads=threads)
 
 
+def _openvino_throughput(threads: int | None) -> Backend:
+    from clsclip_runtime.backends.openvino import OpenVino
+
+    return OpenVino(threads=threads, hint="throughput")
+
+
 def _onnxruntime_cpu(threads: int | None) -> Backend:
     from clsclip_runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
 
@@ -57,6 +63,7 @@ BACKENDS: dict[str, Callable[[int | None], Backend]] = {
     "onnxruntime-tensorrt": _onnxruntime_tensorrt,
     "openvino": _openvino,
     "openvino-bf16": _openvino_bf16,
+    "openvino-throughput": _openvino_throughput,
     "onnxruntime-cpu": _onnxruntime_cpu,
 }
 """Engine by name."""

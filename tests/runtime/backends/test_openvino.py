@@ -136,7 +136,37 @@ def test_threads_do_not_mix_up_their_inputs(tiny: Path, hint: str) -> None:
         found = list(pool.map(lambda feeds: graph.run(feeds)["mask_logits"], every * 3))
     for at, logits in enumerate(found):
         np.testing.assert_allclose(logits, expected[at % len(every)], atol=1e-6)
-    assert len(graph._idle) <= 8, "as many requests as calls at the same time, not as many as calls"
+    assert len(graph._idle) <= 8 * graph._streams, "as many requests as calls at the same time, not as many as calls"
+
+
+@pytest.mark.parametrize("pairs", [1, 2, 3, 7])
+def test_a_call_is_shared_among_streams(tiny: Path, trunks: tuple[OpenVinoGraph, Any], pairs: int) -> None:
+    graph = OpenVino(hint="throughput", threads=2).load(tiny / "trunk.onnx")
+    assert graph._streams == 2
+    feeds = pair_feeds(2, 3, pairs)
+    np.testing.assert_allclose(graph.run(feeds)["mask_logits"], trunks[0].run(feeds)["mask_logits"], atol=1e-6)
+    assert len(graph._idle) == min(2, pairs), "a request for each part"
+
+
+def test_no_part_runs_on_when_another_fails(tiny: Path) -> None:
+    graph = OpenVino(hint="throughput", threads=2).load(tiny / "trunk.onnx")
+    feeds = pair_feeds(2, 3, 4)
+    feeds["text_tokens"] = feeds["text_tokens"][:, :1]  # another width than the graph's
+    with pytest.raises(BackendError, match=r"OpenVINO failed in trunk\.onnx"):
+        graph.run(feeds)
+    assert not graph._idle, "requests of a failed call are not used again"
+    assert graph.run(pair_feeds(2, 3, 4))["mask_logits"].shape[0] == 4
+
+
+def test_a_segmenter_with_throughput(tiny: Path) -> None:
+    words = ["red", "green", "blue"]
+    with Segmenter.load(tiny, "openvino-throughput") as ours, Segmenter.load(tiny, "onnxruntime-cpu") as theirs:
+        first, second = (one(SCENE, words, gate="off") for one in (ours, theirs))
+        assert np.array_equal(first.masks, second.masks)
+        assert first.backend == "openvino-throughput"
+        pictures = [SCENE, SCENE[::-1].copy(), SCENE[:, ::-1].copy()]
+        for one, other in zip(ours.batch(pictures, words), theirs.batch(pictures, words), strict=True):
+            assert np.array_equal(one.masks, other.masks)
 
 
 def test_results_are_the_callers_own(trunks: tuple[OpenVinoGraph, Any]) -> None:
