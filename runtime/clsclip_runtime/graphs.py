@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -53,25 +55,37 @@ class Graphs:
     every call.
     """
 
-    def __init__(self, bundle: Bundle, backend: Backend, *, memory_mb: int, word_cache: Place = None) -> None:
-        """Load them. BundleError or BackendError when one cannot be.
+    def __init__(
+        self, bundle: Bundle, backend: Backend, *, memory_mb: int, for_gate: bool = True, word_cache: Place = None
+    ) -> None:
+        """Load them, but of image encoder and stem, which is a part of it, only the one that ``encode`` will use most.
+        The other is loaded when it is needed: an engine that has both holds weights twice.
 
         Args:
             bundle: verified.
             backend: loads them.
             memory_mb: bounds calls of the text encoder.
+            for_gate: what most calls of ``encode`` will ask.
             word_cache: where encoded words are kept on disk. OptionError if it is no place.
+
+        Raises:
+            BundleError, BackendError: one cannot be loaded.
         """
         self._mask = bundle.manifest.mask
-        left_out = set() if bundle.manifest.presence_threshold is not None else {GATE}
+        self._load_one = partial(_load, backend, bundle)
+        self._lock = threading.Lock()
+        self._has_stem = STEM in bundle.manifest.files
+        first = IMAGE_ENCODER if for_gate or not self._has_stem else STEM
+        left_out = {STEM, IMAGE_ENCODER} - {first}
+        if bundle.manifest.presence_threshold is None:
+            left_out.add(GATE)
         names = [name for name in _INPUTS if name in bundle.manifest.files and name not in left_out]
         graphs = _load_all(backend, bundle, names)
         close_with(self, list(graphs.values()))
-        self._image_encoder, self._trunk = graphs[IMAGE_ENCODER], graphs[TRUNK]
-        self._gate, stem = graphs.get(GATE), graphs.get(STEM)
+        self._trunk, self._gate = graphs[TRUNK], graphs.get(GATE)
+        self._encoders = {first: graphs[first]}
         # A trunk that reads CLIP's patch features needs all of the image encoder.
-        fits = stem is not None and set(self._trunk.inputs) <= {*stem.outputs, *_OF_PAIRS}
-        self._stem = stem if fits else None
+        self._has_stem &= "patch_features" not in self._trunk.inputs
         on_disk = WordCache.of(bundle, backend.name, word_cache)
         self.text = TextEncoder(bundle, graphs[TEXT_ENCODER], memory_mb=memory_mb, on_disk=on_disk)
 
@@ -90,10 +104,8 @@ class Graphs:
         Raises:
             BackendError: the engine failed, or gave NaN or another number of crops.
         """
-        graph, file = self._image_encoder, IMAGE_ENCODER
-        if not for_gate and self._stem is not None:
-            graph, file = self._stem, STEM
-        arrays = _run_kept(graph, {"pixel_values": pixel_values})
+        file = IMAGE_ENCODER if for_gate or not self._has_stem else STEM
+        arrays = _run_kept(self._encoder(file), {"pixel_values": pixel_values})
         for name, array in arrays.items():
             if array.ndim < 1 or len(array) != len(pixel_values):
                 raise BackendError(
@@ -109,6 +121,14 @@ class Graphs:
                         "image encoder are damaged. Get the bundle again, or export it again"
                     )
         return arrays
+
+    def _encoder(self, file: str) -> Graph:
+        with self._lock:
+            if file not in self._encoders:
+                graph = self._load_one(file)
+                close_with(self, [graph])
+                self._encoders[file] = graph
+            return self._encoders[file]
 
     def presence(self, arrays: Arrays, encoded: EncodedWords, words: Sequence[str]) -> Floats:
         """Presence (C, K) float32 in 0..1 of every word in every crop.

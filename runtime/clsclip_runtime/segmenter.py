@@ -61,7 +61,7 @@ class Segmenter:
         word_cache: Place = None,
     ) -> None:
         """Load the graphs of ``bundle`` into ``backend``; see ``load`` for the rest."""
-        choose_gate(gate, None, top_k, trained=bundle.manifest.presence_threshold)
+        usual_gate, _ = choose_gate(gate, None, top_k, trained=bundle.manifest.presence_threshold)
         self._gate, self._top_k = gate, top_k
         self._bounds = bounds or Bounds()
         self._bundle = bundle
@@ -71,7 +71,9 @@ class Segmenter:
         self._detector_lock = threading.Lock()
         self._matcher = Matcher()
         memory_mb = self._bounds.memory_mb
-        self._open_graphs: Graphs | None = Graphs(bundle, backend, memory_mb=memory_mb, word_cache=word_cache)
+        self._open_graphs: Graphs | None = Graphs(
+            bundle, backend, memory_mb=memory_mb, for_gate=usual_gate is not None, word_cache=word_cache
+        )
         # Threads that share a Segmenter must not see each other's current picture.
         self._current = threading.local()
 

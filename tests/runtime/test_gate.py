@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -158,3 +159,20 @@ def test_without_the_gate_the_stem_is_enough(tmp_path: Path, scene: Picture, tak
     result = segmenter(scene, ["red", "blue"], gate="off")
     assert (backend.calls["stem"], backend.calls["image_encoder"]) == ((0, 2) if takes_patch_features else (1, 1))
     np.testing.assert_allclose(result.logits, expected.logits, atol=1e-5)
+
+
+def test_an_encoder_that_nobody_asks_for_is_not_loaded(tmp_path: Path, scene: Picture) -> None:
+    bundle = Bundle.open(make_bundle(tmp_path / "tiny", stem_graph=True))
+    for gate, other_gate, first, other in (
+        ("off", "clip", "stem", "image_encoder"),
+        ("clip", "off", "image_encoder", "stem"),
+    ):
+        backend = CountingBackend()
+        segmenter = Segmenter(bundle, backend, gate=gate)
+        usual = segmenter(scene, ["red", "green"])
+        assert (backend.loaded[first], backend.loaded[other]) == (1, 0)
+        with ThreadPoolExecutor(4) as pool:
+            calls = [pool.submit(segmenter, scene, ["red", "green"], gate=other_gate) for _ in range(8)]
+        for call in calls:
+            assert np.array_equal(call.result().masks, usual.masks)
+        assert (backend.loaded[first], backend.loaded[other]) == (1, 1)

@@ -38,8 +38,10 @@ class CountingBackend:
         self.calls: Counter[str] = Counter()
         self.rows: Counter[str] = Counter()
         self.largest: Counter[str] = Counter()
+        self.loaded: Counter[str] = Counter()
 
     def load(self, path: Path) -> Graph:
+        self.loaded[path.stem] += 1
         return CountingGraph(self, self.inner.load(path), path.stem)
 
 
