@@ -70,8 +70,8 @@ class OpenVino:
                 cuts a large call into as many: cores that need not wait for each other do 4 % more with 20 pairs
                 (measured, two cores), and half as much with a single one.
             device: such as ``CPU`` or ``GPU.0``.
-            cache: folder in which compiled graphs are kept, so that they load in half the time; they are as large as
-                the weights. None keeps nothing.
+            cache: folder in which compiled graphs are kept, for devices that take long to compile: on a CPU it saves
+                nothing (measured). They are as large as the weights. None keeps nothing.
 
         Raises:
             OptionError: there is no such precision or hint.
