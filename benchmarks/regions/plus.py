@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from clsclip.data import StickerOptions, asking, open_fold
 from clsclip.data.base import Fold
 from clsclip.evaluation import Scores, TruthRegions
 from clsclip.evaluation.evaluate import absent_words
-from clsclip_runtime import Detector, Proposals, Result, Segmenter, ZoomIn
+from clsclip_runtime import Proposals, Result, Segmenter, ZoomIn
 
 SIZES = ((0.0, 0.01), (0.01, 0.05), (0.05, 1.0))
 """Share of the picture that a thing covers: bins of the recall."""
@@ -87,8 +87,8 @@ def main(
     """Measure every way on the same pictures and words."""
     options = StickerOptions(words, styles, side, (0.02, 0.6), (1, 8), seed, test_pictures=pictures)
     fold = asking(open_fold("stickers", stickers, -1 if words == "all" else 0, part="test", stickers=options), "all")
-    zoom = ZoomIn(margin=margin)
-    with Segmenter.load(model, detector=Detector.load(detector, confidence=confidence)) as segmenter:
+    zoom = ZoomIn(margin=margin, confidence=confidence)
+    with Segmenter.load(model, detector=detector) as segmenter:
         rows = measure(fold, segmenter, zoom)
     documents = [row.to_json() for row in rows]
     click.echo(table(documents))
@@ -133,6 +133,9 @@ def looks(
     anything = Proposals.of(named.boxes)
     yield "ClsCLIP, whole picture", segmenter(picture, words)
     yield "ClsCLIP+, regions of the detector", segmenter(picture, words, zoom_in=zoom)
+    if segmenter.detector is not None and not segmenter.detector.agnostic:
+        nameless = replace(zoom, any_class=True)
+        yield "ClsCLIP+, the detector's boxes without their names", segmenter(picture, words, zoom_in=nameless)
     yield "ClsCLIP+, boxes by hand, without names", segmenter(picture, words, regions=anything, zoom_in=zoom)
     yield "ClsCLIP+, boxes by hand, named", segmenter(picture, words, regions=named, zoom_in=zoom)
     alone = ZoomIn(boxes_only=True)
