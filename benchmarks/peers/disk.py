@@ -45,7 +45,7 @@ class FileToDisk:
         from clsclip_runtime import Segmenter
 
         engine = self._clock.watch(BACKENDS[self._backend](self._threads))
-        self._segmenter = Segmenter.load(self._model, engine)
+        self._segmenter = Segmenter.load(self._model, engine, gate="off")
 
     def prepare(self, cell: Cell) -> None:
         self._words = words(cell.classes)

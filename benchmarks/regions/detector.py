@@ -66,6 +66,8 @@ def main(
 
     if names and words == "thing":
         raise click.UsageError("--names needs --words coco: one class has nothing to tell apart")
+    if names and start is not None:
+        raise click.UsageError("--start has learnt names already, and --names would replace what it has learnt")
     out = out.resolve()
     backbone = learn_names(stickers, out, words, names) if names else None
     data = write_data(stickers, out, words, pictures)
@@ -82,7 +84,8 @@ def main(
         format="onnx", imgsz=export_size, dynamic=False, simplify=False, opset=17
     )
     shutil.copy(exported, out / f"{words}.onnx")
-    text = f"YOLO11n, {words}, trained by ultralytics (weights AGPL-3.0) on {pictures} pictures, {epochs} epochs.\n"
+    before = f", after {names} epochs of names" if names else ""
+    text = f"YOLO11n, {words}, by ultralytics (weights AGPL-3.0): {pictures} pictures, {epochs} epochs{before}.\n"
     (out / f"{words}.txt").write_text(text, "utf-8")
     click.echo(f"wrote {out / f'{words}.onnx'}")
 
@@ -141,6 +144,7 @@ def open_world(stickers: Path, words: str, one_thing: bool = False) -> None:
     if one_thing:
         _world = StickerWorld(book, NAMING_SIDE, NAMING_SIZES, things=(1, 1), seed=SEED, pool=known)
     else:
+        # Two thirds of the things have a class, and the others are what it must not find.
         drawn = () if words == "thing" else pool(words, known) + known * 8
         _world = StickerWorld(book, SIDE, SIZES, things=THINGS, seed=SEED, pool=drawn)
 

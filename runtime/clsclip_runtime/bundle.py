@@ -77,6 +77,12 @@ class Bundle:
             raise BundleError(f"{self.folder} has no {name} among the files of its manifest. {_again()}")
         return self.folder / name
 
+    def verify(self, name: str) -> None:
+        """Verify an ONNX graph, and the weights beside it, once more. BundleError if something has changed."""
+        _verify(self.folder, name, self.manifest.files[name])
+        for file in _verify_external_data(self.folder, name, self.manifest):
+            _verify(self.folder, file, self.manifest.files[file])
+
 
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file as the manifest states it: 64 hexadecimal digits. OSError if it cannot be read."""
@@ -156,13 +162,15 @@ def _verify(folder: Path, name: str, entry: FileEntry) -> None:
         raise BundleError(f"{name} in {folder} is damaged: its SHA-256 is not the one in the manifest. {_again()}")
 
 
-def _verify_external_data(folder: Path, name: str, manifest: Manifest) -> None:
+def _verify_external_data(folder: Path, name: str, manifest: Manifest) -> list[str]:
+    """The files in which a graph keeps weights, all of them in the manifest."""
     try:
         locations = sorted(external_locations(folder / name))
     except NotOnnxError as error:
         raise BundleError(f"{name} in {folder} is not an ONNX graph ({error}). {_again()}") from error
     except OSError as error:
         raise BundleError(f"cannot read {folder / name}: {error.strerror or error}") from error
+    found = []
     for location in locations:
         check_file_name(location)
         # Locations are relative to the graph that names them, and verified files to the bundle.
@@ -172,3 +180,5 @@ def _verify_external_data(folder: Path, name: str, manifest: Manifest) -> None:
                 f"{name} in {folder} keeps weights in {location}, which the manifest does not list, so they "
                 f"cannot be verified. {_again()}"
             )
+        found.append(listed)
+    return found

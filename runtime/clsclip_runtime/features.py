@@ -23,7 +23,7 @@ class PictureFeatures:
         picture: the upright RGB picture and its source.
         arrays: the image encoder's outputs, with one crop: ``stem_tokens`` (1, 1+m, d),
             ``image_features`` (1, f), ``patch_features`` (1, m, f), all float32; NumPy arrays, or device arrays with
-            ``to_host()``.
+            ``to_host()``. The latter two only of a segmenter that has a gate, or whose masks need them.
         fingerprint: of the bundle that made them; other bundles refuse them.
         timings: milliseconds of ``read`` and ``image``.
     """
@@ -40,6 +40,11 @@ class PictureFeatures:
         width, height = self.picture.image.size
         return width, height
 
+    @property
+    def serves_gate(self) -> bool:
+        """Whether a gate can be asked which words the picture shows."""
+        return {"image_features", "patch_features"} <= set(self.arrays)
+
     def to_host(self) -> PictureFeatures:
         """The same features in host memory, for any engine of the same bundle; themselves if they are there.
 
@@ -51,7 +56,7 @@ class PictureFeatures:
         return replace(self, arrays={name: to_host(array) for name, array in self.arrays.items()})
 
     def detected_by(self, detector: Detector, confidence: float | None = None) -> Proposals:
-        """What a detector finds in the picture; it is kept for whatever is asked of the picture later.
+        """What a detector finds in the picture; it is kept until the detector is asked with another bound.
 
         Args:
             detector: finds it.
@@ -64,5 +69,6 @@ class PictureFeatures:
             if known is detector and least == confidence:
                 return found
         found = Proposals.of_detector(detector, [np.asarray(self.picture.image)], confidence)[0]
-        self._detected.append((detector, confidence, found))
+        others = [one for one in self._detected if one[0] is not detector]
+        self._detected[:] = [*others, (detector, confidence, found)]
         return found

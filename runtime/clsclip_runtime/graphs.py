@@ -56,7 +56,14 @@ class Graphs:
     """
 
     def __init__(
-        self, bundle: Bundle, backend: Backend, *, memory_mb: int, for_gate: bool = True, word_cache: Place = None
+        self,
+        bundle: Bundle,
+        backend: Backend,
+        *,
+        memory_mb: int,
+        for_gate: bool = True,
+        word_cache: Place = None,
+        load_lock: threading.Lock | None = None,
     ) -> None:
         """Load them, but of image encoder and stem, which is a part of it, only the one that ``encode`` will use most.
         The other is loaded when it is needed: an engine that has both holds weights twice.
@@ -67,15 +74,16 @@ class Graphs:
             memory_mb: bounds calls of the text encoder.
             for_gate: what most calls of ``encode`` will ask.
             word_cache: where encoded words are kept on disk. OptionError if it is no place.
+            load_lock: held while a graph is loaded later; not all engines load two at a time.
 
         Raises:
             BundleError, BackendError: one cannot be loaded.
         """
         self._mask = bundle.manifest.mask
-        self._load_one = partial(_load, backend, bundle)
-        self._lock = threading.Lock()
-        self._has_stem = STEM in bundle.manifest.files
-        first = IMAGE_ENCODER if for_gate or not self._has_stem else STEM
+        self._load_later = partial(_load_later, backend, bundle)
+        self._load_lock = load_lock or threading.Lock()
+        has_stem = STEM in bundle.manifest.files
+        first = IMAGE_ENCODER if for_gate or not has_stem else STEM
         left_out = {STEM, IMAGE_ENCODER} - {first}
         if bundle.manifest.presence_threshold is None:
             left_out.add(GATE)
@@ -85,7 +93,9 @@ class Graphs:
         self._trunk, self._gate = graphs[TRUNK], graphs.get(GATE)
         self._encoders = {first: graphs[first]}
         # A trunk that reads CLIP's patch features needs all of the image encoder.
-        self._has_stem &= "patch_features" not in self._trunk.inputs
+        self._stem_is_enough = has_stem and "patch_features" not in self._trunk.inputs
+        if first == STEM and not self._stem_is_enough:
+            self._encoder(IMAGE_ENCODER)
         on_disk = WordCache.of(bundle, backend.name, word_cache)
         self.text = TextEncoder(bundle, graphs[TEXT_ENCODER], memory_mb=memory_mb, on_disk=on_disk)
 
@@ -103,8 +113,9 @@ class Graphs:
 
         Raises:
             BackendError: the engine failed, or gave NaN or another number of crops.
+            BundleError: a graph is loaded only now, and its file is not any more what was verified.
         """
-        file = IMAGE_ENCODER if for_gate or not self._has_stem else STEM
+        file = IMAGE_ENCODER if for_gate or not self._stem_is_enough else STEM
         arrays = _run_kept(self._encoder(file), {"pixel_values": pixel_values})
         for name, array in arrays.items():
             if array.ndim < 1 or len(array) != len(pixel_values):
@@ -123,12 +134,15 @@ class Graphs:
         return arrays
 
     def _encoder(self, file: str) -> Graph:
-        with self._lock:
-            if file not in self._encoders:
-                graph = self._load_one(file)
-                close_with(self, [graph])
-                self._encoders[file] = graph
-            return self._encoders[file]
+        graph = self._encoders.get(file)
+        if graph is None:
+            with self._load_lock:
+                graph = self._encoders.get(file)
+                if graph is None:
+                    graph = self._load_later(file)
+                    close_with(self, [graph])
+                    self._encoders[file] = graph
+        return graph
 
     def presence(self, arrays: Arrays, encoded: EncodedWords, words: Sequence[str]) -> Floats:
         """Presence (C, K) float32 in 0..1 of every word in every crop.
@@ -196,6 +210,12 @@ def _load(backend: Backend, bundle: Bundle, name: str) -> Graph:
             "does not know. Upgrade clsclip, or export the bundle again"
         )
     return graph
+
+
+def _load_later(backend: Backend, bundle: Bundle, name: str) -> Graph:
+    """Load a graph after the others; since the bundle was verified, its files may have changed."""
+    bundle.verify(name)
+    return _load(backend, bundle, name)
 
 
 def _run_kept(graph: Graph, feeds: Arrays) -> dict[str, Array]:

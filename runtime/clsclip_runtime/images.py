@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from clsclip_runtime.errors import ImageError
 
@@ -36,6 +36,18 @@ _FORMATS = (
 )
 
 _DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""How a picture of an EXIF orientation is turned upright. Pillow's ``exif_transpose`` also writes the EXIF block anew,
+and fails where that cannot be written."""
 
 _NOTE = "clsclip_note"
 """Where in Pillow's ``info`` a note about the picture is."""
@@ -157,16 +169,16 @@ def _decode(image: Image.Image, name: str, max_pixels: int, *, own: bool) -> Ima
         raise _damaged(name, error) from error
     note = None
     try:
-        if own:
-            ImageOps.exif_transpose(image, in_place=True)
-            upright = image
-        else:
-            upright = ImageOps.exif_transpose(image)
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception as error:  # the pixels are good even where the EXIF block is not
         _log.warning("%s: its EXIF data cannot be read (%s); orientation ignored", name, error)
-        upright, note = image if own else image.copy(), "its EXIF data cannot be read, so its orientation was ignored"
+        turn, note = None, "its EXIF data cannot be read, so its orientation was ignored"
     try:
-        rgb = _to_rgb(upright)  # never a picture that somebody else holds: exif_transpose copied such a one
+        upright = image if turn is None else image.transpose(turn)
+        rgb = _to_rgb(upright)
+        # Pixels are copied unless nobody else holds them; other formats' objects hold their decoders and files as well.
+        if rgb is image and not (own and image.format == "JPEG"):
+            rgb = image.copy()
         if note is not None:
             rgb.info[_NOTE] = note
         return rgb

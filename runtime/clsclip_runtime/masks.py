@@ -81,15 +81,16 @@ def runs_above(logits: Floats, size: tuple[int, int], cut: float) -> Runs:
 
 
 def _stretched_down(logits: Floats, height: int) -> Floats:
-    """Logits (h, w) at ``height`` rows: what the matrix of ``upsample`` gives, from two rows each and not all h."""
+    """Logits (h, w) at ``height`` rows: but for the last bit as ``upsample`` does, from two rows each."""
     low, fraction = _grid(len(logits), height)
     other = logits[np.minimum(low + 1, len(logits) - 1)]
-    return _weighted(logits[low], other, (1.0 - fraction).astype(np.float32)[:, None], fraction[:, None])
+    left, right = (1.0 - fraction).astype(np.float32), fraction.astype(np.float32)
+    return _weighted(logits[low], other, left[:, None], right[:, None])
 
 
-def _weighted(one: Floats, other: Floats, left: Floats, right: Floats | Doubles) -> Floats:
+def _weighted(one: Floats, other: Floats, left: Floats, right: Floats) -> Floats:
     """``left * one + right * other``, rounded as a product of matrices in float32 rounds with fused steps."""
-    sums = other * right.astype(np.float32).astype(np.float64)
+    sums = other * right.astype(np.float64)
     sums += left * one
     return sums.astype(np.float32)
 

@@ -61,18 +61,24 @@ class Segmenter:
         word_cache: Place = None,
     ) -> None:
         """Load the graphs of ``bundle`` into ``backend``; see ``load`` for the rest."""
-        usual_gate, _ = choose_gate(gate, None, top_k, trained=bundle.manifest.presence_threshold)
+        usual, _ = choose_gate(gate, None, top_k, trained=bundle.manifest.presence_threshold)
         self._gate, self._top_k = gate, top_k
         self._bounds = bounds or Bounds()
         self._bundle = bundle
         self._backend = backend
         self._backend_notes = notes_of(backend)
         self._detector = detector
-        self._detector_lock = threading.Lock()
+        self._load_lock = threading.Lock()
         self._matcher = Matcher()
         memory_mb = self._bounds.memory_mb
+        self._usually_gated = usual is not None
         self._open_graphs: Graphs | None = Graphs(
-            bundle, backend, memory_mb=memory_mb, for_gate=usual_gate is not None, word_cache=word_cache
+            bundle,
+            backend,
+            memory_mb=memory_mb,
+            for_gate=self._usually_gated,
+            word_cache=word_cache,
+            load_lock=self._load_lock,
         )
         # Threads that share a Segmenter must not see each other's current picture.
         self._current = threading.local()
@@ -152,7 +158,7 @@ class Segmenter:
         Raises:
             DetectorError: the bundle's cannot be loaded.
         """
-        with self._detector_lock:
+        with self._load_lock:
             closed = self._open_graphs is None
             if self._detector is None and self._bundle.manifest.detector is not None and not closed:
                 self._detector = Detector.from_bundle(self._bundle, self._backend)
@@ -241,12 +247,16 @@ class Segmenter:
     def set_image(self, source: Source) -> PictureFeatures:
         """Encode a picture and make it this thread's current one.
 
+        It is encoded for the gate that ``load`` was given: a ``predict`` that brings one where there was none has to
+        encode it again.
+
         Returns:
             What ``predict(image=...)`` takes, in any thread.
 
         Raises:
             ImageError: it cannot be read.
             BackendError: the engine failed, or its outputs are not finite numbers.
+            BundleError: a graph had to be loaded, and its file is not any more what was verified.
         """
         graphs = self._graphs()
         timings: dict[str, float] = {}
@@ -254,7 +264,7 @@ class Segmenter:
             picture = open_picture(source, max_pixels=self._bounds.max_pixels)
         with timed(timings, "image"):
             pixels = preprocess(picture.image, self._bundle.manifest.image)[None]
-            arrays = graphs.encode(pixels, [picture.source])
+            arrays = graphs.encode(pixels, [picture.source], for_gate=self._usually_gated)
         features = PictureFeatures(picture, arrays, self._bundle.fingerprint, timings)
         self._current.features = features
         return features
@@ -301,7 +311,9 @@ class Segmenter:
         words = clean_words(classes)
         zoom, detector = self._zoom(zoom_in, regions is not None)
         asked = self._asked(gate, top_k, presence_threshold)
-        look = Look(features.picture, features.arrays, None if regions is None else as_proposals(regions))
+        # A picture that was encoded for no gate is encoded again for a call that brings one.
+        arrays = features.arrays if asked[0] is None or features.serves_gate else None
+        look = Look(features.picture, arrays, None if regions is None else as_proposals(regions))
         timings: dict[str, float] = {}
         if zoom is not None and detector is not None:
             with timed(timings, "detect"):
@@ -310,7 +322,7 @@ class Segmenter:
 
     def close(self) -> None:
         """Free the engine's memory. Calls that other threads have begun end normally; later ones are refused."""
-        with self._detector_lock:
+        with self._load_lock:
             self._open_graphs = None  # they close when the last call that uses them has ended
             self._detector = None
         self._current = threading.local()

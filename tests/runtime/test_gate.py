@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clsclip_runtime import Bundle, OptionError, Segmenter
+from clsclip_runtime import Bundle, BundleError, OptionError, Segmenter
 from clsclip_runtime import looking as looking_module
 from clsclip_runtime.gate import Gate, choose_gate
 
@@ -171,8 +171,35 @@ def test_an_encoder_that_nobody_asks_for_is_not_loaded(tmp_path: Path, scene: Pi
         segmenter = Segmenter(bundle, backend, gate=gate)
         usual = segmenter(scene, ["red", "green"])
         assert (backend.loaded[first], backend.loaded[other]) == (1, 0)
+        segmenter.set_image(scene)
+        assert np.array_equal(segmenter.predict(["red", "green"]).masks, usual.masks)
+        assert (backend.loaded[first], backend.loaded[other]) == (1, 0)
+        asked = segmenter.predict(["red", "green"], gate=other_gate)
+        assert np.array_equal(asked.masks, usual.masks)
+        assert (asked.presence is None) == (other_gate == "off")
         with ThreadPoolExecutor(4) as pool:
             calls = [pool.submit(segmenter, scene, ["red", "green"], gate=other_gate) for _ in range(8)]
         for call in calls:
             assert np.array_equal(call.result().masks, usual.masks)
         assert (backend.loaded[first], backend.loaded[other]) == (1, 1)
+
+
+def test_a_graph_that_is_loaded_later_is_verified_again(tmp_path: Path, scene: Picture) -> None:
+    folder = make_bundle(tmp_path / "tiny", stem_graph=True)
+    segmenter = Segmenter(Bundle.open(folder), CountingBackend(), gate="off")
+    weights = folder / "vision.weights"
+    kept = weights.read_bytes()
+    weights.write_bytes(kept[::-1])
+    with pytest.raises(BundleError, match=r"vision\.weights in .* is damaged"):
+        segmenter(scene, ["red"], gate="clip")
+    weights.write_bytes(kept)
+    assert segmenter(scene, ["red"], gate="clip").present.all()
+
+
+def test_a_stem_that_is_not_enough_costs_no_second_load(tmp_path: Path, scene: Picture) -> None:
+    folder = make_bundle(tmp_path / "tiny", stem_graph=True, trunk_takes_patch_features=True)
+    backend = CountingBackend()
+    segmenter = Segmenter(Bundle.open(folder), backend, gate="off")
+    loaded = backend.loaded.copy()
+    segmenter(scene, ["red"])
+    assert backend.loaded == loaded, "nothing is loaded in the first call"

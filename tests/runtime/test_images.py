@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,19 @@ def test_damaged_exif_does_not_stop_a_good_picture(noise: npt.NDArray[np.uint8])
         assert picture.notes != () and "clsclip_note" not in own.info
         picture.image.putpixel((0, 0), (1, 2, 3))
         assert (np.asarray(own) == noise).all()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_orientation_is_applied_where_the_rest_of_the_exif_cannot_be_written(kind: str) -> None:
+    """An XResolution that is text, in a big-endian TIFF block: Pillow reads it and refuses to write it."""
+    entries = struct.pack(">HHIHH", 0x0112, 3, 1, 6, 0) + struct.pack(">HHI4s", 0x011A, 2, 4, b"abc\0")
+    exif = b"Exif\0\0MM\0*" + struct.pack(">IH", 8, 2) + entries + struct.pack(">I", 0)
+    data = encoded(Image.new("RGB", (40, 24), (200, 30, 30)), kind, exif=exif)
+    with Image.open(io.BytesIO(data)) as own:
+        for source in (data, own):
+            picture = open_picture(source)
+            assert picture.image.size == (24, 40)
+            assert picture.notes == ()
 
 
 def test_grey_becomes_rgb() -> None:

@@ -328,13 +328,13 @@ def test_a_call_says_how_sure_a_detector_must_be(bundle: Path, scene: Picture) -
     detector = FixedDetector([[4, 4, 20, 16], [8, 20, 16, 28]], ("red",), [0, 0])
     segmenter = with_detector(bundle, detector)
     segmenter.set_image(scene)
-    for confidence, boxes in ((None, 2), (0.6, 1), (0.95, 0), (0.6, 1)):
+    for confidence, boxes in ((None, 2), (0.6, 1), (0.6, 1), (0.95, 0)):
         zoom = ZoomIn(confidence=confidence, boxes_only=True)
         for result in (segmenter.predict("red", zoom_in=zoom), segmenter(scene, "red", zoom_in=zoom)):
             assert result.proposals is not None
             assert len(result.proposals) == boxes
-    assert detector.pictures == 4 + 3, "a picture that was set is looked at once for every bound"
-    for value in (-0.1, 1.5, True, "high", float("nan")):
+    assert detector.pictures == 4 + 3, "a picture that was set is looked at again only for another bound"
+    for value in (-0.1, 1.5, True, "high", float("nan"), 0j, np.timedelta64(0)):
         with pytest.raises(OptionError, match="confidence must be a number from 0 to 1"):
             ZoomIn(confidence=value)  # type: ignore[arg-type]
 

@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections import deque
 from collections.abc import Iterable
+from contextlib import ExitStack
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
@@ -20,7 +21,7 @@ import numpy.typing as npt
 
 from clsclip_runtime.backends.base import Arrays
 from clsclip_runtime.backends.onnxruntime_cpu import one_line
-from clsclip_runtime.bundle import file_sha256
+from clsclip_runtime.bundle import IMAGE_ENCODER, STEM, TEXT_ENCODER, TRUNK, file_sha256
 from clsclip_runtime.errors import BackendError, OptionError
 from clsclip_runtime.external_data import NotOnnxError, external_locations
 
@@ -29,8 +30,14 @@ PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
 
 HINTS = ("latency", "throughput")
 
-_CUT_ALONG = (("crop_index", "class_index"), ("pixel_values",), ("token_ids",))
-"""Inputs along whose first axis a graph's outputs lie, so that a call may be cut there: pairs, crops, words."""
+_CUT_ALONG = {
+    TRUNK: ("crop_index", "class_index"),
+    IMAGE_ENCODER: ("pixel_values",),
+    STEM: ("pixel_values",),
+    TEXT_ENCODER: ("token_ids",),
+}
+"""Graphs of a bundle whose outputs lie along the first axis of some inputs, so that a call may be cut there: by pairs,
+crops or words. Detectors are not among them: their outputs may number the pictures of a call."""
 
 _NO_RULE = re.compile(r"No conversion rule found for operations:\s*(.+)")
 
@@ -168,7 +175,8 @@ class OpenVinoGraph:
         self._types = {_port_name(port): port.element_type.to_dtype() for port in compiled.inputs}
         self._outputs = tuple(_port_name(port) for port in compiled.outputs)
         self._streams = int(compiled.get_property("NUM_STREAMS"))
-        self._cut = next((names for names in _CUT_ALONG if set(names) <= set(self._types)), ())
+        own = _CUT_ALONG.get(name, ())
+        self._cut = own if set(own) <= set(self._types) else ()
         # Requests that nobody uses: as many are made as calls ever ran at the same time.
         self._idle: deque[Any] = deque()
 
@@ -197,16 +205,17 @@ class OpenVinoGraph:
             for _ in parts:
                 requests.append(self._request(compiled))
             _infer_all(requests, parts)
-            places = range(len(self._outputs))
             # Copies in any case: the next call writes into the same memory.
-            found = [np.concatenate([request.get_output_tensor(at).data for request in requests]) for at in places]
-        except RuntimeError as error:
+            outputs = [[request.get_output_tensor(at).data for request in requests] for at in range(len(self._outputs))]
+            found = [own[0].copy() if len(own) == 1 else np.concatenate(own) for own in outputs]
+        except (RuntimeError, ValueError) as error:
             raise BackendError(
                 f"OpenVINO failed in {self._name}: {_reason(error)}. "
                 "If memory ran out, lower memory_mb; else export the bundle again"
             ) from error
-        if self._compiled is not None:
-            self._idle.extend(requests)
+        self._idle.extend(requests)
+        if self._compiled is None:  # closed meanwhile
+            self._idle.clear()
         return dict(zip(self._outputs, found, strict=True))
 
     def _request(self, compiled: Any) -> Any:
@@ -246,21 +255,10 @@ def _infer_all(requests: list[Any], parts: list[list[npt.NDArray[Any]]]) -> None
     if len(requests) == 1:
         requests[0].infer(parts[0], share_inputs=True)
         return
-    errors: list[RuntimeError] = []
-    started = []
-    for request, part in zip(requests, parts, strict=True):
-        try:
+    with ExitStack() as waiting:  # waits for all that were started, whatever happens to one of them
+        for request, part in zip(requests, parts, strict=True):
             request.start_async(part, share_inputs=True)
-            started.append(request)
-        except RuntimeError as error:
-            errors.append(error)
-    for request in started:
-        try:
-            request.wait()
-        except RuntimeError as error:
-            errors.append(error)
-    if errors:
-        raise errors[0]
+            waiting.callback(request.wait)
 
 
 def _port_name(port: Any) -> str:

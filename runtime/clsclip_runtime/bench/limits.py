@@ -26,7 +26,7 @@ PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 _TRIES = 3
 """Products of an engine at a time; the first of them wakes its threads."""
 
-_HOPELESS = 2.0
+_HOPELESS = 3.0
 """An engine that took so many times as long as the fastest when it was loaded is not asked again."""
 
 Product = Callable[[], object]

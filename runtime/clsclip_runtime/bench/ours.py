@@ -134,8 +134,10 @@ class SegmenterContender:
     def load(self) -> None:
         """Load the bundle."""
         engine = self._clock.watch(BACKENDS[self._backend](self._threads))
-        self._segmenter = Segmenter.load(self._model, engine, memory_mb=self._memory_mb)
         self._options = gate_options(self._mode, self._top_k)
+        self._segmenter = Segmenter.load(
+            self._model, engine, gate=self._options["gate"], memory_mb=self._memory_mb
+        )  # the gate decides which graphs are loaded
 
     def prepare(self, cell: Cell) -> None:
         """Make pictures and words."""

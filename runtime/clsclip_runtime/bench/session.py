@@ -105,6 +105,7 @@ class Limits:
                 continue
             try:
                 found[kind] = [call["product"] for call in self._processes[kind].turn()]
+                self.found[" ".join(kind)] = self._processes[kind].facts()
             except ContenderError as error:  # rows go on, without their share
                 self._processes.pop(kind).close()
                 self.found[" ".join(kind)] = {"reason": str(error)}

@@ -28,7 +28,7 @@ from clsclip_runtime.backends.openvino import HINTS, OpenVino, OpenVinoGraph
 from clsclip_runtime.backends.select import AUTO
 from clsclip_runtime.bundle import EMBEDDED
 from tests.runtime.detectors.doubles import save_onnx
-from tests.runtime.tiny_bundle import GRID, PATCHES, make_bundle, paint
+from tests.runtime.tiny_bundle import GRID, PATCHES, SIZE, make_bundle, paint
 from tests.shared_data import shared_data
 
 pytest.importorskip("openvino", reason="OpenVINO is not installed")
@@ -142,19 +142,63 @@ def test_threads_do_not_mix_up_their_inputs(tiny: Path, hint: str) -> None:
 @pytest.mark.parametrize("pairs", [1, 2, 3, 7])
 def test_a_call_is_shared_among_streams(tiny: Path, trunks: tuple[OpenVinoGraph, Any], pairs: int) -> None:
     graph = OpenVino(hint="throughput", threads=2).load(tiny / "trunk.onnx")
-    assert graph._streams == 2
+    graph._streams = 2  # a machine of one core has one
     feeds = pair_feeds(2, 3, pairs)
     np.testing.assert_allclose(graph.run(feeds)["mask_logits"], trunks[0].run(feeds)["mask_logits"], atol=1e-6)
     assert len(graph._idle) == min(2, pairs), "a request for each part"
 
 
-def test_no_part_runs_on_when_another_fails(tiny: Path) -> None:
+def test_detectors_are_not_cut(tiny: Path, tmp_path: Path) -> None:
+    """Whatever their inputs are called: rows of their outputs may number the pictures of a call."""
+    for file in tiny.iterdir():
+        (tmp_path / file.name.replace("image_encoder", "detector")).write_bytes(file.read_bytes())
+    graph = OpenVino(hint="throughput", threads=2).load(tmp_path / "detector.onnx")
+    graph._streams = 2
+    graph.run({"pixel_values": np.zeros((2, 3, SIZE, SIZE), np.float32)})
+    assert len(graph._idle) == 1
+
+
+class Request:
+    """An OpenVINO request that notes what is done with it."""
+
+    def __init__(self, done: list[str], breaks: str = "") -> None:
+        self.done, self.breaks = done, breaks
+
+    def start_async(self, part: Any, share_inputs: bool) -> None:
+        self._note("start")
+
+    def wait(self) -> None:
+        self._note("wait")
+
+    def _note(self, what: str) -> None:
+        self.done.append(what)
+        if what == self.breaks:
+            raise RuntimeError(f"cannot {what}")
+
+
+@pytest.mark.parametrize(
+    ("breaks", "done"),
+    [
+        (("", "start", ""), ["start", "start", "wait"]),
+        (("wait", "", ""), ["start"] * 3 + ["wait"] * 3),
+        (("", "", "wait"), ["start"] * 3 + ["wait"] * 3),
+    ],
+)
+def test_no_part_runs_on_when_another_fails(breaks: tuple[str, ...], done: list[str]) -> None:
+    noted: list[str] = []
+    with pytest.raises(RuntimeError, match="cannot"):
+        openvino_module._infer_all([Request(noted, one) for one in breaks], [[], [], []])
+    assert noted == done
+
+
+def test_requests_of_a_failed_call_are_not_used_again(tiny: Path) -> None:
     graph = OpenVino(hint="throughput", threads=2).load(tiny / "trunk.onnx")
+    graph._streams = 2
     feeds = pair_feeds(2, 3, 4)
     feeds["text_tokens"] = feeds["text_tokens"][:, :1]  # another width than the graph's
     with pytest.raises(BackendError, match=r"OpenVINO failed in trunk\.onnx"):
         graph.run(feeds)
-    assert not graph._idle, "requests of a failed call are not used again"
+    assert not graph._idle
     assert graph.run(pair_feeds(2, 3, 4))["mask_logits"].shape[0] == 4
 
 

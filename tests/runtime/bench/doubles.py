@@ -75,6 +75,7 @@ class Product(Sleeper):
     def __init__(self, precision: str, device: str, threads: int | None) -> None:
         super().__init__()
         self._precision = precision
+        self._products = 0
 
     def load(self) -> None:
         if self._precision == "bf16":
@@ -82,10 +83,16 @@ class Product(Sleeper):
 
     def call(self) -> dict[str, float]:
         time.sleep(self._seconds)
+        self._products += 1
         return {"product": self._seconds}
 
     def facts(self) -> dict[str, Any]:
-        return {"engine": "sleep", "size": 1, "operations": 1e9, "tried": {"sleep": 1e12}}
+        return {
+            "engine": "sleep" if self._products else "nothing yet",
+            "size": 1,
+            "operations": 1e9,
+            "tried": {"sleep": 1e12},
+        }
 
 
 class DyingProduct(Product):

@@ -41,6 +41,7 @@ def test_contenders_take_turns_and_the_failing_ones_leave(tmp_path: Path, monkey
     with Limits(factory=FACTORY) as limits:
         rows = measure(specs, CELL, limits, seconds=0.0, after=after)
         assert limits.found["cpu bf16"] == {"reason": "no engine multiplies bf16"}
+        assert limits.found["cpu fp32"]["engine"] == "sleep", "the engine that was fastest in the turns"
     short, absent, dying, long = rows
     assert absent.reason == "this engine is not here. Run: pip install engine"
     assert absent.calls == [] and absent.load_seconds is None
