@@ -56,7 +56,7 @@ def steps(work: Path) -> list[Step]:
     folder = ("--work", str(work))
     one_picture = ("--crops", "1", "--classes", "1,5,20,100,1000", "--top-k", "1")
     return [
-        Step("peers", ("benchmarks.peers.table", "--seconds", "2", *folder), 10, peers.markdown),
+        Step("peers", ("benchmarks.peers.table", "--seconds", "2", *folder), 15, peers.markdown),
         Step("plus", ("benchmarks.peers.plus", "--seconds", "3", *folder), 2, plus.markdown),
         Step("disk", ("benchmarks.peers.disk", "--seconds", "6", *folder), 3, disk.markdown, True),
         Step("embedded", (BENCH, "--minutes", "1"), 3, markdown),
