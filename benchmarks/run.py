@@ -54,13 +54,15 @@ def steps(work: Path) -> list[Step]:
     """In this order; what matters most first."""
     full_size = str(work / "b16-fp32.clsclip")
     folder = ("--work", str(work))
-    one_picture = ("--crops", "1", "--classes", "1,5,20,100,1000", "--top-k", "1")
+    one_picture = ("--minutes", "1.5", "--model", full_size, "--crops", "1", "--top-k", "1")
+    exact, gated = ("--mode", "exact", "--classes", "1,5,20"), ("--mode", "gated", "--classes", "1,20,100,1000")
     return [
-        Step("peers", ("benchmarks.peers.table", "--seconds", "2", *folder), 15, peers.markdown),
+        Step("peers", ("benchmarks.peers.table", "--seconds", "2", *folder), 12, peers.markdown),
         Step("plus", ("benchmarks.peers.plus", "--seconds", "3", *folder), 2, plus.markdown),
-        Step("disk", ("benchmarks.peers.disk", "--seconds", "6", *folder), 3, disk.markdown, True),
+        Step("disk", ("benchmarks.peers.disk", "--seconds", "6", *folder), 2, disk.markdown, True),
         Step("embedded", (BENCH, "--minutes", "1"), 3, markdown),
-        Step("full-size", (BENCH, "--minutes", "2", "--model", full_size, *one_picture), 5, markdown, True),
+        Step("full-size", (BENCH, *one_picture, *exact), 3, markdown, True),
+        Step("full-size-gated", (BENCH, *one_picture, *gated), 3, markdown, True),
     ]
 
 

@@ -15,7 +15,7 @@ _GREY_OF_ONE_BIT = (1, 0, 0, 0, 0)
 """Bit depth, colour type, and the only ways that the format knows to compress, filter and not interlace."""
 
 _UP = 2
-"""The filter of a row that is told by its difference to the one above."""
+"""PNG's filter of rows that are told by their difference to the one above: a row like it is a run, too."""
 
 _MEMORY = 9
 """Of zlib, the most: fewer, larger blocks."""
@@ -25,10 +25,10 @@ def write_mask(file: IO[bytes], runs: Runs) -> None:
     """Write a black and white PNG, white where the mask is."""
     width, height = runs.size
     bits = runs.packed()
-    rows = np.zeros((height, 1 + bits.shape[1]), np.uint8)  # every row begins with its filter, 0 for none
-    again = np.flatnonzero((bits[1:] == bits[:-1]).all(axis=1)) + 1
-    rows[:, 1:] = bits
-    rows[again, 0], rows[again, 1:] = _UP, 0  # a row like the one above is a run, too
+    rows = np.empty((height, 1 + bits.shape[1]), np.uint8)
+    rows[:, 0] = _UP
+    rows[0, 1:] = bits[0]
+    np.subtract(bits[1:], bits[:-1], out=rows[1:, 1:])
     file.write(_SIGNATURE)
     _chunk(file, b"IHDR", struct.pack(">II5B", width, height, *_GREY_OF_ONE_BIT))
     # Masks are long runs of one byte: looking for nothing else takes a third of the time where edges are many.
