@@ -69,6 +69,7 @@ class Row:
 @click.option("--margin", default=ZoomIn.margin, show_default=True)
 @click.option("--confidence", default=0.12, show_default=True, help="Least score of the detector's boxes.")
 @click.option("--style", "styles", multiple=True, default=("noto", "fluent"), show_default=True)
+@click.option("--log-sizes", is_flag=True, help="As many things of 2 to 6 % of the side as of 20 to 60 %.")
 @click.option("--seed", default=2027, show_default=True)
 @click.option("--json", "json_path", type=click.Path(path_type=Path))
 def main(
@@ -81,11 +82,14 @@ def main(
     margin: float,
     confidence: float,
     styles: tuple[str, ...],
+    log_sizes: bool,
     seed: int,
     json_path: Path | None,
 ) -> None:
     """Measure every way on the same pictures and words."""
-    options = StickerOptions(words, styles, side, (0.02, 0.6), (1, 8), seed, test_pictures=pictures)
+    options = StickerOptions(
+        words, styles, side, (0.02, 0.6), (1, 8), seed, log_sizes=log_sizes, test_pictures=pictures
+    )
     fold = asking(open_fold("stickers", stickers, -1 if words == "all" else 0, part="test", stickers=options), "all")
     zoom = ZoomIn(margin=margin, confidence=confidence)
     with Segmenter.load(model, detector=detector) as segmenter:
@@ -93,7 +97,14 @@ def main(
     documents = [row.to_json() for row in rows]
     click.echo(table(documents))
     if json_path is not None:
-        made = {"words": words, "pictures": pictures, "side": side, "styles": styles, "seed": seed}
+        made = {
+            "words": words,
+            "pictures": pictures,
+            "side": side,
+            "styles": styles,
+            "seed": seed,
+            "log_sizes": log_sizes,
+        }
         json_path.write_text(
             json.dumps(made | {"margin": margin, "confidence": confidence, "rows": documents}, indent=1) + "\n", "utf-8"
         )

@@ -50,6 +50,7 @@ class StickerOptions:
         styles: families of drawings, names from ``clsclip.stickers.sheets.STYLES``.
         side: height and width of a picture, pixels.
         sizes: smallest and largest longer side of a thing, as a share of ``side``.
+        log_sizes: draw the logarithms of sizes evenly, and not the sizes.
         things: fewest and most things a picture.
         seed: names the world.
         close_ups: share of the pictures that show one or two things large, as crops of regions do.
@@ -64,6 +65,7 @@ class StickerOptions:
     things: tuple[int, int] = (1, 8)
     seed: int = 0
     close_ups: float = 0.0
+    log_sizes: bool = False
     train_pictures: int = 4000
     test_pictures: int = 500
 
@@ -142,7 +144,8 @@ def open_stickers(root: Path, fold: int, options: StickerOptions | None = None, 
     book = StickerBook(root, options.styles)
 
     def side(wanted: str, count: int, seed: int) -> StickerPicturesWithMasks:
-        world = StickerWorld(book, options.side, options.sizes, options.things, seed, pool(options.words, noun_of))
+        drawn = pool(options.words, noun_of)
+        world = StickerWorld(book, options.side, options.sizes, options.things, seed, drawn, options.log_sizes)
         made = count if part in (wanted, "both") else 0
         return StickerPicturesWithMasks(world, made, words, noun_of, options.close_ups)
 

@@ -58,6 +58,7 @@ class StickerWorld:
         book: the stickers.
         side: picture height and width in pixels.
         sizes: smallest and largest longer side of a thing, as a share of ``side``.
+        log_sizes: draw the logarithms of sizes evenly: as many things of 2 to 6 % as of 20 to 60 %, and not a tenth.
         things: fewest and most things a picture.
         seed: names the world; two seeds share neither pictures nor procedural grounds.
         pool: noun indices that things are drawn from, uniformly (a repeat makes a noun likelier); empty is all nouns.
@@ -69,6 +70,7 @@ class StickerWorld:
     things: tuple[int, int] = (1, 8)
     seed: int = 0
     pool: tuple[int, ...] = ()
+    log_sizes: bool = False
     grounds: list[Pixels] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -92,7 +94,8 @@ class StickerWorld:
 
     def _varied(self, rng: np.random.Generator, sticker: Image.Image) -> Image.Image:
         """The sticker at a random size, stretch, flip, angle and colour."""
-        longer = max(3.0, self.side * rng.uniform(*self.sizes))
+        share = float(np.exp(rng.uniform(*np.log(self.sizes)))) if self.log_sizes else rng.uniform(*self.sizes)
+        longer = max(3.0, self.side * share)
         scale = longer / max(sticker.size)
         stretch = np.exp(rng.uniform(-0.2, 0.2))
         size = (max(1, round(sticker.width * scale * stretch)), max(1, round(sticker.height * scale / stretch)))

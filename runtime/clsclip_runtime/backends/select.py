@@ -73,8 +73,8 @@ AUTO = ("tensorrt", "onnxruntime-cuda", "openvino", "onnxruntime-cpu")
 when it loads, which takes minutes, so it is only taken by name; so is ``openvino-bf16``, because it rounds."""
 
 OPENVINO_WINS_ON = ("x86_64", "amd64")
-"""Processors on which OpenVINO was measured beside ONNX Runtime: at ViT-B/16's size 1.2 times as fast in FP32 and 1.4 to
-1.7 times in INT8 (benchmarks/README.md). It takes 0.3 s more to load."""
+"""Processors on which OpenVINO was measured beside ONNX Runtime (benchmarks/README.md): at ViT-B/16's size 1.2 times as
+fast in FP32 and 1.4 to 1.7 times in INT8. It takes 0.3 s more to load."""
 
 
 def passed_over(name: str) -> str | None:
