@@ -148,14 +148,12 @@ def test_other_fallbacks(tmp_path: Path, name: str, caplog: pytest.LogCaptureFix
 def test_orientation_that_cannot_be_read_is_logged(
     bundle: Path, caplog: pytest.LogCaptureFixture, monkeypatch: Any
 ) -> None:
-    from clsclip_runtime import images
-
-    def broken(image: Image.Image) -> Image.Image:
+    def broken(image: Image.Image) -> Image.Exif:
         raise SyntaxError("not a TIFF file")
 
-    monkeypatch.setattr(images.ImageOps, "exif_transpose", broken)
     content = io.BytesIO()
     Image.fromarray(SCENE).save(content, "PNG")
+    monkeypatch.setattr(Image.Image, "getexif", broken)
     with Segmenter.load(bundle, "onnxruntime-cpu") as segmenter:
         result = segmenter(content.getvalue(), ["red"])
         assert segmenter(SCENE, ["red"]).notes == []
