@@ -60,6 +60,17 @@ def test_masks_and_boxes_agree(world: StickerWorld) -> None:
             assert (picture.mask(thing.noun) >= (picture.instances == number)).all()
 
 
+@pytest.mark.parametrize("log_sizes", [False, True])
+def test_sizes_or_their_logarithms_are_drawn_evenly(sticker_root: Path, log_sizes: bool) -> None:
+    """One thing a picture of 400 px; the middle of 2 and 60 % is 31 %, of their logarithms 11 %."""
+    book = StickerBook(sticker_root, ["noto"])
+    world = StickerWorld(book, side=400, sizes=(0.02, 0.6), things=(1, 1), seed=4, log_sizes=log_sizes)
+    boxes = [thing.box for index in range(60) for thing in world.picture(index).things]
+    middle = np.median([max(right - left, bottom - top) for left, top, right, bottom in boxes]) / 400
+    low, high = (0.06, 0.17) if log_sizes else (0.22, 0.4)
+    assert low < middle < high
+
+
 def test_a_pool_of_nouns_is_kept_to(sticker_root: Path) -> None:
     world = StickerWorld(StickerBook(sticker_root, ["noto"]), side=32, sizes=(0.3, 0.6), seed=4, pool=(3, 5, 5))
     assert {noun for index in range(20) for noun in world.picture(index).nouns} == {3, 5}
