@@ -57,9 +57,7 @@ def _grid(inputs: int, outputs: int) -> tuple[Integers, Doubles]:
 def upsample(logits: Floats, size: tuple[int, int]) -> Floats:
     """Logits (..., h, w) float32 at ``size`` = (width, height) pixels: (..., height, width) float32."""
     width, height = size
-    rows = interpolation_matrix(logits.shape[-2], height)
-    columns = interpolation_matrix(logits.shape[-1], width)
-    result: Floats = np.matmul(np.matmul(rows, logits), columns.T)
+    result: Floats = np.matmul(_stretched_down(logits, height), interpolation_matrix(logits.shape[-1], width).T)
     return result
 
 
@@ -87,11 +85,11 @@ def runs_above(logits: Floats, size: tuple[int, int], cut: float) -> Runs:
 
 
 def _stretched_down(logits: Floats, height: int) -> Floats:
-    """Logits (h, w) at ``height`` rows: but for the last bit as ``upsample`` does, from two rows each."""
-    low, fraction = _grid(len(logits), height)
-    other = logits[np.minimum(low + 1, len(logits) - 1)]
-    left, right = (1.0 - fraction).astype(np.float32), fraction.astype(np.float32)
-    return _weighted(logits[low], other, left[:, None], right[:, None])
+    """Logits (..., h, w) at ``height`` rows, each from two of the h."""
+    inputs = logits.shape[-2]
+    low, fraction = _grid(inputs, height)
+    one, other = logits[..., low, :], logits[..., np.minimum(low + 1, inputs - 1), :]
+    return _weighted(one, other, (1.0 - fraction).astype(np.float32)[:, None], fraction.astype(np.float32)[:, None])
 
 
 def _weighted(one: Floats, other: Floats, left: Floats, right: Floats) -> Floats:
@@ -196,7 +194,7 @@ class Columns:
         with np.errstate(invalid="ignore", over="ignore"):
             crossing = centres + (float(cut) - one.astype(np.float64)) / (other.astype(np.float64) - one)
         guess = np.nan_to_num(np.ceil((crossing + 0.5) * (self.width / inputs) - 0.5), nan=0, posinf=0, neginf=0)
-        flip = np.minimum(np.maximum(guess.astype(np.int64), low), high)
+        flip = np.clip(guess.astype(np.int64), low, high)
         # The line's formula and the pixels' own may differ in the last bit: ask the pixels, at most a few times.
         while (late := (flip > low) & (self._exceeds(flip - 1, one, other, cut) != before)).any():
             flip -= late
@@ -207,5 +205,5 @@ class Columns:
 
     def _exceeds(self, pixels: Integers, one: Floats, other: Floats, cut: np.float32) -> Bools:
         """Whether pixels exceed the cut."""
-        pixels = np.minimum(np.maximum(pixels, 0), self.width - 1)
+        pixels = np.clip(pixels, 0, self.width - 1)
         return np.asarray(_weighted(one, other, self.left[pixels], self.right[pixels]) > cut, np.bool_)

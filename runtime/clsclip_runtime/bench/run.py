@@ -51,7 +51,7 @@ class Plan:
 
     def settings(self) -> dict[str, Any]:
         """For the document."""
-        named = {"models": [str(one.folder) for one in self.bundles], "backends": list(self.backends)}
+        named = {"models": [one.folder.name for one in self.bundles], "backends": list(self.backends)}
         grid = {"modes": list(self.modes), "crops": list(self.crops), "classes": list(self.classes)}
         return named | grid | {"minutes": self.minutes, "top_k": self.top_k} | self.options
 
