@@ -38,6 +38,7 @@ NAMING_SIDE, NAMING_SIZES = 64, (0.4, 1.1)
 """Of pictures that teach names alone; sizes are shares of the side."""
 _PLAIN = {"hsv_h": 0.0, "hsv_s": 0.0, "hsv_v": 0.0, "erasing": 0.0}
 """The pictures are random enough: turns, flips and colours are in them already."""
+_RATES = {"optimizer": "AdamW", "lr0": 2e-3, "lrf": 0.02, "warmup_epochs": 0.3, "cos_lr": True}
 
 
 @click.command()
@@ -78,8 +79,7 @@ def main(
     settings = {"imgsz": SIDE, "batch": batch, "epochs": epochs, "device": "cpu", "workers": 1, "amp": False}
     where = {"data": str(data), "project": str(out), "name": "train", "exist_ok": True, "plots": False}
     plain = _PLAIN | {"mosaic": 0.0, "mixup": 0.0, "scale": 0.3}
-    rates = {"optimizer": "AdamW", "lr0": 2e-3, "lrf": 0.02, "warmup_epochs": 0.3, "cos_lr": True}
-    model.train(**where, **settings, **plain, **rates)
+    model.train(**where, **settings, **plain, **_RATES)
     exported = YOLO(str(out / "train" / "weights" / "last.pt")).export(
         format="onnx", imgsz=export_size, dynamic=False, simplify=False, opset=17
     )
@@ -106,7 +106,7 @@ def learn_names(stickers: Path, out: Path, words: str, epochs: int) -> Path:
     settings = {"imgsz": NAMING_SIDE, "batch": 128, "epochs": epochs, "device": "cpu", "workers": 1, "amp": False}
     where = {"data": str(folder), "project": str(out), "name": "naming", "exist_ok": True, "plots": False}
     plain = _PLAIN | {"auto_augment": None, "scale": 0.4}
-    model.train(**where, **settings, **plain, optimizer="AdamW", lr0=2e-3, lrf=0.02, warmup_epochs=0.3, cos_lr=True)
+    model.train(**where, **settings, **plain, **_RATES)
     return out / "naming" / "weights" / "last.pt"
 
 

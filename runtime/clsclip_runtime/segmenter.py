@@ -183,7 +183,7 @@ class Segmenter:
             gate, top_k, presence_threshold, zoom_in, regions: as in ``predict``.
 
         Raises:
-            ImageError, WordError, OptionError, BackendError, DetectorError: as in ``set_image`` and ``predict``.
+            ImageError, WordError, OptionError, BackendError, BundleError, DetectorError: as in ``set_image`` and ``predict``.
         """
         return self.batch(
             [source],
@@ -218,7 +218,7 @@ class Segmenter:
             One result a picture, in order.
 
         Raises:
-            ImageError, WordError, OptionError, BackendError, DetectorError: as in ``set_image`` and ``predict``; no
+            ImageError, WordError, OptionError, BackendError, BundleError, DetectorError: as in ``set_image`` and ``predict``; no
                 result is given then.
         """
         graphs = self._graphs()  # closed is told before anything is read; once begun, a call ends
@@ -298,6 +298,7 @@ class Segmenter:
             OptionError: there is no current picture, it is of another bundle, there is no detector, or a value makes
                 no sense.
             BackendError: the engine failed, or its outputs are not finite numbers.
+            BundleError: as in ``set_image``.
             DetectorError: the detector failed.
         """
         features = image if image is not None else getattr(self._current, "features", None)

@@ -93,6 +93,7 @@ def test_a_run_its_files_and_its_comparison(capsys: Captured, bundle: Path, tmp_
     assert row["share"] is None
     assert document["interrupted"] is False
     assert document["limits"]["cpu fp32"]["engine"] == "sleep"
+    assert str(tmp_path.parent) not in (tmp_path / "out" / "run.json").read_text("utf-8"), "results name no folders"
     assert (tmp_path / "out" / "run.md").read_text("utf-8").strip() == done.stdout.strip()
     assert (tmp_path / "out" / "run.png").stat().st_size > 1000
 
