@@ -183,7 +183,8 @@ class Segmenter:
             gate, top_k, presence_threshold, zoom_in, regions: as in ``predict``.
 
         Raises:
-            ImageError, WordError, OptionError, BackendError, BundleError, DetectorError: as in ``set_image`` and ``predict``.
+            ImageError, WordError, OptionError, BackendError, BundleError, DetectorError: as in ``set_image`` and
+                ``predict``.
         """
         return self.batch(
             [source],
@@ -218,8 +219,8 @@ class Segmenter:
             One result a picture, in order.
 
         Raises:
-            ImageError, WordError, OptionError, BackendError, BundleError, DetectorError: as in ``set_image`` and ``predict``; no
-                result is given then.
+            ImageError, WordError, OptionError, BackendError, BundleError, DetectorError: as in ``set_image`` and
+                ``predict``; no result is given then.
         """
         graphs = self._graphs()  # closed is told before anything is read; once begun, a call ends
         words = clean_words(classes)
