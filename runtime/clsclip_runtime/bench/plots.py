@@ -10,6 +10,10 @@ from typing import Any
 from clsclip_runtime.bench.report import write
 from clsclip_runtime.errors import OptionError
 
+_STROKES = ("-", "--", ":", "-.")
+_MARKERS = "os^Dv"
+"""Of the numbers of crops; colours are of the engines."""
+
 
 def load_matplotlib() -> Any:
     """``matplotlib.pyplot``, drawing into files. OptionError if it is not installed."""
@@ -37,29 +41,29 @@ def plot(document: Mapping[str, Any], path: Path) -> None:
     if not rows:
         raise OptionError("nothing was measured, so there is nothing to plot. See the reasons in the JSON")
     pyplot = load_matplotlib()
-    figure, (times, shares) = pyplot.subplots(1, 2, figsize=(13, 4.8), layout="constrained")
     lines: dict[tuple[str, int], list[Any]] = {}
     for row in rows:
         lines.setdefault((row["name"], row["crops"]), []).append(row)
+    names, sizes = (list(dict.fromkeys(one)) for one in zip(*lines, strict=True))
+    below = -(-len(lines) // 3)
+    figure, (times, shares) = pyplot.subplots(1, 2, figsize=(13, 4.8 + 0.18 * below), layout="constrained")
     for (name, crops), line in lines.items():
         line.sort(key=lambda row: row["classes"])
         label = f"{name}, {crops} {'crop' if crops == 1 else 'crops'}"
         classes = [row["classes"] for row in line]
-        (drawn,) = times.plot(classes, [row["whole_ms"]["p50"] for row in line], marker="o", label=label)
+        colour, size = names.index(name), sizes.index(crops)
+        style: dict[str, Any] = {"color": f"C{colour}", "marker": _MARKERS[size % len(_MARKERS)]}
+        style["linestyle"] = _STROKES[size % len(_STROKES)]
+        times.plot(classes, [row["whole_ms"]["p50"] for row in line], label=label, **style)
         known = [row for row in line if row["share"] is not None]
-        shares.plot(
-            [row["classes"] for row in known],
-            [100 * row["share"] for row in known],
-            marker="o",
-            color=drawn.get_color(),
-        )
+        shares.plot([row["classes"] for row in known], [100 * row["share"] for row in known], **style)
     for axes, title in ((times, "median ms of a call, from pixels to masks"), (shares, "engine, % of the limit")):
         axes.set_xscale("log")
         axes.set_xlabel("classes")
         axes.set_title(title)
         axes.grid(alpha=0.3)
     times.set_yscale("log")
-    times.legend(fontsize=7)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=7)
     shares.set_ylim(bottom=0)
     try:
         write(path, lambda file: figure.savefig(file, dpi=110, format="png"))
