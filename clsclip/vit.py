@@ -32,11 +32,21 @@ def attention(module: nn.MultiheadAttention, tokens: Tensor, mask: Tensor | None
 
 
 def heads_of(module: nn.MultiheadAttention, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Scaled queries, keys and values of normalised tokens (B, n, d), each (B, heads, n, d / heads)."""
+    """Queries, scaled keys and values of normalised tokens (B, n, d), each (B, heads, n, d / heads).
+
+    Three products and not one: cutting the result of one apart would copy it. Keys are scaled, and not queries, since
+    OpenVINO transposes them apart from its attention anyway, in half the time where something lies between.
+    """
     batch, count, width = tokens.shape
-    packed = nn.functional.linear(tokens, cast(Tensor, module.in_proj_weight), cast(Tensor, module.in_proj_bias))
-    heads = packed.reshape(batch, count, 3, module.num_heads, width // module.num_heads).permute(2, 0, 3, 1, 4)
-    return heads[0] * module.head_dim**-0.5, heads[1], heads[2]
+    weights = cast(Tensor, module.in_proj_weight).chunk(3)
+    biases = cast(Tensor, module.in_proj_bias).chunk(3)
+    query, key, value = (
+        nn.functional.linear(tokens, weight, bias)
+        .reshape(batch, count, module.num_heads, width // module.num_heads)
+        .transpose(1, 2)
+        for weight, bias in zip(weights, biases, strict=True)
+    )
+    return query, key * module.head_dim**-0.5, value
 
 
 def joined(module: nn.MultiheadAttention, mixed: Tensor) -> Tensor:

@@ -51,6 +51,8 @@ def method_options(command: Any) -> Any:
         click.option("--regions", type=_FILE, metavar="JSON", help="ClsCLIP+: regions from a file."),
         click.option("--true-regions", is_flag=True, help="ClsCLIP+: regions of the true masks."),
         click.option("--margin", type=click.FloatRange(0, 10), help="Context of a region [default: 0.1]."),
+        click.option("--odds", type=click.FloatRange(1e-3, 1e3), help="Of pixels near a named box [default: 4]."),
+        click.option("--spill", type=click.FloatRange(0, 10), help="Of masks over a named box [default: 0.03]."),
         click.option(
             "--on-missing",
             type=click.Choice(["whole-image", "empty"]),
@@ -169,7 +171,7 @@ def spread(pairs: Sequence[tuple[int, int]], count: int) -> list[tuple[int, int]
 def _split(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """(how a model is asked, which data)."""
     names = (
-        *("detector", "regions", "true_regions", "margin", "on_missing"),
+        *("detector", "regions", "true_regions", "margin", "odds", "spill", "on_missing"),
         *("protocol", "presence", "backend", "threads", "device"),
     )
     return {name: options.pop(name) for name in names}, options
@@ -193,9 +195,10 @@ def _method(model: Path | None, asked: dict[str, Any], boxes_only: bool) -> Meth
     source = _regions(asked)
     if boxes_only and source is None:
         raise click.UsageError("--boxes-only needs --detector, --regions or --true-regions.")
-    how = {name: asked[name] for name in ("margin", "on_missing") if asked[name] is not None}
+    how = {name: asked[name] for name in ("margin", "odds", "spill", "on_missing") if asked[name] is not None}
     if how and (source is None or boxes_only):
-        raise click.UsageError("--margin and --on-missing are about crops of --detector, --regions or --true-regions.")
+        given = " and ".join(f"--{name.replace('_', '-')}" for name in how)
+        raise click.UsageError(f"{given} are about crops of --detector, --regions or --true-regions.")
     predictor = None
     if not boxes_only:
         if model is not None and not model.exists():

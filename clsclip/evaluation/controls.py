@@ -33,9 +33,9 @@ class ShuffledWords:
         self.instead = dict(zip(order, order[1:] + order[:1], strict=True))
         self.name = f"{predictor.name}, words shuffled"
 
-    def predict(self, picture: NDArray[np.uint8], words: Sequence[str], *, ask_presence: bool = True) -> Prediction:
+    def predict(self, picture: NDArray[np.uint8], words: Sequence[str], odds: float | None = None) -> Prediction:
         """The masks of the other words."""
-        return self.predictor.predict(picture, [self.instead[word] for word in words], ask_presence=ask_presence)
+        return self.predictor.predict(picture, [self.instead[word] for word in words], odds)
 
 
 def shuffled(method: Method, words: Sequence[str]) -> Method:

@@ -5,6 +5,7 @@ Both preprocess, upsample and threshold by the same functions of ``clsclip_runti
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,8 +59,12 @@ class Predictor(Protocol):
     @property
     def name(self) -> str: ...
 
-    def predict(self, picture: NDArray[np.uint8], words: Sequence[str], *, ask_presence: bool = True) -> Prediction:
-        """Masks of K different words in a picture (H, W, 3) uint8 RGB; without ``ask_presence`` all are drawn."""
+    def predict(self, picture: NDArray[np.uint8], words: Sequence[str], odds: float | None = None) -> Prediction:
+        """Masks of K different words in a picture (H, W, 3) uint8 RGB.
+
+        With ``odds`` the picture is a box of these words: all are drawn, and pixels are so many times likelier (as
+        odds) to be theirs; see :class:`clsclip_runtime.ZoomIn`.
+        """
         ...
 
 
@@ -77,10 +82,13 @@ class BundlePredictor:
         shown = "" if presence_threshold == 0 else " + presence"
         self.name = f"{segmenter.bundle.manifest.name} ({segmenter.backend}){shown}"
 
-    def predict(self, picture: NDArray[np.uint8], words: Sequence[str], *, ask_presence: bool = True) -> Prediction:
-        threshold = self.presence_threshold if ask_presence else 0.0
-        result = self.segmenter(picture, words, presence_threshold=threshold)
-        return Prediction(result.masks, result.presence, ~result.present)
+    def predict(self, picture: NDArray[np.uint8], words: Sequence[str], odds: float | None = None) -> Prediction:
+        if odds is None:
+            result = self.segmenter(picture, words, presence_threshold=self.presence_threshold)
+            return Prediction(result.masks, result.presence, ~result.present)
+        result = self.segmenter(picture, words, presence_threshold=0.0)
+        masks = [mask_at(one, result.size, result.cut - math.log(odds)) for one in result.logits]
+        return Prediction(np.stack(masks), result.presence)
 
 
 class CheckpointPredictor:
@@ -108,13 +116,14 @@ class CheckpointPredictor:
         self._spec = image_spec(model)
         self._encoded: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
 
-    def predict(self, picture: NDArray[np.uint8], words: Sequence[str], *, ask_presence: bool = True) -> Prediction:
+    def predict(self, picture: NDArray[np.uint8], words: Sequence[str], odds: float | None = None) -> Prediction:
         height, width = picture.shape[:2]
         logits, presence = self.logits(picture, words)
-        absent = presence < (self.presence_threshold if ask_presence else 0.0)
+        absent = presence < (self.presence_threshold if odds is None else 0.0)
+        cut = logit(MASK_THRESHOLD) - math.log(odds or 1.0)
         masks = np.zeros((len(words), height, width), np.bool_)
         for at in np.flatnonzero(~absent):
-            masks[at] = mask_at(logits[at], (width, height), logit(MASK_THRESHOLD))
+            masks[at] = mask_at(logits[at], (width, height), cut)
         return Prediction(masks, presence, absent)
 
     def pixel_values(self, picture: NDArray[np.uint8]) -> torch.Tensor:

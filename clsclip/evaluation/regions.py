@@ -122,12 +122,13 @@ def zoom_in(
         proposals = proposals.anonymous()
     asked = words_of_boxes(proposals, match_words(words, proposals.names, agnostic=False))
     crops = region_crops(proposals, asked, (width, height), zoom)
-    for window, own, named in zip(crops.windows, crops.asked, crops.named, strict=True):
+    for window, limit, own, named in zip(crops.windows, crops.limits, crops.asked, crops.named, strict=True):
         left, top, right, bottom = (int(value) for value in window)
+        x0, y0, x1, y1 = (int(value) for value in limit)
         own_words: list[int] = np.flatnonzero(own).tolist()
         crop = np.ascontiguousarray(picture[top:bottom, left:right])
-        found = predictor.predict(crop, [words[at] for at in own_words], ask_presence=not named)
-        masks[own_words, top:bottom, left:right] |= found.masks
+        found = predictor.predict(crop, [words[at] for at in own_words], zoom.odds if named else None)
+        masks[own_words, y0:y1, x0:x1] |= found.masks[:, y0 - top : y1 - top, x0 - left : x1 - left]
         looked[own_words] |= found.present
     rest = whole_crop((width, height), ~looked)
     if len(rest) and zoom.on_missing == "whole-image":

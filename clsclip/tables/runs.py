@@ -31,8 +31,12 @@ from clsclip.tables.published import Row, Table
 from clsclip.towers import Towers
 from clsclip.training.config import TrainConfig
 from clsclip.training.loop import train
+from clsclip_runtime.regions import ZoomIn
 
 _log = logging.getLogger(__name__)
+
+PAPERS_ZOOM = ZoomIn(odds=1, spill=None)
+"""Masks of regions as in the paper: a box's name moves no threshold and cuts no mask."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +144,7 @@ def run_one(row: Row, config: ModelConfig, fold: int, seed: int, run: TableRun) 
         model = ClsClip(run.towers, config)
         train(model, data, training, folder, towers=towers_from(folder, run.towers_source), resume=True)
         predictor = open_predictor(checkpoint)
-    report = evaluate(data, Method(predictor, regions), run.protocol, limit=run.limit)
+    report = evaluate(data, Method(predictor, regions, PAPERS_ZOOM), run.protocol, limit=run.limit)
     folder.mkdir(parents=True, exist_ok=True)
     result: dict[str, Any] = {"fold": fold, "seed": seed} | report.to_json()
     replace_json(written, result)

@@ -23,6 +23,9 @@ from clsclip_export.precision import rounded
 
 Arrays = dict[str, npt.NDArray[Any]]
 
+PACKED = ("in_proj_weight", "in_proj_bias")
+"""Parameters that hold those of queries, keys and values, one behind the other: three weights of the graph."""
+
 RELATIVE = 1e-3
 """An FP32 tensor diverges from PyTorch's when it differs by more than this share of PyTorch's largest value."""
 
@@ -163,13 +166,14 @@ def made_by(exported: Exported, tensor: str) -> str:
 
 
 def weight_name(module: nn.Module, weight: onnx.TensorProto) -> str | None:
-    """The name in PyTorch of a weight, which the exporter may have transposed and renamed; None for constants."""
+    """The name in PyTorch of a weight, which the exporter may have cut, transposed and renamed; None for constants."""
     values = numpy_helper.to_array(weight)
     if values.ndim == 0 or values.size == 1:
         return None
     for name, parameter in module.named_parameters():
         theirs = parameter.detach().numpy()
-        if theirs.size == values.size and (same(theirs, values) or (theirs.ndim == 2 and same(theirs.T, values))):
+        parts = np.split(theirs, 3) if name.endswith(PACKED) else [theirs]
+        if any(same(part, values) or (part.ndim == 2 and same(part.T, values)) for part in parts):
             return name.removeprefix("model.")
     return weight.name
 

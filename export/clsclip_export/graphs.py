@@ -8,8 +8,10 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import onnx
 import torch
+from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
 
 from clsclip.model import ClsClip
@@ -217,7 +219,7 @@ def export_graph(graph: Graph) -> Exported:
         del node.metadata_props[:]  # stack traces of the exporting machine
         node.doc_string = ""
     del proto.metadata_props[:]
-    fold_transposes(proto.graph)
+    fold_weights(proto.graph)
     drop_unread_inputs(proto.graph)
     assert program.exported_program is not None  # noqa: S101 (the same)
     return Exported(graph, proto, program.exported_program)
@@ -230,16 +232,20 @@ def drop_unread_inputs(graph: onnx.GraphProto) -> None:
         graph.input.remove(value)
 
 
-def fold_transposes(graph: onnx.GraphProto) -> None:
-    """Store transposed weights transposed. The exporter does so for a weight that is used once, and leaves a Transpose
-    for one that is used twice (layers that run with and without the text); done everywhere, graphs share their weights.
+def fold_weights(graph: onnx.GraphProto) -> None:
+    """Store weights as products read them: what only cuts or transposes a weight is done here, once and for all.
+
+    The exporter does so for small weights that are used once. Done everywhere, graphs share their weights, and what
+    makes them half or INT8 finds them beside their products.
     """
     weights = {tensor.name: tensor for tensor in graph.initializer}
-    for node in [node for node in graph.node if node.op_type == "Transpose" and node.input[0] in weights]:
-        order = next((list(entry.ints) for entry in node.attribute if entry.name == "perm"), None)
-        turned = onnx.numpy_helper.to_array(weights[node.input[0]]).transpose(order)
-        graph.initializer.append(onnx.numpy_helper.from_array(turned.copy(), node.output[0]))
-        graph.node.remove(node)
+    for node in list(graph.node):
+        if node.op_type in ("Split", "Transpose") and all(name in weights for name in node.input):
+            feeds = {name: onnx.numpy_helper.to_array(weights[name]) for name in node.input}
+            results = ReferenceEvaluator(node).run(None, feeds)
+            for name, value in zip(node.output, results, strict=True):
+                weights[name] = onnx.numpy_helper.from_array(np.ascontiguousarray(value), name)
+            graph.node.remove(node)
     used = {name for node in graph.node for name in node.input}
-    for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
-        graph.initializer.remove(tensor)
+    del graph.initializer[:]
+    graph.initializer.extend(tensor for name, tensor in weights.items() if name in used)

@@ -7,6 +7,7 @@ trunk's calls whatever crop or picture it belongs to.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,9 +25,10 @@ from clsclip_runtime.gate import Gate
 from clsclip_runtime.graphs import Graphs
 from clsclip_runtime.images import Picture, preprocess
 from clsclip_runtime.manifest import Manifest
+from clsclip_runtime.masks import logit
 from clsclip_runtime.memory import gate_bytes, pairs_per_call
 from clsclip_runtime.pairs import WHOLE, PairQueue, Pairs
-from clsclip_runtime.regions import Proposals, ZoomIn, box_windows, crop_windows
+from clsclip_runtime.regions import Proposals, ZoomIn, box_windows, crop_windows, mask_limits
 from clsclip_runtime.regions.proposals import ANY
 from clsclip_runtime.text import EncodedWords
 
@@ -43,12 +45,14 @@ class Crops:
 
     Attributes:
         windows: (C, 4) int64 xyxy in whole pixels.
+        limits: (C, 4) int64, the part of each window in which masks may be.
         boxes: (C,) int64, positions in the proposals; -1 for the whole picture.
         asked: (C, K) bool.
         named: (C,) bool: the source of the box says what it shows, so presence is not asked.
     """
 
     windows: Integers
+    limits: Integers
     boxes: Integers
     asked: Bools
     named: Bools
@@ -117,8 +121,10 @@ class Look:
 def whole_crop(size: tuple[int, int], asked: Bools) -> Crops:
     """The whole picture, ``asked`` (K,) bool of its words; no crop where none is."""
     count = int(asked.any())
+    windows = np.array([[0, 0, *size]] * count, np.int64).reshape(count, 4)
     return Crops(
-        windows=np.array([[0, 0, *size]] * count, np.int64).reshape(count, 4),
+        windows=windows,
+        limits=windows,
         boxes=np.full(count, WHOLE, np.int64),
         asked=np.tile(asked, (count, 1)),
         named=np.zeros(count, np.bool_),
@@ -132,12 +138,16 @@ def region_crops(proposals: Proposals, asked: Bools, size: tuple[int, int], zoom
         proposals: the boxes.
         asked: (N, K) bool, which words are asked of which box.
         size: (width, height) of the picture.
-        zoom: margin and smallest side.
+        zoom: margin, smallest side and spill.
     """
     windows, boxes = crop_windows(proposals.boxes, size, zoom)
     wanted = asked[boxes].any(axis=1)
     windows, boxes = windows[wanted], boxes[wanted]
-    return Crops(windows, boxes, asked[boxes], proposals.classes[boxes] != ANY)
+    named = proposals.classes[boxes] != ANY
+    limits = windows
+    if zoom.spill is not None:
+        limits = np.where(named[:, None], mask_limits(proposals.boxes[boxes], windows, size, zoom.spill), windows)
+    return Crops(windows, limits, boxes, asked[boxes], named)
 
 
 def words_of_boxes(proposals: Proposals, matches: Sequence[WordMatch]) -> Bools:
@@ -199,7 +209,8 @@ class Looker:
             part.begin = begin
             begin += len(part.rows)
             own[id(part.look)].append(part)
-        return [_pairs(own[id(look)], logits) for look in looks]
+        cuts = logit(self._manifest.mask.threshold) - np.array([0, math.log(zoom.odds)])
+        return [_pairs(own[id(look)], logits, cuts) for look in looks]
 
     def _add(self, look: Look, crops: Crops) -> None:
         whole = crops.boxes == WHOLE
@@ -264,8 +275,11 @@ class Looker:
             self._queue.add(arrays, crops_of_pairs, words_of_pairs)
 
 
-def _pairs(parts: Sequence[Part], logits: Floats) -> Pairs:
-    """The pairs of one picture, of all pictures' ``logits``; without a copy where its parts lie behind one another."""
+def _pairs(parts: Sequence[Part], logits: Floats, cuts: npt.NDArray[np.float64]) -> Pairs:
+    """The pairs of one picture, of all pictures' ``logits``; without a copy where its parts lie behind one another.
+
+    ``cuts`` are the logits that a pixel must exceed: of boxes that may be anything and whole pictures, of named boxes.
+    """
     ranges = [slice(part.begin, part.begin + len(part.rows)) for part in parts]
     together = all(one.stop == other.start for one, other in pairwise(ranges))
     own = (
@@ -276,7 +290,9 @@ def _pairs(parts: Sequence[Part], logits: Floats) -> Pairs:
     return Pairs(
         words=np.concatenate([np.zeros(0, np.int64), *(part.words for part in parts)]),
         windows=np.concatenate([np.zeros((0, 4), np.int64), *(part.crops.windows[part.rows] for part in parts)]),
+        limits=np.concatenate([np.zeros((0, 4), np.int64), *(part.crops.limits[part.rows] for part in parts)]),
         boxes=np.concatenate([np.zeros(0, np.int64), *(part.crops.boxes[part.rows] for part in parts)]),
+        cuts=cuts[np.concatenate([np.zeros(0, np.int64), *(part.crops.named[part.rows] for part in parts)])],
         presence=np.concatenate([np.zeros(0, np.float32), *(part.presence for part in parts)]),
         logits=own,
     )
@@ -290,8 +306,15 @@ def boxes_as_pairs(look: Look, cut: float) -> Pairs:
     rows, words = np.nonzero(words_of_boxes(look.proposals, look.matches)[boxes])
     look.begin(len(look.matches))
     look.segmented = look.in_regions = np.isin(np.arange(len(look.matches)), words)
-    nothing = np.full(len(rows), np.nan, np.float32)
-    return Pairs(words, windows[rows], boxes[rows], nothing, np.full((len(rows), 1, 1), cut + 1, np.float32))
+    return Pairs(
+        words=words,
+        windows=windows[rows],
+        limits=windows[rows],
+        boxes=boxes[rows],
+        cuts=np.full(len(rows), cut),
+        presence=np.full(len(rows), np.nan, np.float32),
+        logits=np.full((len(rows), 1, 1), cut + 1, np.float32),
+    )
 
 
 @contextmanager

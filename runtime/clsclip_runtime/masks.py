@@ -84,6 +84,27 @@ def runs_above(logits: Floats, size: tuple[int, int], cut: float) -> Runs:
     return Runs(size, *_joined(rows[0::2][full], starts[full], ends[full]))
 
 
+def runs_in(
+    logits: Floats,
+    window: tuple[int, int, int, int],
+    limit: tuple[int, int, int, int],
+    cut: float,
+    size: tuple[int, int],
+) -> Runs:
+    """A mask of ``size`` = (width, height): where logits (h, w), stretched over ``window``, exceed ``cut``.
+
+    Args:
+        logits: float32.
+        window: xyxy in whole pixels.
+        limit: xyxy, the part of the window in which the mask may be.
+        cut: a logit.
+        size: of the whole mask, in pixels.
+    """
+    left, top, right, bottom = window
+    runs = runs_above(logits, (right - left, bottom - top), cut).placed(left, top, size)
+    return runs if limit == window else runs.within(limit)
+
+
 def _stretched_down(logits: Floats, height: int) -> Floats:
     """Logits (..., h, w) at ``height`` rows, each from two of the h."""
     inputs = logits.shape[-2]
@@ -114,7 +135,12 @@ def _joined(rows: Integers, starts: Integers, ends: Integers) -> tuple[Integers,
 
 
 def label_pixels(
-    labels: npt.NDArray[np.int32], best: Floats, logits: Floats, label: int, box: tuple[int, int, int, int]
+    labels: npt.NDArray[np.int32],
+    best: Floats,
+    logits: Floats,
+    label: int,
+    box: tuple[int, int, int, int],
+    limit: tuple[int, int, int, int],
 ) -> None:
     """Give the pixels of ``box`` to ``label`` where its logits are stronger than what was there; changes both maps.
 
@@ -124,6 +150,7 @@ def label_pixels(
         logits: (h, w) float32, stretched over the box.
         label: the number to write.
         box: xyxy in whole pixels, inside the maps.
+        limit: xyxy, the part of the box whose pixels may be given.
     """
     left, top, right, bottom = box
     own_labels, own_best = labels[top:bottom, left:right], best[top:bottom, left:right]
@@ -131,8 +158,8 @@ def label_pixels(
     if not strong.any():
         return
     width, height = right - left, bottom - top
-    across = _reach(strong.any(axis=0), width)
-    down = _reach(strong.any(axis=1), height)
+    across = _reach(strong.any(axis=0), width, (limit[0] - left, limit[2] - left))
+    down = _reach(strong.any(axis=1), height, (limit[1] - top, limit[3] - top))
     rows = interpolation_matrix(logits.shape[0], height)
     columns = np.ascontiguousarray(interpolation_matrix(logits.shape[1], width)[across].T)
     step = max(1, _BLOCK_VALUES // max(1, columns.shape[1]))
@@ -144,11 +171,12 @@ def label_pixels(
         own_best[band, across][stronger] = values[stronger]
 
 
-def _reach(strong: Bools, pixels: int) -> slice:
-    """The pixels along an axis that depend on any of the logits that are ``strong`` (n,)."""
+def _reach(strong: Bools, pixels: int, limit: tuple[int, int]) -> slice:
+    """The pixels along an axis, from one ``limit`` to the other, that depend on any of the ``strong`` (n,) logits."""
     places = np.flatnonzero(strong)
     begin = Columns.of(len(strong), pixels).begin
-    return slice(int(begin[max(0, places[0] - 1)]), int(begin[places[-1] + 1]))
+    first, last = int(begin[max(0, places[0] - 1)]), int(begin[places[-1] + 1])
+    return slice(max(first, limit[0]), max(first, limit[0], min(last, limit[1])))
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from clsclip_runtime.detectors.matching import WordMatch
 from clsclip_runtime.errors import OptionError
 from clsclip_runtime.images import Picture
-from clsclip_runtime.masks import Bools, Floats, label_pixels, runs_above
+from clsclip_runtime.masks import Bools, Floats, label_pixels, runs_in
 from clsclip_runtime.memory import RESULT_MB, check_result
 from clsclip_runtime.pairs import WHOLE, Pairs
 from clsclip_runtime.regions.crops import scale_window
@@ -37,7 +37,8 @@ class Result:
         outranked: (K,) bool, words that are not present only because others of their crops are likelier: see ``top_k``.
         pairs: what was segmented, in windows of the picture. Words that are not present were never run through the
             trunk, so they have none.
-        cut: the logit that a pixel must exceed to belong to a word.
+        cut: the logit that a pixel must exceed to belong to a word; in regions that their source names, less: see
+            ``pairs.cuts``.
         picture: the upright RGB picture and its source.
         model: name of the bundle.
         backend: name of the engine.
@@ -129,12 +130,12 @@ class Result:
         """
         size = size or self.size
         own = np.flatnonzero(self.pairs.words == self.index(word))
-        windows = [scale_window(self.pairs.windows[at], self.size, size) for at in own]
-        parts = [
-            runs_above(self.pairs.logits[at], (right - left, bottom - top), self.cut).placed(left, top, size)
-            for at, (left, top, right, bottom) in zip(own, windows, strict=True)
-        ]
-        return Runs.joined(size, parts)
+        return Runs.joined(size, [self._pair_runs(int(at), size) for at in own])
+
+    def _pair_runs(self, at: int, size: tuple[int, int]) -> Runs:
+        pairs = self.pairs
+        window, limit = (scale_window(one[at], self.size, size) for one in (pairs.windows, pairs.limits))
+        return runs_in(pairs.logits[at], window, limit, float(pairs.cuts[at]), size)
 
     @cached_property
     def masks(self) -> Bools:
@@ -230,9 +231,7 @@ class Result:
                 score=score,
                 presence=known,
                 whole_image=box == WHOLE,
-                _logits=self.pairs.logits[at],
-                _size=self.size,
-                _cut=self.cut,
+                _runs=partial(self._pair_runs, int(at), self.size),
             )
 
     def labels(self, size: tuple[int, int] | None = None) -> npt.NDArray[np.int32]:
@@ -245,8 +244,12 @@ class Result:
         labels = np.zeros((height, width), dtype=np.int32)
         best = np.full((height, width), self.cut, dtype=np.float32)
         for at in np.argsort(self.pairs.words, kind="stable"):
-            box = scale_window(self.pairs.windows[at], self.size, (width, height))
-            label_pixels(labels, best, self.pairs.logits[at], int(self.pairs.words[at]) + 1, box)
+            box, limit = (
+                scale_window(one[at], self.size, (width, height)) for one in (self.pairs.windows, self.pairs.limits)
+            )
+            # Pixels belong to the word that exceeds its own cut by most.
+            logits = self.pairs.logits[at] + np.float32(self.cut - self.pairs.cuts[at])
+            label_pixels(labels, best, logits, int(self.pairs.words[at]) + 1, box, limit)
         return labels
 
     def to_json(self) -> dict[str, Any]:

@@ -62,8 +62,15 @@ class Runs:
         return cls(size, rows, columns, end - rows * stride)
 
     def placed(self, left: int, top: int, size: tuple[int, int]) -> Runs:
-        """The same mask with its corner at (left, top) of a larger one of ``size`` = (width, height)."""
+        """The same mask with its corner at (left, top) of another of ``size`` = (width, height), where it has room."""
         return Runs(size, self.rows + top, self.starts + left, self.ends + left)
+
+    def within(self, box: tuple[int, int, int, int]) -> Runs:
+        """The pixels inside ``box``, xyxy."""
+        left, top, right, bottom = box
+        starts, ends = np.maximum(self.starts, left), np.minimum(self.ends, right)
+        kept = (self.rows >= top) & (self.rows < bottom) & (starts < ends)
+        return Runs(self.size, self.rows[kept], starts[kept], ends[kept])
 
     @property
     def area(self) -> int:

@@ -69,6 +69,8 @@ class Ask(ctypes.Structure):
         ("box_count", ctypes.c_size_t),
         ("margin", ctypes.c_double),
         *((name, ctypes.c_int32) for name in ("min_side", "empty_missing", "boxes_only", "any_class")),
+        ("odds", ctypes.c_double),
+        ("spill", ctypes.c_double),
     ]
 
 

@@ -11,19 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from clsclip_runtime.masks import mask_at, upsample
+from clsclip_runtime.masks import mask_at, runs_in, upsample
 
 from .parts import Parts, PartsError
 
 Bools = npt.NDArray[np.bool_]
 
 
-def pasted(parts: Parts, size: tuple[int, int], cut: float, masks: list[tuple[Any, Any]], pad: int = 0) -> Bools:
+def pasted(parts: Parts, size: tuple[int, int], cut: float, masks: list[tuple[Any, ...]], pad: int = 0) -> Bools:
     width, height = size
-    given_masks = [
-        {"logits": logits.ravel().tolist(), "height": logits.shape[0], "width": logits.shape[1], "window": list(window)}
-        for logits, window in masks
-    ]
+    given_masks = []
+    for logits, window, *limit in masks:
+        one = {"logits": logits.ravel().tolist(), "height": logits.shape[0], "width": logits.shape[1]}
+        given_masks.append(one | {"window": list(window), "limit": list(*limit or [window])})
     pixels = parts("paste", width=width, height=height, cut=cut, pad=pad, masks=given_masks)
     found = np.array(pixels, np.uint8)
     assert set(np.unique(found)) <= {0, 1}
@@ -36,8 +36,8 @@ def random_logits(seed: int, height: int, width: int) -> npt.NDArray[np.float32]
 
 
 @st.composite
-def windows(draw: st.DrawFn, width: int, height: int) -> tuple[int, int, int, int]:
-    left, top = draw(st.integers(0, width - 1)), draw(st.integers(0, height - 1))
+def windows(draw: st.DrawFn, width: int, height: int, first: tuple[int, int] = (0, 0)) -> tuple[int, int, int, int]:
+    left, top = draw(st.integers(first[0], width - 1)), draw(st.integers(first[1], height - 1))
     return left, top, draw(st.integers(left + 1, width)), draw(st.integers(top + 1, height))
 
 
@@ -49,14 +49,15 @@ def test_masks_of_windows_are_joined_as_in_python(parts: Parts, data: st.DataObj
     masks = [
         (
             random_logits(data.draw(st.integers(0, 999)), data.draw(st.integers(1, 20)), data.draw(st.integers(1, 20))),
-            data.draw(windows(width, height)),
+            (window := data.draw(windows(width, height))),
+            data.draw(windows(window[2], window[3], window[:2])),
         )
         for _ in range(data.draw(st.integers(0, 3)))
     ]
     wanted, unsure = np.zeros((height, width), bool), np.zeros((height, width), bool)
-    for logits, (left, top, right, bottom) in masks:
+    for logits, (left, top, right, bottom), limit in masks:
         size = (right - left, bottom - top)
-        wanted[top:bottom, left:right] |= mask_at(logits, size, cut)
+        wanted |= runs_in(logits, (left, top, right, bottom), limit, cut, (width, height)).mask()
         # Sums of products are rounded in another order, which moves a value by a few of its last bits.
         near = np.abs(upsample(logits, size) - cut) <= 1e-6 * np.abs(logits).max()
         unsure[top:bottom, left:right] |= near
@@ -79,6 +80,7 @@ def test_what_equals_the_cut_is_outside(parts: Parts) -> None:
 @pytest.mark.parametrize(("height", "width"), [(3, 3), (0, 4), (-2, -2), (4, 0)])
 def test_logits_of_another_size_are_refused(parts: Parts, height: int, width: int) -> None:
     one = {"logits": [1.0] * 4, "height": height, "width": width, "window": [0, 0, 2, 2]}
+    one["limit"] = one["window"]
     with pytest.raises(PartsError, match="gave 4 logits for a mask of") as caught:
         parts("paste", width=2, height=2, cut=0.0, pad=0, masks=[one])
     assert caught.value.kind == "BackendError"

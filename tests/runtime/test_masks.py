@@ -88,7 +88,7 @@ def test_pixels_go_to_the_strongest_word_above_the_cut(monkeypatch: pytest.Monke
     monkeypatch.setattr(masks, "_BLOCK_VALUES", 64)
     labels, best = np.zeros((22, 31), np.int32), np.full((22, 31), 0.2, np.float32)
     for one, label in zip(logits, (2, 5, 10), strict=True):
-        masks.label_pixels(labels, best, one, label, (0, 0, 31, 22))
+        masks.label_pixels(labels, best, one, label, (0, 0, 31, 22), (0, 0, 31, 22))
     whole = masks.upsample(logits, (31, 22))
     expected = np.where(whole.max(axis=0) > 0.2, np.asarray([2, 5, 10])[whole.argmax(axis=0)], 0)
     assert (labels == expected).all()
@@ -96,12 +96,22 @@ def test_pixels_go_to_the_strongest_word_above_the_cut(monkeypatch: pytest.Monke
 
 def test_only_pixels_of_the_box_are_labelled() -> None:
     labels, best = np.zeros((9, 12), np.int32), np.zeros((9, 12), np.float32)
-    masks.label_pixels(labels, best, np.full((2, 2), 3, np.float32), 7, (4, 1, 10, 5))
+    masks.label_pixels(labels, best, np.full((2, 2), 3, np.float32), 7, (4, 1, 10, 5), (4, 1, 10, 5))
     expected = np.zeros((9, 12), np.int32)
     expected[1:5, 4:10] = 7
     assert (labels == expected).all()
-    masks.label_pixels(labels, best, np.full((2, 2), 2, np.float32), 8, (0, 0, 12, 9))
+    masks.label_pixels(labels, best, np.full((2, 2), 2, np.float32), 8, (0, 0, 12, 9), (0, 0, 12, 9))
     assert (labels == np.where(expected == 7, 7, 8)).all()
+
+
+@given(st.tuples(*[st.integers(0, 12)] * 2), st.tuples(*[st.integers(0, 9)] * 2))
+def test_pixels_are_labelled_within_the_limit(columns: tuple[int, int], rows: tuple[int, int]) -> None:
+    (left, right), (top, bottom) = sorted(columns), sorted(rows)
+    labels, best = np.zeros((9, 12), np.int32), np.zeros((9, 12), np.float32)
+    masks.label_pixels(labels, best, np.full((2, 2), 3, np.float32), 7, (0, 0, 12, 9), (left, top, right, bottom))
+    expected = np.zeros((9, 12), np.int32)
+    expected[top:bottom, left:right] = 7
+    assert (labels == expected).all()
 
 
 @given(st.floats(0.001, 0.999))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-_HOW = ("margin", "on_missing", "confidence")
+_HOW = ("margin", "odds", "spill", "on_missing", "confidence")
 _OF_DETECTOR = ("names", "layout")
 _NAMES = ("zoom_in", "detector", "regions", "boxes_only", "any_class", *_HOW, *_OF_DETECTOR)
 _FILE = click.Path(path_type=Path)
@@ -60,6 +60,18 @@ def zoom_options(command: Command) -> Command:
                 type=click.FloatRange(0, 10),
                 metavar="SHARE",
                 help="Context around a region, of its width and height [default: 0.1].",
+            ),
+            click.option(
+                "--odds",
+                type=click.FloatRange(1e-3, 1e3),
+                metavar="TIMES",
+                help="How much likelier a pixel near a box of the word's name is of the word [default: 4].",
+            ),
+            click.option(
+                "--spill",
+                type=click.FloatRange(0, 10),
+                metavar="SHARE",
+                help="How far masks of such boxes reach beyond them, of their size [default: 0.03].",
             ),
         )
     ):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from clsclip_runtime.regions.crops import ZoomIn, box_windows, crop_windows
+from clsclip_runtime.regions.crops import ZoomIn, box_windows, crop_windows, mask_limits
 from clsclip_runtime.regions.files import RegionFile
 from clsclip_runtime.regions.proposals import Proposals
 
-__all__ = ["Proposals", "RegionFile", "ZoomIn", "box_windows", "crop_windows"]
+__all__ = ["Proposals", "RegionFile", "ZoomIn", "box_windows", "crop_windows", "mask_limits"]

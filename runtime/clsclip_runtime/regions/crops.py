@@ -24,6 +24,11 @@ class ZoomIn:
 
     Attributes:
         margin: context around a box, as a share of its width and height, added on every side.
+        odds: how many times likelier, as odds, a pixel near a box that its source names is of that word than a pixel of
+            a whole picture, as models see them in training: the model's threshold falls from 0.5 to 1 / (1 + odds).
+            1 leaves it as it is.
+        spill: how far the mask of such a box may reach beyond it, as a share of its width and height; None is as far as
+            the crop. With ``odds=1, spill=None`` masks are those of the paper.
         min_side: windows are made at least so many pixels wide and high, where the picture is: a crop of a few pixels
             shows a blur and no thing.
         on_missing: a word without a region is looked for in the ``whole-image``, or gets an ``empty`` mask.
@@ -36,6 +41,8 @@ class ZoomIn:
     """
 
     margin: float = 0.1
+    odds: float = 4.0
+    spill: float | None = 0.03
     min_side: int = 16
     on_missing: str = "whole-image"
     boxes_only: bool = False
@@ -44,6 +51,9 @@ class ZoomIn:
 
     def __post_init__(self) -> None:
         number_in("margin", self.margin, 0, 10)
+        number_in("odds", self.odds, 1e-3, 1e3)
+        if self.spill is not None:
+            number_in("spill", self.spill, 0, 10)
         is_whole = isinstance(self.min_side, (int, np.integer)) and not isinstance(self.min_side, bool)
         if not is_whole or self.min_side < 1:
             raise OptionError(f"min_side must be a whole number of 1 or more, and it is {self.min_side!r}")
@@ -97,6 +107,22 @@ def _inside(boxes: Floats, size: tuple[int, int]) -> tuple[npt.NDArray[np.float6
     cut = np.clip(np.where(finite[:, None], corners, 0), 0, limit)
     kept = finite & (cut[:, 2:] > cut[:, :2]).all(axis=1)
     return cut[kept], np.flatnonzero(kept)
+
+
+def mask_limits(boxes: Floats, windows: Windows, size: tuple[int, int], spill: float) -> Windows:
+    """Where the masks of boxes may be: (M, 4) int64 xyxy, the boxes and ``spill`` around them, inside their windows.
+
+    Args:
+        boxes: (M, 4) xyxy in pixels, each of which shows a part of the picture.
+        windows: (M, 4), as ``crop_windows`` gives them.
+        size: (width, height) of the picture.
+        spill: as a share of a box's width and height.
+    """
+    inside, _ = _inside(boxes, size)
+    extra = spill * (inside[:, 2:] - inside[:, :2])
+    low = np.maximum(np.floor(inside[:, :2] - extra), windows[:, :2])
+    high = np.minimum(np.ceil(inside[:, 2:] + extra), windows[:, 2:])
+    return np.concatenate([low, high], axis=1).astype(np.int64)
 
 
 def scale_window(window: Windows, size: tuple[int, int], new: tuple[int, int]) -> tuple[int, int, int, int]:

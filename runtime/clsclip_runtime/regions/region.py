@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from clsclip_runtime.masks import Bools, Floats, mask_at, runs_above
+from clsclip_runtime.masks import Bools
 from clsclip_runtime.runs import Runs
 
 
@@ -33,15 +34,13 @@ class Region:
     score: float
     presence: float | None
     whole_image: bool
-    _logits: Floats
-    _size: tuple[int, int]
-    _cut: float
+    _runs: Callable[[], Runs]
 
     @property
     def crop_mask(self) -> Bools:
         """Mask (height, width) bool inside ``window``."""
         left, top, right, bottom = self.window
-        return mask_at(self._logits, (right - left, bottom - top), self._cut)
+        return self.runs().placed(-left, -top, (right - left, bottom - top)).mask()
 
     @property
     def mask(self) -> Bools:
@@ -50,8 +49,7 @@ class Region:
 
     def runs(self) -> Runs:
         """The mask at the picture's size as runs of pixels, which take little memory."""
-        left, top, right, bottom = self.window
-        return runs_above(self._logits, (right - left, bottom - top), self._cut).placed(left, top, self._size)
+        return self._runs()
 
     def to_json(self) -> dict[str, Any]:
         """All but the mask, as plain JSON types; box xywh in pixels."""

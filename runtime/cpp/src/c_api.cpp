@@ -80,7 +80,7 @@ void set_defaults(clsclip_options& options) {
 
 void set_defaults(clsclip_ask& ask) {
     const ZoomIn zoom;
-    ask = {sizeof ask, -1.0, 0, nullptr, 0, zoom.margin, zoom.min_side, 0, 0, 0};
+    ask = {sizeof ask, -1.0, 0, nullptr, 0, zoom.margin, zoom.min_side, 0, 0, 0, zoom.odds, zoom.spill.value_or(-1)};
 }
 
 /// Defaults, and over them the members that the caller's version of a struct has.
@@ -159,7 +159,8 @@ Ask ask_of(const clsclip_ask* given_ask) {
     if (own.zoom_in != 0 || own.boxes != nullptr) {
         ask.zoom_in = ZoomIn{own.margin, own.min_side,
                              own.empty_missing != 0 ? OnMissing::empty : OnMissing::whole_image, own.boxes_only != 0,
-                             own.any_class != 0};
+                             own.any_class != 0, own.odds,
+                             own.spill < 0 ? std::nullopt : std::optional(own.spill)};
     }
     return ask;
 }

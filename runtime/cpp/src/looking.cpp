@@ -18,6 +18,7 @@ constexpr float kUnknown = std::numeric_limits<float>::quiet_NaN();
 /// A window of the picture and the words that are asked of it.
 struct Crop {
     Window window;
+    Window limit;  ///< the part of it in which masks may be
     std::int64_t box = kWhole;
     std::vector<bool> asked;
     bool named = false;  ///< the source of the box says what it shows, so presence is not asked
@@ -76,8 +77,12 @@ private:
             }
             if (any(asked)) {
                 mark(look_.in_regions, asked);
-                waiting_.push_back(
-                    {window, static_cast<std::int64_t>(box), std::move(asked), proposals.classes[box] != kAny});
+                const bool named = proposals.classes[box] != kAny;
+                const std::optional<double>& spill = question_.zoom.spill;
+                const Window limit = named && spill ? mask_limit(proposals.boxes[box], window, look_.image.width,
+                                                                 look_.image.height, *spill)
+                                                    : window;
+                waiting_.push_back({window, limit, static_cast<std::int64_t>(box), std::move(asked), named});
             }
             if (waiting_.size() == crops_per_call_) {
                 encode_all();
@@ -87,7 +92,7 @@ private:
 
     void add_whole(std::vector<bool> asked) {
         mark(look_.in_whole, asked);
-        Crop crop{look_.whole(), kWhole, std::move(asked), false};
+        Crop crop{look_.whole(), look_.whole(), kWhole, std::move(asked), false};
         if (look_.arrays) {
             ask(look_.arrays, {std::move(crop)});
         } else {
@@ -144,13 +149,20 @@ private:
                     }
                 }
                 look_.segmented[word] = true;
-                look_.pairs.push_back({word, crop.window, crop.box, score});
+                look_.pairs.push_back({word, crop.window, crop.limit, cut(crop.named), crop.box, score});
                 crops.push_back(static_cast<std::int64_t>(at));
                 words.push_back(static_cast<std::int64_t>(word));
             }
         }
         const Account::Step step(account_, "masks");
         queue_.add(arrays, std::move(crops), std::move(words));
+    }
+
+    /// The logit that a pixel must exceed. Near a box of its word's name it is likelier of the word than elsewhere.
+    [[nodiscard]] float cut(bool named) const {
+        const double probability = manifest_.mask.threshold;
+        const double logit = std::log(probability) - std::log1p(-probability);
+        return static_cast<float>(named ? logit - std::log(question_.zoom.odds) : logit);
     }
 
     Look& look_;
@@ -189,7 +201,7 @@ void take_boxes(Look& look, std::size_t words, float cut) {
     for (const auto& [window, box] : box_windows(look.proposals->boxes, look.image.width, look.image.height)) {
         for (std::size_t word = 0; word < words; ++word) {
             if (look.asks(box, word)) {
-                look.pairs.push_back({word, window, static_cast<std::int64_t>(box), std::nullopt});
+                look.pairs.push_back({word, window, window, cut, static_cast<std::int64_t>(box), std::nullopt});
                 look.segmented[word] = true;
             }
         }

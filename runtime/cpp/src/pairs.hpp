@@ -21,6 +21,8 @@ inline constexpr std::int64_t kWhole = -1;
 struct Pair {
     std::size_t word = 0;     ///< position in the words asked
     Window window;            ///< the crop
+    Window limit;             ///< the part of it in which the mask may be
+    float cut = 0;            ///< the logit that a pixel must exceed to belong to the word
     std::int64_t box = kWhole;  ///< position in the proposals
     std::optional<float> presence;  ///< how likely the crop shows the word; none without a gate
 };

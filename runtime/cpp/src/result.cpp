@@ -55,6 +55,8 @@ void Result::State::take(Look&& look) {
     });
     for (const std::size_t at : order) {
         regions.push_back(region_of(look.pairs[at], look.proposals, width, height));
+        limits.push_back(look.pairs[at].limit);
+        cuts.push_back(look.pairs[at].cut);
     }
 }
 
@@ -118,8 +120,8 @@ void Result::mask_to(std::size_t word, std::uint8_t* pixels, std::ptrdiff_t stri
     }
     for (std::size_t at = 0; at < state_->regions.size(); ++at) {
         if (state_->regions[at].word == word) {
-            paste_mask(state_->logits_of(at), state_->logits_height, state_->logits_width, state_->cut,
-                       state_->regions[at].window, pixels, stride);
+            paste_mask(state_->logits_of(at), state_->logits_height, state_->logits_width, state_->cuts[at],
+                       state_->regions[at].window, state_->limits[at], pixels, stride);
         }
     }
 }
@@ -139,8 +141,10 @@ Mask Result::region_mask(std::size_t region) const {
     const Window& window = state_->regions[region].window;
     Mask mask{window.width(), window.height(), {}};
     mask.pixels.resize(static_cast<std::size_t>(mask.width) * static_cast<std::size_t>(mask.height));
-    paste_mask(logits, state_->logits_height, state_->logits_width, state_->cut, {0, 0, mask.width, mask.height},
-               mask.pixels.data(), mask.width);
+    Window limit = state_->limits[region];
+    limit = {limit.left - window.left, limit.top - window.top, limit.right - window.left, limit.bottom - window.top};
+    paste_mask(logits, state_->logits_height, state_->logits_width, state_->cuts[region],
+               {0, 0, mask.width, mask.height}, limit, mask.pixels.data(), mask.width);
     return mask;
 }
 

@@ -17,10 +17,11 @@ struct Result::State {
     std::optional<double> presence_threshold;
     std::vector<bool> segmented, in_regions, in_whole;
     std::vector<Region> regions;     ///< in the order of the words
+    std::vector<Window> limits;      ///< of every region, where in its window the mask may be
+    std::vector<float> cuts;         ///< of every region, the logit that a pixel must exceed
     std::vector<std::size_t> order;  ///< of every region, where its logits are
     std::vector<float> logits;       ///< (P, h, w)
     int logits_height = 0, logits_width = 0;
-    float cut = 0;  ///< the logit that a pixel must exceed to belong to a word
     std::vector<WordMatch> matches;
     std::vector<std::string> notes;
     std::vector<Timing> timings;

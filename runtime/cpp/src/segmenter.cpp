@@ -141,7 +141,6 @@ Result Segmenter::Model::segment(Look look, const CleanWords& clean, const Ask& 
     state->words = clean.words;
     state->width = look.image.width;
     state->height = look.image.height;
-    state->cut = cut;
     state->model = name;
     state->backend = backend_name;
     state->notes = clean.notes;

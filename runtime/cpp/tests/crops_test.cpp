@@ -52,10 +52,21 @@ TEST_CASE("Windows are never empty and always inside, whatever the boxes") {
     }
 }
 
+TEST_CASE("Masks may reach over their boxes by the spill, and never out of their windows") {
+    const Box box{20, 30, 40, 70};
+    const Window window{10, 10, 50, 80};
+    CHECK(mask_limit(box, window, 100, 80, 0.1) == Window{18, 26, 42, 74});
+    CHECK(mask_limit(box, window, 100, 80, 0) == Window{20, 30, 40, 70});
+    CHECK(mask_limit(box, window, 100, 80, 2) == window);
+    CHECK(mask_limit({-1000, 30, 20, 70}, {0, 10, 50, 80}, 100, 80, 0.1) == Window{0, 26, 22, 74});
+}
+
 TEST_CASE("Values of zoom_in that make no sense are refused") {
     CHECK_THROWS_AS(check_zoom({-0.1, 16, OnMissing::empty, false, false}), OptionError);
     CHECK_THROWS_AS(check_zoom({std::nan(""), 16, OnMissing::empty, false, false}), OptionError);
     CHECK_THROWS_AS(check_zoom({0.1, 0, OnMissing::empty, false, false}), OptionError);
+    CHECK_THROWS_AS(check_zoom({0.1, 16, OnMissing::empty, false, false, 0}), OptionError);
+    CHECK_THROWS_AS(check_zoom({0.1, 16, OnMissing::empty, false, false, 4, std::nan("")}), OptionError);
 }
 
 TEST_CASE("Boxes that may be anything are those without a name, or of a thing") {

@@ -85,6 +85,8 @@ Arguments parse(int count, const char* const* values) {
         {"--presence-threshold",
          [&](Text text) { parsed.presence_threshold = number("--presence-threshold", text, 0, 1); }},
         {"--margin", [&](Text text) { parsed.zoom.margin = number("--margin", text, 0, 10); }},
+        {"--odds", [&](Text text) { parsed.zoom.odds = number("--odds", text, 1e-3, 1e3); }},
+        {"--spill", [&](Text text) { parsed.zoom.spill = number("--spill", text, 0, 10); }},
         {"--on-missing",
          [&](Text text) {
              if (text != "whole-image" && text != "empty") {
@@ -152,6 +154,10 @@ reported absent and gets an empty mask.
   --zoom-in                   Look at the regions that the bundle's detector finds.
   --regions FILE              JSON with boxes in place of the detector's.
   --margin 0..10              Context around a region, as a share of its size. Default: 0.1.
+  --odds 0.001..1000          How many times likelier, as odds, a pixel near a box of its word's name
+                              is of the word. Default: 4.
+  --spill 0..10               How far masks of such boxes may reach beyond them, as a share of their
+                              size. Default: 0.03.
   --on-missing KIND           whole-image or empty: what becomes of a word without a region.
   --boxes-only                Take the boxes themselves as masks.
   --any-class                 Forget what boxes are called, and ask every word of each.

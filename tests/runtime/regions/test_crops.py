@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from clsclip_runtime import OptionError, ZoomIn
-from clsclip_runtime.regions import box_windows, crop_windows
+from clsclip_runtime.regions import box_windows, crop_windows, mask_limits
 from clsclip_runtime.regions.crops import scale_window
 
 ANY_BOXES = arrays(np.float32, st.tuples(st.integers(0, 12), st.just(4)), elements=st.floats(width=32))
@@ -73,6 +73,30 @@ def test_windows_hold_their_boxes_and_are_large_enough(boxes: Any, size: tuple[i
     assert index.tolist() == np.flatnonzero(overlapping).tolist()
 
 
+@settings(max_examples=200)
+@given(NEAR_BOXES, SIZES, ZOOMS, st.floats(0, 3))
+def test_masks_may_reach_over_their_boxes_by_the_spill(
+    boxes: Any, size: tuple[int, int], zoom: ZoomIn, spill: float
+) -> None:
+    windows, index = crop_windows(boxes, size, zoom)
+    limits = mask_limits(boxes[index], windows, size, spill)
+    inside = np.clip(boxes[index].astype(np.float64), 0, [*size, *size])
+    assert (limits[:, :2] >= windows[:, :2]).all() and (limits[:, 2:] <= windows[:, 2:]).all()
+    assert (limits[:, :2] <= inside[:, :2]).all() and (limits[:, 2:] >= inside[:, 2:]).all()
+    assert (limits[:, 2:] > limits[:, :2]).all()
+    reach = spill * (inside[:, 2:] - inside[:, :2]) + 1
+    assert (limits[:, :2] > inside[:, :2] - reach).all() and (limits[:, 2:] < inside[:, 2:] + reach).all()
+    whole = mask_limits(boxes[index], windows, size, 1e9)
+    assert (whole == windows).all() or not len(index)
+
+
+def test_the_spill_is_a_share_of_the_box() -> None:
+    box, window = np.array([[20, 30, 40, 70]], np.float32), np.array([[10, 10, 50, 80]])
+    assert mask_limits(box, window, (100, 80), 0.1).tolist() == [[18, 26, 42, 74]]
+    assert mask_limits(box, window, (100, 80), 0).tolist() == [[20, 30, 40, 70]]
+    assert mask_limits(box, window, (100, 80), 2).tolist() == [[10, 10, 50, 80]]
+
+
 @given(st.tuples(*[st.integers(0, 50)] * 2), st.tuples(*[st.integers(1, 50)] * 2), SIZES)
 def test_scaled_windows_are_never_empty_and_stay_inside(
     corner: tuple[int, int], sides: tuple[int, int], new: tuple[int, int]
@@ -93,6 +117,10 @@ def test_scaled_windows_are_never_empty_and_stay_inside(
         ({"margin": math.nan}, "margin must be"),
         ({"margin": "0.1"}, "margin must be"),
         ({"min_side": 0}, "min_side must be"),
+        ({"odds": 0}, "odds must be a number from 0.001 to 1000"),
+        ({"odds": None}, "odds must be"),
+        ({"spill": -0.1}, "spill must be"),
+        ({"spill": math.inf}, "spill must be"),
         ({"min_side": 2.5}, "min_side must be"),
         ({"on_missing": "guess"}, "on_missing must be one of whole-image, empty"),
     ],

@@ -93,6 +93,8 @@ typedef struct clsclip_ask {
     int32_t empty_missing; /* not 0: a word without a region gets an empty mask; 0: it is looked for in the whole */
     int32_t boxes_only;    /* not 0: take the boxes themselves as masks */
     int32_t any_class;     /* not 0: forget what boxes are called */
+    double odds;           /* how many times likelier, as odds, a pixel near a box of its word's name is of the word */
+    double spill;          /* how far masks of such boxes may reach beyond them, as a share; negative: to the crop's edge */
 } clsclip_ask;
 
 /* One mask of one word: in a region, or in the whole picture. */

@@ -128,6 +128,8 @@ struct ZoomIn {
     OnMissing on_missing = OnMissing::whole_image;
     bool boxes_only = false;  ///< take the boxes themselves as masks
     bool any_class = false;   ///< forget what boxes are called, and ask every word of each
+    double odds = 4;  ///< how many times likelier, as odds, a pixel near a box of its word's name is of the word; 1: no more
+    std::optional<double> spill = 0.03;  ///< how far masks of such boxes may reach beyond them, as a share; none: the crop
 };
 
 // --- Results --------------------------------------------------------------------------------------------------------

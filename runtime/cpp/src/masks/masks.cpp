@@ -34,16 +34,17 @@ std::vector<Between> between(int inputs, int outputs) {
     return all;
 }
 
-/// New pixels begin .. end lie between the same two old ones.
+/// New pixels begin .. end - 1 lie between the same two old ones.
 struct Interval {
     std::size_t begin;
     std::size_t end;
 };
 
-std::vector<Interval> intervals(const std::vector<Between>& columns) {
+/// The new pixels first .. last - 1.
+std::vector<Interval> intervals(const std::vector<Between>& columns, int first, int last) {
     std::vector<Interval> all;
-    for (std::size_t at = 0; at < columns.size(); ++at) {
-        if (at == 0 || columns[at].low != columns[at - 1].low) {
+    for (auto at = static_cast<std::size_t>(first); at < static_cast<std::size_t>(last); ++at) {
+        if (all.empty() || columns[at].low != columns[at - 1].low) {
             all.push_back({at, at});
         }
         all.back().end = at + 1;
@@ -54,7 +55,7 @@ std::vector<Interval> intervals(const std::vector<Between>& columns) {
 }  // namespace
 
 void paste_mask(std::span<const float> logits, int height, int width, float cut, const Window& window,
-                std::uint8_t* pixels, std::ptrdiff_t stride) {
+                const Window& limit, std::uint8_t* pixels, std::ptrdiff_t stride) {
     if (height < 1 || width < 1 || logits.size() != static_cast<std::size_t>(height) * static_cast<std::size_t>(width)) {
         fail<BackendError>("the model gave ", logits.size(), " logits for a mask of ", width, "x", height,
                            ". Export the bundle again");
@@ -66,10 +67,10 @@ void paste_mask(std::span<const float> logits, int height, int width, float cut,
     }
     const std::vector<Between> rows = between(height, window.height());
     const std::vector<Between> columns = between(width, window.width());
-    const std::vector<Interval> parts = intervals(columns);
+    const std::vector<Interval> parts = intervals(columns, limit.left - window.left, limit.right - window.left);
     const auto wide = static_cast<std::size_t>(width);
     std::vector<float> line(wide);
-    for (int y = 0; y < window.height(); ++y) {
+    for (int y = limit.top - window.top; y < limit.bottom - window.top; ++y) {
         const Between& row = rows[static_cast<std::size_t>(y)];
         const float* low = logits.data() + row.low * wide;
         const float* high = logits.data() + row.high * wide;

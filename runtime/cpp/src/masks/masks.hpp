@@ -12,12 +12,12 @@
 
 namespace clsclip {
 
-/// Set the pixels of a window to 1 where logits (height, width), stretched over the window, exceed `cut`; the others stay
-/// as they are, so several masks are joined by pasting them one after another.
+/// Set the pixels of a window to 1 where logits (height, width), stretched over the window, exceed `cut`; the others, and
+/// those outside `limit`, stay as they are, so several masks are joined by pasting them one after another.
 ///
-/// `pixels` is the picture's first pixel, its rows `stride` bytes apart; the window lies inside. BackendError: the number
-/// of logits is not height * width, or there are none.
+/// `pixels` is the picture's first pixel, its rows `stride` bytes apart; the window lies inside, and the limit inside of
+/// the window. BackendError: the number of logits is not height * width, or there are none.
 void paste_mask(std::span<const float> logits, int height, int width, float cut, const Window& window,
-                std::uint8_t* pixels, std::ptrdiff_t stride);
+                const Window& limit, std::uint8_t* pixels, std::ptrdiff_t stride);
 
 }  // namespace clsclip

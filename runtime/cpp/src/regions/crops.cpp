@@ -74,9 +74,25 @@ std::vector<BoxWindow> box_windows(std::span<const Box> boxes, int width, int he
     return windows;
 }
 
+Window mask_limit(const Box& box, const Window& window, int width, int height, double spill) {
+    Corners inside{};
+    cut(box, width, height, inside);
+    const double across = spill * (inside.high_x - inside.low_x), down = spill * (inside.high_y - inside.low_y);
+    return whole({std::max(std::floor(inside.low_x - across), static_cast<double>(window.left)),
+                  std::max(std::floor(inside.low_y - down), static_cast<double>(window.top)),
+                  std::min(std::ceil(inside.high_x + across), static_cast<double>(window.right)),
+                  std::min(std::ceil(inside.high_y + down), static_cast<double>(window.bottom))});
+}
+
 void check_zoom(const ZoomIn& zoom) {
     if (!(zoom.margin >= 0 && zoom.margin <= 10)) {
         fail<OptionError>("margin must be a number from 0 to 10, and it is ", zoom.margin);
+    }
+    if (!(zoom.odds >= 1e-3 && zoom.odds <= 1e3)) {
+        fail<OptionError>("odds must be a number from 0.001 to 1000, and it is ", zoom.odds);
+    }
+    if (zoom.spill && !(*zoom.spill >= 0 && *zoom.spill <= 10)) {
+        fail<OptionError>("spill must be a number from 0 to 10, and it is ", *zoom.spill);
     }
     if (zoom.min_side < 1) {
         fail<OptionError>("min_side must be a whole number of 1 or more, and it is ", zoom.min_side);

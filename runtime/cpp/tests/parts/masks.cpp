@@ -26,8 +26,10 @@ void add_masks(Answers& answers) {
         for (const auto& one : question.at("masks")) {
             const auto logits = one.at("logits").get<std::vector<float>>();
             const auto corners = one.at("window").get<std::array<int, 4>>();
+            const auto limit = one.at("limit").get<std::array<int, 4>>();
             paste_mask(logits, one.at("height"), one.at("width"), question.at("cut").get<float>(),
-                       {corners[0], corners[1], corners[2], corners[3]}, memory.data(), stride);
+                       {corners[0], corners[1], corners[2], corners[3]}, {limit[0], limit[1], limit[2], limit[3]},
+                       memory.data(), stride);
         }
         for (int y = 0; y < mask.height; ++y) {
             const auto first = memory.begin() + static_cast<std::ptrdiff_t>(y) * stride;
