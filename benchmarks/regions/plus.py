@@ -33,6 +33,12 @@ SIZES = ((0.0, 0.01), (0.01, 0.05), (0.05, 1.0))
 """Share of the picture that a thing covers: bins of the recall."""
 
 
+NAMELESS_CONFIDENCE = 0.12
+"""Least score of the detector's boxes where their names are forgotten: more of them cost more than they find."""
+
+PAPERS = "ClsCLIP+ of the paper (odds 1, no spill)"
+
+
 @dataclass
 class Row:
     """One way to make masks, and what it reached."""
@@ -67,7 +73,7 @@ class Row:
 @click.option("--pictures", default=200, show_default=True)
 @click.option("--side", default=1024, show_default=True)
 @click.option("--margin", default=ZoomIn.margin, show_default=True)
-@click.option("--confidence", default=0.12, show_default=True, help="Least score of the detector's boxes.")
+@click.option("--confidence", default=0.03, show_default=True, help="Least score of the detector's boxes.")
 @click.option("--style", "styles", multiple=True, default=("noto", "fluent"), show_default=True)
 @click.option("--log-sizes", is_flag=True, help="As many things of 2 to 6 % of the side as of 20 to 60 %.")
 @click.option("--seed", default=2027, show_default=True)
@@ -104,6 +110,8 @@ def main(
             "styles": styles,
             "seed": seed,
             "log_sizes": log_sizes,
+            "odds": zoom.odds,
+            "spill": zoom.spill,
         }
         json_path.write_text(
             json.dumps(made | {"margin": margin, "confidence": confidence, "rows": documents}, indent=1) + "\n", "utf-8"
@@ -145,10 +153,13 @@ def looks(
     yield "ClsCLIP, whole picture", segmenter(picture, words)
     yield "ClsCLIP+, regions of the detector", segmenter(picture, words, zoom_in=zoom)
     if segmenter.detector is not None and not segmenter.detector.agnostic:
-        nameless = replace(zoom, any_class=True)
+        nameless = replace(zoom, any_class=True, confidence=max(zoom.confidence or 0, NAMELESS_CONFIDENCE))
         yield "ClsCLIP+, the detector's boxes without their names", segmenter(picture, words, zoom_in=nameless)
     yield "ClsCLIP+, boxes by hand, without names", segmenter(picture, words, regions=anything, zoom_in=zoom)
     yield "ClsCLIP+, boxes by hand, named", segmenter(picture, words, regions=named, zoom_in=zoom)
+    papers = replace(zoom, odds=1.0, spill=None)
+    yield f"{PAPERS}, regions of the detector", segmenter(picture, words, zoom_in=papers)
+    yield f"{PAPERS}, boxes by hand, named", segmenter(picture, words, regions=named, zoom_in=papers)
     alone = ZoomIn(boxes_only=True)
     yield "boxes by hand alone as masks", segmenter(picture, words, regions=named, zoom_in=alone)
 
