@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from pycocotools import mask as coco_mask
 
-from clsclip_runtime import Segmenter
+from clsclip_runtime import Proposals, Segmenter, ZoomIn
 from clsclip_runtime.version import __version__
 from tests.cpp.agreement import WORDS, compare, photographs, sticker_pictures
 from tests.cpp.c_api import ROOT, CError, CSegmenter, backends
@@ -52,9 +53,23 @@ def test_masks_of_photographs(python: Segmenter, cpp: CSegmenter, zoom_in: bool)
     assert agreement.presence < 1e-4, agreement
 
 
-def test_regions_are_the_same(python: Segmenter, cpp: CSegmenter) -> None:
-    from clsclip_runtime import Proposals
+def test_odds_and_spill_of_named_boxes(python: Segmenter, cpp: CSegmenter) -> None:
+    pixels = np.ascontiguousarray(Image.open(ROOT / "examples" / "tiny.png").convert("RGB"))
+    drawn = json.loads((ROOT / "examples" / "tiny.json").read_text())
+    names = [one["class"] for one in drawn]
+    boxes = [[x, y, x + width, y + height] for x, y, width, height in (one["bbox"] for one in drawn)]
+    areas = []
+    for odds, spill in ((1.0, None), (40.0, None), (40.0, 0.0)):
+        zoom = ZoomIn(margin=0.3, odds=odds, spill=spill)
+        mine = python(pixels, names, regions=Proposals.of(boxes, names), zoom_in=zoom).masks
+        own = {"margin": 0.3, "odds": odds, "spill": -1.0 if spill is None else spill}
+        theirs = np.stack(cpp(pixels, names, boxes=boxes, names=names, **own).masks)
+        assert (mine & theirs).sum() >= 0.99 * (mine | theirs).sum()
+        areas.append(int(theirs.sum()))
+    assert 0 < areas[0] < areas[2] < areas[1], "odds add pixels, and the box takes some away"
 
+
+def test_regions_are_the_same(python: Segmenter, cpp: CSegmenter) -> None:
     pixels = next(iter(sticker_pictures(1)))
     boxes, names = [[3.5, 2, 90.25, 80], [40, 40, 400, 300], [1, 1, 2, 2]], ["dog", None, "fishes"]
     mine = python(pixels, WORDS, regions=Proposals.of(boxes, names))

@@ -112,6 +112,8 @@ def test_drawings(folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Pa
         (["--data", "folder", "--protocol", "3"], "give original, or a side"),
         (["--data", "folder", "--boxes-only"], "--boxes-only needs --detector"),
         (["--data", "folder", "--margin", "0.2"], "are about crops of --detector"),
+        (["--data", "folder", "--odds", "2"], "are about crops of --detector"),
+        (["--data", "folder", "--true-regions", "--spill", "-1"], "-1.0 is not in the range"),
         (
             ["--data", "folder", "--true-regions", "--boxes-only", "--on-missing", "empty"],
             "are about crops of --detector",
