@@ -197,8 +197,9 @@ def _method(model: Path | None, asked: dict[str, Any], boxes_only: bool) -> Meth
         raise click.UsageError("--boxes-only needs --detector, --regions or --true-regions.")
     how = {name: asked[name] for name in ("margin", "odds", "spill", "on_missing") if asked[name] is not None}
     if how and (source is None or boxes_only):
-        given = " and ".join(f"--{name.replace('_', '-')}" for name in how)
-        raise click.UsageError(f"{given} are about crops of --detector, --regions or --true-regions.")
+        raise click.UsageError(
+            "--margin, --odds, --spill and --on-missing are about crops of --detector, --regions or --true-regions."
+        )
     predictor = None
     if not boxes_only:
         if model is not None and not model.exists():

@@ -160,9 +160,7 @@ private:
 
     /// The logit that a pixel must exceed. Near a box of its word's name it is likelier of the word than elsewhere.
     [[nodiscard]] float cut(bool named) const {
-        const double probability = manifest_.mask.threshold;
-        const double logit = std::log(probability) - std::log1p(-probability);
-        return static_cast<float>(named ? logit - std::log(question_.zoom.odds) : logit);
+        return static_cast<float>(manifest_.mask.cut() - (named ? std::log(question_.zoom.odds) : 0.0));
     }
 
     Look& look_;

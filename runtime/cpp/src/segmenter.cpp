@@ -67,16 +67,12 @@ struct Segmenter::Model {
     TextEncoder text;
     std::vector<std::string> notes;
     std::string name, backend_name;
-    float cut;
     std::mutex detector_mutex;
     std::unique_ptr<const Detector> loaded_detector;
 
     Model(const Options& given, const Bundle& verified, std::unique_ptr<Backend> engine)
         : options(given), bundle(verified), backend(std::move(engine)), graphs(bundle, *backend),
-          text(bundle, graphs.text(), options.memory_mb), name(bundle.manifest.name), backend_name(backend->name()) {
-        const double probability = bundle.manifest.mask.threshold;
-        cut = static_cast<float>(std::log(probability) - std::log1p(-probability));
-    }
+          text(bundle, graphs.text(), options.memory_mb), name(bundle.manifest.name), backend_name(backend->name()) {}
 
     /// The bundle's detector, loaded when it is first used. OptionError: there is none.
     const Detector& detector() {
@@ -164,7 +160,7 @@ Result Segmenter::Model::segment(Look look, const CleanWords& clean, const Ask& 
     }
     const bool boxes_only = zoom && zoom->boxes_only;
     if (boxes_only) {
-        take_boxes(look, clean.words.size(), cut);
+        take_boxes(look, clean.words.size(), static_cast<float>(manifest.mask.cut()));
         state->logits_height = state->logits_width = 1;
     } else {
         look_for(look, {state->words, encoded, threshold, zoom.value_or(ZoomIn{}), options.memory_mb,

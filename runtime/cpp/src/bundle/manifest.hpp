@@ -4,6 +4,7 @@
 /// is named in the error.
 #pragma once
 
+#include <cmath>
 #include <array>
 #include <cstdint>
 #include <map>
@@ -35,6 +36,9 @@ struct MaskSpec {
     double threshold = 0;
     int height = 0;
     int width = 0;
+
+    /// The threshold as a logit.
+    [[nodiscard]] double cut() const { return std::log(threshold) - std::log1p(-threshold); }
 };
 
 /// How a detector is run, so that its file need not be asked.
