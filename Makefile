@@ -27,7 +27,7 @@ test: .venv/dev.done  ## all checks and tests; installs PyTorch (5.7 GB)
 check: .venv/dev.done  ## lint, types, floors
 	.venv/dev/bin/ruff check .
 	.venv/dev/bin/ruff format --check .
-	.venv/dev/bin/mypy clsclip runtime/clsclip_runtime export/clsclip_export
+	.venv/dev/bin/mypy -p clsclip -p clsclip_runtime -p clsclip_export -p clsclip_bench
 	.venv/dev/bin/lint-imports
 
 cpp:  ## the C++ runtime: configure, build, test, and build the example against what is installed

@@ -22,13 +22,13 @@ import click
 
 from benchmarks.peers import disk, plus
 from benchmarks.peers import table as peers
-from clsclip_runtime.bench.plots import plot
-from clsclip_runtime.bench.report import limits_sentence, markdown, read_document, write_document, write_text
+from clsclip_bench.plots import plot
+from clsclip_bench.report import limits_sentence, markdown, read_document, write_document, write_text
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 README = HERE / "README.md"
-BENCH = "clsclip_runtime.cli.bench"
+BENCH = "clsclip_bench.cli"
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import torch
 from PIL import Image, ImageDraw
 
 from clsclip.model import ClsClip, ModelConfig
-from clsclip.stickers.captions import train_tokenizer
-from clsclip.stickers.sheets import STYLES, emoji_file_stems
-from clsclip.stickers.vocabulary import nouns
+from clsclip.reproduce.stickers.captions import train_tokenizer
+from clsclip.reproduce.stickers.sheets import STYLES, emoji_file_stems
+from clsclip.reproduce.stickers.vocabulary import nouns
 from clsclip.towers import ImageSpec, Towers
 
 VISION = {"image_size": 32, "patch_size": 8, "width": 48, "head_width": 16, "layers": 6}

@@ -26,8 +26,8 @@ from PIL import Image
 from clsclip.model import ClsClip, ModelConfig
 from clsclip.tower_files import load_towers
 from clsclip_runtime import Bundle, Result, Segmenter
-from clsclip_runtime.text import EncodedWord
-from clsclip_runtime.word_cache import WordCache
+from clsclip_runtime.text.cache import WordCache
+from clsclip_runtime.text.encoded import EncodedWord
 
 WORDS = 20
 

@@ -23,9 +23,9 @@ import numpy as np
 from clsclip.data import StickerOptions, asking, open_fold
 from clsclip.data.base import Fold
 from clsclip.evaluation import Scores
-from clsclip.stickers.vocabulary import nouns
+from clsclip.reproduce.stickers.vocabulary import nouns
 from clsclip_runtime import Segmenter
-from clsclip_runtime.gate import Gate
+from clsclip_runtime.inference.presence import Gate
 
 VOCABULARIES = (20, 171, 1000)
 THRESHOLDS = (None, 0.3, 0.1)

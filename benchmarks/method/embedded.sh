@@ -4,7 +4,7 @@
 set -eu
 stickers=$1 out=$2
 styles="--style noto --style fluent"
-[ -f "$out/towers/open_clip_model.safetensors" ] || python -m clsclip.stickers pretrain --stickers "$stickers" $styles \
+[ -f "$out/towers/open_clip_model.safetensors" ] || python -m clsclip.reproduce.stickers pretrain --stickers "$stickers" $styles \
     --out "$out/towers" --steps 6000
 
 train() { # name, decoder inputs, picture side, world, steps, more options

@@ -10,10 +10,10 @@ from pathlib import Path
 import click
 import torch
 
-from clsclip.pretrain import encode, normalise
-from clsclip.stickers.pictures import StickerWorld
-from clsclip.stickers.sheets import STYLES, StickerBook
-from clsclip.stickers.vocabulary import nouns
+from clsclip.reproduce.pretrain import encode, normalise
+from clsclip.reproduce.stickers.pictures import StickerWorld
+from clsclip.reproduce.stickers.sheets import STYLES, StickerBook
+from clsclip.reproduce.stickers.vocabulary import nouns
 from clsclip.tower_files import load_towers
 
 TOWERS = Path(__file__).parents[2] / "models" / "stickers" / "towers"

@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.peers import material
 from benchmarks.peers.peer import Peer, pictures
-from clsclip_runtime.bench.contender import Cell
+from clsclip_bench.contender import Cell
 from clsclip_runtime.images import preprocess
 
 CONFIG: dict[str, Any] = {"vision_config": {"image_size": material.SIDE, "patch_size": material.PATCH}}

@@ -21,18 +21,18 @@ import numpy.typing as npt
 from PIL import Image
 
 from benchmarks.peers.material import bundle_of
+from clsclip_bench.contender import Cell, Spec
+from clsclip_bench.engine_time import EngineClock
+from clsclip_bench.operations import BundleOperations
+from clsclip_bench.ours import EXACT, device_of, gate_options, made_picture, precision_of, words
+from clsclip_bench.process import variables_of
+from clsclip_bench.report import figure, limits_json, new_document, percent, row_of, table, write_document
+from clsclip_bench.session import Limits, measure
+from clsclip_runtime.backends.cuda.driver import ask_driver
 from clsclip_runtime.backends.select import BACKENDS
-from clsclip_runtime.bench.contender import Cell, Spec
-from clsclip_runtime.bench.engine_time import EngineClock
-from clsclip_runtime.bench.operations import BundleOperations
-from clsclip_runtime.bench.ours import EXACT, device_of, gate_options, made_picture, precision_of, words
-from clsclip_runtime.bench.process import variables_of
-from clsclip_runtime.bench.report import figure, limits_json, new_document, percent, row_of, table, write_document
-from clsclip_runtime.bench.session import Limits, measure
-from clsclip_runtime.bundle import TEXT_ENCODER, Bundle
+from clsclip_runtime.bundle.opening import TEXT_ENCODER, Bundle
 from clsclip_runtime.doctor import BUILDS_WHEN_LOADED
-from clsclip_runtime.engines.gpu import ask_driver
-from clsclip_runtime.masks import upsample
+from clsclip_runtime.masks.upsampling import upsample
 
 WIDTH, HEIGHT = 4000, 3000
 PARTS = ("read", "engine", "save")

@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from benchmarks.peers import material
 from benchmarks.peers.peer import Peer, pictures
-from clsclip_runtime.bench.contender import Cell
+from clsclip_bench.contender import Cell
 from clsclip_runtime.images import preprocess
-from clsclip_runtime.masks import upsample
+from clsclip_runtime.masks.upsampling import upsample
 
 
 class EnginePeer(Peer):

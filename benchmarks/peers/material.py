@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from clsclip_runtime.bench.contender import Cell
-from clsclip_runtime.bench.operations import count_operations
-from clsclip_runtime.bench.ours import made_picture, words
-from clsclip_runtime.manifest import ImageSpec, parse_manifest
+from clsclip_bench.contender import Cell
+from clsclip_bench.operations import count_operations
+from clsclip_bench.ours import made_picture, words
+from clsclip_runtime.bundle.manifest import ImageSpec, parse_manifest
 
 SEED = 0
 SIDE = 224
@@ -117,16 +117,16 @@ def operations(bundle: str, crops: int, classes: int, pairs: int) -> float:
 
 def text_tokens(bundle: str, cell: Cell) -> npt.NDArray[np.float32]:
     """(K, d_text) of the cell's words, by the bundle's own text encoder; kept beside the bundle for other processes."""
-    from clsclip_runtime.backends import select_backend
-    from clsclip_runtime.bundle import TEXT_ENCODER, Bundle
-    from clsclip_runtime.text import TextEncoder
+    from clsclip_runtime.backends.select import select_backend
+    from clsclip_runtime.bundle.opening import TEXT_ENCODER, Bundle
+    from clsclip_runtime.text.encoder import TextEncoder
 
     kept = Path(bundle).parent / f"tokens-{cell.classes}.npy"
     if kept.is_file():
         tokens: npt.NDArray[np.float32] = np.load(kept, allow_pickle=False)
         return tokens
     opened = Bundle.open(bundle)
-    graph = select_backend("onnxruntime-cpu").load(opened.path(TEXT_ENCODER))
+    graph = select_backend("onnxruntime-cpu").load(opened.graph(TEXT_ENCODER))
     tokens = TextEncoder(opened, graph, memory_mb=1024).encode(words(cell.classes)).tokens
     scratch = kept.with_name(f".{os.getpid()}.npy")
     np.save(scratch, tokens, allow_pickle=False)

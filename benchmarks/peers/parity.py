@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clsclip_runtime.bench.process import ContenderProcess
+from clsclip_bench.process import ContenderProcess
 
 
 def difference(found: npt.NDArray[np.float32], expected: npt.NDArray[np.float32], cut: float = 0.0) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.peers import material
-from clsclip_runtime.bench.contender import Cell
+from clsclip_bench.contender import Cell
 
 
 class Peer:

@@ -20,12 +20,12 @@ import click
 import numpy as np
 import numpy.typing as npt
 
+from clsclip_bench.contender import Cell, Spec
+from clsclip_bench.ours import device_of
+from clsclip_bench.process import ContenderProcess, variables_of
+from clsclip_bench.report import figure, new_document, percent, row_of, table, write_document
+from clsclip_bench.session import Limits, measure
 from clsclip_runtime.backends.select import BACKENDS
-from clsclip_runtime.bench.contender import Cell, Spec
-from clsclip_runtime.bench.ours import device_of
-from clsclip_runtime.bench.process import ContenderProcess, variables_of
-from clsclip_runtime.bench.report import figure, new_document, percent, row_of, table, write_document
-from clsclip_runtime.bench.session import Limits, measure
 
 from .parity import difference
 
@@ -61,8 +61,8 @@ class Ours:
         self._found: dict[str, Any] = {}
 
     def load(self) -> None:
+        from clsclip_bench.ours import EXACT, gate_options
         from clsclip_runtime import Proposals, Segmenter
-        from clsclip_runtime.bench.ours import EXACT, gate_options
 
         self._segmenter = Segmenter.load(None, self._backend, detector=self._detector, threads=self._threads)
         self._pixels = picture()

@@ -17,17 +17,16 @@ import click
 
 from benchmarks.peers.material import bundle_of
 from benchmarks.peers.parity import Parity
-from clsclip_runtime.backends.select import BACKENDS
-from clsclip_runtime.bench.contender import Cell, Spec
-from clsclip_runtime.bench.operations import BundleOperations
-from clsclip_runtime.bench.ours import EXACT, MODES, bundle_specs, device_of
-from clsclip_runtime.bench.process import variables_of
-from clsclip_runtime.bench.report import figure, limits_json, new_document, percent, row_of, table, write_document
-from clsclip_runtime.bench.run import line_of
-from clsclip_runtime.bench.session import Limits, measure
-from clsclip_runtime.bundle import Bundle
+from clsclip_bench.contender import Cell, Spec
+from clsclip_bench.operations import BundleOperations
+from clsclip_bench.ours import MODES, SPELLINGS, bundle_specs, device_of
+from clsclip_bench.process import variables_of
+from clsclip_bench.report import figure, limits_json, new_document, percent, row_of, table, write_document
+from clsclip_bench.run import line_of
+from clsclip_bench.session import Limits, measure
+from clsclip_runtime.backends.cuda.driver import ask_driver
+from clsclip_runtime.bundle.opening import Bundle
 from clsclip_runtime.doctor import BUILDS_WHEN_LOADED
-from clsclip_runtime.engines.gpu import ask_driver
 
 FIRST = "PyTorch eager, a call for every word"
 TOGETHER = 6
@@ -80,15 +79,14 @@ def engine_specs(bundles: dict[str, Path], threads: int | None) -> list[Spec]:
 
 
 def our_specs(bundles: dict[str, Path], threads: int | None, gpu: bool) -> list[Spec]:
-    """This project, in every precision, backend and mode; a throughput of single pairs is nobody's wish."""
-    backends = [name for name in BACKENDS if name not in BUILDS_WHEN_LOADED and (gpu or device_of(name) == "cpu")]
+    """This project, in every precision, backend and mode."""
+    backends = [name for name in SPELLINGS if name not in BUILDS_WHEN_LOADED and (gpu or device_of(name) == "cpu")]
     return [
         Spec(f"clsclip {spec.name}", spec.factory, spec.options, spec.precision, spec.device,
              {**spec.labels, "family": "ClsCLIP"})
         for bundle in bundles.values()
         for name in backends
         for spec in bundle_specs(Bundle.open(bundle), name, MODES, {"threads": threads, "side": 224}, TOP_KS)
-        if not (name.endswith("throughput") and spec.labels["mode"] != EXACT)
     ]  # fmt: skip
 
 

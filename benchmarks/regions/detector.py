@@ -20,10 +20,10 @@ import click
 import yaml
 from PIL import Image
 
-from clsclip.data.stickers import pool, word_set
-from clsclip.stickers.pictures import StickerWorld
-from clsclip.stickers.sheets import StickerBook
-from clsclip.stickers.vocabulary import nouns
+from clsclip.reproduce.dataset import pool, word_set
+from clsclip.reproduce.stickers.pictures import StickerWorld
+from clsclip.reproduce.stickers.sheets import StickerBook
+from clsclip.reproduce.stickers.vocabulary import nouns
 
 STYLES = {"thing": ("noto", "fluent", "flat", "openmoji"), "coco": ("noto", "fluent")}
 """Drawings that a detector is trained on. Names are learnt in the styles of the test; "thing" wants variety."""

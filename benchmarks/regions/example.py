@@ -13,9 +13,9 @@ from pathlib import Path
 import click
 from PIL import Image
 
-from clsclip.stickers.pictures import StickerWorld
-from clsclip.stickers.sheets import StickerBook
-from clsclip.stickers.vocabulary import nouns
+from clsclip.reproduce.stickers.pictures import StickerWorld
+from clsclip.reproduce.stickers.sheets import StickerBook
+from clsclip.reproduce.stickers.vocabulary import nouns
 from clsclip_runtime import Proposals, Segmenter, ZoomIn
 
 SIDE, SEED = 640, 77

@@ -152,7 +152,7 @@ def attention(picture: Path, words: tuple[str, ...], model: Path, out: Path) -> 
     from clsclip.data.files import read_picture
     from clsclip.evaluation.figures import attention_figure, save_figure
     from clsclip.evaluation.predictors import CheckpointPredictor, open_predictor
-    from clsclip_runtime.words import clean_words
+    from clsclip_runtime.text.words import clean_words
 
     asked, _ = clean_words(words)
     predictor = open_predictor(model) if model.suffix == ".safetensors" else None

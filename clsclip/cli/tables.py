@@ -79,9 +79,9 @@ def table_command(
     from clsclip.cli.evaluate import size_protocol
     from clsclip.files import replace_json
     from clsclip.model import ModelConfig
-    from clsclip.tables.published import TABLES
-    from clsclip.tables.report import markdown, summary
-    from clsclip.tables.runs import TableRun, run_table
+    from clsclip.reproduce.tables.published import TABLES
+    from clsclip.reproduce.tables.report import markdown, summary
+    from clsclip.reproduce.tables.runs import TableRun, run_table
     from clsclip.tower_files import load_towers
     from clsclip.training.config import TrainConfig
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from clsclip.data.base import IGNORE, Fold, MaskDataset
 from clsclip.data.groups import GROUPS, asking
-from clsclip.data.stickers import StickerOptions
 from clsclip.errors import DataError
+from clsclip.reproduce.dataset import StickerOptions
 
 __all__ = ["FOLDS_OF", "GROUPS", "IGNORE", "KINDS", "Fold", "MaskDataset", "StickerOptions", "asking", "open_fold"]
 
@@ -62,6 +62,6 @@ def open_fold(
         from clsclip.data.folder import open_folder
 
         return open_folder(root, novel=novel, allow_missing=allow_missing, part=part)
-    from clsclip.data.stickers import open_stickers
+    from clsclip.reproduce.dataset import open_stickers
 
     return open_stickers(root, fold, stickers, part=part)

@@ -23,7 +23,7 @@ from clsclip.data.files import (
 from clsclip.data.labels import LabelledPictures
 from clsclip.errors import DataError
 from clsclip_runtime.errors import WordError
-from clsclip_runtime.words import clean_word
+from clsclip_runtime.text.words import clean_word
 
 _log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from clsclip.errors import CheckpointError
 from clsclip.model import ClsClip
 from clsclip.preprocessing import image_spec
 from clsclip_runtime.images import preprocess
-from clsclip_runtime.masks import logit, mask_at
+from clsclip_runtime.masks.upsampling import logit, mask_at
 from clsclip_runtime.segmenter import Segmenter
 
 DEFAULT_TEMPLATES = ("a picture of a {}",)

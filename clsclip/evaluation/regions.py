@@ -20,10 +20,11 @@ from clsclip.data.base import IGNORE
 from clsclip.errors import DataError
 from clsclip.evaluation.predictors import Prediction, Predictor
 from clsclip_runtime.detectors import Detector
-from clsclip_runtime.detectors.matching import match_words
 from clsclip_runtime.errors import RegionError
-from clsclip_runtime.looking import region_crops, whole_crop, words_of_boxes
+from clsclip_runtime.inference.crops import region_crops, whole_crop
 from clsclip_runtime.regions import Proposals, RegionFile, ZoomIn, box_windows
+from clsclip_runtime.regions.matching import words_of_boxes
+from clsclip_runtime.text.matching import match_words
 
 Boxes = NDArray[np.float32]
 
@@ -55,7 +56,7 @@ class DetectorRegions:
         self.detector, self.name = detector, name
 
     def find(self, key: str, picture: NDArray[np.uint8], truths: Mapping[str, NDArray[np.uint8]]) -> Proposals:
-        return Proposals.of_detector(self.detector, [picture])[0]
+        return self.detector.batch([picture])[0]
 
 
 class FileRegions:

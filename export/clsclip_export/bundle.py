@@ -17,18 +17,19 @@ import onnx
 
 from clsclip.model import ClsClip
 from clsclip.preprocessing import image_spec
+from clsclip_export.check_data import KINDS, Evidence, pictures_of, reference_pixels
 from clsclip_export.divergence import explain_failure, weight_name
 from clsclip_export.errors import ParityError, TargetError
-from clsclip_export.evidence import KINDS, Evidence, pictures_of, reference_pixels
 from clsclip_export.graphs import OPSET, Exported, Graph, export_graph, graphs
 from clsclip_export.parity import MIN_COSINE, MIN_IOU, ROUNDED, TOLERANCE, Case, Parity, check_parity
 from clsclip_export.precision import rounded, to_half
 from clsclip_export.profiles import Profile
 from clsclip_export.weights import save_shared
-from clsclip_runtime.bundle import DETECTOR, file_sha256
+from clsclip_runtime.bundle.manifest import ImageSpec
+from clsclip_runtime.bundle.opening import DETECTOR
 from clsclip_runtime.images import preprocess
-from clsclip_runtime.manifest import ImageSpec
-from clsclip_runtime.masks import logit
+from clsclip_runtime.masks.upsampling import logit
+from clsclip_runtime.paths import file_sha256
 
 if TYPE_CHECKING:
     from clsclip_export.detector import PreparedDetector

@@ -16,14 +16,15 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from clsclip_export.check_data import SUFFIXES, WORDS, hostile_pictures
 from clsclip_export.errors import CalibrationError
-from clsclip_export.evidence import SUFFIXES, WORDS, hostile_pictures
-from clsclip_runtime.backends import Graph
 from clsclip_runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
-from clsclip_runtime.bundle import TEXT_ENCODER, Bundle, file_sha256
+from clsclip_runtime.bundle.opening import TEXT_ENCODER, Bundle
 from clsclip_runtime.errors import ImageError
 from clsclip_runtime.images import open_picture, preprocess
-from clsclip_runtime.text import TextEncoder
+from clsclip_runtime.paths import file_sha256
+from clsclip_runtime.protocols import Graph
+from clsclip_runtime.text.encoder import TextEncoder
 
 Feeds = dict[str, npt.NDArray[Any]]
 
@@ -108,7 +109,7 @@ class Calibration:
             CalibrationError: a graph takes an input that no other gives.
         """
         engine = OnnxRuntimeCpu()
-        loaded = {name: engine.load(bundle.path(name)) for name in graphs}
+        loaded = {name: engine.load(bundle.graph(name)) for name in graphs}
         text = text_encoder(bundle)
         for index, picture in enumerate(self._pictures(bundle.manifest.image.size)):
             words = [self.words[(index * WORDS_A_PICTURE + at) % len(self.words)] for at in range(WORDS_A_PICTURE)]
@@ -125,7 +126,7 @@ class Calibration:
 
 def text_encoder(bundle: Bundle) -> TextEncoder:
     """The text encoder of a bundle, in ONNX Runtime on the CPU."""
-    return TextEncoder(bundle, OnnxRuntimeCpu().load(bundle.path(TEXT_ENCODER)), memory_mb=TEXT_MEMORY_MB)
+    return TextEncoder(bundle, OnnxRuntimeCpu().load(bundle.graph(TEXT_ENCODER)), memory_mb=TEXT_MEMORY_MB)
 
 
 def graph_inputs(graphs: Mapping[str, Graph], known: Feeds) -> dict[str, Feeds]:

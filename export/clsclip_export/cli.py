@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clsclip_export.detector_options import check_from_bundle, detector_options, detector_source, report
-from clsclip_export.engine_options import engine_options, read_engine, read_profile
+from clsclip_export.engines.options import engine_options, read_engine, read_profile
 from clsclip_export.errors import ExportError, TargetError
 from clsclip_export.int8_options import Quantise, int8_options, read_int8
 from clsclip_runtime.errors import ClsclipRuntimeError, OptionError
@@ -134,7 +134,7 @@ def export_checkpoint(
     from clsclip.checkpoint import load_checkpoint, read_header
     from clsclip.tower_files import load_towers
     from clsclip_export.bundle import write_bundle
-    from clsclip_export.evidence import Evidence
+    from clsclip_export.check_data import Evidence
 
     given, precision = None, options["precision"] or "fp32"
     if precision == "int8":

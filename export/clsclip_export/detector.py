@@ -20,11 +20,12 @@ import onnx
 
 from clsclip_export.bundle import file_entry, replace_folder
 from clsclip_export.errors import DetectorFileError, TargetError
-from clsclip_runtime.backends import select_backend
-from clsclip_runtime.bundle import DETECTOR, MANIFEST, Bundle
+from clsclip_runtime.backends.select import select_backend
+from clsclip_runtime.bundle.external_data import NotOnnxError, external_locations
+from clsclip_runtime.bundle.opening import DETECTOR, MANIFEST, Bundle
 from clsclip_runtime.detectors import Detector, DetectorSpec, read_spec
 from clsclip_runtime.errors import DetectorError
-from clsclip_runtime.external_data import NotOnnxError, external_locations
+from clsclip_runtime.protocols import GraphFile
 
 SIDE = 640
 """Input side in pixels that ultralytics weights are exported at."""
@@ -181,7 +182,7 @@ def convert_weights(source: DetectorSource, target: Path) -> None:
 
 def try_out(path: Path, spec: DetectorSpec, batches: tuple[int, ...]) -> None:
     """Run the detector on noise, black and white. DetectorError or BackendError where it cannot be."""
-    detector = Detector(select_backend("onnxruntime-cpu").load(path), spec, confidence=0.0)
+    detector = Detector(select_backend("onnxruntime-cpu").load(GraphFile(path)), spec, confidence=0.0)
     noise = np.random.default_rng(0).integers(0, 256, (spec.height, spec.width // 2, 3), dtype=np.uint8)
     pictures = [noise, np.zeros((32, 64, 3), np.uint8), np.full((64, 32, 3), 255, np.uint8)]
     for count in batches:

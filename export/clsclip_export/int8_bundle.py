@@ -12,12 +12,12 @@ import onnx
 
 from clsclip_export.bundle import ALWAYS_FP32, OWN_WEIGHTS, WEIGHTS_FILE, file_entry, replace_folder
 from clsclip_export.calibration import Calibration, Feeds
+from clsclip_export.check_data import Evidence
 from clsclip_export.errors import PrecisionError, TargetError
-from clsclip_export.evidence import Evidence
 from clsclip_export.int8 import quantised
 from clsclip_export.int8_check import Int8Check, check_int8
 from clsclip_export.weights import save_shared
-from clsclip_runtime.bundle import DETECTOR, MANIFEST, Bundle
+from clsclip_runtime.bundle.opening import DETECTOR, MANIFEST, Bundle
 
 STAY_AS_THEY_ARE = (*OWN_WEIGHTS, DETECTOR)
 """Graphs that are copied: the text encoder runs once a word, and all that a word means is in what it gives; a detector

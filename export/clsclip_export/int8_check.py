@@ -12,15 +12,15 @@ import onnx
 from PIL import Image
 
 from clsclip_export.calibration import HOSTILE_PICTURES, Calibration, Feeds, text_encoder
+from clsclip_export.check_data import Evidence, hostile_pictures
 from clsclip_export.divergence import all_tensors
 from clsclip_export.errors import EvidenceError, ParityError
-from clsclip_export.evidence import Evidence, hostile_pictures
 from clsclip_export.parity import MIN_COVER, row_cosines
 from clsclip_runtime import Segmenter
 from clsclip_runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
-from clsclip_runtime.bundle import Bundle
+from clsclip_runtime.bundle.opening import Bundle
 from clsclip_runtime.images import preprocess
-from clsclip_runtime.masks import logit
+from clsclip_runtime.masks.upsampling import logit
 
 MIN_MEAN_IOU = 0.97
 """Smallest allowed mean IoU of the masks of one kind of pictures, against FP32's."""
@@ -136,7 +136,7 @@ def _compare(
     """
     cut = logit(wide.manifest.mask.threshold)
     expected, runtime, whole, presence = [], [], [], 0.0
-    session = OnnxRuntimeCpu().load(narrow.path(WHOLE))
+    session = OnnxRuntimeCpu().load(narrow.graph(WHOLE))
     tokens = text_encoder(narrow).encode(words).tokens
     engine = OnnxRuntimeCpu()
     # Without a word cache: the text encoders are checked too, and an export leaves nothing in the user's folders.

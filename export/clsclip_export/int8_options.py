@@ -66,7 +66,7 @@ def read_int8(options: dict[str, Any]) -> Quantise | None:
     calibration = Calibration.read(folder, words)
 
     def quantise(source: Path, out: Path, options: dict[str, Any]) -> None:
-        from clsclip_export.evidence import Evidence
+        from clsclip_export.check_data import Evidence
         from clsclip_export.int8_bundle import quantise_bundle
 
         chosen = f"{len(calibration.paths)} of {calibration.found} pictures"

@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from clsclip.model import ClsClip
+from clsclip_export.check_data import KINDS, Evidence, graph_inputs
 from clsclip_export.errors import ParityError
-from clsclip_export.evidence import KINDS, Evidence, graph_inputs
 from clsclip_export.graphs import Graph
 
 TOLERANCE = 1e-4

@@ -30,12 +30,12 @@ from clsclip_runtime.errors import (
 from clsclip_runtime.version import __version__
 
 if TYPE_CHECKING:
-    from clsclip_runtime.bundle import Bundle
+    from clsclip_runtime.bundle.opening import Bundle
     from clsclip_runtime.detectors import Detector
-    from clsclip_runtime.features import PictureFeatures
+    from clsclip_runtime.inference.features import PictureFeatures
     from clsclip_runtime.regions import Proposals, RegionFile, ZoomIn
-    from clsclip_runtime.regions.region import Region
-    from clsclip_runtime.result import Result
+    from clsclip_runtime.results.instance import Region
+    from clsclip_runtime.results.result import Result
     from clsclip_runtime.segmenter import Segmenter
 
 __all__ = [
@@ -62,13 +62,13 @@ __all__ = [
 ]
 
 _LAZY = {
-    "Bundle": "clsclip_runtime.bundle",
+    "Bundle": "clsclip_runtime.bundle.opening",
     "Detector": "clsclip_runtime.detectors",
-    "PictureFeatures": "clsclip_runtime.features",
+    "PictureFeatures": "clsclip_runtime.inference.features",
     "Proposals": "clsclip_runtime.regions",
-    "Region": "clsclip_runtime.regions.region",
+    "Region": "clsclip_runtime.results.instance",
     "RegionFile": "clsclip_runtime.regions",
-    "Result": "clsclip_runtime.result",
+    "Result": "clsclip_runtime.results.result",
     "Segmenter": "clsclip_runtime.segmenter",
     "ZoomIn": "clsclip_runtime.regions",
 }

@@ -14,11 +14,11 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 
 from clsclip_runtime.backends import select
+from clsclip_runtime.backends.cuda.driver import Driver, ask_driver
 from clsclip_runtime.backends.select import AUTO, BACKENDS
-from clsclip_runtime.bundle import Bundle
-from clsclip_runtime.engines.files import Machine, engine_files, graph_digests, misfit, verify_plan
-from clsclip_runtime.engines.flavour import FLAVOURS, Flavour, find_flavour
-from clsclip_runtime.engines.gpu import Driver, ask_driver
+from clsclip_runtime.backends.tensorrt.edition import FLAVOURS, Flavour, find_flavour
+from clsclip_runtime.backends.tensorrt.engine_files import Machine, engine_files, misfit, verify_plan
+from clsclip_runtime.bundle.opening import Bundle
 from clsclip_runtime.errors import BackendError, BundleError, ClsclipRuntimeError
 from clsclip_runtime.version import __version__
 
@@ -138,7 +138,7 @@ def engines(bundle: Bundle, flavours: list[Flavour], driver: Driver) -> Iterator
             yield Finding("engines", name, BAD, missing)
             continue
         try:
-            reason = misfit(engine, here, graph_digests(bundle.path(engine.spec.graph)))
+            reason = misfit(engine, here, bundle.graph(engine.spec.graph).digests)
             verify_plan(engine)
         except ClsclipRuntimeError as error:
             yield failed("engines", name, error)

@@ -5,29 +5,33 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from clsclip_runtime.backends import Backend, choose_backend, notes_of
-from clsclip_runtime.bounds import Bounds
-from clsclip_runtime.bundle import Bundle
+from clsclip_runtime.backends.select import choose_backend
+from clsclip_runtime.bundle.opening import Bundle
 from clsclip_runtime.detectors import Detector
 from clsclip_runtime.errors import ClsclipRuntimeError, OptionError
-from clsclip_runtime.features import PictureFeatures
-from clsclip_runtime.gate import Gate, check_gate, choose_gate
-from clsclip_runtime.graphs import Graphs
 from clsclip_runtime.images import Source, open_picture, preprocess
-from clsclip_runtime.looking import Look, Looker, boxes_as_pairs, timed
-from clsclip_runtime.masks import logit
-from clsclip_runtime.matcher import Matcher
+from clsclip_runtime.inference.crops import boxes_as_pairs
+from clsclip_runtime.inference.features import PictureFeatures
+from clsclip_runtime.inference.model import Graphs
+from clsclip_runtime.inference.presence import Gate, check_gate, choose_gate
+from clsclip_runtime.inference.request import Look
+from clsclip_runtime.inference.scheduler import Looker, timed
+from clsclip_runtime.limits import Bounds
+from clsclip_runtime.masks.upsampling import logit
+from clsclip_runtime.protocols import Backend, notes_of
 from clsclip_runtime.regions import Proposals, ZoomIn
+from clsclip_runtime.regions.matching import Matcher
 from clsclip_runtime.regions.proposals import as_proposals
-from clsclip_runtime.result import Result
-from clsclip_runtime.word_cache import Place
-from clsclip_runtime.words import clean_words
+from clsclip_runtime.results.result import Result
+from clsclip_runtime.text.cache import Place
+from clsclip_runtime.text.words import clean_words
 
 _log = logging.getLogger(__name__)
 
@@ -89,6 +93,7 @@ class Segmenter:
         path: str | os.PathLike[str] | None = None,
         backend: str | Backend = "auto",
         *,
+        backend_options: Mapping[str, Any] | None = None,
         detector: str | os.PathLike[str] | Detector | None = None,
         gate: str | None = None,
         top_k: int | None = None,
@@ -104,6 +109,7 @@ class Segmenter:
         Args:
             path: folder of the bundle; None is the model that is installed with the package.
             backend: ``auto``, a name such as ``onnxruntime-cpu``, or an engine object.
+            backend_options: of that backend, such as ``{"precision": "bf16"}`` of ``openvino``.
             detector: an ONNX file or a ``Detector`` in place of the bundle's own.
             gate: ``clip`` asks CLIP's own features which words a crop shows before any mask is made: words below the
                 presence threshold, or outside ``top_k``, get an empty mask, and no time is spent on it. ``off``
@@ -136,8 +142,10 @@ class Segmenter:
             return cls(bundle, engine, detector=found, gate=gate, top_k=top_k, bounds=bounds, word_cache=word_cache)
 
         if not isinstance(backend, str):
+            if backend_options:
+                raise OptionError("backend_options belong to a backend that is named. Give them to the object itself")
             return use(backend)
-        segmenter, notes = choose_backend(backend, use, threads=threads)
+        segmenter, notes = choose_backend(backend, use, threads=threads, options=backend_options)
         segmenter._backend_notes = (*notes, *segmenter._backend_notes)
         return segmenter
 
@@ -240,7 +248,7 @@ class Segmenter:
         if zoom is not None and detector is not None:
             with timed(timings, "detect"):
                 pixels = [np.asarray(picture.image) for picture in pictures]
-                detected = Proposals.of_detector(detector, pixels, zoom.confidence)
+                detected = detector.batch(pixels, zoom.confidence)
             for look, found in zip(looks, detected, strict=True):
                 look.proposals = found
         return self._segment(graphs, looks, words, zoom, asked, timings)

@@ -18,9 +18,9 @@ from benchmarks.peers.parity import difference
 from benchmarks.peers.pytorch import EagerBatched, EagerLoop
 from benchmarks.peers.table import FIRST, TOGETHER, engine_specs, groups, markdown, torch_specs, with_ratios
 from clsclip.checkpoint import load_checkpoint
-from clsclip_runtime.bench.contender import Cell
-from clsclip_runtime.bench.ours import SegmenterContender
-from clsclip_runtime.bundle import EMBEDDED
+from clsclip_bench.contender import Cell
+from clsclip_bench.ours import SegmenterContender
+from clsclip_runtime.bundle.opening import EMBEDDED
 
 CELL = Cell(1, 3)
 

@@ -12,8 +12,8 @@ from click.testing import CliRunner
 
 from benchmarks import run
 from benchmarks.run import Step
-from clsclip_runtime.bench.report import markdown, new_document, row_of
-from tests.runtime.bench.test_report import measured
+from clsclip_bench.report import markdown, new_document, row_of
+from tests.benchmarks.clsclip_bench.test_report import measured
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from clsclip.checkpoint import load_checkpoint
 from clsclip.cli.evaluate import main as evaluate
 from clsclip.cli.train import command as train
-from clsclip.stickers.__main__ import main as stickers
+from clsclip.reproduce.stickers.__main__ import main as stickers
 
 
 def run(command: object, *arguments: object) -> str:

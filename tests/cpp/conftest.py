@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from .parts import Parts, build
+from tests.cpp.parts import Parts, build
 
 
 @pytest.fixture(scope="session")

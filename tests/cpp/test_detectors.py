@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clsclip_runtime.detectors import COCO_NAMES, Detections, Detector, DetectorSpec, match_words
+from clsclip_runtime.detectors import COCO_NAMES, Detector, DetectorSpec
 from clsclip_runtime.detectors.layouts import LAYOUTS, cells
 from clsclip_runtime.detectors.letterbox import Placed, letterbox
-from clsclip_runtime.detectors.matching import _SYNONYMS, is_agnostic
 from clsclip_runtime.errors import DetectorError
-
-from .parts import Parts, PartsError
-from .test_resize import as_pillow, given_picture, random_pixels
+from clsclip_runtime.regions import Proposals
+from clsclip_runtime.text.matching import _SYNONYMS, is_agnostic, match_words
+from tests.cpp.parts import Parts, PartsError
+from tests.cpp.test_resize import as_pillow, given_picture, random_pixels
 
 Floats = npt.NDArray[np.float32]
 
@@ -65,7 +65,7 @@ class Given:
 
 def python_found(
     spec: DetectorSpec, outputs: list[Floats], sizes: list[tuple[int, int]], limits: tuple[float, float, int]
-) -> list[Detections]:
+) -> list[Proposals]:
     confidence, iou, most = limits
     detector = Detector(Given(outputs), spec, confidence=confidence, iou=iou, max_detections=most)
     return detector.batch([np.zeros((height, width, 3), np.uint8) for width, height in sizes])
@@ -118,7 +118,7 @@ def random_outputs(rng: np.random.Generator, spec: DetectorSpec, pictures: int, 
     return [np.ascontiguousarray(one, np.float32) for one in made]
 
 
-def assert_same(found: list[dict[str, Any]], wanted: list[Detections]) -> None:
+def assert_same(found: list[dict[str, Any]], wanted: list[Proposals]) -> None:
     for own, other in zip(found, wanted, strict=True):
         assert own["classes"] == other.classes.tolist()
         np.testing.assert_allclose(own["scores"], other.scores, rtol=1e-6)

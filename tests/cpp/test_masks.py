@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from clsclip_runtime.masks import mask_at, runs_in, upsample
-
-from .parts import Parts, PartsError
+from clsclip_runtime.masks.upsampling import mask_at, runs_in, upsample
+from tests.cpp.parts import Parts, PartsError
 
 Bools = npt.NDArray[np.bool_]
 

@@ -13,11 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from clsclip_runtime.bundle.manifest import ImageSpec
 from clsclip_runtime.images import open_picture, preprocess
-from clsclip_runtime.manifest import ImageSpec
+from tests.cpp.parts import Parts, PartsError
 from tests.shared_data import shared_data
-
-from .parts import Parts, PartsError
 
 Pixels = npt.NDArray[np.uint8]
 

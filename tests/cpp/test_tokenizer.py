@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, normalizers
 
 from clsclip.clip_tokenizer import clip_tokenizer
-from clsclip_runtime.bundle import EMBEDDED
-
-from .parts import Parts, PartsError
+from clsclip_runtime.bundle.opening import EMBEDDED
+from tests.cpp.parts import Parts, PartsError
 
 KINDS = ("clip", "hub", "stickers")
 

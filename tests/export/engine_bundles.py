@@ -11,7 +11,7 @@ import onnx
 from clsclip_export.bundle import ALWAYS_FP32, OWN_WEIGHTS, WEIGHTS_FILE, file_entry
 from clsclip_export.precision import to_half
 from clsclip_export.weights import save_shared
-from clsclip_runtime.bundle import EMBEDDED
+from clsclip_runtime.bundle.opening import EMBEDDED
 
 
 def embedded_bundle(folder: Path, precision: str = "fp32") -> Path:

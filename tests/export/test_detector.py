@@ -19,7 +19,7 @@ from clsclip_export.cli import export
 from clsclip_export.detector import DetectorSource, add_to_bundle, prepared_detector
 from clsclip_export.errors import DetectorFileError, TargetError
 from clsclip_runtime import Bundle, BundleError, DetectorError, Segmenter
-from clsclip_runtime.backends import select_backend
+from clsclip_runtime.backends.select import select_backend
 from clsclip_runtime.detectors import COCO_NAMES, Detector
 from tests.runtime.detectors.doubles import PICTURE, SIDE, save_onnx
 from tests.runtime.tiny_bundle import make_bundle, paint

@@ -13,10 +13,9 @@ from clsclip_export.bundle import ALWAYS_FP32
 from clsclip_export.parity import MIN_COSINE, MIN_IOU, pooled_iou, row_cosines
 from clsclip_export.precision import rounded
 from clsclip_runtime import Segmenter
-from clsclip_runtime.backends import Backend, Graph
 from clsclip_runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
-
-from .engine_bundles import embedded_bundle
+from clsclip_runtime.protocols import Backend, Graph, GraphFile
+from tests.export.engine_bundles import embedded_bundle
 
 WORDS = ["bottle", "boat", "dog", "fish", "pizza"]
 PICTURES = Path(__file__).parents[2] / "examples"
@@ -30,12 +29,13 @@ class Rounding:
     def __init__(self, folder: Path, precision: str) -> None:
         self._folder, self._precision = folder, precision
 
-    def load(self, path: Path) -> Graph:
+    def load(self, file: GraphFile) -> Graph:
+        path = file.path
         model = onnx.load(path)
         double = self._folder / f"{self._precision}_{path.name}"
         wide = path.name in ALWAYS_FP32
         double.write_bytes((model if wide else rounded(model, self._precision)).SerializeToString())
-        return OnnxRuntimeCpu().load(double)
+        return OnnxRuntimeCpu().load(GraphFile(double))
 
 
 def logits(bundle: Path | None, backend: str | Backend) -> tuple[np.ndarray, float]:

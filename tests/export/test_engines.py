@@ -24,15 +24,14 @@ from clsclip_export.engines.inspect import Inspection, prove_precision
 from clsclip_export.engines.trt import BuildLog, build_plan
 from clsclip_export.errors import EngineError, ProfileError, TargetError
 from clsclip_export.profiles import Profile
-from clsclip_runtime.backends.tensorrt import TensorRt
-from clsclip_runtime.bundle import GATE, IMAGE_ENCODER, TEXT_ENCODER, TRUNK, Bundle
-from clsclip_runtime.engines.files import FOLDER, Machine, plan_version, read_engine, verify_plan
-from clsclip_runtime.engines.flavour import Flavour, find_flavour
-from clsclip_runtime.engines.gpu import ask_driver
+from clsclip_runtime.backends.cuda.driver import ask_driver
+from clsclip_runtime.backends.tensorrt.backend import TensorRt
+from clsclip_runtime.backends.tensorrt.edition import Flavour, find_flavour
+from clsclip_runtime.backends.tensorrt.engine_files import FOLDER, Machine, plan_version, read_engine, verify_plan
+from clsclip_runtime.bundle.opening import GATE, IMAGE_ENCODER, TEXT_ENCODER, TRUNK, Bundle
 from clsclip_runtime.errors import BackendError
+from tests.export.engine_bundles import embedded_bundle, sign
 from tests.runtime.backends.fakes import FakeCuda
-
-from .engine_bundles import embedded_bundle, sign
 
 pytest.importorskip("tensorrt_rtx", reason="the wheel tensorrt-rtx-cu13 is not installed (none for this platform?)")
 
@@ -331,7 +330,7 @@ def test_what_tensorrt_says_without_a_gpu_is_in_the_error(fresh: Bundle, rtx: Fl
     one(fresh, GATE, rtx, here)
     backend = TensorRt(rtx, cuda=FakeCuda(), machine=Machine(rtx.name, rtx.version, "NVIDIA Made Up", "12.0"))
     with pytest.raises(BackendError) as caught:
-        backend.load(fresh.path(GATE))
+        backend.load(fresh.graph(GATE))
     for part in (
         "cannot load",
         "CUDA driver version is insufficient",

@@ -11,17 +11,17 @@ from PIL import Image
 
 from clsclip.model import ClsClip, ModelConfig
 from clsclip.tower_files import load_towers
+from clsclip_bench.operations import count_operations
 from clsclip_export import bundle as bundle_module
 from clsclip_export.bundle import write_bundle
+from clsclip_export.check_data import Evidence
 from clsclip_export.engines.build import EngineOptions, build_engines
-from clsclip_export.evidence import Evidence
 from clsclip_export.graphs import export_graph, graphs
 from clsclip_export.parity import TOLERANCE
 from clsclip_export.profiles import Profile
-from clsclip_runtime.bench.operations import count_operations
-from clsclip_runtime.bundle import TRUNK, Bundle
-from clsclip_runtime.engines.files import Machine
-from clsclip_runtime.engines.flavour import find_flavour
+from clsclip_runtime.backends.tensorrt.edition import find_flavour
+from clsclip_runtime.backends.tensorrt.engine_files import Machine
+from clsclip_runtime.bundle.opening import TRUNK, Bundle
 from tests.shared_data import shared_data
 
 

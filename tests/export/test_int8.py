@@ -25,16 +25,16 @@ from clsclip_export.calibration import (
     Calibration,
     pixels_sha256,
 )
+from clsclip_export.check_data import Evidence
 from clsclip_export.cli import export
 from clsclip_export.errors import CalibrationError, EngineError, EvidenceError, ParityError, PrecisionError, TargetError
-from clsclip_export.evidence import Evidence
 from clsclip_export.int8 import products, quantised
 from clsclip_export.int8_bundle import quantise_bundle
 from clsclip_export.int8_check import MIN_MEAN_IOU, mask_ious
 from clsclip_export.parity import row_cosines
 from clsclip_export.profiles import Profile
 from clsclip_runtime import Segmenter
-from clsclip_runtime.bundle import Bundle
+from clsclip_runtime.bundle.opening import Bundle
 from tests.tiny import tiny_model
 
 SMALL = Profile(crops=(1, 1, 2), classes=(1, 2, 3), pairs=(1, 2, 4))
@@ -303,8 +303,8 @@ def test_command_line(made: Path, tmp_path: Path) -> None:
 
 def test_tensorrt_takes_none(narrow: Path) -> None:
     from clsclip_export.engines.build import EngineOptions, build_engines
-    from clsclip_runtime.engines.files import Machine
-    from clsclip_runtime.engines.flavour import Flavour
+    from clsclip_runtime.backends.tensorrt.edition import Flavour
+    from clsclip_runtime.backends.tensorrt.engine_files import Machine
 
     flavour, machine = Flavour("tensorrt-rtx", None, "1.7.1"), Machine("tensorrt-rtx", "1.7.1", None, None)
     with pytest.raises(EngineError, match=r"is in INT8 with zero points.*--fp16"):

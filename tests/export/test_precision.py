@@ -21,8 +21,8 @@ from onnx import TensorProto, helper, numpy_helper
 from clsclip.model import ClsClip
 from clsclip_export import bundle as bundle_module
 from clsclip_export.bundle import write_bundle
+from clsclip_export.check_data import Evidence
 from clsclip_export.errors import EvidenceError, ParityError, PrecisionError, ProfileError
-from clsclip_export.evidence import Evidence
 from clsclip_export.graphs import Exported, export_graph, graphs
 from clsclip_export.parity import pooled_iou, row_cosines
 from clsclip_export.precision import HALF_DTYPES, half_values, rounded, to_half

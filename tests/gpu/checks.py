@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from clsclip_export.parity import MIN_COSINE, MIN_IOU, pooled_iou, row_cosines
 from clsclip_runtime import Segmenter
-from clsclip_runtime.backends import Backend
-from clsclip_runtime.bundle import TRUNK
+from clsclip_runtime.bundle.opening import TRUNK
+from clsclip_runtime.protocols import Backend
 from tests.gpu.material import WORDS, Material, backend_of, full_size_bundle, trunk_operations
 
 FP32_TOLERANCE = 1e-3

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from clsclip_runtime import Segmenter
-from clsclip_runtime.backends import Arrays, DeviceArray
-from clsclip_runtime.backends.cuda import Bytes, Cuda
-from clsclip_runtime.backends.tensorrt import GRAPH_BUCKETS, TensorRt
+from clsclip_runtime.arrays import Arrays, DeviceArray
+from clsclip_runtime.backends.cuda.calls import Bytes, Cuda
+from clsclip_runtime.backends.tensorrt.backend import GRAPH_BUCKETS, TensorRt
 from tests.gpu import material as given
 from tests.gpu.checks import FP32_TOLERANCE, WrongError
 from tests.gpu.material import WORDS, Material

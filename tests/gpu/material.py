@@ -14,10 +14,11 @@ from PIL import Image
 from clsclip_export.engines.build import EngineOptions, build_engines
 from clsclip_export.profiles import Profile
 from clsclip_runtime import Segmenter
-from clsclip_runtime.backends import BACKENDS, Backend
-from clsclip_runtime.bundle import Bundle
-from clsclip_runtime.engines.flavour import find_flavour
-from clsclip_runtime.engines.gpu import this_machine
+from clsclip_runtime.backends.select import BACKENDS
+from clsclip_runtime.backends.tensorrt.edition import find_flavour
+from clsclip_runtime.backends.tensorrt.engine_files import this_machine
+from clsclip_runtime.bundle.opening import Bundle
+from clsclip_runtime.protocols import Backend
 from tests.export.engine_bundles import embedded_bundle
 
 ROOT = Path(__file__).parents[2]
@@ -62,7 +63,7 @@ def backend_of(path: str) -> Callable[[Path], Backend]:
     def make(bundle: Path) -> Backend:
         if path not in ("tensorrt", "tensorrt-rtx"):
             return BACKENDS[path](None)
-        from clsclip_runtime.backends.tensorrt import TensorRt
+        from clsclip_runtime.backends.tensorrt.backend import TensorRt
 
         flavour = find_flavour(path)
         backend = TensorRt(flavour)  # before anything is built for nothing

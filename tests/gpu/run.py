@@ -21,8 +21,8 @@ from typing import Any
 
 import click
 
+from clsclip_runtime.backends.cuda.driver import ask_driver
 from clsclip_runtime.doctor import examine
-from clsclip_runtime.engines.gpu import ask_driver
 from clsclip_runtime.errors import BackendError
 from tests.gpu import checks
 from tests.gpu.kept import kept
@@ -93,8 +93,8 @@ def run_step(report: Report, name: str, call: Callable[[], Any]) -> None:
 
 def works_here(name: str) -> bool:
     """Whether the path of a step can be made here at all: then its failing is a failure, and not a lack."""
-    from clsclip_runtime.backends import BACKENDS
-    from clsclip_runtime.engines.flavour import find_flavour
+    from clsclip_runtime.backends.select import BACKENDS
+    from clsclip_runtime.backends.tensorrt.edition import find_flavour
 
     path = name.partition(",")[0]
     if path == ALSO_WITHOUT_GPU:

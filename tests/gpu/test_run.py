@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from clsclip_runtime.backends import tensorrt, to_host
-from clsclip_runtime.backends.tensorrt import TensorRt, TensorRtGraph
-from clsclip_runtime.engines.gpu import ask_driver
+from clsclip_runtime.arrays import to_host
+from clsclip_runtime.backends import tensorrt
+from clsclip_runtime.backends.cuda.driver import ask_driver
+from clsclip_runtime.backends.tensorrt.backend import TensorRt, TensorRtGraph
 from tests.gpu import checks
 from tests.gpu.kept import kept
 from tests.gpu.material import PATHS, Material, trunk_operations

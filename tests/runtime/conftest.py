@@ -11,9 +11,8 @@ import pytest
 from PIL import Image
 
 from clsclip_runtime import Segmenter
-from clsclip_runtime import bundle as bundle_module
-
-from .tiny_bundle import make_bundle, paint
+from clsclip_runtime.bundle import opening as bundle_module
+from tests.runtime.tiny_bundle import make_bundle, paint
 
 
 @pytest.fixture(scope="session")

@@ -11,15 +11,16 @@ from click.testing import CliRunner
 
 import clsclip_runtime.doctor as doctor_module
 from clsclip_runtime.backends import select
+from clsclip_runtime.backends.cuda.driver import Driver, Gpu, ask_driver
 from clsclip_runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
+from clsclip_runtime.backends.tensorrt.edition import FLAVOURS, Flavour
 from clsclip_runtime.cli.doctor import command, main
 from clsclip_runtime.doctor import Finding, examine
-from clsclip_runtime.engines.flavour import FLAVOURS, Flavour
-from clsclip_runtime.engines.gpu import Driver, Gpu, ask_driver
 from clsclip_runtime.errors import BackendError
+from clsclip_runtime.protocols import GraphFile
+from tests.runtime.tiny_bundle import make_bundle
 
 from .backends.fakes import MACHINE, VERSION, write_engine
-from .tiny_bundle import make_bundle
 
 H200 = Driver("13.0", (Gpu("NVIDIA H200", "9.0", 141 << 30),), None)
 
@@ -105,15 +106,15 @@ def test_a_machine_with_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_backends_are_tried_and_not_guessed(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def breaks(threads: int | None) -> Any:
         class Breaks(OnnxRuntimeCpu):
-            def load(self, path: Path) -> Any:
-                raise BackendError(f"{path.name} does not load. Run: mend it")
+            def load(self, file: GraphFile) -> Any:
+                raise BackendError(f"{file.path.name} does not load. Run: mend it")
 
         return Breaks()
 
     monkeypatch.setitem(select.BACKENDS, "onnxruntime-cuda", breaks)
     one = findings(bundle)["backends", "onnxruntime-cuda"]
     assert (one.state, one.mend) == ("bad", "mend it"), "it can be made, and still does not run the bundle"
-    for name in ("openvino", "openvino-bf16", "openvino-throughput", "onnxruntime-cpu"):
+    for name in ("openvino", "onnxruntime-cpu"):
         monkeypatch.setitem(select.BACKENDS, name, breaks)
     assert run("--model", str(bundle))[0] == 1
     assert set(FLAVOURS) == {"tensorrt", "tensorrt-rtx"}

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image, TiffImagePlugin
 
 from clsclip_runtime import ImageError
+from clsclip_runtime.bundle.manifest import ImageSpec
 from clsclip_runtime.images import open_picture, preprocess
-from clsclip_runtime.manifest import ImageSpec
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:

@@ -19,11 +19,11 @@ from clsclip_runtime import (
     Segmenter,
     WordError,
 )
-from clsclip_runtime.backends import Arrays, Backend, Graph, select_backend
-from clsclip_runtime.bounds import Bounds
-from clsclip_runtime.memory import pair_bytes, pairs_per_call, words_per_call
-
-from .tiny_bundle import CONTEXT, GRID, make_bundle, paint
+from clsclip_runtime.arrays import Arrays
+from clsclip_runtime.backends.select import select_backend
+from clsclip_runtime.limits import Bounds, pair_bytes, pairs_per_call, words_per_call
+from clsclip_runtime.protocols import Backend, Graph, GraphFile
+from tests.runtime.tiny_bundle import CONTEXT, GRID, make_bundle, paint
 
 Picture = npt.NDArray[np.uint8]
 
@@ -40,9 +40,9 @@ class CountingBackend:
         self.largest: Counter[str] = Counter()
         self.loaded: Counter[str] = Counter()
 
-    def load(self, path: Path) -> Graph:
-        self.loaded[path.stem] += 1
-        return CountingGraph(self, self.inner.load(path), path.stem)
+    def load(self, file: GraphFile) -> Graph:
+        self.loaded[file.path.stem] += 1
+        return CountingGraph(self, self.inner.load(file), file.path.stem)
 
 
 class CountingGraph:

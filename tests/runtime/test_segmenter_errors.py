@@ -20,10 +20,9 @@ from clsclip_runtime import (
     OptionError,
     Segmenter,
 )
-from clsclip_runtime.backends import select_backend
-
-from .test_bundle import DETECTOR
-from .tiny_bundle import make_bundle, manifest, sign
+from clsclip_runtime.backends.select import select_backend
+from tests.runtime.bundle.test_opening import DETECTOR
+from tests.runtime.tiny_bundle import make_bundle, manifest, sign
 
 Picture = npt.NDArray[np.uint8]
 

@@ -17,12 +17,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from clsclip_runtime import Bundle, ClsclipRuntimeError, OptionError, OutputError, Proposals, Segmenter, ZoomIn
-from clsclip_runtime.bounds import Bounds
-from clsclip_runtime.detectors import Detections
-from clsclip_runtime.masks import mask_at
-
-from .test_segmenter import CountingBackend
-from .tiny_bundle import make_bundle, paint
+from clsclip_runtime.limits import Bounds
+from clsclip_runtime.masks.upsampling import mask_at
+from tests.runtime.test_segmenter import CountingBackend
+from tests.runtime.tiny_bundle import make_bundle, paint
 
 Picture = npt.NDArray[np.uint8]
 TIGHT = ZoomIn(margin=0, min_side=1)
@@ -37,12 +35,14 @@ class FixedDetector:
         self.name, self.notes = "fixed", ("a note of the detector",)
         self.pictures = 0
 
-    def batch(self, pictures: list[Picture], confidence: float | None = None) -> list[Detections]:
+    def batch(self, pictures: list[Picture], confidence: float | None = None) -> list[Proposals]:
         self.pictures += len(pictures)
         boxes = np.array(self.boxes, np.float32).reshape(-1, 4)
         scores = np.linspace(0.9, 0.5, len(boxes)).astype(np.float32)
         sure = scores > (confidence or 0)
-        return [Detections(boxes[sure], np.array(self.classes, np.int64)[sure], scores[sure]) for _ in pictures]
+        classes = np.array(self.classes, np.int64)[sure]
+        one = Proposals(boxes[sure], scores[sure], classes, self.names, f"detector {self.name}", self.notes)
+        return [one.anonymous() if self.agnostic else one for _ in pictures]
 
 
 def with_detector(bundle: Path, detector: FixedDetector, **options: Any) -> Segmenter:

@@ -19,20 +19,19 @@ from clsclip_export.engines.inspect import Inspection, inspect_build, prove_prec
 from clsclip_export.engines.trt import BuildLog, TimingCache, build_plan
 from clsclip_export.errors import EngineError, ProfileError, TargetError
 from clsclip_export.profiles import AXES, Profile
-from clsclip_runtime.bundle import DETECTOR, GATE, IMAGE_ENCODER, STEM, TEXT_ENCODER, TRUNK, Bundle
-from clsclip_runtime.engines.files import (
+from clsclip_runtime.backends.tensorrt.edition import Flavour, version_numbers
+from clsclip_runtime.backends.tensorrt.engine_files import (
     ANY_GPU,
     FOLDER,
     SCHEMA_VERSION,
     EngineFile,
     EngineSpec,
     Machine,
-    graph_digests,
     plan_version,
     read_engine,
     verify_plan,
 )
-from clsclip_runtime.engines.flavour import Flavour, version_numbers
+from clsclip_runtime.bundle.opening import DETECTOR, GATE, IMAGE_ENCODER, STEM, TEXT_ENCODER, TRUNK, Bundle
 from clsclip_runtime.errors import BackendError
 
 GRAPHS = (TEXT_ENCODER, IMAGE_ENCODER, STEM, GATE, TRUNK)
@@ -104,7 +103,7 @@ def engine_spec(bundle: Bundle, graph: str, flavour: Flavour, machine: Machine, 
     anywhere = flavour.builds_without_gpu
     return EngineSpec(
         graph=graph,
-        onnx=graph_digests(bundle.path(graph)),
+        onnx=bundle.graph(graph).digests or {},
         precision=precision_asked(bundle, graph),
         profile=options.profile.to_json(),
         flavour=flavour.name,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from clsclip_export.engines.trt import BuildLog
 from clsclip_export.errors import EngineError
-from clsclip_runtime.engines.flavour import Flavour
+from clsclip_runtime.backends.tensorrt.edition import Flavour
 
 TYPES = {"Float": "fp32", "FP32": "fp32", "Half": "fp16", "FP16": "fp16", "BFloat16": "bf16", "BF16": "bf16"}
 """TensorRT's names of types."""

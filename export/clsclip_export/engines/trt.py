@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from clsclip_export.errors import EngineError, ProfileError
 from clsclip_export.profiles import AXES, Profile
-from clsclip_runtime.engines.flavour import Flavour
+from clsclip_runtime.backends.tensorrt.edition import Flavour
 
 if TYPE_CHECKING:
     from clsclip_export.engines.build import EngineOptions

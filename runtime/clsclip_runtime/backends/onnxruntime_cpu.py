@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from clsclip_runtime.backends.base import Arrays
+from clsclip_runtime.arrays import Arrays
 from clsclip_runtime.errors import BackendError
+from clsclip_runtime.protocols import GraphFile
 
 _ERRORS_ONLY = 3
 
@@ -40,8 +39,9 @@ class OnnxRuntimeCpu:
             options.intra_op_num_threads = threads
         self._options = options
 
-    def load(self, path: Path) -> OnnxRuntimeGraph:
-        """Load the ONNX file at ``path``, with its external data from the same folder."""
+    def load(self, file: GraphFile) -> OnnxRuntimeGraph:
+        """Load an ONNX file, with its external data from the same folder."""
+        path = file.path
         # By path, never from bytes: only then are external data found, and refused outside the folder.
         # ONNX Runtime's errors share no base class of their own.
         try:
@@ -49,7 +49,7 @@ class OnnxRuntimeCpu:
                 str(path), sess_options=self._options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:
-            if "NOT_IMPLEMENTED" in str(error) and _is_bf16(path):
+            if "NOT_IMPLEMENTED" in str(error) and file.precision == "bf16":
                 raise BackendError(
                     f"{path.parent} is in bf16, and onnxruntime has no bf16 kernels for CPUs. "
                     "Export it with --fp16 or --fp32, or use a GPU backend or openvino"
@@ -90,15 +90,6 @@ class OnnxRuntimeGraph:
                 "If memory ran out, lower memory_mb; else export the bundle again"
             ) from error
         return dict(zip(self._outputs, values, strict=True))
-
-
-def _is_bf16(path: Path) -> bool:
-    """Whether the bundle that the graph belongs to says that it is in BF16."""
-    try:
-        document = json.loads((path.parent / "manifest.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(document, dict) and document.get("precision") == "bf16"
 
 
 def one_line(error: Exception) -> str:

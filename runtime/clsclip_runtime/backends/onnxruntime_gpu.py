@@ -16,22 +16,13 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from clsclip_runtime.backends.base import Arrays
-from clsclip_runtime.backends.cuda import Cuda, find_cuda
-from clsclip_runtime.backends.device import (
-    Array,
-    Copier,
-    CudaDevice,
-    DeviceArray,
-    HostArray,
-    Rows,
-    concatenate,
-    is_dense,
-    to_host,
-)
+from clsclip_runtime.arrays import Array, Arrays, Copier, DeviceArray, HostArray, Rows, concatenate, to_host
+from clsclip_runtime.backends.cuda.calls import Cuda, find_cuda
+from clsclip_runtime.backends.cuda.device import CudaDevice, is_dense
+from clsclip_runtime.backends.cuda.driver import ask_driver
 from clsclip_runtime.backends.onnxruntime_cpu import OnnxRuntimeGraph, one_line
-from clsclip_runtime.engines.gpu import ask_driver
 from clsclip_runtime.errors import BackendError, OptionError
+from clsclip_runtime.protocols import GraphFile
 
 PROVIDERS = {"onnxruntime-cuda": "CUDAExecutionProvider", "onnxruntime-tensorrt": "TensorrtExecutionProvider"}
 
@@ -101,12 +92,13 @@ class OnnxRuntimeGpu:
             self.notes = (f"{name} picks rows of encoded crops on the host: {error}",)
             _log.warning("%s", self.notes[0])
 
-    def load(self, path: Path) -> OnnxRuntimeGpuGraph:
-        """Load the ONNX file at ``path``.
+    def load(self, file: GraphFile) -> OnnxRuntimeGpuGraph:
+        """Load an ONNX file.
 
         Raises:
             BackendError: the provider cannot load it, or onnxruntime would run it on the CPU instead.
         """
+        path = file.path
         providers: list[Any] = [("CUDAExecutionProvider", self._cuda_options())]
         if self._provider != "CUDAExecutionProvider":
             providers.insert(0, (self._provider, self._tensorrt_options(path)))
@@ -180,14 +172,14 @@ class ThroughHost:
     """Copies device arrays of ONNX Runtime by ONNX Runtime itself, which brings them to the host."""
 
     def to_host(self, array: DeviceArray) -> HostArray:
-        """See :class:`clsclip_runtime.backends.device.Copier`."""
+        """See :class:`clsclip_runtime.backends.cuda.device.Copier`."""
         value: Any = cast("_Owner", array.owner).value
         first = (array.address - value.data_ptr()) // max(1, array.row_bytes)
         whole: HostArray = value.numpy()
         return whole[first : first + len(array)]
 
     def join(self, parts: Sequence[tuple[Array, Rows]]) -> Array:
-        """See :class:`clsclip_runtime.backends.device.Copier`; the result is on the host."""
+        """See :class:`clsclip_runtime.backends.cuda.device.Copier`; the result is on the host."""
         return concatenate([to_host(array)[rows] for array, rows in parts])
 
     def wait_for(self, stream: int) -> None:

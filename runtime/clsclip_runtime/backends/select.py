@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from inspect import signature
+from typing import Any, TypeVar
 
-from clsclip_runtime.backends.base import Backend
 from clsclip_runtime.errors import BackendError, OptionError
+from clsclip_runtime.protocols import Backend
 
 _log = logging.getLogger(__name__)
 
@@ -16,7 +17,7 @@ Used = TypeVar("Used")
 
 
 def _tensorrt(threads: int | None) -> Backend:
-    from clsclip_runtime.backends.tensorrt import TensorRt
+    from clsclip_runtime.backends.tensorrt.backend import TensorRt
 
     return TensorRt()
 
@@ -33,22 +34,10 @@ def _onnxruntime_tensorrt(threads: int | None) -> Backend:
     return OnnxRuntimeGpu("onnxruntime-tensorrt", threads=threads)
 
 
-def _openvino(threads: int | None) -> Backend:
+def _openvino(threads: int | None, precision: str = "fp32", device: str = "CPU") -> Backend:
     from clsclip_runtime.backends.openvino import OpenVino
 
-    return OpenVino(threads=threads)
-
-
-def _openvino_bf16(threads: int | None) -> Backend:
-    from clsclip_runtime.backends.openvino import OpenVino
-
-    return OpenVino("bf16", threads=threads)
-
-
-def _openvino_throughput(threads: int | None) -> Backend:
-    from clsclip_runtime.backends.openvino import OpenVino
-
-    return OpenVino(threads=threads, hint="throughput")
+    return OpenVino(precision, threads=threads, device=device)
 
 
 def _onnxruntime_cpu(threads: int | None) -> Backend:
@@ -57,20 +46,18 @@ def _onnxruntime_cpu(threads: int | None) -> Backend:
     return OnnxRuntimeCpu(threads=threads)
 
 
-BACKENDS: dict[str, Callable[[int | None], Backend]] = {
+BACKENDS: dict[str, Callable[..., Backend]] = {
     "tensorrt": _tensorrt,
     "onnxruntime-cuda": _onnxruntime_cuda,
     "onnxruntime-tensorrt": _onnxruntime_tensorrt,
     "openvino": _openvino,
-    "openvino-bf16": _openvino_bf16,
-    "openvino-throughput": _openvino_throughput,
     "onnxruntime-cpu": _onnxruntime_cpu,
 }
-"""Engine by name."""
+"""Backend by name: threads, and options of its own as keywords."""
 
 AUTO = ("tensorrt", "onnxruntime-cuda", "openvino", "onnxruntime-cpu")
 """What ``auto`` tries, in this order; see also :func:`passed_over`. ONNX Runtime's TensorRT provider builds engines
-when it loads, which takes minutes, so it is only taken by name; so is ``openvino-bf16``, because it rounds."""
+when it loads, which takes minutes, so it is only taken by name."""
 
 OPENVINO_WINS_ON = ("x86_64", "amd64")
 """Processors on which OpenVINO was measured beside ONNX Runtime (benchmarks/README.md): at ViT-B/16's size 1.2 times as
@@ -85,35 +72,50 @@ def passed_over(name: str) -> str | None:
     return None
 
 
-def select_backend(name: str = "auto", *, threads: int | None = None) -> Backend:
-    """The engine called ``name``; ``auto`` takes the first that can be made. See :func:`choose_backend`."""
-    return choose_backend(name, lambda backend: backend, threads=threads)[0]
+def select_backend(
+    name: str = "auto", *, threads: int | None = None, options: Mapping[str, Any] | None = None
+) -> Backend:
+    """The backend called ``name``; ``auto`` takes the first that can be made. See :func:`choose_backend`."""
+    return choose_backend(name, lambda backend: backend, threads=threads, options=options)[0]
 
 
 def choose_backend(
-    name: str, use: Callable[[Backend], Used], *, threads: int | None = None
+    name: str,
+    use: Callable[[Backend], Used],
+    *,
+    threads: int | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> tuple[Used, tuple[str, ...]]:
-    """Use the engine called ``name``; ``auto`` takes the first that can be made and used, and logs which that was.
+    """Use the backend called ``name``; ``auto`` takes the first that can be made and used, and logs which that was.
 
     Args:
         name: ``auto`` or a key of ``BACKENDS``.
-        use: what is done with an engine, such as loading a bundle; a BackendError of it makes ``auto`` go on.
-        threads: threads for one call; None lets the engine decide.
+        use: what is done with a backend, such as loading a bundle; a BackendError of it makes ``auto`` try the next.
+        threads: threads for one call; None lets the backend decide.
+        options: of that backend alone, such as ``{"precision": "bf16"}`` of ``openvino``.
 
     Returns:
-        What ``use`` gave, and one sentence for each engine that ``auto`` passed over. Nothing else passes over any.
+        What ``use`` gave, and one sentence for each backend that ``auto`` passed over. Nothing else passes over any.
 
     Raises:
-        OptionError: the name is unknown, or ``threads`` is not a positive whole number.
-        BackendError: the engine is not installed or does not work here.
+        OptionError: the name or an option is unknown, or a value makes no sense.
+        BackendError: the backend is not installed or does not work here.
     """
     if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
         raise OptionError(f"threads must be a whole number of 1 or more, or None, and it is {threads!r}")
     if name == "auto":
+        if options:
+            raise OptionError(
+                f"backend options ({', '.join(options)}) are one backend's own. Name it: backend='openvino'"
+            )
         return _first_that_works(use, threads)
     if name not in BACKENDS:
         raise OptionError(f"there is no backend {name!r}. Choose one of: auto, {', '.join(BACKENDS)}")
-    return use(BACKENDS[name](threads)), ()
+    known = [one for one in signature(BACKENDS[name]).parameters if one != "threads"]
+    for option in options or {}:
+        if option not in known:
+            raise OptionError(f"backend {name!r} has no option {option!r}. It has: {', '.join(known) or 'none'}")
+    return use(BACKENDS[name](threads, **(options or {}))), ()
 
 
 def _first_that_works(use: Callable[[Backend], Used], threads: int | None) -> tuple[Used, tuple[str, ...]]:

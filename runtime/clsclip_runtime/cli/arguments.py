@@ -189,7 +189,7 @@ def _name(found: Iterable[tuple[str, Kind]]) -> list[NamedSource]:
 
 
 def _stem(path: str, kind: Kind) -> str:
-    from clsclip_runtime.saving import default_stem
+    from clsclip_runtime.results.files import default_stem
 
     if kind == "camera":
         return f"camera{path}"

@@ -25,7 +25,7 @@ from clsclip_runtime.cli.arguments import (
 from clsclip_runtime.cli.messages import FAILURE, INTERRUPTED, PROGRAM, WRONG_USE, fail
 from clsclip_runtime.cli.zoom import Zooming, zoom_options
 from clsclip_runtime.errors import ClsclipRuntimeError, OptionError, OutputError, WordError
-from clsclip_runtime.gate import GATES, check_gate
+from clsclip_runtime.inference.presence import GATES, check_gate
 from clsclip_runtime.version import __version__
 
 DEFAULT_FOLDER = Path("clsclip-out")
@@ -154,8 +154,8 @@ def command(sources: tuple[str, ...], classes: tuple[str, ...], classes_file: Pa
     """Parse, check everything that costs nothing, then run; returns the exit code."""
     # Wrong use must be told at once, not after a model was loaded or a picture was segmented.
     from clsclip_runtime.cli.run import Run
-    from clsclip_runtime.saving import check_formats
-    from clsclip_runtime.words import clean_words
+    from clsclip_runtime.results.files import check_formats
+    from clsclip_runtime.text.words import clean_words
 
     words = [*classes, *(read_words(classes_file) if classes_file else [])]
     if not sources:

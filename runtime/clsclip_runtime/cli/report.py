@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from clsclip_runtime.manifest import Manifest
-    from clsclip_runtime.result import Result
+    from clsclip_runtime.bundle.manifest import Manifest
+    from clsclip_runtime.results.result import Result
 
 
 def describe_model(manifest: Manifest, backend: str) -> str:

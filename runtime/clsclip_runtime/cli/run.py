@@ -21,7 +21,7 @@ from clsclip_runtime.errors import ClsclipRuntimeError, OptionError, OutputError
 
 if TYPE_CHECKING:
     from clsclip_runtime.images import Source
-    from clsclip_runtime.result import Result
+    from clsclip_runtime.results.result import Result
     from clsclip_runtime.segmenter import Segmenter
 
 
@@ -71,7 +71,7 @@ class Run:
                 return self._each(segmenter, steps, len(left))
 
     def _each(self, segmenter: Segmenter, sources: Iterator[NamedSource], count: int) -> int:
-        from clsclip_runtime.result import readable
+        from clsclip_runtime.paths import readable
         from clsclip_runtime.video.capture import public_address
 
         threshold, zooming = self._options["presence_threshold"], self._options["zooming"]
@@ -99,7 +99,7 @@ class Run:
         return code
 
     def _one_picture(self, segmenter: Segmenter, source: NamedSource) -> None:
-        from clsclip_runtime.result import readable
+        from clsclip_runtime.paths import readable
 
         content: Source = sys.stdin.buffer.read() if source.path == STANDARD_INPUT else source.path
         options = self._options
@@ -128,14 +128,14 @@ class Run:
 
     def _files(self, stem: str) -> list[Path]:
         """The files that a picture's result will be saved as."""
-        from clsclip_runtime.saving import file_names
+        from clsclip_runtime.results.files import file_names
 
         folder = self._out or Path()
         return [folder / name for name in file_names(self._words, self._options["picture_formats"], stem)]
 
     def _without_existing(self) -> list[NamedSource]:
         """The sources that are to be done: with ``--skip-existing`` without the pictures that have all their files."""
-        from clsclip_runtime.result import readable
+        from clsclip_runtime.paths import readable
 
         if not self._options["skip_existing"]:
             return self._sources

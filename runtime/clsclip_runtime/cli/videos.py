@@ -16,11 +16,11 @@ from clsclip_runtime.cli.arguments import NamedSource
 from clsclip_runtime.cli.messages import print_json
 from clsclip_runtime.cli.report import frame_table, one_line
 from clsclip_runtime.errors import OutputError
-from clsclip_runtime.result import readable
+from clsclip_runtime.paths import readable
 
 if TYPE_CHECKING:
     from clsclip_runtime.images import Source
-    from clsclip_runtime.result import Result
+    from clsclip_runtime.results.result import Result
     from clsclip_runtime.video import FileSink, Frame, FrameSource, Pipeline, Sink
 
 _PER_FRAME = ("png", "labels", "npz")

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from clsclip_runtime.backends import Backend, Graph, close_with, select_backend
-from clsclip_runtime.bundle import DETECTOR, Bundle
+from clsclip_runtime._types import Floats
+from clsclip_runtime.backends.select import select_backend
+from clsclip_runtime.bundle.manifest import DetectorSpec
+from clsclip_runtime.bundle.opening import DETECTOR, Bundle
 from clsclip_runtime.detectors.layouts import LAYOUTS, Candidates
 from clsclip_runtime.detectors.letterbox import GREY, Placed, letterbox
 from clsclip_runtime.detectors.nms import keep_best
 from clsclip_runtime.detectors.spec import read_spec
 from clsclip_runtime.errors import DetectorError, OptionError
-from clsclip_runtime.manifest import DetectorSpec
 from clsclip_runtime.options import number_in
+from clsclip_runtime.protocols import Backend, Graph, GraphFile, close_with
+from clsclip_runtime.regions.proposals import Proposals
 
-Floats: TypeAlias = npt.NDArray[np.float32]
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 
 OPEN_BATCH = 16
@@ -29,25 +30,6 @@ OPEN_BATCH = 16
 
 OPEN_BATCH_PIXELS = OPEN_BATCH * 1280 * 1280
 """Most input pixels of such a call: 300 MiB of float32."""
-
-
-@dataclass(frozen=True, eq=False)
-class Detections:
-    """What was found in one picture, the surest first.
-
-    Attributes:
-        boxes: (N, 4) float32, xyxy in pixels, inside the picture and never empty.
-        classes: (N,) int64, positions in the detector's names.
-        scores: (N,) float32 in 0..1.
-    """
-
-    boxes: Floats
-    classes: npt.NDArray[np.int64]
-    scores: Floats
-
-    def __len__(self) -> int:
-        """Number of boxes."""
-        return len(self.boxes)
 
 
 class Detector:
@@ -126,7 +108,7 @@ class Detector:
         spec, notes = read_spec(path, names=names, layout=layout)
         engine = select_backend(backend, threads=threads) if isinstance(backend, str) else backend
         return cls(
-            engine.load(Path(path)),
+            engine.load(GraphFile(Path(path))),
             spec,
             confidence=confidence,
             iou=iou,
@@ -159,7 +141,7 @@ class Detector:
                 "--detector yolo11n.onnx --out new.clsclip"
             )
         return cls(
-            backend.load(bundle.path(DETECTOR)),
+            backend.load(bundle.graph(DETECTOR)),
             spec,
             confidence=confidence,
             iou=iou,
@@ -174,7 +156,7 @@ class Detector:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Class names; ``Detections.classes`` are positions in it."""
+        """Class names; ``Proposals.classes`` are positions in it."""
         return self._spec.names
 
     @property
@@ -198,12 +180,14 @@ class Detector:
         room = OPEN_BATCH_PIXELS // (self._spec.height * self._spec.width)
         return self._spec.batch or max(1, min(OPEN_BATCH, room))
 
-    def __call__(self, picture: Pixels, confidence: float | None = None) -> Detections:
+    def __call__(self, picture: Pixels, confidence: float | None = None) -> Proposals:
         """Boxes in a picture (H, W, 3) uint8 RGB. Raises as ``batch``."""
         return self.batch([picture], confidence)[0]
 
-    def batch(self, pictures: Sequence[Pixels], confidence: float | None = None) -> list[Detections]:
-        """Boxes in every picture, in ceil(pictures / batch_size) calls of the engine.
+    def batch(self, pictures: Sequence[Pixels], confidence: float | None = None) -> list[Proposals]:
+        """Boxes in every picture, in ceil(pictures / batch_size) calls of the engine, the surest first.
+
+        They lie inside the picture and are never empty. Those of a detector that knows no classes have none.
 
         Args:
             pictures: (H, W, 3) uint8 RGB each, of any sizes.
@@ -267,7 +251,7 @@ class Detector:
                 "export it again"
             )
 
-    def _choose(self, found: Candidates, placed: Placed, confidence: float) -> Detections:
+    def _choose(self, found: Candidates, placed: Placed, confidence: float) -> Proposals:
         """The sure boxes that stay, in pixels of the picture, the surest first."""
         sure = (found.scores > confidence) & np.isfinite(found.boxes).all(axis=1)
         boxes, scores = found.boxes[sure], found.scores[sure]
@@ -279,7 +263,15 @@ class Detector:
             kept = keep_best(boxes, scores, classes, self._iou, self._most)
         inside = placed.to_picture(boxes[kept])
         whole = (inside[:, 2] > inside[:, 0]) & (inside[:, 3] > inside[:, 1])
-        return Detections(inside[whole], classes[kept][whole], scores[kept][whole].astype(np.float32))
+        found_here = Proposals(
+            inside[whole],
+            scores[kept][whole].astype(np.float32),
+            classes[kept][whole],
+            self.names,
+            f"detector {self.name}",
+            self.notes,
+        )
+        return found_here.anonymous() if self.agnostic else found_here
 
     def _class_numbers(self, classes: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
         numbers = classes.astype(np.float64)

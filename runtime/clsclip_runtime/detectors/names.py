@@ -9,8 +9,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from clsclip_runtime.bundle.manifest import DETECTOR_NAME_CHARACTERS
 from clsclip_runtime.errors import DetectorError
-from clsclip_runtime.manifest import DETECTOR_NAME_CHARACTERS
 
 COCO = "coco"
 """Stands for COCO's names where a file of names may be given."""

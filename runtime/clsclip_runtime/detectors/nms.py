@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 import numpy as np
 import numpy.typing as npt
 
-Floats: TypeAlias = npt.NDArray[np.float32]
+from clsclip_runtime._types import Floats
 
 MOST_CANDIDATES = 30_000
 """Boxes that are looked at, the surest first: ultralytics' bound, so that noise cannot take minutes."""

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from clsclip_runtime.bundle.manifest import DETECTOR_INPUT_TYPES, DetectorSpec
 from clsclip_runtime.detectors.layouts import LAYOUTS, Shapes, Size, class_count, find_layout, layout_name
-from clsclip_runtime.detectors.matching import is_agnostic
 from clsclip_runtime.detectors.names import COCO_NAMES, parse_names, read_names
 from clsclip_runtime.errors import DetectorError
-from clsclip_runtime.manifest import DETECTOR_INPUT_TYPES, DetectorSpec
+from clsclip_runtime.text.matching import is_agnostic
 
 DYNAMIC_SIDE = 640
 """Input side in pixels of detectors that take any and do not say which they were exported for."""

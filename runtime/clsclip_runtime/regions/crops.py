@@ -9,10 +9,10 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from clsclip_runtime._types import Floats
 from clsclip_runtime.errors import OptionError
 from clsclip_runtime.options import number_in
 
-Floats: TypeAlias = npt.NDArray[np.float32]
 Windows: TypeAlias = npt.NDArray[np.int64]
 
 ON_MISSING = ("whole-image", "empty")

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from clsclip_runtime.detectors.matching import is_agnostic
+from clsclip_runtime._types import Floats
 from clsclip_runtime.errors import OptionError
-
-if TYPE_CHECKING:
-    from clsclip_runtime.detectors import Detector
-
-Floats: TypeAlias = npt.NDArray[np.float32]
+from clsclip_runtime.text.matching import is_agnostic
 
 _FAR = 1e9
 ANY = -1
@@ -92,26 +88,6 @@ class Proposals:
         number = {name: at for at, name in enumerate(known)}
         classes = np.array([ANY if name is None else number.get(name, ANY) for name in given], np.int64).reshape(count)
         return cls(corners, weights, classes, known, source)
-
-    @classmethod
-    def of_detector(
-        cls, detector: Detector, pictures: Sequence[npt.NDArray[np.uint8]], confidence: float | None = None
-    ) -> list[Proposals]:
-        """What a detector finds in pictures (H, W, 3) uint8 RGB.
-
-        Args:
-            detector: finds it.
-            pictures: any sizes.
-            confidence: boxes whose score is not above this are dropped; None is the detector's own bound.
-
-        Raises:
-            DetectorError, BackendError: it failed.
-        """
-        found = [
-            cls(one.boxes, one.scores, one.classes, detector.names, f"detector {detector.name}", detector.notes)
-            for one in detector.batch(pictures, confidence)
-        ]
-        return [one.anonymous() for one in found] if detector.agnostic else found
 
     def anonymous(self) -> Proposals:
         """The same boxes without their classes: every word is asked of each."""

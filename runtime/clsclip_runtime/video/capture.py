@@ -16,7 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 import numpy as np
 
 from clsclip_runtime.errors import VideoError
-from clsclip_runtime.result import readable
+from clsclip_runtime.paths import readable
 from clsclip_runtime.video.frames import Frame
 from clsclip_runtime.video.opencv import import_cv2
 

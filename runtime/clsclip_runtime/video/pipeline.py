@@ -21,7 +21,7 @@ from clsclip_runtime.video.frames import Frame, FrameSource
 from clsclip_runtime.video.sinks import Sink
 
 if TYPE_CHECKING:
-    from clsclip_runtime.result import Result
+    from clsclip_runtime.results.result import Result
 
 Segment: TypeAlias = "Callable[[list[npt.NDArray[np.uint8]]], list[Result]]"
 

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
-from clsclip_runtime.saving import cannot_write
+from clsclip_runtime.paths import cannot_write
 from clsclip_runtime.video.frames import Frame
 
 if TYPE_CHECKING:
-    from clsclip_runtime.result import Result
+    from clsclip_runtime.results.result import Result
 
 
 class Sink(Protocol):

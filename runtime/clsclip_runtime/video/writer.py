@@ -10,13 +10,13 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from clsclip_runtime.errors import OptionError, OutputError
-from clsclip_runtime.saving import cannot_write
+from clsclip_runtime.paths import cannot_write
 from clsclip_runtime.video.frames import Frame
 from clsclip_runtime.video.opencv import import_cv2
 from clsclip_runtime.video.sinks import make_folder, part_path
 
 if TYPE_CHECKING:
-    from clsclip_runtime.result import Result
+    from clsclip_runtime.results.result import Result
 
 CODECS = {"mp4": "mp4v", "avi": "MJPG"}
 """Containers, and the codec in each: those that every build of OpenCV can write."""

@@ -20,7 +20,6 @@ from clsclip.evaluation.regions import (
     zoom_in,
 )
 from clsclip_runtime import Proposals, Segmenter, ZoomIn
-from clsclip_runtime.detectors import Detections
 from tests.clsclip.evaluation.doubles import FixedMasks, MadePictures
 from tests.runtime.tiny_bundle import make_bundle
 
@@ -148,9 +147,10 @@ def test_regions_of_a_detector() -> None:
     class Found:
         name, names, agnostic, notes = "found", ("tv", "dog", "couch"), False, ()
 
-        def batch(self, pictures: list[np.ndarray], confidence: float | None = None) -> list[Detections]:
+        def batch(self, pictures: list[np.ndarray], confidence: float | None = None) -> list[Proposals]:
             scores = np.array([0.9, 0.8, 0.7], np.float32)
-            return [Detections(boxes((0, 0, 1, 1), (2, 2, 3, 3), (4, 4, 5, 5)), np.array([1, 0, 2]), scores)]
+            found = boxes((0, 0, 1, 1), (2, 2, 3, 3), (4, 4, 5, 5))
+            return [Proposals(found, scores, np.array([1, 0, 2]), self.names, "found")]
 
     found = DetectorRegions(Found()).find("x", PICTURE, {})  # type: ignore[arg-type]
     masks = boxes_as_masks(PICTURE, ["tv monitor", "sofa", "dog", "boat"], found).masks

@@ -16,8 +16,8 @@ from clsclip.training.config import TrainConfig
 from clsclip.training.loss import mask_loss
 from clsclip.training.pairs import Failed, Piece, Pieces, mask_cells
 from clsclip.training.plan import Plan
+from clsclip_runtime.bundle.manifest import ImageSpec
 from clsclip_runtime.images import preprocess
-from clsclip_runtime.manifest import ImageSpec
 from tests.clsclip.training.tiny_fold import Squares, tiny_fold
 
 SPEC = ImageSpec(32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "squash", "bicubic")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from clsclip_runtime.backends.tensorrt import TensorRt
-
-from .fakes import MACHINE, FakeCuda, FakeTensorRt
+from clsclip_runtime.backends.tensorrt.backend import TensorRt
+from tests.runtime.backends.fakes import MACHINE, FakeCuda, FakeTensorRt
 
 
 @pytest.fixture

@@ -20,10 +20,12 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 
-from clsclip_runtime.backends.device import CudaDevice, DeviceArray
-from clsclip_runtime.backends.tensorrt import AXIS_NAMES
-from clsclip_runtime.engines.files import FOLDER, EngineSpec, Machine, graph_digests
-from clsclip_runtime.engines.flavour import Flavour
+from clsclip_runtime.arrays import DeviceArray
+from clsclip_runtime.backends.cuda.device import CudaDevice
+from clsclip_runtime.backends.tensorrt.backend import AXIS_NAMES
+from clsclip_runtime.backends.tensorrt.edition import Flavour
+from clsclip_runtime.backends.tensorrt.engine_files import FOLDER, EngineSpec, Machine
+from clsclip_runtime.bundle import Bundle
 from clsclip_runtime.errors import BackendError
 from tests.runtime.tiny_bundle import make_bundle, paint
 
@@ -42,7 +44,7 @@ def scene(number: int = 0) -> npt.NDArray[np.uint8]:
 
 
 class FakeCuda:
-    """See :class:`clsclip_runtime.backends.cuda.Cuda`."""
+    """See :class:`clsclip_runtime.backends.cuda.calls.Cuda`."""
 
     name = "fake"
     can_capture = True
@@ -325,7 +327,7 @@ def write_engine(path: Path, machine: Machine = MACHINE, **changes: Any) -> Path
     }
     fields: dict[str, Any] = {
         "graph": path.name,
-        "onnx": graph_digests(path),
+        "onnx": Bundle.open(path.parent).graph(path.name).digests,
         "precision": "fp32",
         "profile": PROFILE,
         "flavour": machine.flavour,

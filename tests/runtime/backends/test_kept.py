@@ -12,13 +12,12 @@ import numpy as np
 import pytest
 
 from clsclip_runtime import BackendError, OptionError, Segmenter
-from clsclip_runtime.backends import DeviceArray, join_rows, to_host
-from clsclip_runtime.backends.tensorrt import TensorRt
-from clsclip_runtime.bundle import Bundle
-from clsclip_runtime.graphs import Graphs
+from clsclip_runtime.arrays import DeviceArray, join_rows, to_host
+from clsclip_runtime.backends.tensorrt.backend import TensorRt
+from clsclip_runtime.bundle.opening import Bundle
+from clsclip_runtime.inference.model import Graphs
+from tests.runtime.backends.fakes import WORDS, FakeCuda, FakeTensorRt, make_engine_bundle, scene
 from tests.runtime.tiny_bundle import CONTEXT, GRID, PATCHES, SIZE, make_bundle
-
-from .fakes import WORDS, FakeCuda, FakeTensorRt, make_engine_bundle, scene
 
 BOXES = [[0, 0, 20, 20], [4, 4, 30, 30], [2, 2, 10, 28], [0, 0, 32, 32], [8, 8, 24, 24]]
 
@@ -206,7 +205,7 @@ def test_a_failed_call_leaves_nothing_and_the_next_one_works(
 
 
 def test_a_bundle_without_gate(tmp_path: Path, fake: FakeTensorRt, backend: TensorRt, cuda: FakeCuda) -> None:
-    from .fakes import scene, write_engine
+    from tests.runtime.backends.fakes import scene, write_engine
 
     bundle = make_bundle(tmp_path / "bare.clsclip", gate=False)
     for name in ("text_encoder", "image_encoder", "trunk"):

@@ -14,8 +14,10 @@ import onnxruntime
 import pytest
 
 from clsclip_runtime import BackendError, OptionError, Segmenter
-from clsclip_runtime.backends import DeviceArray, onnxruntime_gpu, to_host
-from clsclip_runtime.backends.device import CudaDevice
+from clsclip_runtime.arrays import DeviceArray, to_host
+from clsclip_runtime.backends import onnxruntime_gpu
+from clsclip_runtime.backends.cuda.device import CudaDevice
+from clsclip_runtime.backends.cuda.driver import Driver, Gpu
 from clsclip_runtime.backends.onnxruntime_gpu import (
     PROFILE,
     OnnxRuntimeGpu,
@@ -23,10 +25,9 @@ from clsclip_runtime.backends.onnxruntime_gpu import (
     ThroughHost,
     profile_shapes,
 )
-from clsclip_runtime.engines.gpu import Driver, Gpu
+from clsclip_runtime.protocols import GraphFile
+from tests.runtime.backends.fakes import FakeCuda, upload
 from tests.runtime.tiny_bundle import GRID, SIZE, make_bundle, paint
-
-from .fakes import FakeCuda, upload
 
 H100 = Driver("13.0", (Gpu("NVIDIA H100", "9.0", 80 << 30),), None)
 BOTH = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
@@ -155,7 +156,7 @@ def test_segments_as_the_cpu_does(tmp_path: Path, module: SimpleNamespace, monke
 
 def test_arrays_on_the_gpu_are_bound_where_they_are(tmp_path: Path, module: SimpleNamespace) -> None:
     path = make_bundle(tmp_path / "tiny.clsclip") / "image_encoder.onnx"
-    graph = OnnxRuntimeGpu().load(path)
+    graph = OnnxRuntimeGpu().load(GraphFile(path))
     pixels = np.random.default_rng(0).normal(size=(2, 3, SIZE, SIZE)).astype(np.float32)
     expected = graph.run({"pixel_values": pixels})
     there = upload(CudaDevice(module.cuda), pixels)
@@ -205,7 +206,7 @@ def test_rows_are_picked_on_the_host_without_a_cuda_package(
 ) -> None:
     monkeypatch.setattr(onnxruntime_gpu, "find_cuda", no_cuda)
     backend = OnnxRuntimeGpu()
-    graph = backend.load(make_bundle(tmp_path / "tiny.clsclip") / "image_encoder.onnx")
+    graph = backend.load(GraphFile(make_bundle(tmp_path / "tiny.clsclip") / "image_encoder.onnx"))
     assert "onnxruntime-cuda picks rows of encoded crops on the host: neither cuda-python" in caplog.text
     pixels = np.random.default_rng(0).normal(size=(3, 3, SIZE, SIZE)).astype(np.float32)
     expected = graph.run({"pixel_values": pixels})["stem_tokens"]
@@ -245,7 +246,7 @@ def test_values_of_the_real_onnxruntime(tmp_path: Path) -> None:
 
 
 def test_a_session_lives_as_long_as_what_lies_in_its_memory(tmp_path: Path, module: SimpleNamespace) -> None:
-    graph = OnnxRuntimeGpu().load(make_bundle(tmp_path / "tiny.clsclip") / "image_encoder.onnx")
+    graph = OnnxRuntimeGpu().load(GraphFile(make_bundle(tmp_path / "tiny.clsclip") / "image_encoder.onnx"))
     array = graph.run_kept({"pixel_values": np.zeros((1, 3, SIZE, SIZE), np.float32)})["stem_tokens"]
     session = weakref.ref(module.sessions.pop())
     del graph
@@ -259,7 +260,7 @@ def test_a_session_lives_as_long_as_what_lies_in_its_memory(tmp_path: Path, modu
 
 
 def test_outputs_of_other_types_come_to_the_host(module: SimpleNamespace, tmp_path: Path) -> None:
-    graph = OnnxRuntimeGpu().load(make_bundle(tmp_path / "tiny.clsclip") / "image_encoder.onnx")
+    graph = OnnxRuntimeGpu().load(GraphFile(make_bundle(tmp_path / "tiny.clsclip") / "image_encoder.onnx"))
     there = graph._kept(Value(module, np.arange(4)))
     assert isinstance(there, DeviceArray)
     assert there.dtype == np.int64
@@ -271,7 +272,7 @@ def test_outputs_of_other_types_come_to_the_host(module: SimpleNamespace, tmp_pa
 def test_tensorrt_provider_gets_the_profile(tmp_path: Path, module: SimpleNamespace) -> None:
     bundle = make_bundle(tmp_path / "tiny.clsclip")
     module.gives = BOTH
-    OnnxRuntimeGpu("onnxruntime-tensorrt").load(bundle / "trunk.onnx")
+    OnnxRuntimeGpu("onnxruntime-tensorrt").load(GraphFile(bundle / "trunk.onnx"))
     (first, options), second = module.sessions[-1].providers
     assert (first, second[0]) == tuple(BOTH[:2])
     assert options["trt_profile_opt_shapes"] == "stem_tokens:1x65x3,text_tokens:8x3,crop_index:8,class_index:8"
@@ -285,13 +286,13 @@ def test_a_dropped_provider_is_an_error(tmp_path: Path, module: SimpleNamespace)
     path = make_bundle(tmp_path / "tiny.clsclip") / "trunk.onnx"
     module.gives = BOTH[2:]
     with pytest.raises(BackendError, match=r"dropped CUDAExecutionProvider and would run trunk\.onnx by CPUExecution"):
-        OnnxRuntimeGpu().load(path)
+        OnnxRuntimeGpu().load(GraphFile(path))
     module.gives = BOTH[1:]
     with pytest.raises(BackendError, match="dropped TensorrtExecutionProvider"):
-        OnnxRuntimeGpu("onnxruntime-tensorrt").load(path)
+        OnnxRuntimeGpu("onnxruntime-tensorrt").load(GraphFile(path))
     (tmp_path / "bad.onnx").write_bytes(b"x")
     with pytest.raises(BackendError, match=r"onnxruntime-cuda cannot load .*bad\.onnx"):
-        OnnxRuntimeGpu().load(tmp_path / "bad.onnx")
+        OnnxRuntimeGpu().load(GraphFile(tmp_path / "bad.onnx"))
 
 
 def test_what_is_missing_is_told(module: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:

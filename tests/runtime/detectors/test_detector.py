@@ -15,11 +15,12 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 
 from clsclip_runtime import Bundle
-from clsclip_runtime.backends import select_backend
-from clsclip_runtime.detectors import LAYOUTS, Detections, Detector
+from clsclip_runtime.backends.select import select_backend
+from clsclip_runtime.detectors import LAYOUTS, Detector
 from clsclip_runtime.detectors.base import OPEN_BATCH
-from clsclip_runtime.detectors.matching import match_words
 from clsclip_runtime.errors import BackendError, DetectorError, OptionError
+from clsclip_runtime.regions import Proposals
+from clsclip_runtime.text.matching import match_words
 from tests.runtime.detectors.doubles import PICTURE, SIDE, FixedGraph, detector, save_onnx, spec
 from tests.runtime.tiny_bundle import sign
 from tests.shared_data import shared_data
@@ -200,7 +201,7 @@ def test_a_file(tmp_path: Path) -> None:
     class Broken:
         name = "broken"
 
-        def load(self, path: Path) -> None:
+        def load(self, file: object) -> None:
             raise BackendError("no memory")
 
     with pytest.raises(BackendError, match="no memory"):
@@ -221,7 +222,7 @@ def test_a_bundles_detector(bundle: Path, tmp_path: Path) -> None:
         Detector.from_bundle(Bundle.open(bundle), select_backend(threads=1))
 
 
-def overlaps(one: Detections, other: Detections, name: int) -> list[float]:
+def overlaps(one: Proposals, other: Proposals, name: int) -> list[float]:
     """For every box of a class, its best IoU with a box of that class in the other picture."""
     found = []
     for box in one.boxes[one.classes == name].astype(float):

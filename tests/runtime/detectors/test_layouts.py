@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 
+from clsclip_runtime.bundle.manifest import DETECTOR_LAYOUTS
 from clsclip_runtime.detectors import ALIASES, LAYOUTS
 from clsclip_runtime.detectors.layouts import cells, class_count, find_layout, layout_name
 from clsclip_runtime.errors import DetectorError, OptionError
-from clsclip_runtime.manifest import DETECTOR_LAYOUTS
 from tests.runtime.detectors.doubles import PICTURE, SIDE, FixedGraph, detector, spec
 
 FILLER = 1e-3

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from clsclip_runtime.result import Result
+from clsclip_runtime.results.result import Result
 from clsclip_runtime.video import Frame
 
 CODES = {".mp4": "mp4v", ".avi": "MJPG"}

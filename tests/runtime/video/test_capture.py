@@ -17,8 +17,7 @@ import pytest
 from clsclip_runtime.errors import VideoError
 from clsclip_runtime.video import open_camera, open_stream, open_video
 from clsclip_runtime.video.capture import Capture, public_address
-
-from .made import make_video, number_of, numbered, read_video
+from tests.runtime.video.made import make_video, number_of, numbered, read_video
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".avi"])

@@ -17,9 +17,8 @@ from PIL import Image
 from clsclip_runtime import Segmenter
 from clsclip_runtime.cli.infer import main
 from clsclip_runtime.cli.videos import progress_text
+from tests.runtime.video.made import make_video, numbered, read_video
 from tests.shared_data import shared_data
-
-from .made import make_video, numbered, read_video
 
 Captured = pytest.CaptureFixture[str]
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from .made import make_video, read_video
+from tests.runtime.video.made import make_video, read_video
 
 OUTPUTS = ["--json", "--out", "o", "--formats", "overlay,coco"]
 

@@ -10,8 +10,7 @@ from PIL import Image
 
 from clsclip_runtime.errors import OptionError, VideoError
 from clsclip_runtime.video import EncodedFrames, FrameSource, RawFrames
-
-from .made import number_of, numbered
+from tests.runtime.video.made import number_of, numbered
 
 
 def encoded(index: int, kind: str = "PNG") -> bytes:

@@ -12,8 +12,7 @@ import pytest
 
 from clsclip_runtime.errors import BackendError, OptionError, VideoError
 from clsclip_runtime.video import Pipeline
-
-from .made import Kept, Listed, number_of
+from tests.runtime.video.made import Kept, Listed, number_of
 
 Images = list[npt.NDArray[np.uint8]]
 

@@ -17,8 +17,7 @@ from pycocotools.coco import COCO
 from clsclip_runtime import OptionError, OutputError, Segmenter
 from clsclip_runtime.video import AnnotatedVideo, CocoFile, Frame, FrameFiles
 from clsclip_runtime.video import writer as writer_module
-
-from .made import make_video, number_of, numbered, read_video
+from tests.runtime.video.made import make_video, number_of, numbered, read_video
 
 
 def drawn(image: npt.NDArray[np.uint8]) -> Any:

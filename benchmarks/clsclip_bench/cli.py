@@ -1,0 +1,267 @@
+"""``clsclip-bench``: how fast bundles are on this machine, and how close to what it can do."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from clsclip_bench.ours import SPELLINGS
+from clsclip_runtime.cli.arguments import read_words
+from clsclip_runtime.cli.messages import FAILURE, INTERRUPTED, WRONG_USE, fail
+from clsclip_runtime.errors import ClsclipRuntimeError, OptionError, WordError
+from clsclip_runtime.version import __version__
+
+PROGRAM = "clsclip-bench"
+
+EXAMPLES = """\b
+Examples:
+  clsclip-bench
+  clsclip-bench --model model.clsclip --model model-int8.clsclip --minutes 5
+  clsclip-bench --backend onnxruntime-cpu --crops 1 --classes 1,20 --json new.json --plot new.png
+  clsclip-bench --compare old.json --fail-slower 10
+  clsclip-bench --from new.json --compare old.json --markdown table.md
+
+\b
+Exit codes: 0 measured, 1 nothing could be, or a row became slower than --fail-slower allows,
+2 wrong use, 130 interrupted (what was measured is kept)."""
+
+
+def parse_counts(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, ...]:
+    """Whole numbers of 1 or more with commas between, each once, in order. For click's ``callback``.
+
+    Raises:
+        click.BadParameter: they are none.
+    """
+    numbers = [int(part) if re.fullmatch(r"\s*[0-9]{1,6}\s*", part) else 0 for part in value.split(",")]
+    if not all(numbers):
+        raise click.BadParameter(f"'{value}' is not a list of whole numbers of 1 or more, such as 1,20")
+    return tuple(dict.fromkeys(numbers))
+
+
+@click.command(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=EXAMPLES,
+    help="""Measure bundles on this machine: times, throughput, memory, loading, and the share of the machine's limit.
+
+    Every row is a process of its own. Rows that are compared take turns, and the machine's rate of matrix products is
+    measured in the same turns, so ratios and shares hold on a busy machine too.""",
+)
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Bundle; may be given several times, such as for several precisions. Default: the embedded model.",
+)
+@click.option(
+    "--backend",
+    "backends",
+    multiple=True,
+    type=click.Choice(list(SPELLINGS)),
+    help="Engine; may be given several times. Default: every one that works here.",
+)
+@click.option(
+    "--mode",
+    "modes",
+    multiple=True,
+    type=click.Choice(["exact", "gated"]),
+    help="Segment every pair, or those that the gate lets through. Default: all that this version has.",
+)
+@click.option(
+    "--crops", callback=parse_counts, metavar="LIST", default="1,4,16", show_default=True, help="Pictures in one call."
+)
+@click.option(
+    "--classes",
+    callback=parse_counts,
+    metavar="LIST",
+    default="1,5,20,100,1000",
+    show_default=True,
+    help="Words of each.",
+)
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0, min_open=True),
+    default=1.0,
+    show_default=True,
+    metavar="N",
+    help="For everything; rows that would not fit are left out.",
+)
+@click.option(
+    "--picture", type=click.Path(path_type=Path), metavar="FILE", help="Picture to segment. Default: made up."
+)
+@click.option(
+    "--side",
+    type=click.IntRange(1, 20000),
+    metavar="N",
+    help="Side of the made-up picture, pixels. Default: the model's own.",
+)
+@click.option(
+    "--words",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Words to ask, one a line (UTF-8; # comments). Default: made up.",
+)
+@click.option(
+    "--top-k",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Gated rows: so many words of a picture, whatever they score. Default: those above the model's threshold.",
+)
+@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Of the engines and of the limit.")
+@click.option(
+    "--memory-mb",
+    type=click.IntRange(min=1),
+    default=1024,
+    show_default=True,
+    metavar="N",
+    help="Bound on the activations of one call, MiB.",
+)
+@click.option("--json", "json_path", type=click.Path(path_type=Path), metavar="FILE", help="Write everything here.")
+@click.option("--markdown", type=click.Path(path_type=Path), metavar="FILE", help="Write the table here, too.")
+@click.option("--plot", type=click.Path(path_type=Path), metavar="FILE", help="Write a PNG. Needs matplotlib.")
+@click.option("--compare", "old", type=click.Path(path_type=Path), metavar="OLD.json", help="Ratios to an earlier run.")
+@click.option(
+    "--fail-slower",
+    type=click.FloatRange(0),
+    metavar="PERCENT",
+    help="With --compare: exit with 1 if a row became slower by more.",
+)
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Measure nothing: take the JSON of an earlier run.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@click.version_option(__version__, prog_name=PROGRAM)
+def command(**options: Any) -> int:
+    """Check everything that costs nothing, measure, and write; returns the exit code."""
+    from clsclip_bench.plots import load_matplotlib, plot
+    from clsclip_bench.report import markdown, read_document, write_document, write_text
+
+    if options["fail_slower"] is not None and options["old"] is None:
+        raise click.UsageError("--fail-slower needs an earlier run. Give it: --compare old.json")
+    if options["plot"] is not None:
+        load_matplotlib()
+    old = None if options["old"] is None else read_document(options["old"])
+    for name in ("json_path", "markdown", "plot"):
+        _check_file(options[name])
+    code = 0
+    if options["source"] is not None:
+        document = read_document(options["source"])
+        if options["json_path"] is not None:
+            write_document(options["json_path"], document)
+    else:
+        document, code = _measure(options)
+    text = markdown(document)
+    click.echo(text)
+    if options["markdown"] is not None:
+        write_text(options["markdown"], text)
+    if options["plot"] is not None and any(row["whole_ms"] for row in document["rows"]):
+        plot(document, options["plot"])
+    if old is not None:
+        code = max(code, _compare(old, document, options["fail_slower"]))
+    return code
+
+
+def _measure(options: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    """The document, and the exit code so far."""
+    from clsclip_bench.ours import MODES
+    from clsclip_bench.report import write_document
+    from clsclip_bench.run import Plan, Run, open_bundles
+    from clsclip_runtime.text.words import clean_words
+
+    asked = None if options["words"] is None else list(clean_words(read_words(options["words"]))[0])
+    if asked is not None and len(asked) < max(options["classes"]):
+        raise click.UsageError(
+            f"{options['words']} has {len(asked)} words, and {max(options['classes'])} are to be asked. "
+            "Give a longer list, or fewer --classes"
+        )
+    if options["picture"] is not None and not options["picture"].is_file():
+        raise click.UsageError(f"no such file: {options['picture']}")
+    for model in options["models"]:
+        if not model.is_dir():
+            raise click.UsageError(f"no such bundle: {model}. Give the folder that clsclip-export wrote")
+    plan = Plan(
+        bundles=open_bundles(options["models"]),
+        backends=options["backends"],
+        modes=options["modes"] or MODES,
+        crops=options["crops"],
+        classes=options["classes"],
+        minutes=options["minutes"],
+        top_k=options["top_k"],
+        options={
+            "threads": options["threads"],
+            "memory_mb": options["memory_mb"],
+            "picture": None if options["picture"] is None else str(options["picture"].absolute()),
+            "side": options["side"],
+            "asked": asked,
+        },
+    )
+    run = Run(plan, (lambda line: None) if options["quiet"] else (lambda line: click.echo(line, err=True)))
+    json_path = options["json_path"]
+    try:
+        run.measure(lambda document: None if json_path is None else write_document(json_path, document))
+    except KeyboardInterrupt:
+        where = "" if json_path is None else f"; what was measured is in {json_path}"
+        return run.document, fail(f"interrupted{where}", INTERRUPTED, PROGRAM)
+    if run.failed:
+        for name, reason in run.document["left_out"].items():
+            fail(f"{name}: {reason}", FAILURE, PROGRAM)
+    return run.document, FAILURE if run.failed else 0
+
+
+def _compare(old: dict[str, Any], new: dict[str, Any], tolerance: float | None) -> int:
+    """Print the ratios; 1 if a row became slower than is allowed."""
+    from clsclip_bench.compare import compare, comparison_table, slower
+
+    changes = compare(old, new)
+    if not changes:
+        raise OptionError("the two runs have no row in common: model, engine, crops or classes differ. Compare others")
+    click.echo(comparison_table(changes))
+    worse = [] if tolerance is None else slower(changes, tolerance / 100)
+    for change in worse:
+        fail(f"{change.key[0]}, {change.key[1]} x {change.key[2]}: {change.ratio:.2f} times as long", FAILURE, PROGRAM)
+    return FAILURE if worse else 0
+
+
+def _check_file(path: Path | None) -> None:
+    """Fail before the work, not after it, where a file cannot be written."""
+    if path is None:
+        return
+    folder = next((one for one in path.absolute().parents if one.exists()), None)
+    if path.is_dir() or (folder is not None and not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK))):
+        raise click.UsageError(f"cannot write {path}. Give a file in a folder that you may write to")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; never a traceback for a user's mistake."""
+    debug = os.environ.get("CLSCLIP_DEBUG", "") not in ("", "0")
+    try:
+        return int(command.main(argv, prog_name=PROGRAM, standalone_mode=False) or 0)
+    except (click.Abort, KeyboardInterrupt):
+        return fail("interrupted", INTERRUPTED, PROGRAM)
+    except click.ClickException as error:
+        return fail(f"{error.format_message()} (see {PROGRAM} --help)", WRONG_USE, PROGRAM)
+    except (WordError, OptionError) as error:
+        return fail(error, WRONG_USE, PROGRAM)
+    except ClsclipRuntimeError as error:
+        return fail(error, FAILURE, PROGRAM)
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        message = f"unexpected {type(error).__name__}: {error}. Run with CLSCLIP_DEBUG=1 for the traceback"
+        return fail(message, FAILURE, PROGRAM)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""``python -m clsclip.reproduce.stickers``: make pictures, and pre-train towers that have read every word.
+
+Training with masks and evaluation are ``clsclip-train --data stickers`` and ``clsclip-eval run --data stickers``.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+from PIL import Image
+
+from clsclip.cli.numbers import numbers
+from clsclip.reproduce.pretrain import PretrainConfig, new_towers, pretrain
+from clsclip.reproduce.stickers.captions import train_tokenizer
+from clsclip.reproduce.stickers.mosaics import CaptionedBatches
+from clsclip.reproduce.stickers.pictures import StickerWorld
+from clsclip.reproduce.stickers.sheets import STYLES, StickerBook
+from clsclip.reproduce.stickers.vocabulary import nouns
+from clsclip.tower_files import CONFIG_FILE, load_towers
+
+STICKERS = click.option(
+    "--stickers",
+    required=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="node_modules folder that holds the sticker packages.",
+)
+STYLE = click.option(
+    "--style", "styles", multiple=True, default=("noto", "fluent"), show_default=True, type=click.Choice(list(STYLES))
+)
+OUT = click.option("--out", required=True, type=click.Path(path_type=Path))
+
+
+@click.group()
+def main() -> None:
+    """The sticker world: a small world in which ClsCLIP can be trained and tested without any download of weights."""
+
+
+@main.command()
+@STICKERS
+@STYLE
+@OUT
+@click.option("--count", default=12, show_default=True)
+@click.option("--side", default=512, show_default=True)
+@click.option("--seed", default=1000, show_default=True)
+def pictures(stickers: Path, styles: tuple[str, ...], out: Path, count: int, side: int, seed: int) -> None:
+    """Write pictures and what they show (JSON lines on standard output)."""
+    world = StickerWorld(StickerBook(stickers, styles), side=side, sizes=(0.1, 0.5), seed=seed)
+    out.mkdir(parents=True, exist_ok=True)
+    for index in range(count):
+        picture = world.picture(index)
+        path = out / f"sticker_{seed}_{index:04d}.png"
+        Image.fromarray(picture.pixels).save(path)
+        click.echo(json.dumps({"file": str(path), "words": [nouns()[noun].name for noun in picture.nouns]}))
+
+
+@main.command(name="pretrain")
+@STICKERS
+@STYLE
+@OUT
+@click.option("--start", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Towers to go on from.")
+@click.option("--side", default=96, show_default=True, help="Pictures' side in pixels, a multiple of 8.")
+@click.option("--parts", callback=numbers, default="1,2,2,2,3,3,3,3,4", help="Mosaics' parts a side; 1: a scene.")
+@click.option("--sizes", nargs=2, type=float, default=(0.08, 0.9), show_default=True, help="Of things in scenes.")
+@click.option("--things", default=6, show_default=True, help="Most things a scene.")
+@click.option("--recolour", type=click.FloatRange(0, 1), default=0.0, help="Share of pictures in other colours.")
+@click.option("--steps", default=6000, show_default=True)
+@click.option("--batch", default=32, show_default=True)
+@click.option("--learning-rate", default=1e-3, show_default=True)
+@click.option("--warmup", default=200, show_default=True, help="Steps of linear warm-up.")
+@click.option("--seed", default=0, show_default=True)
+def pretrain_command(
+    stickers: Path,
+    styles: tuple[str, ...],
+    out: Path,
+    start: Path | None,
+    side: int,
+    parts: tuple[int, ...],
+    sizes: tuple[float, float],
+    things: int,
+    recolour: float,
+    steps: int,
+    batch: int,
+    learning_rate: float,
+    warmup: int,
+    seed: int,
+) -> None:
+    """Train small CLIP towers on pictures and captions; no masks."""
+    out.mkdir(parents=True, exist_ok=True)
+    world = StickerWorld(StickerBook(stickers, styles), side=side, sizes=sizes, things=(1, things), seed=seed)
+    if start is None:
+        towers, config = new_towers(train_tokenizer(), side, seed)
+    else:
+        towers = load_towers(str(start), image_size=side).requires_grad_(True).train()
+        config = json.loads((start / CONFIG_FILE).read_text("utf-8"))["model_cfg"]
+    settings = PretrainConfig(steps=steps, learning_rate=learning_rate, warmup=warmup, seed=seed)
+    pretrain(towers, config, CaptionedBatches(world, batch, steps, parts, recolour=recolour), settings, out)
+
+
+if __name__ == "__main__":
+    main()

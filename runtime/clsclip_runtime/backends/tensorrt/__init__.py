@@ -1,0 +1,1 @@
+"""TensorRT: its editions, engine files, and the backend that runs them."""

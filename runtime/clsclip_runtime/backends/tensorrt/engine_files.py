@@ -1,0 +1,234 @@
+"""Engines beside a bundle: ``engines/<key>.plan``, what it is in ``<key>.json``, and how it was built in ``<key>.log``.
+
+The key is a digest of all that makes an engine what it is, so a wrong engine cannot have the right name. The plan holds
+the engine and nothing else. The JSON is written last: a plan without one was never finished, and is not used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from clsclip_runtime.backends.cuda.driver import ask_driver
+from clsclip_runtime.backends.tensorrt.edition import Flavour, version_numbers
+from clsclip_runtime.errors import BackendError
+from clsclip_runtime.paths import file_sha256
+
+FOLDER = "engines"
+SCHEMA_VERSION = 1
+ANY_GPU = "any"
+
+_MAGIC = b"trt"
+_VERSION_BYTES = slice(24, 28)
+_HEADER_BYTES = 64
+_KEY_DIGITS = 16
+
+
+@dataclass(frozen=True)
+class EngineSpec:
+    """All that an engine's key is made of.
+
+    Attributes:
+        graph: file of the bundle, such as ``trunk.onnx``.
+        onnx: SHA-256 of the graph and of every file that holds its weights, by name.
+        precision: of the bundle.
+        profile: for every dynamic axis, smallest, usual and largest: ``{"crops": [1, 1, 4], ...}``.
+        flavour: ``tensorrt`` or ``tensorrt-rtx``.
+        version: of the flavour.
+        gpu: its name, or ``any``.
+        compute_capability: such as ``9.0``, or ``any``.
+        flags: what else the builder was told.
+    """
+
+    graph: str
+    onnx: Mapping[str, str]
+    precision: str
+    profile: Mapping[str, list[int]]
+    flavour: str
+    version: str
+    gpu: str
+    compute_capability: str
+    flags: Mapping[str, Any]
+
+    @property
+    def key(self) -> str:
+        """16 hexadecimal digits."""
+        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:_KEY_DIGITS]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What engines must fit.
+
+    Attributes:
+        flavour, version: of the TensorRT that is here.
+        gpu, compute_capability: of the GPU that is used; None where there is none.
+    """
+
+    flavour: str
+    version: str
+    gpu: str | None
+    compute_capability: str | None
+
+    def __str__(self) -> str:
+        """For messages."""
+        gpu = f"{self.gpu} (sm_{_digits(self.compute_capability)})" if self.gpu else "no GPU"
+        return f"{self.flavour} {self.version} on {gpu}"
+
+
+@dataclass(frozen=True)
+class EngineFile:
+    """One finished engine.
+
+    Attributes:
+        plan: its path.
+        spec: what it is.
+        document: the whole JSON.
+    """
+
+    plan: Path
+    spec: EngineSpec
+    document: Mapping[str, Any]
+
+
+def this_machine(flavour: Flavour) -> Machine:
+    """What engines of ``flavour`` must fit here: the first GPU counts."""
+    gpus = ask_driver().gpus
+    if not gpus:
+        return Machine(flavour.name, flavour.version, None, None)
+    return Machine(flavour.name, flavour.version, gpus[0].name, gpus[0].compute_capability)
+
+
+def read_engine(sidecar: Path) -> EngineFile:
+    """Read one ``<key>.json``.
+
+    Raises:
+        BackendError: it cannot be read, is of a newer layout, or its key is not the digest of what it states.
+    """
+    try:
+        document = json.loads(sidecar.read_text("utf-8"))
+        if document["schema_version"] > SCHEMA_VERSION:
+            raise BackendError(f"{sidecar} is of a newer clsclip. Upgrade clsclip, or build the engine again")
+        spec = EngineSpec(**document["spec"])
+        stated, plan = document["key"], sidecar.with_suffix(".plan")
+        _ = (document["plan_sha256"], document["plan_bytes"], document["axes"]["inputs"], document["axes"]["outputs"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BackendError(f"{sidecar} is damaged ({type(error).__name__}: {error}). Build the engine again") from error
+    if spec.key != stated or sidecar.stem != stated:
+        raise BackendError(f"{sidecar} was changed: its key is not the digest of what it states. Build it again")
+    return EngineFile(plan, spec, document)
+
+
+def engine_files(folder: Path) -> Iterator[EngineFile | BackendError]:
+    """Every engine of the bundle at ``folder``, and an error for every one that cannot be read."""
+    for sidecar in sorted((folder / FOLDER).glob("*.json")):
+        try:
+            yield read_engine(sidecar)
+        except BackendError as error:
+            yield error
+
+
+def misfit(engine: EngineFile, machine: Machine, digests: Mapping[str, str] | None) -> str | None:
+    """Why an engine does not fit; None when it does.
+
+    Args:
+        engine: it.
+        machine: where it shall run.
+        digests: of the graph as it is now; None does not compare.
+    """
+    spec = engine.spec
+    if digests is not None and dict(spec.onnx) != dict(digests):
+        return f"{FOLDER}/{engine.plan.name} was built from another {spec.graph} than the bundle's"
+    built = Machine(spec.flavour, spec.version, spec.gpu, spec.compute_capability)
+    portable = (
+        spec.flags.get("version_compatible") and version_numbers(spec.version)[0] == version_numbers(machine.version)[0]
+    )
+    wrong = (
+        spec.flavour != machine.flavour
+        or (spec.version != machine.version and not portable)
+        or (machine.gpu is not None and not _gpu_fits(spec, machine))
+    )
+    if not wrong:
+        return None
+    on = "any GPU of its kind" if spec.gpu == ANY_GPU else f"{spec.gpu} (sm_{_digits(spec.compute_capability)})"
+    return (
+        f"{FOLDER}/{engine.plan.name} was built by {built.flavour} {built.version} for {on}; this machine has {machine}"
+    )
+
+
+def find_engine(folder: Path, graph: str, machine: Machine, digests: Mapping[str, str] | None) -> EngineFile:
+    """The engine of ``graph`` that fits this machine; its plan is verified.
+
+    Raises:
+        BackendError: there is none; says which there are and why they do not fit.
+    """
+    command = f"Run: clsclip-export --from-bundle {folder} --engine {machine.flavour}"
+    reasons = []
+    for engine in engine_files(folder):
+        if isinstance(engine, BackendError):
+            reasons.append(str(engine))
+        elif engine.spec.graph == graph:
+            reason = misfit(engine, machine, digests)
+            if reason is None:
+                verify_plan(engine, machine.version)
+                return engine
+            reasons.append(reason)
+    if not reasons:
+        raise BackendError(f"{folder} has no engine of {graph} for {machine}. {command}")
+    raise BackendError(f"{'; '.join(reasons)}. Engines are not portable. {command}")
+
+
+def verify_plan(engine: EngineFile, version: str | None = None) -> None:
+    """Check a plan's size, digest and the version in its header.
+
+    Raises:
+        BackendError: it is missing, damaged, or of another version than its JSON, or ``version``, says.
+    """
+    plan, document = engine.plan, engine.document
+    command = f"Build it again: clsclip-export --from-bundle {plan.parent.parent} --engine {engine.spec.flavour}"
+    try:
+        size = plan.stat().st_size
+        if size != document["plan_bytes"]:
+            raise BackendError(f"{plan} is damaged: {size} bytes instead of {document['plan_bytes']}. {command}")
+        if file_sha256(plan) != document["plan_sha256"]:
+            raise BackendError(f"{plan} is damaged: its SHA-256 is not the one that it was built with. {command}")
+        with plan.open("rb") as file:
+            found = plan_version(file.read(_HEADER_BYTES))
+    except OSError as error:
+        raise BackendError(f"{plan} cannot be read: {error.strerror or error}. {command}") from error
+    for wanted in (engine.spec.version, version):
+        portable = engine.spec.flags.get("version_compatible")
+        if wanted is not None and not portable and found != version_numbers(wanted)[: len(found)]:
+            raise BackendError(
+                f"{plan} was built by {engine.spec.flavour} {'.'.join(map(str, found))}, and {wanted} is needed. "
+                f"Engines are not portable between versions. {command}"
+            )
+
+
+def plan_version(header: bytes) -> tuple[int, ...]:
+    """The version in a plan's first bytes: (major, minor, patch, build).
+
+    Raises:
+        BackendError: they are not the beginning of a plan.
+    """
+    if len(header) < _VERSION_BYTES.stop or header[1:4] != _MAGIC:
+        raise BackendError("this is no TensorRT plan: its first bytes are not those of one. Build the engine again")
+    return tuple(header[_VERSION_BYTES])
+
+
+def _gpu_fits(spec: EngineSpec, machine: Machine) -> bool:
+    if spec.gpu == ANY_GPU:
+        return True
+    if spec.flags.get("hardware_compatible") and spec.compute_capability != ANY_GPU:
+        here, built = (version_numbers(text or "0") for text in (machine.compute_capability, spec.compute_capability))
+        return here >= built
+    return spec.gpu == machine.gpu and spec.compute_capability == machine.compute_capability
+
+
+def _digits(capability: str | None) -> str:
+    return (capability or "?").replace(".", "")

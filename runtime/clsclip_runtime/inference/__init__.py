@@ -1,0 +1,1 @@
+"""The way of one call through the graphs of a bundle."""

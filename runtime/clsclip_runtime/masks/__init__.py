@@ -1,0 +1,1 @@
+"""Logits to pixels, and masks as runs of pixels."""

@@ -1,0 +1,196 @@
+"""Results as files, each of which appears complete or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import unicodedata
+import zipfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from PIL import Image
+
+from clsclip_runtime.errors import OptionError, OutputError
+from clsclip_runtime.masks.png import write_mask
+from clsclip_runtime.paths import cannot_write, write_file
+
+if TYPE_CHECKING:
+    from clsclip_runtime.results.result import Result
+
+Writer: TypeAlias = Callable[[IO[bytes]], None]
+
+FORMATS = ("png", "overlay", "labels", "coco", "npz")
+
+_THREADS = min(8, os.cpu_count() or 1)
+
+# File systems take names of 255 bytes; a stem, a slug, a number and the suffix must fit together.
+_STEM_BYTES = 120
+_SLUG_BYTES = 80
+
+
+def save(result: Result, folder: Path, formats: str | Sequence[str], stem: str | None) -> list[Path]:
+    """See ``Result.save``."""
+    files = plan(result, formats, stem)
+    own = None if result.source.startswith("<") else os.path.realpath(result.source)
+    for name, _ in files:
+        if os.path.realpath(folder / name) == own:
+            raise OutputError(f"{folder / name} is the picture itself and would be overwritten. Give another folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    # Compressing lets other threads run. The first error is told; files that others have begun become complete.
+    pool = ThreadPoolExecutor(min(len(files), _THREADS))
+    try:
+        pending = [pool.submit(write_file, folder / name, writer) for name, writer in files]
+        for one in pending:
+            one.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return [folder / name for name, _ in files]
+
+
+def plan(result: Result, formats: str | Sequence[str], stem: str | None) -> list[tuple[str, Writer]]:
+    """The file names that ``save`` would write, and what writes them."""
+    start = default_stem(result.source) if stem is None else stem
+    names = file_names(result.classes, formats, start)
+    writers: dict[str, Callable[[], list[Writer]]] = {
+        "png": lambda: _mask_writers(result),
+        "overlay": lambda: [lambda file: result.overlay().save(file, "PNG")],
+        "labels": lambda: [lambda file: label_image(result).save(file, "PNG")],
+        "coco": lambda: [lambda file: _write_coco(result, file)],
+        "npz": lambda: [lambda file: _write_npz(result, file)],
+    }
+    return list(zip(names, (one for name in check_formats(formats) for one in writers[name]()), strict=True))
+
+
+def file_names(words: Sequence[str], formats: str | Sequence[str], stem: str) -> list[str]:
+    """The names of the files that results of cleaned ``words`` are saved as, in the order of ``formats``."""
+    start = check_stem(stem)
+    names: dict[str, Callable[[], list[str]]] = {
+        "png": lambda: [f"{start}_{slug}.png" for slug in slugs(words)],
+        "overlay": lambda: [f"{start}_overlay.png"],
+        "labels": lambda: [f"{start}_labels.png"],
+        "coco": lambda: [f"{start}_coco.json"],
+        "npz": lambda: [f"{start}.npz"],
+    }
+    return [item for name in check_formats(formats) for item in names[name]()]
+
+
+def check_formats(formats: str | Sequence[str]) -> list[str]:
+    """The formats, each once. OptionError if one is unknown or there is none."""
+    names = list(dict.fromkeys([formats] if isinstance(formats, str) else formats))
+    unknown = [name for name in names if name not in FORMATS]
+    if unknown or not names:
+        what = f"there is no format {unknown[0]!r}" if unknown else "no format was given"
+        raise OptionError(f"{what}. Choose from: {', '.join(FORMATS)}")
+    return names
+
+
+def check_stem(stem: str) -> str:
+    """``stem`` cut to a length that leaves room for slugs. OptionError unless it is a plain file name."""
+    if stem in ("", ".", "..") or any(c in "/\\\0" or ord(c) < 32 for c in stem):
+        raise OptionError(f"stem must be a plain file name without folders, and it is {stem!r}")
+    return _cut_bytes(stem, _STEM_BYTES)
+
+
+def default_stem(source: str) -> str:
+    """The name without suffix of a source; ``picture`` where that gives none."""
+    if source.startswith("<"):
+        return "picture"
+    stem = "".join(c for c in Path(source).stem if ord(c) >= 32 and c not in "/\\")
+    return _cut_bytes(stem, _STEM_BYTES) or "picture"
+
+
+def slugs(words: Sequence[str]) -> list[str]:
+    """A safe and distinct part of a file name for every word.
+
+    Letters and digits of any script stay, all else becomes ``-``; distinct also where the file system
+    ignores case. Never ``overlay`` or ``labels``, which name other files.
+    """
+    taken = {"overlay", "labels"}
+    found = []
+    for word in words:
+        base = _cut_bytes(re.sub(r"[\W_]+", "-", unicodedata.normalize("NFKC", word)).strip("-"), _SLUG_BYTES) or "word"
+        slug, number = base, 1
+        while _folded(slug) in taken:
+            number += 1
+            slug = f"{base}-{number}"
+        taken.add(_folded(slug))
+        found.append(slug)
+    return found
+
+
+def label_image(result: Result) -> Image.Image:
+    """The label map as an image: palette with the overlay's colours up to 255 words, 16-bit grey above."""
+    from clsclip_runtime.results.overlay import colours
+
+    labels = result.labels()
+    count = len(result.classes)
+    if count > 65535:
+        raise OutputError(f"a label map holds at most 65535 words, and {count} were asked. Use the format npz")
+    if count > 255:
+        return Image.fromarray(labels.astype(np.uint16))
+    image = Image.fromarray(labels.astype(np.uint8))
+    image.putpalette([0, 0, 0, *colours(count).flatten().tolist()])
+    return image
+
+
+def _mask_writers(result: Result) -> list[Writer]:
+    def writer(at: int) -> Writer:
+        return lambda file: write_mask(file, result.runs(at))
+
+    return [writer(at) for at in range(len(result.classes))]
+
+
+def _write_coco(result: Result, file: IO[bytes]) -> None:
+    file.write(json.dumps(result.to_coco(), ensure_ascii=False, indent=1).encode())
+
+
+def _write_npz(result: Result, file: IO[bytes]) -> None:
+    present = np.flatnonzero(result.present)
+    nothing = np.zeros(0, dtype=np.float32)
+    # Empty presence says that there is no gate: None could only be stored by pickling it.
+    arrays: dict[str, Any] = {
+        "classes": np.asarray(result.classes, dtype=np.str_),
+        "presence": nothing if result.presence is None else result.presence,
+        "present": result.present,
+        "present_index": present,
+        "threshold_logit": np.float32(result.cut),
+        "areas": result.areas,
+        "pair_words": result.pairs.words,
+        "pair_windows": result.pairs.windows,
+        "pair_limits": result.pairs.limits,
+        "pair_boxes": result.pairs.boxes,
+        "pair_threshold_logits": result.pairs.cuts.astype(np.float32),
+        "pair_presence": result.pairs.presence,
+        "logits": result.pairs.logits,
+        "boxes": nothing.reshape(0, 4) if result.proposals is None else result.proposals.boxes,
+        "scores": nothing if result.proposals is None else result.proposals.scores,
+    }
+    width, height = result.size
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, np.asanyarray(array), allow_pickle=False)
+        with archive.open("masks.npy", "w", force_zip64=True) as entry:  # one mask in memory at a time
+            header = {"descr": "|b1", "fortran_order": False, "shape": (len(present), height, width)}
+            np.lib.format.write_array_header_2_0(entry, header)
+            for at in present:
+                entry.write(result.mask(int(at)).tobytes())
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFKC", text.casefold())
+
+
+def _cut_bytes(text: str, limit: int) -> str:
+    """The longest beginning of ``text`` that takes at most ``limit`` bytes in a file name."""
+    while len(text.encode("utf-8", "surrogatepass")) > limit:
+        text = text[:-1]
+    return text

@@ -1,0 +1,1 @@
+"""Words: cleaned, encoded, cached, and matched with the names of a detector."""

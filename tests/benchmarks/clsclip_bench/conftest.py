@@ -1,0 +1,5 @@
+from __future__ import annotations
+
+from tests.runtime.conftest import bundle, embedded_tiny
+
+__all__ = ["bundle", "embedded_tiny"]

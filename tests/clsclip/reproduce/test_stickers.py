@@ -1,0 +1,183 @@
+"""The sticker world: the same bytes every time, masks that are right, held-out words that stay unseen."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from clsclip.errors import DataError
+from clsclip.reproduce.pretrain import PretrainConfig, matching_loss, new_towers, pretrain, split_parts
+from clsclip.reproduce.stickers.captions import train_tokenizer
+from clsclip.reproduce.stickers.mosaics import CaptionedBatches, recoloured
+from clsclip.reproduce.stickers.pictures import StickerWorld
+from clsclip.reproduce.stickers.sheets import STYLES, StickerBook, emoji_file_stems, load_sticker
+from clsclip.reproduce.stickers.vocabulary import PASCAL_NOUNS, nouns
+from clsclip.tower_files import load_towers
+from tests.tiny import draw_stickers
+
+
+@pytest.fixture(scope="module")
+def world(sticker_root: Path) -> StickerWorld:
+    return StickerWorld(StickerBook(sticker_root, ["noto"]), side=32, sizes=(0.2, 0.6), things=(1, 4), seed=4)
+
+
+def test_vocabulary() -> None:
+    names = [noun.name for noun in nouns()]
+    words = names + [word for noun in nouns() for word in noun.synonyms]
+    assert len(set(words)) == len(words), "a word that names two things cannot be told apart"
+    assert names[0] == "aeroplane"
+    assert names[PASCAL_NOUNS - 1] == "tv monitor"
+    assert 0.15 < np.mean([noun.held_out for noun in nouns()]) < 0.35
+
+
+def test_emoji_names() -> None:
+    assert emoji_file_stems("⛵") == ["26f5", "26f5-fe0f"]
+    assert emoji_file_stems("✈️")[0] == "2708-fe0f"
+
+
+def test_pictures_are_deterministic(sticker_root: Path, world: StickerWorld) -> None:
+    again = StickerWorld(StickerBook(sticker_root, ["noto"]), side=32, sizes=(0.2, 0.6), things=(1, 4), seed=4)
+    other = StickerWorld(StickerBook(sticker_root, ["noto"]), side=32, sizes=(0.2, 0.6), things=(1, 4), seed=5)
+    for index in range(5):
+        first, second = world.picture(index), again.picture(index)
+        assert np.array_equal(first.pixels, second.pixels)
+        assert np.array_equal(first.instances, second.instances)
+        assert not np.array_equal(first.pixels, other.picture(index).pixels)
+
+
+def test_masks_and_boxes_agree(world: StickerWorld) -> None:
+    for index in range(40):
+        picture = world.picture(index)
+        assert picture.pixels.shape == (32, 32, 3)
+        assert int(picture.instances.max(initial=0)) <= len(picture.things)
+        for number, thing in enumerate(picture.things, start=1):
+            rows, columns = np.nonzero(picture.instances == number)
+            assert thing.box == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+            assert (picture.mask(thing.noun) >= (picture.instances == number)).all()
+
+
+@pytest.mark.parametrize("log_sizes", [False, True])
+def test_sizes_or_their_logarithms_are_drawn_evenly(sticker_root: Path, log_sizes: bool) -> None:
+    """One thing a picture of 400 px; the middle of 2 and 60 % is 31 %, of their logarithms 11 %."""
+    book = StickerBook(sticker_root, ["noto"])
+    world = StickerWorld(book, side=400, sizes=(0.02, 0.6), things=(1, 1), seed=4, log_sizes=log_sizes)
+    boxes = [thing.box for index in range(60) for thing in world.picture(index).things]
+    middle = np.median([max(right - left, bottom - top) for left, top, right, bottom in boxes]) / 400
+    low, high = (0.06, 0.17) if log_sizes else (0.22, 0.4)
+    assert low < middle < high
+
+
+def test_a_pool_of_nouns_is_kept_to(sticker_root: Path) -> None:
+    world = StickerWorld(StickerBook(sticker_root, ["noto"]), side=32, sizes=(0.3, 0.6), seed=4, pool=(3, 5, 5))
+    assert {noun for index in range(20) for noun in world.picture(index).nouns} == {3, 5}
+
+
+def test_absent_stickers_say_what_to_install(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="npm install"):
+        StickerBook(tmp_path, ["noto"])
+    with pytest.raises(DataError, match="No sticker style"):
+        StickerBook(tmp_path, ["crayon"])
+
+
+def test_drawings_are_rendered(tmp_path: Path) -> None:
+    pytest.importorskip("resvg_py")
+    head = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 40 40">'
+    (tmp_path / "square.svg").write_text(head + '<rect x="10" y="20" width="20" height="10" fill="#f00"/></svg>')
+    sticker = load_sticker(tmp_path / "square.svg", side=80)
+    assert sticker.size == (40, 20)
+    assert sticker.getpixel((20, 10)) == (255, 0, 0, 255)
+    (tmp_path / "bad.svg").write_text("<svg")
+    with pytest.raises(DataError, match="no SVG drawing"):
+        load_sticker(tmp_path / "bad.svg")
+
+
+def test_what_one_style_lacks_is_shown_in_another(sticker_root: Path, tmp_path: Path) -> None:
+    first = nouns()[0]
+    style = STYLES["noto"]
+    root = tmp_path / "stickers"
+    shutil.copytree(sticker_root, root)
+    draw_stickers(root, "twemoji")
+    book = StickerBook(root, ["noto", "twemoji"])
+    for emoji in first.emoji:
+        for stem in emoji_file_stems(emoji):
+            (root / style.package / style.folder / (stem + style.suffix)).unlink(missing_ok=True)
+    mended = StickerBook(root, ["noto", "twemoji"])
+    assert mended.stickers["noto", 0] == mended.stickers["twemoji", 0]
+    assert mended.stickers["noto", 1] == book.stickers["noto", 1]
+    with pytest.raises(DataError, match=f"draws none of '{first.name}'"):
+        StickerBook(root, ["noto"])
+
+
+def test_recolouring_keeps_brightness() -> None:
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(90, 160, (6, 6, 3), dtype=np.uint8)
+    weights = np.array([0.299, 0.587, 0.114])
+    for _ in range(5):
+        other = recoloured(rng, pixels)
+        assert other.shape == pixels.shape and other.dtype == np.uint8
+        np.testing.assert_allclose(other @ weights, pixels @ weights, atol=2.5)
+    assert not np.array_equal(other, pixels)
+
+
+def test_captions_name_what_is_shown(world: StickerWorld) -> None:
+    batch = CaptionedBatches(world, size=8, count=2, parts=(1,))[1]
+    assert batch.shown.shape == (8, len(batch.phrases))
+    for row in range(8):
+        picture = world.picture(8 + row)
+        assert np.array_equal(batch.pixels[row].permute(1, 2, 0).numpy(), picture.pixels)
+        assert int(batch.shown[row].sum()) >= len(picture.nouns)
+        for noun in picture.nouns:
+            entry = nouns()[noun]
+            assert any(word in batch.captions[row] for word in (entry.name, *entry.synonyms))
+
+
+def test_mosaics_say_what_each_part_shows(world: StickerWorld) -> None:
+    batches = CaptionedBatches(world, size=3, count=4, parts=(2,), close_up=(0.6, 0.9))
+    batch, again = batches[2], batches[2]
+    assert torch.equal(batch.pixels, again.pixels) and batch.phrases == again.phrases
+    assert batch.pixels.shape == (3, 3, 32, 32) and batch.parts == 2 and batch.captions == []
+    assert batch.shown.shape == (3 * 2 * 2, len(batch.phrases))
+    words = {word: noun.index for noun in nouns() for word in (noun.name, *noun.synonyms)}
+    for number in range(12):
+        part = batches.makers[2].picture(2 * 12 + number)
+        row, column = divmod(number % 4, 2)
+        window = batch.pixels[number // 4, :, row * 16 : row * 16 + 16, column * 16 : column * 16 + 16]
+        assert np.array_equal(window.permute(1, 2, 0).numpy(), part.pixels)
+        for text, shown in zip(batch.phrases, batch.shown[number], strict=True):
+            named = max((word for word in words if text.endswith(word)), key=len)
+            assert (words[named] in part.nouns) == bool(shown)
+
+
+def test_parts_hold_their_own_patches() -> None:
+    # 4 x 4 patches numbered row by row, in 2 x 2 parts of 2 x 2 patches.
+    parts = split_parts(torch.arange(16.0).reshape(1, 16, 1), 2)
+    assert parts.squeeze(-1).tolist() == [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]
+
+
+def test_tokenizer_reads_any_script() -> None:
+    tokenizer = train_tokenizer()
+    assert tokenizer.encode("A  Dog").ids == tokenizer.encode("a dog").ids
+    for word in ("dog", "собака", "犬", "🐕"):
+        assert tokenizer.encode(word).ids[0] == 1
+        assert tokenizer.encode(word).ids[-1] == 2
+
+
+def test_losses_by_hand() -> None:
+    # Two pictures, two words, right on the diagonal, logits 0 and 2: log(1 + e^-2) whichever way it is read.
+    loss = matching_loss(torch.eye(2) * 2, torch.eye(2))
+    assert loss.item() == pytest.approx(np.log(1 + np.exp(-2)))
+    # Both words are shown by both pictures: nothing is wrong, nothing is lost.
+    assert matching_loss(torch.randn(2, 2), torch.ones(2, 2)).item() == pytest.approx(0)
+
+
+def test_pretraining_writes_towers_that_load(world: StickerWorld, tmp_path: Path) -> None:
+    towers, config = new_towers(train_tokenizer(), 32, seed=0)
+    settings = PretrainConfig(steps=2, workers=0)
+    pretrain(towers, config, CaptionedBatches(world, 8, 2, parts=(1, 2)), settings, tmp_path)
+    loaded = load_towers(str(tmp_path))
+    assert loaded.fingerprint() == towers.fingerprint()
+    assert "pictures_per_second" in (tmp_path / "pretrain.jsonl").read_text()

@@ -1,0 +1,389 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clsclip_runtime import Bundle, BundleError, Segmenter
+from clsclip_runtime.bundle import opening as bundle_module
+from clsclip_runtime.bundle.manifest import DetectorSpec, Manifest, check_file_name, parse_manifest
+from tests.runtime.tiny_bundle import make_bundle, manifest, sign
+
+
+@pytest.fixture
+def own(bundle: Path, tmp_path: Path) -> Path:
+    """A copy of the good bundle, to damage."""
+    return Path(shutil.copytree(bundle, tmp_path / "own.clsclip"))
+
+
+def rewrite(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    path = folder / "manifest.json"
+    document = json.loads(path.read_text(encoding="utf-8"))
+    change(document)
+    path.write_text(json.dumps(document), encoding="utf-8")
+
+
+def parse(document: dict[str, Any]) -> Manifest:
+    return parse_manifest(json.dumps({"files": {}, **document}).encode())
+
+
+def test_a_good_bundle_opens(bundle: Path) -> None:
+    opened = Bundle.open(bundle)
+    assert opened.manifest.name == "tiny"
+    assert opened.manifest.image.size == 32
+    assert opened.manifest.presence_threshold == 0.9
+    assert opened.path("trunk.onnx").is_absolute()
+    assert len(opened.fingerprint) == 64
+
+
+def test_a_path_may_be_text_or_relative(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(bundle.parent)
+    assert Bundle.open(bundle.name).folder == bundle
+
+
+def test_without_a_path_the_embedded_model_is_opened(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundle_module, "EMBEDDED", bundle)
+    assert Bundle.open().manifest.name == "tiny"
+
+
+def test_an_absent_embedded_model_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundle_module, "EMBEDDED", tmp_path / "none.clsclip")
+    with pytest.raises(BundleError, match="no model was given"):
+        Bundle.open()
+
+
+def test_no_such_bundle(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="no such bundle"):
+        Bundle.open(tmp_path / "none.clsclip")
+
+
+def test_a_file_is_no_bundle(bundle: Path) -> None:
+    with pytest.raises(BundleError, match="is a file"):
+        Bundle.open(bundle / "manifest.json")
+
+
+def test_a_folder_without_manifest_is_no_bundle(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"not a bundle: it has no manifest\.json"):
+        Bundle.open(tmp_path)
+
+
+FILES = ["text_encoder.onnx", "image_encoder.onnx", "trunk.onnx", "gate.onnx", "tokenizer.json", "vision.weights"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_file_is_named(own: Path, name: str) -> None:
+    (own / name).unlink()
+    with pytest.raises(BundleError, match=f"{name} is missing"):
+        Bundle.open(own)
+
+
+@pytest.mark.parametrize("name", [*FILES, "segmenter.onnx"])
+def test_a_flipped_byte_is_found(own: Path, name: str) -> None:
+    data = bytearray((own / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (own / name).write_bytes(data)
+    with pytest.raises(BundleError, match=f"{name} in .* is damaged: its SHA-256"):
+        Bundle.open(own)
+
+
+def test_a_shortened_file_is_found(own: Path) -> None:
+    data = (own / "trunk.onnx").read_bytes()
+    (own / "trunk.onnx").write_bytes(data[:-1])
+    with pytest.raises(BundleError, match=rf"trunk.onnx .* has {len(data) - 1} bytes"):
+        Bundle.open(own)
+
+
+@pytest.mark.parametrize("name", FILES[:-1])
+def test_required_files_must_be_listed(own: Path, name: str) -> None:
+    rewrite(own, lambda document: document["files"].pop(name))
+    with pytest.raises(BundleError, match=f"no {name} among the files"):
+        Bundle.open(own)
+
+
+def test_files_that_are_not_listed_are_ignored(own: Path) -> None:
+    (own / "evil.onnx").write_bytes(b"not a graph")
+    (own / "gone").symlink_to("/nowhere")
+    assert "evil.onnx" not in Bundle.open(own).manifest.files
+
+
+UNSAFE = [
+    "../out",
+    "/etc/passwd",
+    "a/../../b",
+    "a\\..\\b",
+    "C:x",
+    "C:\\x",
+    "a//b",
+    "./a",
+    "a/",
+    "",
+    "a\0b",
+    "..",
+    "a\nb",
+]
+
+
+@pytest.mark.parametrize("name", UNSAFE)
+def test_a_path_that_leaves_the_folder_is_refused(own: Path, name: str) -> None:
+    rewrite(own, lambda document: document["files"].update({name: {"sha256": "0" * 64, "bytes": 1}}))
+    with pytest.raises(BundleError, match="not a plain path"):
+        Bundle.open(own)
+
+
+@given(st.lists(st.sampled_from(["..", ".", "a", "b.onnx", "", "~", "c d"]), min_size=1, max_size=5), st.booleans())
+def test_names_that_are_allowed_stay_inside(parts: list[str], rooted: bool) -> None:
+    name = ("/" if rooted else "") + "/".join(parts)
+    try:
+        check_file_name(name)
+    except BundleError:
+        assert rooted or any(part in ("", ".", "..") for part in parts)
+    else:
+        assert Path(os.path.normpath(Path("/bundle") / name)).is_relative_to("/bundle/")
+        assert not rooted
+
+
+def test_a_link_out_of_the_bundle_is_refused(own: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside.onnx"
+    shutil.move(own / "trunk.onnx", outside)
+    (own / "trunk.onnx").symlink_to(outside)
+    with pytest.raises(BundleError, match="a link that leaves"):
+        Bundle.open(own)
+
+
+def test_a_manifest_that_links_out_is_refused(own: Path, tmp_path: Path) -> None:
+    shutil.move(own / "manifest.json", tmp_path / "manifest.json")
+    (own / "manifest.json").symlink_to(tmp_path / "manifest.json")
+    with pytest.raises(BundleError, match="a link that leaves"):
+        Bundle.open(own)
+
+
+def test_links_inside_the_bundle_and_to_it_are_fine(own: Path, tmp_path: Path) -> None:
+    (own / "real").mkdir()
+    shutil.move(own / "trunk.onnx", own / "real" / "data")
+    (own / "trunk.onnx").symlink_to("real/data")
+    (tmp_path / "link").symlink_to(own)
+    assert Bundle.open(tmp_path / "link").folder == own
+
+
+@pytest.mark.parametrize("location", ["../vision.weights", "/etc/hostname", "*/_ORT_MEM_ADDR_/*"])
+def test_external_data_outside_the_bundle_is_refused(tmp_path: Path, location: str) -> None:
+    folder = make_bundle(tmp_path / "tiny.clsclip", weights_file=location)
+    shutil.copy(folder / "vision.weights", tmp_path / "vision.weights")
+    with pytest.raises(BundleError, match="not a plain path"):
+        Segmenter.load(folder)
+
+
+def test_external_data_that_is_not_listed_is_refused(tmp_path: Path) -> None:
+    def forget(document: dict[str, Any]) -> None:
+        del document["files"]["vision.weights"]
+
+    folder = make_bundle(tmp_path / "tiny.clsclip", edit=forget)
+    with pytest.raises(BundleError, match=r"keeps weights in vision\.weights, which the manifest does not list"):
+        Bundle.open(folder)
+
+
+def test_a_newer_schema_asks_for_an_upgrade(own: Path) -> None:
+    rewrite(own, lambda document: document.update(schema_version=2))
+    with pytest.raises(BundleError, match=r"schema version 2.*Upgrade clsclip"):
+        Bundle.open(own)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]", b"3", b'{"a":' * 100_000])
+def test_a_manifest_that_is_no_json_object(own: Path, content: bytes) -> None:
+    (own / "manifest.json").write_bytes(content)
+    with pytest.raises(BundleError, match="manifest"):
+        Bundle.open(own)
+
+
+def test_a_giant_manifest_is_not_read(own: Path) -> None:
+    with (own / "manifest.json").open("r+b") as file:
+        file.truncate(1 << 25)
+    with pytest.raises(BundleError, match="over 16 MiB"):
+        Bundle.open(own)
+
+
+REQUIRED = [
+    "schema_version",
+    "name",
+    "model",
+    "licence.weights",
+    "image",
+    "image.size",
+    "image.mean",
+    "image.std",
+    "image.resize",
+    "image.filter",
+    "text.context_length",
+    "text.templates",
+    "text.pad_token_id",
+    "mask.threshold",
+    "mask.height",
+    "mask.width",
+    "presence",
+    "presence.threshold",
+    "precision",
+    "files",
+]
+
+
+def holder(document: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
+    *sections, last = key.split(".")
+    for section in sections:
+        document = document[section]
+    return document, last
+
+
+@pytest.mark.parametrize("key", REQUIRED)
+def test_a_missing_key_is_named(key: str) -> None:
+    document = {"files": {}, **manifest()}
+    section, last = holder(document, key)
+    del section[last]
+    with pytest.raises(BundleError, match=f"'{key}'"):
+        parse_manifest(json.dumps(document).encode())
+
+
+# An empty object is a right type for two of the keys.
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        (key, value)
+        for key in REQUIRED
+        for value in (True, [], "", -1, {})
+        if not (key in ("model", "files") and value == {})
+    ],
+)
+def test_a_wrong_type_is_named(key: str, value: object) -> None:
+    document = {"files": {}, **manifest()}
+    section, last = holder(document, key)
+    section[last] = value
+    with pytest.raises(BundleError, match=key.replace(".", r"\.")):
+        parse_manifest(json.dumps(document).encode())
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("image.std", [1, 0, 1], "positive"),
+        ("image.mean", [1, 2], "three numbers"),
+        ("image.mean", [1, 2, float("nan")], "three numbers"),
+        ("image.size", 1e3, "whole number"),
+        ("image.size", 10**6, "from 1 to 8192"),
+        ("image.resize", "letterbox", "knows squash"),
+        ("image.filter", "magic", "knows nearest"),
+        ("text.templates", ["a picture"], "{} once"),
+        ("text.templates", ["{} {}"], "{} once"),
+        ("text.templates", [3], "{} once"),
+        ("mask.threshold", 1, "strictly between"),
+        ("presence.threshold", 1.5, "from 0.0 to 1.0"),
+        ("description", 3, "a text"),
+        ("files", {"a": {"sha256": "zz", "bytes": 1}}, "64 hexadecimal"),
+        ("files", {"a": {"sha256": "0" * 64, "bytes": -1}}, "whole number"),
+    ],
+)
+def test_values_out_of_range_are_named(key: str, value: object, reason: str) -> None:
+    document = {"files": {}, **manifest()}
+    section, last = holder(document, key)
+    section[last] = value
+    with pytest.raises(BundleError, match=reason):
+        parse_manifest(json.dumps(document).encode())
+
+
+DETECTOR: dict[str, Any] = {
+    "layout": "yolov8",
+    "names": ["cat", "hot dog"],
+    "height": 640,
+    "width": 480,
+    "colours": "rgb",
+    "white": 1,
+    "place": "centre",
+    "batch": None,
+    "input_type": "float32",
+    "agnostic": False,
+    "licence": "AGPL-3.0",
+}
+
+
+def detector_of(**changes: object) -> DetectorSpec | None:
+    return parse({**manifest(), "detector": {**DETECTOR, **changes}}).detector
+
+
+def test_a_detector_in_the_manifest() -> None:
+    assert parse(manifest()).detector is None
+    assert parse({**manifest(), "detector": None}).detector is None
+    found = detector_of(future=1)
+    assert found == DetectorSpec(**{**DETECTOR, "names": ("cat", "hot dog"), "white": 1.0})
+    assert found is not None
+    assert parse({**manifest(), "detector": asdict(found)}).detector == found, "what is written can be read"
+    assert detector_of(batch=8) == replace(found, batch=8)
+
+
+@pytest.mark.parametrize("key", DETECTOR)
+def test_a_missing_key_of_a_detector_is_named(key: str) -> None:
+    section = {name: value for name, value in DETECTOR.items() if name != key}
+    with pytest.raises(BundleError, match=rf"'detector\.{key}'"):
+        parse({**manifest(), "detector": section})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *[
+            (key, value)
+            for key in DETECTOR
+            for value in ({}, -1, "", ["x"] * 2)
+            if (key, value) != ("names", ["x"] * 2)
+        ],
+        ("layout", "yolov99"),
+        ("names", []),
+        ("names", ["cat", 3]),
+        ("names", ["cat", " "]),
+        ("names", ["cat", "a\x1b[31m"]),
+        ("names", ["c" * 257]),
+        ("names", ["c"] * 70_000),
+        ("names", {"0": "cat"}),
+        ("height", 31),
+        ("width", 8193),
+        ("width", True),
+        ("white", float("nan")),
+        ("white", 0),
+        ("batch", 0),
+        ("batch", 2000),
+        ("batch", 1000),
+        ("agnostic", 0),
+    ],
+)
+def test_hostile_detectors_are_refused(key: str, value: object) -> None:
+    with pytest.raises(BundleError, match=rf"detector\.{key}"):
+        detector_of(**{key: value})
+    for section in (3, [], "yolov8"):
+        with pytest.raises(BundleError, match="'detector'"):
+            parse({**manifest(), "detector": section})
+
+
+def test_a_detector_must_be_among_the_files(own: Path) -> None:
+    rewrite(own, lambda document: document.update(detector=DETECTOR))
+    with pytest.raises(BundleError, match=r"no detector\.onnx among the files"):
+        Bundle.open(own)
+
+
+def test_unknown_keys_are_ignored() -> None:
+    parse({**manifest(), "future": {"anything": 1}})
+
+
+def test_a_bundle_without_gate_needs_no_gate_file(tmp_path: Path) -> None:
+    assert Bundle.open(make_bundle(tmp_path / "plain", gate=False)).manifest.presence_threshold is None
+
+
+def test_a_damaged_tokenizer_is_named(own: Path) -> None:
+    (own / "tokenizer.json").write_text("{}")
+    sign(own, manifest())
+    with pytest.raises(BundleError, match=r"tokenizer\.json in .* is not a usable tokenizer"):
+        Segmenter.load(own)

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from clsclip_runtime import OptionError, Segmenter
+from tests.runtime.tiny_bundle import make_bundle
+
+PEAK = """
+import json, resource, sys
+import numpy as np
+from clsclip_runtime import Segmenter
+
+folder, memory_mb, count, width, height = sys.argv[1], *map(int, sys.argv[2:])
+picture = np.zeros((height, width, 3), np.uint8)
+picture[: height // 2, :, 0] = 255
+segmenter = Segmenter.load(folder, threads=1, memory_mb=memory_mb, result_mb=64, gate="off")
+words = ["red"] + [f"word {at}" for at in range(count - 1)]
+segmenter(picture[:32, :32], words)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+result = segmenter(picture, words)
+areas = result.areas
+result.labels((400, 300))
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(json.dumps({"grown_mb": (after - before) / 1024, "area": int(areas[0]), "present": int(result.present.sum())}))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no ru_maxrss on Windows")
+def test_a_thousand_words_of_a_large_picture_take_little_memory(tmp_path: Path) -> None:
+    """All masks at once would be 12 GB; a mask at a time is 12 MB."""
+    folder = make_bundle(tmp_path / "tiny.clsclip")
+    run = subprocess.run(
+        [sys.executable, "-c", PEAK, str(folder), "8", "1000", "4000", "3000"], capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    found = json.loads(run.stdout)
+    assert found["present"] == 1000
+    assert found["area"] > 4000 * 1400
+    assert found["grown_mb"] < 200
+
+
+def test_masks_beyond_the_bound_are_refused_before_they_are_made(bundle: Path) -> None:
+    with Segmenter.load(bundle, result_mb=2) as segmenter:
+        result = segmenter(np.zeros((1000, 1100, 3), np.uint8), ["red", "green"], gate="off")
+        with pytest.raises(OptionError, match=r"2 masks of 1100x1000 pixels would take 2 MiB.*result\.mask\(word\)"):
+            _ = result.masks
+        assert result.mask("red").shape == (1000, 1100)
+        assert result.areas.shape == (2,)
+
+
+def test_pairs_beyond_the_bound_are_refused_before_they_are_segmented(bundle: Path) -> None:
+    picture = np.zeros((32, 32, 3), np.uint8)
+    with Segmenter.load(bundle, result_mb=1) as segmenter:
+        words = [f"word {at}" for at in range(5000)]
+        with pytest.raises(OptionError, match=r"5,000 pairs .* would take 1 MiB.*top_k=10"):
+            segmenter(picture, words, gate="off")
+        assert segmenter(picture, words, top_k=10).present.sum() <= 10
+
+
+def test_the_archive_holds_one_mask_at_a_time(bundle: Path) -> None:
+    from clsclip_runtime.results.files import plan
+
+    picture = np.zeros((1500, 2000, 3), np.uint8)
+    picture[:, :, 0] = 255
+    with Segmenter.load(bundle) as segmenter:
+        result = segmenter(picture, ["red", *(f"word {at}" for at in range(29))], gate="off")
+    ((_, writer),) = plan(result, "npz", "x")
+    _ = result.areas
+    tracemalloc.start()
+    try:
+        file = io.BytesIO()
+        writer(file)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 5 * picture[..., 0].size, "30 masks are 90 MB, one is 3"
+    file.seek(0)
+    with np.load(file, allow_pickle=False) as arrays:
+        masks: npt.NDArray[np.bool_] = arrays["masks"]
+        assert masks.shape == (30, 1500, 2000)
+        assert masks[0].all()
+        assert masks.dtype == np.bool_

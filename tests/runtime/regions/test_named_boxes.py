@@ -1,0 +1,90 @@
+"""Boxes whose source names them: the model's threshold falls there, and masks stay near their boxes."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clsclip_runtime import Proposals, Segmenter, ZoomIn
+from clsclip_runtime.masks.upsampling import upsample
+from tests.runtime.test_zoom import Picture
+
+BOXES = [[4, 4, 20, 16], [8, 20, 16, 28]]
+NAMED = Proposals.of(BOXES, ["red", "green"])
+WORDS = ["red", "green"]
+
+
+@pytest.mark.parametrize("odds", [0.25, 1.0, 4.0, 40.0])
+def test_the_threshold_falls_by_the_odds(segmenter: Segmenter, scene: Picture, odds: float) -> None:
+    """What exceeds 1 / (1 + odds) is in the mask, by probabilities computed apart."""
+    result = segmenter(scene, WORDS, regions=NAMED, zoom_in=ZoomIn(odds=odds, spill=None))
+    assert segmenter.bundle.manifest.mask.threshold == 0.5
+    for at, region in enumerate(result.regions):
+        left, top, right, bottom = region.window
+        logits = upsample(result.pairs.logits[at], (right - left, bottom - top)).astype(np.float64)
+        probability = 1 / (1 + np.exp(-logits))
+        clear = np.abs(logits + math.log(odds)) > 1e-4
+        assert (region.crop_mask == (probability > 1 / (1 + odds)))[clear].all()
+
+
+def test_larger_odds_only_add_pixels(segmenter: Segmenter, scene: Picture) -> None:
+    few, more = (segmenter(scene, WORDS, regions=NAMED, zoom_in=ZoomIn(odds=odds)).masks for odds in (1, 900))
+    assert (few <= more).all()
+    assert few.sum() < more.sum()
+
+
+def test_masks_stay_near_their_boxes(segmenter: Segmenter, scene: Picture) -> None:
+    """Odds that let everything through show how far masks may reach."""
+    for spill, boxes in ((0.0, BOXES), (0.25, [[0, 1, 24, 19], [6, 18, 18, 30]])):
+        zoom = ZoomIn(margin=0.5, odds=1000, spill=spill)
+        result = segmenter(scene, WORDS, regions=Proposals.of(BOXES, WORDS), zoom_in=zoom)
+        for mask, region, (left, top, right, bottom) in zip(result.masks, result.regions, boxes, strict=True):
+            outside = mask.copy()
+            outside[top:bottom, left:right] = False
+            assert not outside.any()
+            assert (region.mask == mask).all()
+            x0, y0, x1, y1 = region.window
+            assert (region.crop_mask == mask[y0:y1, x0:x1]).all()
+    free = segmenter(scene, WORDS, regions=NAMED, zoom_in=ZoomIn(margin=0.5, odds=1000, spill=None))
+    assert free.masks.sum() > result.masks.sum()
+
+
+def test_boxes_without_names_and_whole_pictures_are_as_in_the_paper(segmenter: Segmenter, scene: Picture) -> None:
+    papers = ZoomIn(odds=1, spill=None)
+    for zoom in (ZoomIn(), ZoomIn(odds=100, spill=0)):
+        for regions in (Proposals.of(BOXES), Proposals.of(np.zeros((0, 4)))):
+            found = segmenter(scene, WORDS, regions=regions, zoom_in=zoom)
+            assert (found.masks == segmenter(scene, WORDS, regions=regions, zoom_in=papers).masks).all()
+
+
+def test_every_form_of_the_masks_agrees(segmenter: Segmenter, scene: Picture, tmp_path: Path) -> None:
+    result = segmenter(scene, WORDS, regions=NAMED, zoom_in=ZoomIn(margin=0.5, odds=20, spill=0.1))
+    labels = result.labels()
+    assert ((labels > 0) == result.masks.any(axis=0)).all()
+    assert all(result.masks[at][labels == at + 1].all() for at in range(2))
+    assert result.areas.tolist() == result.masks.sum(axis=(1, 2)).tolist()
+    double = result.mask_at_size("red", (64, 64))
+    assert double.sum() == pytest.approx(4 * result.mask("red").sum(), rel=0.3)
+    (path,) = result.save(tmp_path, "npz")
+    with np.load(path) as arrays:
+        assert arrays["pair_limits"].tolist() == [[2, 2, 22, 18], [7, 19, 17, 29]]
+        assert arrays["pair_threshold_logits"] == pytest.approx([-math.log(20)] * 2)
+    json.dumps(result.to_json())
+
+
+def test_labels_weigh_words_by_their_own_thresholds(segmenter: Segmenter, scene: Picture) -> None:
+    """Of two words at one pixel the one wins that exceeds its own threshold by more."""
+    everywhere = Proposals.of([[0, 0, 32, 32], [0, 0, 32, 32]], ["red", None])
+    zoom = ZoomIn(margin=0, odds=1000, spill=None)
+    result = segmenter(scene, WORDS, regions=everywhere, zoom_in=zoom, presence_threshold=0)
+    above = [
+        (int(result.pairs.words[at]), upsample(result.pairs.logits[at], (32, 32)) - result.pairs.cuts[at])
+        for at in range(len(result.pairs))
+    ]
+    best = np.max([value for _, value in above], axis=0)
+    words = np.array([word for word, _ in above])[np.argmax([value for _, value in above], axis=0)]
+    assert (result.labels() == np.where(best > 0, words + 1, 0)).mean() > 0.99
