@@ -1,7 +1,7 @@
 # Both from a bare machine with Python; run again, they only do what is missing.
 PYTHON ?= python3
 
-.PHONY: demo plus test check cpp cpp-sanitize clean
+.PHONY: demo plus test check docs cpp cpp-sanitize clean
 
 demo: .venv/demo.done  ## the main job: install the runtime alone, segment a cluttered picture
 	.venv/demo/bin/clsclip-infer examples/cluttered.png --classes $(DEMO_WORDS) --out out
@@ -29,6 +29,9 @@ check: .venv/dev.done  ## lint, types, floors
 	.venv/dev/bin/ruff format --check .
 	.venv/dev/bin/mypy clsclip runtime/clsclip_runtime export/clsclip_export
 	.venv/dev/bin/lint-imports
+
+docs: .venv/dev.done  ## the documentation, into build/site; whatever is wrong with it is an error
+	NO_MKDOCS_2_WARNING=1 .venv/dev/bin/mkdocs build --strict --quiet
 
 cpp:  ## the C++ runtime: configure, build, test, and build the example against what is installed
 	runtime/cpp/scripts/build.sh build/cpp
