@@ -1,7 +1,7 @@
 # Both from a bare machine with Python; run again, they only do what is missing.
 PYTHON ?= python3
 
-.PHONY: demo plus test check cpp cpp-sanitize clean
+.PHONY: demo plus test check docs cpp cpp-sanitize cpp-aarch64 clean
 
 demo: .venv/demo.done  ## the main job: install the runtime alone, segment a cluttered picture
 	.venv/demo/bin/clsclip-infer examples/cluttered.png --classes $(DEMO_WORDS) --out out
@@ -30,12 +30,15 @@ check: .venv/dev.done  ## lint, types, floors
 	.venv/dev/bin/mypy -p clsclip -p clsclip_runtime -p clsclip_export -p clsclip_bench
 	.venv/dev/bin/lint-imports
 
+docs: .venv/dev.done  ## the documentation, into build/site; whatever is wrong with it is an error
+	NO_MKDOCS_2_WARNING=1 .venv/dev/bin/mkdocs build --strict --quiet
+
 cpp:  ## the C++ runtime: configure, build, test, and build the example against what is installed
-	runtime/cpp/scripts/build.sh build/cpp
+	runtime/cpp/scripts/build.sh build/cpp -DCLSCLIP_WERROR=ON
 	cd build/cpp && ctest --output-on-failure
 	runtime/cpp/scripts/try_installed.sh build/cpp
 
-SANITIZED = -DCMAKE_BUILD_TYPE=Debug -DCLSCLIP_TOOLS=OFF -DCLSCLIP_ONNXRUNTIME=OFF
+SANITIZED = -DCMAKE_BUILD_TYPE=Debug -DCLSCLIP_TOOLS=OFF -DCLSCLIP_ONNXRUNTIME=OFF -DCLSCLIP_WERROR=ON
 
 cpp-sanitize: .venv/dev.done  ## its tests with checks of addresses, undefined behaviour and threads
 	runtime/cpp/scripts/build.sh build/cpp-address $(SANITIZED) -DCLSCLIP_SANITIZE=address
@@ -45,6 +48,13 @@ cpp-sanitize: .venv/dev.done  ## its tests with checks of addresses, undefined b
 	cmake -S runtime/cpp/tests/parts -B build/cpp-parts-address -DCLSCLIP_SANITIZE=ON
 	cmake --build build/cpp-parts-address --parallel 2
 	CLSCLIP_PARTS=build/cpp-parts-address/clsclip-parts .venv/dev/bin/python -m pytest $(PARTS)
+
+cpp-aarch64: .venv/dev.done  ## cross built for 64-bit ARM; what needs no engine is tested under qemu
+	runtime/cpp/scripts/cross.sh build/cpp-aarch64
+	cd build/cpp-aarch64 && ctest --output-on-failure
+	CLSCLIP_PARTS="$(QEMU) build/cpp-aarch64/clsclip-parts/clsclip-parts" .venv/dev/bin/python -m pytest $(PARTS)
+
+QEMU = qemu-aarch64 -L /usr/aarch64-linux-gnu
 
 PARTS = $(addprefix tests/cpp/test_, $(addsuffix .py, tokenizer resize detectors masks))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -31,8 +32,8 @@ class PartsError(Exception):
 class Parts:
     """The running program. Not to be shared between threads."""
 
-    def __init__(self, program: Path) -> None:
-        self._process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8")
+    def __init__(self, program: list[str]) -> None:
+        self._process = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8")
 
     def __call__(self, do: str, **arguments: Any) -> Any:
         """The answer to a question. Raises PartsError when the library refuses it."""
@@ -52,10 +53,13 @@ class Parts:
         assert self._process.returncode == 0
 
 
-def build() -> Path:
-    """The program, built in ``build/cpp-parts`` (CLSCLIP_PARTS names another one); skips where it cannot be built."""
+def build() -> list[str]:
+    """Build the program in ``build/cpp-parts`` and return its command; skips where it cannot be built.
+
+    CLSCLIP_PARTS is another command, such as ``qemu-aarch64 build/other/clsclip-parts``.
+    """
     if "CLSCLIP_PARTS" in os.environ:
-        return Path(os.environ["CLSCLIP_PARTS"])
+        return shlex.split(os.environ["CLSCLIP_PARTS"])
     for tool in ("cmake", "c++"):
         if shutil.which(tool) is None:
             pytest.skip(f"the C++ runtime cannot be built here: there is no {tool}")
@@ -63,9 +67,9 @@ def build() -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:  # tests run in several processes
         fcntl.flock(lock, fcntl.LOCK_EX)
-        _run("cmake", "-S", str(SOURCE), "-B", str(folder), may_lack="nlohmann_json")
+        _run("cmake", "-S", str(SOURCE), "-B", str(folder), "-DCLSCLIP_WERROR=ON", may_lack="nlohmann_json")
         _run("cmake", "--build", str(folder), "--parallel", "2", "--target", "clsclip-parts")
-    return folder / "clsclip-parts"
+    return [str(folder / "clsclip-parts")]
 
 
 def _run(*command: str, may_lack: str | None = None) -> None:

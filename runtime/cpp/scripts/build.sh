@@ -8,9 +8,13 @@ folder="$(cd "$1" && pwd)"
 shift
 
 # Compiler and headers, where this machine may install them.
-packages=(cmake g++ nlohmann-json3-dev catch2 libjpeg-dev libpng-dev python3-venv)
-have() { command -v cmake g++ >/dev/null && [ -d /usr/include/nlohmann ] && [ -d /usr/include/catch2 ] &&
-    [ -e /usr/include/jpeglib.h ] && [ -e /usr/include/png.h ]; }
+packages=(cmake g++ pkg-config nlohmann-json3-dev catch2 libjpeg-dev libpng-dev python3-venv)
+have() {
+    for tool in cmake g++ pkg-config; do
+        command -v "$tool" >/dev/null || return 1
+    done
+    [ -d /usr/include/nlohmann ] && [ -d /usr/include/catch2 ] && [ -e /usr/include/jpeglib.h ] && [ -e /usr/include/png.h ]
+}
 if ! have; then
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         apt-get update -qq

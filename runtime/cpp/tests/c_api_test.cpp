@@ -30,7 +30,7 @@ struct Loaded {
 
 }  // namespace
 
-TEST_CASE("C programs can use it") {
+TEST_CASE("C programs can use it", "[engine]") {
     CHECK(c_size_of_options() == sizeof(clsclip_options));
     CHECK(c_size_of_ask() == sizeof(clsclip_ask));
     CHECK(c_size_of_region() == sizeof(clsclip_region));
@@ -45,7 +45,7 @@ TEST_CASE("C programs can use it") {
     CHECK(clsclip_backend_name(clsclip_backend_count()) == nullptr);
 }
 
-TEST_CASE("C results are read by number, and wrong numbers do no harm") {
+TEST_CASE("C results are read by number, and wrong numbers do no harm", "[engine]") {
     const Loaded loaded;
     const Scene scene;
     const clsclip_image image = image_of(scene);
@@ -85,7 +85,7 @@ TEST_CASE("C results are read by number, and wrong numbers do no harm") {
     clsclip_result_free(result);
 }
 
-TEST_CASE("C structs of older and newer programs are read as far as they go") {
+TEST_CASE("C structs of older and newer programs are read as far as they go", "[engine]") {
     const Loaded loaded;
     const Scene scene;
     const clsclip_image image = image_of(scene);
@@ -110,7 +110,7 @@ TEST_CASE("C structs of older and newer programs are read as far as they go") {
     CHECK(clsclip_segment(loaded.segmenter, &image, words, 1, &ask, &result) == CLSCLIP_OPTION_ERROR);
 }
 
-TEST_CASE("C failures have a status and a sentence") {
+TEST_CASE("C failures have a status and a sentence", "[engine]") {
     clsclip_segmenter* segmenter = nullptr;
     CHECK(clsclip_load("none", nullptr, &segmenter) == CLSCLIP_BUNDLE_ERROR);
     CHECK(std::string(clsclip_last_error()).find("no such bundle: none") == 0);

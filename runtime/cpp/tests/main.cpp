@@ -2,9 +2,10 @@
 #include <dlfcn.h>
 #include <link.h>
 
-#include <catch2/catch.hpp>
 #include <filesystem>
 #include <string>
+
+#include "catch.hpp"
 
 namespace fs = std::filesystem;
 

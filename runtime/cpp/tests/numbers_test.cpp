@@ -1,9 +1,9 @@
 #include "backends/numbers.hpp"
 
-#include <catch2/catch.hpp>
 #include <cmath>
 #include <limits>
 
+#include "catch.hpp"
 #include "graphs.hpp"
 #include "memory.hpp"
 #include "sha256.hpp"

@@ -34,7 +34,7 @@ const Segmenter& tiny() {
 
 }  // namespace
 
-TEST_CASE("Masks follow the word") {
+TEST_CASE("Masks follow the word", "[engine]") {
     const Segmenter& segmenter = tiny();
     const Scene scene;
     const Result result = segmenter(scene.view(), {"red", "green", "blue"});
@@ -60,7 +60,7 @@ TEST_CASE("Masks follow the word") {
     CHECK(result.region_logits(0).size() == 64);
 }
 
-TEST_CASE("Order, case and repetition of words make no difference") {
+TEST_CASE("Order, case and repetition of words make no difference", "[engine]") {
     const Segmenter& segmenter = tiny();
     const Scene scene;
     const Result result = segmenter(scene.view(), {"green", " red ", "red", "RED"});
@@ -70,7 +70,7 @@ TEST_CASE("Order, case and repetition of words make no difference") {
     CHECK(result.notes().size() == 1);
 }
 
-TEST_CASE("A threshold of 0 segments every word") {
+TEST_CASE("A threshold of 0 segments every word", "[engine]") {
     const Segmenter& segmenter = tiny();
     const Scene scene;
     Ask ask;
@@ -82,7 +82,7 @@ TEST_CASE("A threshold of 0 segments every word") {
     }
 }
 
-TEST_CASE("The current picture is encoded once and asked again") {
+TEST_CASE("The current picture is encoded once and asked again", "[engine]") {
     Segmenter segmenter = tiny().share();
     const Scene scene;
     CHECK_THROWS_WITH(segmenter.predict({"red"}), says("no picture yet"));
@@ -96,7 +96,7 @@ TEST_CASE("The current picture is encoded once and asked again") {
     CHECK_THROWS_AS(segmenter.share().predict({"red"}), OptionError);
 }
 
-TEST_CASE("Pixels may come in any order and with gaps between rows") {
+TEST_CASE("Pixels may come in any order and with gaps between rows", "[engine]") {
     const Segmenter& segmenter = tiny();
     const Scene scene;
     const auto make = [&scene](PixelFormat format, std::size_t gap) {
@@ -130,7 +130,7 @@ TEST_CASE("Pixels may come in any order and with gaps between rows") {
     CHECK(segmenter({clear.data(), 8, 8, 32, PixelFormat::rgba}, {"white"}).area(0) == 64);
 }
 
-TEST_CASE("Pictures that cannot be are refused") {
+TEST_CASE("Pictures that cannot be are refused", "[engine]") {
     const Segmenter& segmenter = tiny();
     const Scene scene;
     const std::uint8_t* data = scene.pixels.data();
@@ -144,7 +144,7 @@ TEST_CASE("Pictures that cannot be are refused") {
     CHECK_THROWS_AS(segmenter(scene.view(), std::vector<std::string>{}), WordError);
 }
 
-TEST_CASE("Regions of the asked class are looked at, and their masks joined") {
+TEST_CASE("Regions of the asked class are looked at, and their masks joined", "[engine]") {
     const Segmenter& segmenter = tiny();
     const Scene scene;
     Ask ask;
@@ -167,7 +167,7 @@ TEST_CASE("Regions of the asked class are looked at, and their masks joined") {
     CHECK(result.region_mask(0).width == 16);
 }
 
-TEST_CASE("A word without a region is looked for in the whole picture") {
+TEST_CASE("A word without a region is looked for in the whole picture", "[engine]") {
     const Segmenter& segmenter = tiny();
     const Scene scene;
     Ask ask;
@@ -182,7 +182,7 @@ TEST_CASE("A word without a region is looked for in the whole picture") {
     CHECK(is_window(own.predict({"red"}, ask).mask(0), kRed));
 }
 
-TEST_CASE("Boxes without a name are asked for every word that their crop shows") {
+TEST_CASE("Boxes without a name are asked for every word that their crop shows", "[engine]") {
     const Segmenter& segmenter = tiny();
     const Scene scene;
     Ask ask;
@@ -196,7 +196,7 @@ TEST_CASE("Boxes without a name are asked for every word that their crop shows")
     CHECK(result.area(1) == 64);
 }
 
-TEST_CASE("Boxes alone may be the masks") {
+TEST_CASE("Boxes alone may be the masks", "[engine]") {
     const Segmenter& segmenter = tiny();
     const Scene scene;
     Ask ask;
@@ -208,7 +208,7 @@ TEST_CASE("Boxes alone may be the masks") {
     CHECK(result.area(0) == 0);
 }
 
-TEST_CASE("Calls that are cut into pieces give the same") {
+TEST_CASE("Calls that are cut into pieces give the same", "[engine]") {
     const std::string backend = GENERATE(from_range(backends()));
     Options options = options_of(backend);
     options.pairs_per_call = 1;
@@ -231,7 +231,7 @@ TEST_CASE("Calls that are cut into pieces give the same") {
     }
 }
 
-TEST_CASE("Zooming in without a detector or regions says what to do") {
+TEST_CASE("Zooming in without a detector or regions says what to do", "[engine]") {
     const Segmenter& segmenter = tiny();
     const Scene scene;
     CHECK_FALSE(segmenter.has_detector());
@@ -240,7 +240,7 @@ TEST_CASE("Zooming in without a detector or regions says what to do") {
     CHECK_THROWS_WITH(segmenter(scene.view(), {"red"}, ask), says("needs a detector"));
 }
 
-TEST_CASE("Options that make no sense are refused") {
+TEST_CASE("Options that make no sense are refused", "[engine]") {
     const auto wrong = [](auto change) {
         Options options;
         change(options);
@@ -256,7 +256,7 @@ TEST_CASE("Options that make no sense are refused") {
     CHECK_THROWS_AS(Segmenter::load("none"), BundleError);
 }
 
-TEST_CASE("Masks go to the caller's memory, with gaps") {
+TEST_CASE("Masks go to the caller's memory, with gaps", "[engine]") {
     const Segmenter& segmenter = tiny();
     const Scene scene;
     const Result result = segmenter(scene.view(), {"red"});
@@ -272,7 +272,7 @@ TEST_CASE("Masks go to the caller's memory, with gaps") {
     CHECK_THROWS_AS(result.mask_to(0, nullptr, 32), OptionError);
 }
 
-TEST_CASE("Auto takes the first engine") {
+TEST_CASE("Auto takes the first engine", "[engine]") {
     const Segmenter segmenter = Segmenter::load(kTiny);
     CHECK(segmenter.backend() == backends().front());
     CHECK(segmenter.fingerprint().size() == 64);

@@ -2,13 +2,13 @@
 #pragma once
 
 #include <array>
-#include <catch2/catch.hpp>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <string>
 #include <vector>
 
+#include "catch.hpp"
 #include "clsclip/clsclip.hpp"
 
 namespace clsclip::test {
@@ -87,8 +87,5 @@ inline bool is_window(const Mask& mask, const Window& window) {
     }
     return true;
 }
-
-/// Catch's matcher of a part of an error's message.
-inline auto says(const std::string& part) { return Catch::Matchers::Contains(part); }
 
 }  // namespace clsclip::test

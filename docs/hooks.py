@@ -1,0 +1,240 @@
+"""Make the pages that come from the code, and check what was built.
+
+- one page for each Python package that lists its public names in ``__all__``;
+- one page for each command of setup.cfg, with the ``--help`` of it and of its subcommands;
+- the notebooks of benchmarks/, the model card and the changelog as pages.
+
+Two checks fail the build: a documented command line with an option that the command does not have, and a built page
+that loads anything from another site.
+"""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import contextlib
+import html.parser
+import importlib
+import io
+import logging
+import os
+import posixpath
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from mkdocs.exceptions import PluginError
+from mkdocs.structure.files import File
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = {"clsclip": ROOT, "clsclip_runtime": ROOT / "runtime", "clsclip_export": ROOT / "export"}
+PYTHON, COMMANDS = "reference/python", "reference/commands"
+NOTEBOOKS = {
+    "README.md": ("Speed", "development/measurements/speed.md"),
+    "gate/README.md": ("The presence filter", "development/measurements/presence.md"),
+    "method/README.md": ("The method", "development/measurements/method.md"),
+    "regions/README.md": ("Regions", "development/measurements/regions.md"),
+}
+EXAMPLES = ("cluttered_overlay.png", "tiny_whole.png", "tiny_plus.png")
+MODEL_CARD = "explanation/model-card.md"
+CHANGELOG = "development/changelog.md"
+
+# A warning fails the build under --strict.
+_log = logging.getLogger("mkdocs.hooks.clsclip")
+_LINK = re.compile(r"(!?)\[([^\]]*)\]\((?![a-z]+:)([^)\s#]+)(#[^)\s]*)?\)")
+_OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z0-9-]*)")
+
+
+def on_config(config: Any) -> Any:
+    """Put the lists of generated pages into the navigation."""
+    # The help is that of this tree, whatever is installed. (MkDocs takes back what a hook adds while it is loaded.)
+    sys.path[:0] = [str(folder) for folder in (*SOURCES.values(), ROOT / "benchmarks")]
+    pages = {
+        "python": [f"{PYTHON}/{name}.md" for name in packages()],
+        "commands": [f"{COMMANDS}/{name}.md" for name in commands()],
+        "measurements": [{title: path} for title, path in NOTEBOOKS.values()],
+    }
+    for section in config.nav:
+        for key, value in section.items():
+            if isinstance(value, list):
+                section[key] = [_filled(entry, pages) for entry in value]
+                if key == "Explanation":
+                    section[key].append({"Model card": MODEL_CARD})
+    return config
+
+
+def _filled(entry: dict[str, Any], pages: dict[str, list[Any]]) -> dict[str, Any]:
+    return {title: pages.get(value, value) for title, value in entry.items()}
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Add the generated pages, and the pictures that they show."""
+
+    def add(path: str, content: str | bytes) -> None:
+        files.append(File.generated(config, path, content=content))
+
+    for name, (title, names) in packages().items():
+        add(f"{PYTHON}/{name}.md", python_page(name, title, names))
+    for name, function in commands().items():
+        add(f"{COMMANDS}/{name}.md", command_page(name, function))
+    moved = {f"benchmarks/{source}": path for source, (_, path) in NOTEBOOKS.items()}
+    moved |= {"MODEL_CARD.md": MODEL_CARD, "CHANGELOG.md": CHANGELOG}
+    pictures = {ROOT / "examples" / name for name in EXAMPLES}
+    for source, path in moved.items():
+        text, shown = adopted(source, path, moved)
+        add(path, text)
+        pictures |= shown
+    for picture in sorted(pictures):
+        files.append(File.generated(config, f"pictures/{picture.name}", abs_src_path=str(picture)))
+    return files
+
+
+def packages() -> dict[str, tuple[str, list[str]]]:
+    """Title and public names of every package whose ``__init__`` has ``__all__``, by its dotted name."""
+    found = {}
+    for top, folder in SOURCES.items():
+        for init in sorted((folder / top).rglob("__init__.py")):
+            tree = ast.parse(init.read_text("utf-8"))
+            for node in tree.body:
+                if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__":
+                    name = ".".join(init.parent.relative_to(folder).parts)
+                    names = [one for one in ast.literal_eval(node.value) if not one.startswith("_")]
+                    found[name] = (ast.get_docstring(tree) or name, names)
+    return found
+
+
+def python_page(package: str, docstring: str, names: list[str]) -> str:
+    """A page of the public names of a package."""
+    first, _, rest = docstring.partition("\n\n")
+    body = [f"---\ntitle: {package}\n---\n\n# `{package}`\n\n{first}\n"]
+    if rest:
+        body.append(f"```python\n{rest.strip()}\n```\n" if rest.startswith("    ") else f"{rest}\n")
+    body += [f"::: {package}.{name}\n" for name in names]
+    return "\n".join(body)
+
+
+def commands() -> dict[str, str]:
+    """``module:function`` of every command of setup.cfg, by the command's name."""
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg", encoding="utf-8")
+    lines = parser["options.entry_points"]["console_scripts"].split("\n")
+    return dict(sorted(re.split(r"\s*=\s*", line.strip(), maxsplit=1) for line in lines if line.strip()))
+
+
+_helps: dict[str, str] = {}
+
+
+def command_page(name: str, function: str) -> str:
+    """The help of a command and of its subcommands."""
+    text = _help(name, function)
+    page = [f"---\ntitle: {name}\n---\n\n# `{name}`\n\nThis is what `{name} --help` prints.\n\n```text\n{text}\n```\n"]
+    for sub in subcommands(text):
+        page.append(f"\n## `{name} {sub}`\n\n```text\n{_help(name, function, sub)}\n```\n")
+    return "".join(page)
+
+
+def subcommands(text: str) -> list[str]:
+    """The names under "Commands:" of a help."""
+    listed = re.search(r"^Commands:\n((?:  .*\n?)+)", text, re.MULTILINE)
+    return re.findall(r"^  ([a-z][\w-]*)", listed.group(1) if listed else "", re.MULTILINE)
+
+
+def _help(name: str, function: str, *sub: str) -> str:
+    key = " ".join((name, *sub))
+    if key not in _helps:
+        module, _, attribute = function.partition(":")
+        out = io.StringIO()
+        argv = [name, *sub, "--help"]
+        with contextlib.redirect_stdout(out), mock.patch.object(sys, "argv", argv), _environment(COLUMNS="100"):
+            with contextlib.suppress(SystemExit):
+                getattr(importlib.import_module(module), attribute)()
+        _helps[key] = out.getvalue().rstrip()
+        if "Usage:" not in _helps[key]:
+            raise PluginError(f"{key} --help printed no help")
+    return _helps[key]
+
+
+@contextlib.contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    with mock.patch.dict(os.environ, values):
+        yield
+
+
+def adopted(source: str, path: str, moved: dict[str, str]) -> tuple[str, set[Path]]:
+    """A file of the project as a page: links to other pages lead there, its pictures come along, others are text."""
+    pictures = set()
+
+    def relink(match: re.Match[str]) -> str:
+        mark, text, target, anchor = match.groups(default="")
+        real = posixpath.normpath(posixpath.join(posixpath.dirname(source), target))
+        if real in moved:
+            to = moved[real]
+        elif mark:
+            pictures.add(ROOT / real)
+            to = f"pictures/{posixpath.basename(real)}"
+        elif real.startswith("docs/"):
+            to = real.removeprefix("docs/")
+        else:
+            return text  # it stays in the repository, and its name is enough
+        return f"{mark}[{text}]({posixpath.relpath(to, posixpath.dirname(path))}{anchor})"
+
+    text = _LINK.sub(relink, (ROOT / source).read_text("utf-8"))
+    return text, pictures
+
+
+def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
+    """Check the options of the command lines in a page against ``--help``."""
+    known = commands()
+    for block in re.findall(r"^(?:```(?:sh|bash|console)\n(.*?)^```|((?:^ {4}\S.*\n)+))", markdown, re.M | re.S):
+        lines = "".join(block).replace("\\\n", " ").split("\n")
+        for line in lines:
+            for part in re.split(r"\s(?:\||&&|#)\s", line):
+                words = part.split()
+                if not words or words[0] not in known:
+                    continue
+                texts = [_help(words[0], known[words[0]])]
+                if len(words) > 1 and words[1] in subcommands(texts[0]):
+                    texts.append(_help(words[0], known[words[0]], words[1]))
+                for option in _OPTION.findall(part):
+                    if not any(re.search(rf"(?<![\w-]){option}(?![\w-])", text) for text in texts):
+                        _log.warning("%s: %s has no option %s", page.file.src_path, words[0], option)
+    return markdown
+
+
+class _Loads(html.parser.HTMLParser):
+    """Addresses that a browser would load by itself when it shows a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        """Keep what the tag loads; a plain link is only followed by a reader."""
+        values = dict(attributes)
+        if tag == "link" and values.get("rel") == "canonical":
+            return
+        if "mermaid" in (values.get("class") or "").split():
+            self.found.append("mermaid, a script of unpkg.com")
+        for name in ("src", "srcset", "data", "poster", *(["href"] if tag == "link" else [])):
+            if re.match(r"\s*(?:https?:)?//", values.get(name) or ""):
+                self.found.append(str(values[name]))
+
+
+def on_post_build(config: Any) -> None:
+    """Fail if a built page or style sheet loads anything from another site."""
+    outside = []
+    for path in sorted(Path(config.site_dir).rglob("*")):
+        if path.suffix == ".html":
+            parser = _Loads()
+            parser.feed(path.read_text("utf-8"))
+            found = parser.found
+        elif path.suffix == ".css":
+            found = re.findall(r"(?:url\(|@import)\s*[\"']?((?:https?:)?//[^\"')]+)", path.read_text("utf-8"))
+        else:
+            continue
+        outside += [f"{path.relative_to(config.site_dir)} loads {one}" for one in found]
+    if outside:
+        raise PluginError("the documentation must work offline:\n" + "\n".join(outside))
