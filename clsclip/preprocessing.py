@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from clsclip.model import ClsClip
-from clsclip_runtime.bundle.manifest import ImageSpec
+from clsclip_runtime.bundle.specs import ImageSpec
 
 
 def image_spec(model: ClsClip) -> ImageSpec:

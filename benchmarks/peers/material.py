@@ -20,7 +20,8 @@ from PIL import Image
 from clsclip_bench.contender import Cell
 from clsclip_bench.operations import count_operations
 from clsclip_bench.ours import made_picture, words
-from clsclip_runtime.bundle.manifest import ImageSpec, parse_manifest
+from clsclip_runtime.bundle.manifest import parse_manifest
+from clsclip_runtime.bundle.specs import ImageSpec
 
 SEED = 0
 SIDE = 224

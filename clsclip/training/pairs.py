@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from clsclip.data.base import IGNORE, Fold
 from clsclip.errors import ClsclipError, DataError
 from clsclip.training.plan import Asked, Plan, absent_words, share
-from clsclip_runtime.bundle.manifest import ImageSpec
+from clsclip_runtime.bundle.specs import ImageSpec
 from clsclip_runtime.errors import ClsclipRuntimeError
 from clsclip_runtime.images import preprocess
 

@@ -25,8 +25,8 @@ from clsclip_export.parity import MIN_COSINE, MIN_IOU, ROUNDED, TOLERANCE, Case,
 from clsclip_export.precision import rounded, to_half
 from clsclip_export.profiles import Profile
 from clsclip_export.weights import save_shared
-from clsclip_runtime.bundle.manifest import ImageSpec
 from clsclip_runtime.bundle.opening import DETECTOR
+from clsclip_runtime.bundle.specs import ImageSpec
 from clsclip_runtime.images import preprocess
 from clsclip_runtime.masks.upsampling import logit
 from clsclip_runtime.paths import file_sha256

@@ -21,7 +21,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from clsclip_runtime.errors import ImageError
 
 if TYPE_CHECKING:
-    from clsclip_runtime.bundle.manifest import ImageSpec
+    from clsclip_runtime.bundle.specs import ImageSpec
 
 Source: TypeAlias = (
     "str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | npt.NDArray[np.uint8]"

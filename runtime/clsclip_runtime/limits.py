@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from clsclip_runtime.bundle.manifest import Manifest
+from clsclip_runtime.bundle.specs import Manifest
 from clsclip_runtime.errors import OptionError
 from clsclip_runtime.images import MAX_PIXELS
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from clsclip_runtime.bundle.manifest import ImageSpec
+from clsclip_runtime.bundle.specs import ImageSpec
 from clsclip_runtime.images import open_picture, preprocess
 from tests.cpp.parts import Parts, PartsError
 from tests.shared_data import shared_data

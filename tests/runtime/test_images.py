@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, TiffImagePlugin
 
 from clsclip_runtime import ImageError
-from clsclip_runtime.bundle.manifest import ImageSpec
+from clsclip_runtime.bundle.specs import ImageSpec
 from clsclip_runtime.images import open_picture, preprocess
 
 

@@ -1,7 +1,7 @@
-"""``manifest.json`` of a bundle, checked and typed.
+"""``manifest.json`` of a bundle, schema 2, checked and typed.
 
-Unknown keys are ignored, so that a newer exporter can add some; a required key that is missing or has
-the wrong type is named in the error.
+Unknown keys are ignored, so that a newer exporter can add some; what a runtime must know stands in ``requires``. A
+required key that is missing or has the wrong type is named in the error.
 """
 
 from __future__ import annotations
@@ -9,117 +9,51 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
 
+from clsclip_runtime.bundle.section import Section, bad_value
+from clsclip_runtime.bundle.specs import (
+    DetectorSpec,
+    FeatureSpec,
+    FileEntry,
+    ImageSpec,
+    Manifest,
+    MaskSpec,
+    MemorySpec,
+    PresenceSpec,
+    ProfileSpec,
+    TextSpec,
+)
 from clsclip_runtime.errors import BundleError
 
-SCHEMA_VERSION = 1
-"""The newest manifest layout that this version reads."""
+SCHEMA_VERSION = 2
+"""The manifest layout that this version reads and writes."""
 
-DETECTOR_LAYOUTS = ("yolov5", "yolov7-nms", "tensorrt-nms", "yolov8", "yolov10", "yolox", "yolox-decoded")
-DETECTOR_COLOURS = ("rgb", "bgr")
-DETECTOR_PLACES = ("centre", "top-left")
+KNOWN_REQUIREMENTS: frozenset[str] = frozenset()
+"""Entries of ``requires`` that this version fulfils."""
+
+DETECTOR_FORMATS = ("yolov5", "yolov7-nms", "tensorrt-nms", "yolov8", "yolov10", "yolox", "yolox-decoded")
+CHANNEL_ORDERS = ("rgb", "bgr")
+LETTERBOXES = ("center", "top-left")
 DETECTOR_INPUT_TYPES = ("float32", "float16")
 DETECTOR_NAME_CHARACTERS = 256
 """Longest class name of a detector."""
 
 RESIZES = ("squash",)
-FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
+INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
+
+TRUNK, PRESENCE = "trunk", "presence"
+NEEDED_BY = (TRUNK, PRESENCE)
+FROM_FILTER, FROM_TRUNK = "filter", "trunk"
+PROBABILITY, LOGIT = "probability", "logit"
+DTYPES = ("float32",)
+RESERVED_NAMES = frozenset({"pixel_values", "token_ids", "crop_index", "class_index", "mask_logits", "presence"})
+"""Names of graphs' inputs and outputs that no feature may have."""
 
 _MAX_CLASSES = 65536
 _MAX_DETECTOR_PIXELS = 1 << 27
-
-
-@dataclass(frozen=True)
-class ImageSpec:
-    """How a picture becomes the encoder's input: resized to size x size (pixels), then normalised per channel."""
-
-    size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    resize: str
-    filter: str
-
-
-@dataclass(frozen=True)
-class TextSpec:
-    """How a word becomes tokens: put into every template, truncated and padded to context_length tokens."""
-
-    context_length: int
-    templates: tuple[str, ...]
-    pad_token_id: int
-
-
-@dataclass(frozen=True)
-class MaskSpec:
-    """Size of the logits (pixels) and the probability above which a pixel belongs to the word."""
-
-    threshold: float
-    height: int
-    width: int
-
-
-@dataclass(frozen=True)
-class DetectorSpec:
-    """How a detector is run, so that its file need not be asked.
-
-    Attributes:
-        layout: how its outputs are laid out, one of ``DETECTOR_LAYOUTS`` (see ``detectors.layouts``).
-        names: class names by number.
-        height: of the input, pixels.
-        width: of the input, pixels.
-        colours: order of the input's channels, "rgb" or "bgr".
-        white: the input's value for white, 1 or 255.
-        place: where a picture lies in the input, "centre" or "top-left".
-        batch: pictures that one call takes; None for any number.
-        input_type: "float32" or "float16".
-        agnostic: it finds things without knowing their class, so its boxes may be any word.
-        licence: of its weights.
-    """
-
-    layout: str
-    names: tuple[str, ...]
-    height: int
-    width: int
-    colours: str
-    white: float
-    place: str
-    batch: int | None
-    input_type: str
-    agnostic: bool
-    licence: str
-
-
-@dataclass(frozen=True)
-class FileEntry:
-    """What a file of the bundle must be: lower-case hexadecimal SHA-256 and size in bytes."""
-
-    sha256: str
-    bytes: int
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """The checked manifest; ``raw`` is the whole document as it was read.
-
-    ``presence_threshold`` is None when the bundle has no presence gate, ``detector`` when it has no detector.
-    """
-
-    name: str
-    description: str
-    licence: str
-    precision: str
-    model: Mapping[str, Any]
-    image: ImageSpec
-    text: TextSpec
-    mask: MaskSpec
-    presence_threshold: float | None
-    files: Mapping[str, FileEntry]
-    raw: Mapping[str, Any]
-    detector: DetectorSpec | None = None
+_MAX_RANK = 8
+_MAX_VALUES = 1 << 31
 
 
 def check_file_name(name: str) -> None:
@@ -140,106 +74,16 @@ def check_file_name(name: str) -> None:
         )
 
 
-class _Section:
-    """Typed access to one JSON object, with errors that name the dotted key."""
-
-    def __init__(self, data: object, where: str = "") -> None:
-        if not isinstance(data, dict):
-            raise _bad(where or "the manifest", "an object", data)
-        self._data: dict[str, Any] = data
-        self._where = where
-
-    def key(self, key: str) -> str:
-        return f"{self._where}.{key}" if self._where else key
-
-    def get(self, key: str) -> Any:
-        if key not in self._data:
-            raise BundleError(
-                f"manifest.json lacks the required key '{self.key(key)}'. Export the bundle again with clsclip-export"
-            )
-        return self._data[key]
-
-    def section(self, key: str) -> _Section:
-        return _Section(self.get(key), self.key(key))
-
-    def text(self, key: str) -> str:
-        value = self.get(key)
-        if not isinstance(value, str) or not value.strip():
-            raise _bad(self.key(key), "a text that is not empty", value)
-        return value
-
-    def choice(self, key: str, known: tuple[str, ...]) -> str:
-        value = self.text(key)
-        if value not in known:
-            raise BundleError(
-                f"manifest.json asks for {self.key(key)} = {value!r}; this version of clsclip knows "
-                f"{', '.join(known)}. Upgrade clsclip, or export the bundle again"
-            )
-        return value
-
-    def integer(self, key: str, low: int, high: int) -> int:
-        value = self.get(key)
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise _bad(self.key(key), f"a whole number from {low} to {high}", value)
-        return value
-
-    def number(self, key: str, low: float, high: float, *, inclusive: bool) -> float:
-        value = self.get(key)
-        if _is_number(value) and (low <= value <= high if inclusive else low < value < high):
-            return float(value)
-        wanted = f"from {low} to {high}" if inclusive else f"strictly between {low} and {high}"
-        raise _bad(self.key(key), f"a number {wanted}", value)
-
-    def channels(self, key: str, *, positive: bool) -> tuple[float, float, float]:
-        value = self.get(key)
-        numbers = value if isinstance(value, list) else []
-        if len(numbers) == 3 and all(_is_number(item) and (item > 0 or not positive) for item in numbers):
-            return float(numbers[0]), float(numbers[1]), float(numbers[2])
-        raise _bad(self.key(key), f"three {'positive ' if positive else ''}numbers", value)
-
-    def templates(self, key: str) -> tuple[str, ...]:
-        value = self.get(key)
-        if not isinstance(value, list) or not value:
-            raise _bad(self.key(key), "a list of at least one template", value)
-        for template in value:
-            if not isinstance(template, str) or template.count("{}") != 1:
-                raise _bad(self.key(key), "templates that hold {} once, where the word goes", template)
-        return tuple(value)
-
-    def flag(self, key: str) -> bool:
-        value = self.get(key)
-        if not isinstance(value, bool):
-            raise _bad(self.key(key), "true or false", value)
-        return value
-
-    def class_names(self, key: str) -> tuple[str, ...]:
-        value = self.get(key)
-        if not isinstance(value, list) or not 1 <= len(value) <= _MAX_CLASSES:
-            raise _bad(self.key(key), f"a list of 1 to {_MAX_CLASSES} names", value)
-        for name in value:
-            fine = isinstance(name, str) and name.strip() and name.isprintable()
-            if not fine or len(name) > DETECTOR_NAME_CHARACTERS:
-                raise _bad(self.key(key), f"printable names of up to {DETECTOR_NAME_CHARACTERS} characters", name)
-        return tuple(value)
-
-    def files(self, key: str) -> dict[str, FileEntry]:
-        entries = self.section(key)
-        found: dict[str, FileEntry] = {}
-        for name in entries._data:
-            check_file_name(name)
-            entry = entries.section(name)
-            digest = entry.text("sha256").lower()
-            if not re.fullmatch("[0-9a-f]{64}", digest):
-                raise _bad(entry.key("sha256"), "64 hexadecimal digits", digest)
-            found[name] = FileEntry(sha256=digest, bytes=entry.integer("bytes", 0, 2**63))
-        return found
-
-
-def parse_manifest(document: bytes) -> Manifest:
+def parse_manifest(document: bytes, folder: object = "OLD") -> Manifest:
     """Parse and check ``manifest.json``.
 
+    Args:
+        document: the file.
+        folder: of the bundle, for messages.
+
     Raises:
-        BundleError: it is not JSON, is of a newer schema, or a required key is missing or wrong.
+        BundleError: it is not JSON, is of another schema, asks for what this version does not know, or a required key
+            is missing or wrong.
     """
     try:
         data = json.loads(document.decode("utf-8-sig"))
@@ -247,77 +91,168 @@ def parse_manifest(document: bytes) -> Manifest:
         raise BundleError(
             f"manifest.json is not valid JSON ({error}). The bundle is damaged: get it again or export it again"
         ) from error
-    top = _Section(data)
+    top = Section(data)
     version = top.integer("schema_version", 1, 2**31)
     if version > SCHEMA_VERSION:
         raise BundleError(
-            f"the bundle has schema version {version}, and this clsclip reads versions up to {SCHEMA_VERSION}. "
+            f"the bundle has schema version {version}, and this clsclip reads version {SCHEMA_VERSION}. "
             "Upgrade clsclip: pip install --upgrade clsclip"
         )
-    image, text, mask = top.section("image"), top.section("text"), top.section("mask")
-    presence = None
-    if top.get("presence") is not None:
-        presence = top.section("presence").number("threshold", 0.0, 1.0, inclusive=True)
-    description = data.get("description", "")
-    if not isinstance(description, str):
-        raise _bad("description", "a text", description)
-    return Manifest(
+    if version < SCHEMA_VERSION:
+        raise BundleError(
+            f"the bundle has schema version {version}, which clsclip 0.1 wrote. "
+            f"Run: clsclip-bundle upgrade {folder} NEW"
+        )
+    for name in top.strings("requires"):
+        if name not in KNOWN_REQUIREMENTS:
+            raise BundleError(f"the bundle needs {name!r}, which this clsclip does not know. Upgrade clsclip")
+    image, mask, memory, profile = (top.section(key) for key in ("image", "mask", "memory", "profile"))
+    license_of = top.section("license")
+    presence = top.optional("presence") if top.get("presence") is not None else None
+    detector = top.optional("detector")
+    features = _features(top)
+    most = 2**53
+    manifest = Manifest(
         name=top.text("name"),
-        description=" ".join(description.split()),
-        licence=top.section("licence").text("weights"),
+        description=" ".join(_text_or_empty(top, "description").split()),
+        license=license_of.text("weights"),
+        license_parts=_parts(license_of),
         precision=top.text("precision"),
-        model=dict(top.section("model")._data),
+        model=dict(top.section("model").data) if "model" in top.data else {},
         image=ImageSpec(
             size=image.integer("size", 1, 8192),
             mean=image.channels("mean", positive=False),
             std=image.channels("std", positive=True),
             resize=image.choice("resize", RESIZES),
-            filter=image.choice("filter", FILTERS),
+            interpolation=image.choice("interpolation", INTERPOLATIONS),
         ),
-        text=TextSpec(
-            context_length=text.integer("context_length", 1, 65536),
-            templates=text.templates("templates"),
-            pad_token_id=text.integer("pad_token_id", 0, 2**31),
-        ),
+        features=features,
+        text=_text(top.section("text"), {one.name for one in features}),
         mask=MaskSpec(
             threshold=mask.number("threshold", 0.0, 1.0, inclusive=False),
             height=mask.integer("height", 1, 8192),
             width=mask.integer("width", 1, 8192),
         ),
-        presence_threshold=presence,
-        files=top.files("files"),
+        presence=None
+        if presence is None
+        else PresenceSpec(
+            source=presence.choice("from", (FROM_FILTER, FROM_TRUNK)),
+            form=presence.choice("form", (PROBABILITY, LOGIT)),
+            threshold=presence.number("threshold", 0.0, 1.0, inclusive=True),
+        ),
+        memory=MemorySpec(
+            crop_bytes=memory.integer("crop_bytes", 0, most),
+            pair_bytes=memory.integer("pair_bytes", 0, most),
+            presence_pair_bytes=memory.integer("presence_pair_bytes", 0, most),
+            word_bytes=memory.integer("word_bytes", 0, most),
+        ),
+        profile=ProfileSpec(*(_range(profile, axis) for axis in ("crops", "classes", "pairs"))),
+        files=_files(top.section("files")),
         raw=data,
-        detector=None if data.get("detector") is None else _detector(top.section("detector")),
+        detector=None if detector is None else _detector(detector),
+    )
+    for key in ("domain", "validation", "background", "tiles", "export_options", "graphs"):
+        top.optional(key)
+    return manifest
+
+
+def _features(section: Section) -> tuple[FeatureSpec, ...]:
+    found: list[FeatureSpec] = []
+    for one in section.sections("features"):
+        name = one.text("name")
+        if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]{0,63}", name) or name in RESERVED_NAMES:
+            raise bad_value(one.key("name"), "a plain name that is not one of the graphs' own", name)
+        if name in {other.name for other in found}:
+            raise bad_value(one.key("name"), "a name of its own", name)
+        shape = one.whole_numbers("shape", _MAX_RANK, 1, _MAX_VALUES - 1)
+        if math.prod(shape) >= _MAX_VALUES:
+            raise bad_value(one.key("shape"), f"a shape of fewer than {_MAX_VALUES} values", list(shape))
+        unit_norm = one.flag("unit_norm") if "unit_norm" in one.data else False
+        if unit_norm and len(shape) != 1:
+            raise bad_value(one.key("unit_norm"), "false where the feature is no vector", unit_norm)
+        needed_by = one.strings("needed_by")
+        if not needed_by:
+            raise bad_value(one.key("needed_by"), f"a list of {' or '.join(NEEDED_BY)}", list(needed_by))
+        for reader in needed_by:
+            if reader not in NEEDED_BY:
+                raise BundleError(
+                    f"manifest.json says that {name} is needed by {reader!r}, which this clsclip does not know. "
+                    "Upgrade clsclip"
+                )
+        found.append(FeatureSpec(name, shape, one.choice("dtype", DTYPES), needed_by, unit_norm))
+    return tuple(found)
+
+
+def _text(section: Section, taken: set[str]) -> TextSpec:
+    features, templates = _features(section), section.templates("templates")
+    for one in features:
+        if one.name in taken:
+            raise bad_value(section.key("features"), "names that no image feature has", one.name)
+        if len(one.shape) != 1 and len(templates) > 1:
+            raise bad_value(
+                section.key("templates"),
+                f"one template: {one.name} is no vector and cannot be averaged",
+                list(templates),
+            )
+    matching = section.data.get("matching")
+    if matching is not None and not any(one.name == matching and one.unit_norm for one in features):
+        raise bad_value(section.key("matching"), "the name of a text feature of unit norm, or null", matching)
+    return TextSpec(
+        context_length=section.integer("context_length", 1, 65536),
+        templates=templates,
+        pad_token_id=section.integer("pad_token_id", 0, 2**31),
+        features=features,
+        matching=matching,
     )
 
 
-def _detector(section: _Section) -> DetectorSpec:
+def _range(section: Section, axis: str) -> tuple[int, int, int]:
+    values = section.whole_numbers(axis, 3, 1, 65536)
+    if len(values) != 3 or not values[0] <= values[1] <= values[2]:
+        raise bad_value(section.key(axis), "smallest, usual and largest number, ascending", list(values))
+    return values[0], values[1], values[2]
+
+
+def _text_or_empty(section: Section, key: str) -> str:
+    value = section.data.get(key, "")
+    if not isinstance(value, str):
+        raise bad_value(section.key(key), "a text", value)
+    return value
+
+
+def _parts(section: Section) -> dict[str, str]:
+    parts = section.optional("parts")
+    return {} if parts is None else {key: parts.text(key) for key in parts.data}
+
+
+def _files(section: Section) -> dict[str, FileEntry]:
+    found: dict[str, FileEntry] = {}
+    for name in section.data:
+        check_file_name(name)
+        entry = section.section(name)
+        digest = entry.text("sha256").lower()
+        if not re.fullmatch("[0-9a-f]{64}", digest):
+            raise bad_value(entry.key("sha256"), "64 hexadecimal digits", digest)
+        found[name] = FileEntry(sha256=digest, bytes=entry.integer("bytes", 0, 2**63))
+    return found
+
+
+def _detector(section: Section) -> DetectorSpec:
     batch = section.get("batch")
     spec = DetectorSpec(
-        layout=section.choice("layout", DETECTOR_LAYOUTS),
-        names=section.class_names("names"),
+        output_format=section.choice("output_format", DETECTOR_FORMATS),
+        names=section.names("names", _MAX_CLASSES, DETECTOR_NAME_CHARACTERS),
         height=section.integer("height", 32, 8192),
         width=section.integer("width", 32, 8192),
-        colours=section.choice("colours", DETECTOR_COLOURS),
-        white=section.number("white", 0, 65535, inclusive=False),
-        place=section.choice("place", DETECTOR_PLACES),
+        channel_order=section.choice("channel_order", CHANNEL_ORDERS),
+        input_scale=section.number("input_scale", 0, 65535, inclusive=False),
+        letterbox=section.choice("letterbox", LETTERBOXES),
         batch=None if batch is None else section.integer("batch", 1, 1024),
         input_type=section.choice("input_type", DETECTOR_INPUT_TYPES),
-        agnostic=section.flag("agnostic"),
-        licence=section.text("licence"),
+        class_agnostic=section.flag("class_agnostic"),
+        license=section.text("license"),
     )
     if spec.height * spec.width * (spec.batch or 1) > _MAX_DETECTOR_PIXELS:
-        raise _bad(section.key("batch"), f"such that one call has at most {_MAX_DETECTOR_PIXELS:,} pixels", batch)
+        wanted = f"such that one call has at most {_MAX_DETECTOR_PIXELS:,} pixels"
+        raise bad_value(section.key("batch"), wanted, batch)
     return spec
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _bad(key: str, wanted: str, value: object) -> BundleError:
-    shown = repr(value)
-    shown = shown if len(shown) <= 60 else shown[:57] + "..."
-    return BundleError(
-        f"'{key}' in manifest.json must be {wanted}, and it is {shown}. Export the bundle again with clsclip-export"
-    )

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clsclip_runtime.bundle.external_data import NotOnnxError, external_locations
-from clsclip_runtime.bundle.manifest import FileEntry, Manifest, check_file_name, parse_manifest
+from clsclip_runtime.bundle.manifest import check_file_name, parse_manifest
+from clsclip_runtime.bundle.specs import FileEntry, Manifest
 from clsclip_runtime.errors import BundleError
 from clsclip_runtime.paths import file_sha256
 from clsclip_runtime.protocols import GraphFile

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from clsclip_runtime.bundle.manifest import Manifest
+    from clsclip_runtime.bundle.specs import Manifest
     from clsclip_runtime.results.result import Result
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clsclip_runtime.bundle.manifest import DetectorSpec
+from clsclip_runtime.bundle.specs import DetectorSpec
 from clsclip_runtime.detectors.base import Detector
 from clsclip_runtime.detectors.layouts import ALIASES, LAYOUTS
 from clsclip_runtime.detectors.names import COCO_NAMES, read_names

@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from clsclip_runtime._types import Floats
 from clsclip_runtime.backends.select import select_backend
-from clsclip_runtime.bundle.manifest import DetectorSpec
 from clsclip_runtime.bundle.opening import DETECTOR, Bundle
+from clsclip_runtime.bundle.specs import DetectorSpec
 from clsclip_runtime.detectors.layouts import LAYOUTS, Candidates
 from clsclip_runtime.detectors.letterbox import GREY, Placed, letterbox
 from clsclip_runtime.detectors.nms import keep_best

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from clsclip_runtime.bundle.manifest import DETECTOR_INPUT_TYPES, DetectorSpec
+from clsclip_runtime.bundle.manifest import DETECTOR_INPUT_TYPES
+from clsclip_runtime.bundle.specs import DetectorSpec
 from clsclip_runtime.detectors.layouts import LAYOUTS, Shapes, Size, class_count, find_layout, layout_name
 from clsclip_runtime.detectors.names import COCO_NAMES, parse_names, read_names
 from clsclip_runtime.errors import DetectorError

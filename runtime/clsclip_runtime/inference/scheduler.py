@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from clsclip_runtime._types import Floats, Integers
 from clsclip_runtime.arrays import Arrays
-from clsclip_runtime.bundle.manifest import Manifest
+from clsclip_runtime.bundle.specs import Manifest
 from clsclip_runtime.images import preprocess
 from clsclip_runtime.inference.crops import Crops, region_crops, whole_crop
 from clsclip_runtime.inference.model import Graphs

@@ -16,7 +16,7 @@ from clsclip.training.config import TrainConfig
 from clsclip.training.loss import mask_loss
 from clsclip.training.pairs import Failed, Piece, Pieces, mask_cells
 from clsclip.training.plan import Plan
-from clsclip_runtime.bundle.manifest import ImageSpec
+from clsclip_runtime.bundle.specs import ImageSpec
 from clsclip_runtime.images import preprocess
 from tests.clsclip.training.tiny_fold import Squares, tiny_fold
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from clsclip_runtime import Bundle, BundleError, Segmenter
 from clsclip_runtime.bundle import opening as bundle_module
-from clsclip_runtime.bundle.manifest import DetectorSpec, Manifest, check_file_name, parse_manifest
+from clsclip_runtime.bundle.manifest import check_file_name, parse_manifest
+from clsclip_runtime.bundle.specs import DetectorSpec, Manifest
 from tests.runtime.tiny_bundle import make_bundle, manifest, sign
 
 
