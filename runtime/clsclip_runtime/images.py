@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Source: TypeAlias = (
     "str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | npt.NDArray[np.uint8]"
+    " | DecodedImage"
 )
 
 MAX_PIXELS = 200_000_000
@@ -56,11 +57,24 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
-    """An upright 8-bit RGB picture and the name of where it came from."""
+class DecodedImage:
+    """An upright 8-bit RGB image and the name of where it came from.
+
+    ``open_image`` makes one in any thread; a segmenter takes it as a source and decodes nothing.
+
+    Attributes:
+        image: upright, mode RGB.
+        source: its path, or a name such as ``<array>``.
+    """
 
     image: Image.Image
     source: str
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in pixels."""
+        width, height = self.image.size
+        return width, height
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -69,8 +83,8 @@ class Picture:
         return () if note is None else (note,)
 
 
-def open_picture(source: Source, *, max_pixels: int = MAX_PIXELS) -> Picture:
-    """Read a picture from a path, bytes, a binary file object, a PIL image or a uint8 array.
+def open_image(source: Source, *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
+    """Read a picture from a path, bytes, a binary file object, a PIL image, a uint8 array or a ``DecodedImage``.
 
     Arrays are (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA with straight alpha, uint8.
 
@@ -82,17 +96,19 @@ def open_picture(source: Source, *, max_pixels: int = MAX_PIXELS) -> Picture:
     Raises:
         ImageError: there is no such file, it is not a complete picture, or it is too large.
     """
+    if isinstance(source, DecodedImage):
+        return source
     if isinstance(source, Image.Image):
-        return Picture(
+        return DecodedImage(
             _decode(source, "the picture", max_pixels, own=False), getattr(source, "filename", "") or "<image>"
         )
     if isinstance(source, np.ndarray):
-        return Picture(_from_array(source), "<array>")
+        return DecodedImage(_from_array(source), "<array>")
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return Picture(_open(io.BytesIO(source), "the picture", max_pixels), "<bytes>")
+        return DecodedImage(_open(io.BytesIO(source), "the picture", max_pixels), "<bytes>")
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
-        return Picture(_open_path(path, max_pixels), str(path))
+        return DecodedImage(_open_path(path, max_pixels), str(path))
     if hasattr(source, "read"):
         name = getattr(source, "name", None)
         name = name if isinstance(name, str) else "<file>"
@@ -102,7 +118,7 @@ def open_picture(source: Source, *, max_pixels: int = MAX_PIXELS) -> Picture:
             raise ImageError(f"cannot read the picture from {name}: {error}") from error
         if not isinstance(data, bytes):
             raise ImageError(f"{name} is a text file object. Open the picture in binary mode: open(path, 'rb')")
-        return Picture(_open(io.BytesIO(data), name, max_pixels), name)
+        return DecodedImage(_open(io.BytesIO(data), name, max_pixels), name)
     raise ImageError(
         f"a picture cannot be a {type(source).__name__}. Give a path, bytes, a binary file object, a PIL image, "
         "or a uint8 array of shape (H, W), (H, W, 3) or (H, W, 4)"
@@ -111,7 +127,7 @@ def open_picture(source: Source, *, max_pixels: int = MAX_PIXELS) -> Picture:
 
 def preprocess(image: Image.Image, spec: ImageSpec) -> npt.NDArray[np.float32]:
     """The encoder's input (3, S, S) float32 for an RGB picture: resized as 8-bit, scaled to 0..1, normalised."""
-    resampling = Image.Resampling[spec.filter.upper()]
+    resampling = Image.Resampling[spec.interpolation.upper()]
     small = image.resize((spec.size, spec.size), resampling)
     pixels = np.asarray(small, dtype=np.float32) / np.float32(255)
     mean, std = np.asarray(spec.mean, dtype=np.float32), np.asarray(spec.std, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""The crops of one picture, and which words are asked of each."""
+"""The crops of one image, and which words are asked of each."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from clsclip_runtime._types import Bools, Integers
-from clsclip_runtime.inference.request import Look
+from clsclip_runtime.inference.request import Findings, ImageRequest
 from clsclip_runtime.regions import Proposals, ZoomIn, box_windows, crop_windows, mask_limits
 from clsclip_runtime.regions.matching import words_of_boxes
 from clsclip_runtime.regions.proposals import ANY
@@ -16,13 +16,13 @@ from clsclip_runtime.results.pairs import WHOLE, Pairs
 
 @dataclass(frozen=True, eq=False)
 class Crops:
-    """What of one picture is asked for which words.
+    """What of one image is asked for which words.
 
     Attributes:
         windows: (C, 4) int64 xyxy in whole pixels.
         limits: (C, 4) int64, the part of each window in which masks may be.
-        boxes: (C,) int64, positions in the proposals; -1 for the whole picture.
-        asked: (C, K) bool.
+        boxes: (C,) int64, positions in the regions; -1 for the whole image.
+        asked: (C, k) bool, of the image's own words.
         named: (C,) bool: the source of the box says what it shows, so presence is not asked.
     """
 
@@ -38,7 +38,7 @@ class Crops:
 
 
 def whole_crop(size: tuple[int, int], asked: Bools) -> Crops:
-    """The whole picture, ``asked`` (K,) bool of its words; no crop where none is."""
+    """The whole image, ``asked`` (k,) bool of its words; no crop where none is."""
     count = int(asked.any())
     windows = np.array([[0, 0, *size]] * count, np.int64).reshape(count, 4)
     return Crops(
@@ -50,39 +50,46 @@ def whole_crop(size: tuple[int, int], asked: Bools) -> Crops:
     )
 
 
-def region_crops(proposals: Proposals, asked: Bools, size: tuple[int, int], zoom: ZoomIn) -> Crops:
+def region_crops(regions: Proposals, asked: Bools, size: tuple[int, int], zoom: ZoomIn) -> Crops:
     """The windows of all boxes of which a word is asked.
 
     Args:
-        proposals: the boxes.
-        asked: (N, K) bool, which words are asked of which box.
-        size: (width, height) of the picture.
-        zoom: margin, smallest side and spill.
+        regions: the boxes.
+        asked: (N, k) bool, which words are asked of which box.
+        size: (width, height) of the image.
+        zoom: margins and smallest size of crops.
     """
-    windows, boxes = crop_windows(proposals.boxes, size, zoom)
+    windows, boxes = crop_windows(regions.boxes, size, zoom)
     wanted = asked[boxes].any(axis=1)
     windows, boxes = windows[wanted], boxes[wanted]
-    named = proposals.classes[boxes] != ANY
+    named = regions.classes[boxes] != ANY
     limits = windows
-    if zoom.spill is not None:
-        limits = np.where(named[:, None], mask_limits(proposals.boxes[boxes], windows, size, zoom.spill), windows)
+    if zoom.mask_margin is not None:
+        inside = mask_limits(regions.boxes[boxes], windows, size, zoom.mask_margin)
+        limits = np.where(named[:, None], inside, windows)
     return Crops(windows, limits, boxes, asked[boxes], named)
 
 
-def boxes_as_pairs(look: Look, cut: float) -> Pairs:
-    """Every box that a word is asked of as a mask of that word, nothing drawn: logits (P, 1, 1) above ``cut``."""
-    if look.proposals is None:
-        raise ValueError("boxes alone need proposals")
-    windows, boxes = box_windows(look.proposals.boxes, look.size)
-    rows, words = np.nonzero(words_of_boxes(look.proposals, look.matches)[boxes])
-    look.begin(len(look.matches))
-    look.segmented = look.in_regions = np.isin(np.arange(len(look.matches)), words)
-    return Pairs(
-        words=words,
+def boxes_as_masks(request: ImageRequest, mask_logit: float) -> Findings:
+    """Every box that a word is asked of as a mask of that word, nothing drawn: logits (P, 1, 1) above ``mask_logit``.
+
+    Raises:
+        ValueError: the request has no regions.
+    """
+    if request.regions is None:
+        raise ValueError("boxes as masks need regions")
+    windows, boxes = box_windows(request.regions.boxes, request.size)
+    rows, words = np.nonzero(words_of_boxes(request.regions, request.matches)[boxes])
+    count = len(request.words)
+    found = np.isin(np.arange(count), words)
+    pairs = Pairs(
+        classes=words,
         windows=windows[rows],
         limits=windows[rows],
         boxes=boxes[rows],
-        cuts=np.full(len(rows), cut),
+        mask_logits=np.full(len(rows), mask_logit),
         presence=np.full(len(rows), np.nan, np.float32),
-        logits=np.full((len(rows), 1, 1), cut + 1, np.float32),
+        logits=np.full((len(rows), 1, 1), mask_logit + 1, np.float32),
     )
+    nothing = np.zeros(count, np.bool_)
+    return Findings(pairs, np.full(count, np.nan, np.float32), found, nothing, found, nothing)

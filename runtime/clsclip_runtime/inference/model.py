@@ -1,10 +1,13 @@
-"""The graphs of a bundle, loaded into an engine; what they are fed and what they give is checked here."""
+"""The graphs of a bundle, loaded into a backend; what they are fed and what they give is checked here.
+
+Features of crops and words have the names and shapes that the manifest states. Nothing here knows what they mean.
+"""
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -13,34 +16,30 @@ import numpy.typing as npt
 
 from clsclip_runtime._types import Floats, Integers
 from clsclip_runtime.arrays import Array, Arrays, DeviceArray, to_host
-from clsclip_runtime.bundle.opening import GATE, IMAGE_ENCODER, STEM, TEXT_ENCODER, TRUNK, Bundle
+from clsclip_runtime.bundle.opening import IMAGE_ENCODER, PRESENCE, STEM, TEXT_ENCODER, TRUNK, Bundle
+from clsclip_runtime.bundle.specs import FROM_FILTER, FROM_TRUNK, FeatureSpec
 from clsclip_runtime.errors import BackendError, BundleError, OptionError
-from clsclip_runtime.protocols import Backend, Graph, KeepsOnDevice, close_all, close_with
+from clsclip_runtime.inference.presence import as_probability
+from clsclip_runtime.limits import Limits
+from clsclip_runtime.protocols import Backend, DeviceGraph, Graph, close_all, close_with
 from clsclip_runtime.text.cache import Place, WordCache
 from clsclip_runtime.text.encoded import EncodedWords
 from clsclip_runtime.text.encoder import TextEncoder
 
-_OF_PAIRS = ("text_tokens", "crop_index", "class_index")
-_INPUTS = {
-    IMAGE_ENCODER: {"pixel_values"},
-    TEXT_ENCODER: {"token_ids"},
-    TRUNK: {"stem_tokens", "patch_features", *_OF_PAIRS},
-    STEM: {"pixel_values"},
-    GATE: {"image_features", "patch_features", "text_features"},
-}
-"""The graphs that run, the slowest to load first, and all inputs that they may want."""
+_GRAPHS = (IMAGE_ENCODER, TEXT_ENCODER, TRUNK, STEM, PRESENCE)
+"""The graphs that run, the slowest to load first."""
 
-_CHECKED_ON_HOST = "image_features"
-"""The one kept output that is fetched to look for NaN: 2 KiB a crop. It comes last in CLIP's own path, so that damage
-anywhere before it shows in it; the other outputs are 1 MiB a crop, and what is computed from them is checked."""
+_CHECKED_BYTES = 1 << 16
+"""Of a feature on a device, per crop: only smaller ones are fetched to look for NaN. Larger ones show in presence and
+logits, which are checked and name the word."""
 
 
-class Graphs:
-    """A bundle's image encoder, gate, trunk and text encoder in one engine. Safe to share between threads.
+class LoadedModel:
+    """A bundle's image encoder, presence graph, trunk and text encoder in one backend. Safe to share between threads.
 
-    In engines that can (:class:`clsclip_runtime.backends.KeepsOnDevice`) the encoder's outputs stay on the device, and
-    gate and trunk read them there: up go pixels, text tokens and indices, down come presence and mask logits. Text
-    tokens live on the host, since they are small (2 KiB a word), are cached word by word and put together anew for
+    In backends that can (:class:`clsclip_runtime.protocols.DeviceGraph`) the encoder's outputs stay on the device, and
+    presence graph and trunk read them there: up go pixels, text features and indices, down come presence and mask
+    logits. Text features live on the host, since they are small, are cached word by word and put together anew for
     every call.
     """
 
@@ -49,78 +48,87 @@ class Graphs:
         bundle: Bundle,
         backend: Backend,
         *,
-        memory_mb: int,
-        for_gate: bool = True,
+        limits: Limits,
+        for_presence: bool = True,
         word_cache: Place = None,
         load_lock: threading.Lock | None = None,
     ) -> None:
-        """Load them, but of image encoder and stem, which is a part of it, only the one that ``encode`` will use most.
-        The other is loaded when it is needed: an engine that has both holds weights twice.
+        """Load the graphs, but of image encoder and stem, which is a part of it, only the one that ``encode`` will use
+        most. The other is loaded when it is needed: a backend that has both holds weights twice.
 
         Args:
             bundle: verified.
             backend: loads them.
-            memory_mb: bounds calls of the text encoder.
-            for_gate: what most calls of ``encode`` will ask.
+            limits: bounds calls of the text encoder.
+            for_presence: what most calls of ``encode`` will ask.
             word_cache: where encoded words are kept on disk. OptionError if it is no place.
-            load_lock: held while a graph is loaded later; not all engines load two at a time.
+            load_lock: held while a graph is loaded later; not all backends load two at a time.
 
         Raises:
             BundleError, BackendError: one cannot be loaded.
         """
-        self._mask = bundle.manifest.mask
+        manifest = bundle.manifest
+        self._mask, self._presence_spec = manifest.mask, manifest.presence
+        self._features = {one.name: one for one in manifest.features}
         self._load_later = partial(_load_later, backend, bundle)
         self._load_lock = load_lock or threading.Lock()
-        has_stem = STEM in bundle.manifest.files
-        first = IMAGE_ENCODER if for_gate or not has_stem else STEM
+        has_stem = STEM in manifest.files
+        first = IMAGE_ENCODER if for_presence or not has_stem else STEM
         left_out = {STEM, IMAGE_ENCODER} - {first}
-        if bundle.manifest.presence_threshold is None:
-            left_out.add(GATE)
-        names = [name for name in _INPUTS if name in bundle.manifest.files and name not in left_out]
+        names = [name for name in _GRAPHS if name in manifest.files and name not in left_out]
         graphs = _load_all(backend, bundle, names)
         close_with(self, list(graphs.values()))
-        self._trunk, self._gate = graphs[TRUNK], graphs.get(GATE)
+        self._trunk, self._presence = graphs[TRUNK], graphs.get(PRESENCE)
         self._encoders = {first: graphs[first]}
-        # A trunk that reads CLIP's patch features needs all of the image encoder.
-        self._stem_is_enough = has_stem and "patch_features" not in self._trunk.inputs
-        if first == STEM and not self._stem_is_enough:
+        # A trunk may read features that the stem does not give.
+        self._of_trunk = tuple(name for name in self._trunk.inputs if name in self._features)
+        self._has_stem = has_stem and set(self._of_trunk) <= set(self._encoder(STEM).outputs)
+        if first == STEM and not self._has_stem:
             self._encoder(IMAGE_ENCODER)
-        on_disk = WordCache.of(bundle, backend.name, word_cache)
-        self.text = TextEncoder(bundle, graphs[TEXT_ENCODER], memory_mb=memory_mb, on_disk=on_disk)
+        on_disk = WordCache.from_bundle(bundle, backend.name, word_cache)
+        self.text = TextEncoder.from_bundle(bundle, graphs.get(TEXT_ENCODER), memory_mb=limits.memory_mb, cache=on_disk)
 
-    def encode(self, pixel_values: Floats, sources: Sequence[str], *, for_gate: bool = True) -> dict[str, Array]:
+    def serves_presence(self, features: Arrays) -> bool:
+        """Whether presence can be asked of these features of crops."""
+        return self._presence is None or all(
+            name in features for name in self._presence.inputs if name in self._features
+        )
+
+    def encode(self, pixel_values: Floats, sources: Sequence[str], *, for_presence: bool = True) -> dict[str, Array]:
         """What words share: crops (C, 3, S, S) through the image encoder.
 
         Args:
             pixel_values: preprocessed crops.
             sources: where each comes from, for messages.
-            for_gate: give what ``presence`` needs too, which takes all layers of the encoder and not the stem alone.
+            for_presence: give what ``presence`` needs too, which takes all layers of the encoder and not the stem
+                alone.
 
         Returns:
-            The encoder's outputs, (C, ...) float32 each, on the device if the engine keeps them there. Then only
-            ``image_features`` have been looked at for NaN; it shows in presence and logits too, which name the word.
+            The features that the manifest lists, (C, ...) float32 each, on the device if the backend keeps them there.
+            Then only small ones have been looked at for NaN; it shows in presence and logits too, which name the word.
 
         Raises:
-            BackendError: the engine failed, or gave NaN or another number of crops.
+            BackendError: the backend failed, or gave NaN or another shape.
             BundleError: a graph is loaded only now, and its file is not any more what was verified.
         """
-        file = IMAGE_ENCODER if for_gate or not self._stem_is_enough else STEM
-        arrays = _run_kept(self._encoder(file), {"pixel_values": pixel_values})
-        for name, array in arrays.items():
-            if array.ndim < 1 or len(array) != len(pixel_values):
+        needs_all = (for_presence and self._presence is not None) or not self._has_stem
+        file = IMAGE_ENCODER if needs_all else STEM
+        graph = self._encoder(file)
+        found = _run_kept(graph, {"pixel_values": pixel_values})
+        wanted = self._features if file == IMAGE_ENCODER else dict.fromkeys(self._of_trunk)
+        features: dict[str, Array] = {}
+        for name in wanted:
+            spec, array = self._features[name], found.get(name)
+            expected = (len(pixel_values), *spec.shape)
+            if array is None or array.shape != expected:
+                got = "nothing" if array is None else f"shape {array.shape}"
                 raise BackendError(
-                    f"{file} gave shape {array.shape} for {name} of {len(pixel_values)} crops. Export the bundle again"
+                    f"{file} gave {got} for {name}, and {expected} was expected. Export the bundle again"
                 )
-            if isinstance(array, DeviceArray) and name != _CHECKED_ON_HOST:
-                continue
-            rows: npt.NDArray[np.generic] = to_host(array).reshape(len(array), -1)
-            for source, fine in zip(sources, np.isfinite(rows).all(axis=1), strict=True):
-                if not fine:
-                    raise BackendError(
-                        f"the model gave NaN or infinity ({name}) for {source}: the weights of the bundle's "
-                        "image encoder are damaged. Get the bundle again, or export it again"
-                    )
-        return arrays
+            if not isinstance(array, DeviceArray) or spec.bytes <= _CHECKED_BYTES:
+                _check_rows(array, sources, name)
+            features[name] = array
+        return features
 
     def _encoder(self, file: str) -> Graph:
         graph = self._encoders.get(file)
@@ -133,35 +141,51 @@ class Graphs:
                     self._encoders[file] = graph
         return graph
 
-    def presence(self, arrays: Arrays, encoded: EncodedWords, words: Sequence[str]) -> Floats:
-        """Presence (C, K) float32 in 0..1 of every word in every crop.
+    def presence(self, features: Arrays, encoded: EncodedWords) -> Floats:
+        """Presence (C, K) float32 in 0..1 of every word in every crop, before the trunk.
 
         Raises:
-            BackendError: the engine failed, its output is not finite, or the bundle has no gate.
+            BackendError: the backend failed, its output is not finite, or the bundle has no presence graph.
         """
-        if self._gate is None:
-            raise BackendError("the bundle has no gate, so it cannot tell which words a crop shows. Use gate='off'")
-        crops = len(arrays["stem_tokens"])
-        feeds = dict(arrays) | {"text_features": encoded.features}
-        values = _run(self._gate, feeds, "presence", (crops, len(words)), GATE)
-        check_finite(values.T, words, "presence score")
-        return np.clip(values.astype(np.float32), np.float32(0), np.float32(1))
+        if self._presence is None or self._presence_spec is None:
+            raise BackendError("the bundle has no presence graph. Use presence_filter=False")
+        crops = len(next(iter(features.values())))
+        feeds = {**features, **encoded.arrays}
+        shape = (crops, len(encoded.words))
+        values = _run(self._presence, feeds, {"presence": shape}, PRESENCE)["presence"]
+        check_finite(values.T, encoded.words, "presence score")
+        return as_probability(values, self._presence_spec.form)
 
-    def trunk(self, arrays: Arrays, text_tokens: Floats, crops: Integers, classes: Integers) -> Floats:
-        """Mask logits (P, h, w) float32 of P pairs in one call.
+    @property
+    def trunk_tells_presence(self) -> bool:
+        """Whether presence is known only after the trunk."""
+        return self._presence_spec is not None and self._presence_spec.source == FROM_TRUNK
+
+    def trunk(
+        self, features: Arrays, text: Mapping[str, Floats], crops: Integers, classes: Integers
+    ) -> tuple[Floats, Floats | None]:
+        """Mask logits (P, h, w) float32 of P pairs in one call, and their presence (P,) where the trunk tells it.
 
         Args:
-            arrays: what ``encode`` gave for the crops.
-            text_tokens: (K, d_text) float32.
-            crops: (P,) positions in ``arrays``.
-            classes: (P,) positions in ``text_tokens``.
+            features: what ``encode`` gave for the crops.
+            text: the words' features, (K, ...) float32 each.
+            crops: (P,) positions in ``features``.
+            classes: (P,) positions in ``text``.
 
         Raises:
-            BackendError: the engine failed, or its output has another shape. NaN is not looked for here.
+            BackendError: the backend failed, or an output has another shape. NaN is not looked for here.
         """
-        feeds = dict(arrays) | {"text_tokens": text_tokens, "crop_index": crops, "class_index": classes}
-        shape = (len(crops), self._mask.height, self._mask.width)
-        return np.asarray(_run(self._trunk, feeds, "mask_logits", shape, TRUNK), dtype=np.float32)
+        feeds = {**features, **text, "crop_index": crops, "class_index": classes}
+        shapes: dict[str, tuple[int, ...]] = {"mask_logits": (len(crops), self._mask.height, self._mask.width)}
+        if self.trunk_tells_presence:
+            shapes["presence"] = (len(crops),)
+        found = _run(self._trunk, feeds, shapes, TRUNK)
+        presence = found.get("presence")
+        logits = np.asarray(found["mask_logits"], dtype=np.float32)
+        if presence is None or self._presence_spec is None:
+            return logits, None
+        # NaN stays NaN, for the caller to find.
+        return logits, as_probability(presence, self._presence_spec.form)
 
 
 def check_finite(values: npt.NDArray[np.generic], words: Iterable[str], what: str) -> None:
@@ -175,8 +199,18 @@ def check_finite(values: npt.NDArray[np.generic], words: Iterable[str], what: st
             )
 
 
+def _check_rows(array: Array, sources: Sequence[str], name: str) -> None:
+    rows: npt.NDArray[np.generic] = to_host(array).reshape(len(array), -1)
+    for source, fine in zip(sources, np.isfinite(rows).all(axis=1), strict=True):
+        if not fine:
+            raise BackendError(
+                f"the model gave NaN or infinity ({name}) for {source}: the weights of the bundle's "
+                "image encoder are damaged. Get the bundle again, or export it again"
+            )
+
+
 def _load_all(backend: Backend, bundle: Bundle, names: Sequence[str]) -> dict[str, Graph]:
-    """Load graphs, all at once where the engine can; the first error is told."""
+    """Load graphs, all at once where the backend can; the first error is told."""
     if not getattr(backend, "loads_in_parallel", False):
         loaded: dict[str, Graph] = {}
         try:
@@ -192,13 +226,48 @@ def _load_all(backend: Backend, bundle: Bundle, names: Sequence[str]) -> dict[st
 
 def _load(backend: Backend, bundle: Bundle, name: str) -> Graph:
     graph = backend.load(bundle.graph(name))
-    unknown = set(graph.inputs) - _INPUTS[name]
+    unknown = set(graph.inputs) - _known_inputs(bundle, name)
     if unknown:
         raise BundleError(
-            f"{name} in {bundle.folder} wants the inputs {', '.join(sorted(unknown))}, which this version of clsclip "
-            "does not know. Upgrade clsclip, or export the bundle again"
+            f"{name} in {bundle.folder} wants the inputs {', '.join(sorted(unknown))}, which are none of its manifest. "
+            "Upgrade clsclip, or export the bundle again"
+        )
+    missing = _expected_outputs(bundle, name) - set(graph.outputs)
+    if missing:
+        raise BundleError(
+            f"{name} in {bundle.folder} does not give {', '.join(sorted(missing))}, which its manifest lists. "
+            "Export the bundle again"
         )
     return graph
+
+
+def _known_inputs(bundle: Bundle, name: str) -> set[str]:
+    """All inputs that a graph may want."""
+    if name in (IMAGE_ENCODER, STEM):
+        return {"pixel_values"}
+    if name == TEXT_ENCODER:
+        return {"token_ids"}
+    features = _names(bundle.manifest.features) | _names(bundle.manifest.text.features)
+    return features if name == PRESENCE else features | {"crop_index", "class_index"}
+
+
+def _expected_outputs(bundle: Bundle, name: str) -> set[str]:
+    """The outputs that a graph must give."""
+    manifest = bundle.manifest
+    if name == IMAGE_ENCODER:
+        return _names(manifest.features)
+    if name == TEXT_ENCODER:
+        return _names(manifest.text.features)
+    if name == PRESENCE:
+        return {"presence"}
+    if name == TRUNK:
+        told = manifest.presence is not None and manifest.presence.source != FROM_FILTER
+        return {"mask_logits", "presence"} if told else {"mask_logits"}
+    return set()
+
+
+def _names(features: Iterable[FeatureSpec]) -> set[str]:
+    return {one.name for one in features}
 
 
 def _load_later(backend: Backend, bundle: Bundle, name: str) -> Graph:
@@ -208,23 +277,27 @@ def _load_later(backend: Backend, bundle: Bundle, name: str) -> Graph:
 
 
 def _run_kept(graph: Graph, feeds: Arrays) -> dict[str, Array]:
-    """Run a graph and leave its outputs on the device, where its engine can."""
-    return graph.run_kept(feeds) if isinstance(graph, KeepsOnDevice) else dict(graph.run(feeds))
+    """Run a graph and leave its outputs on the device, where its backend can."""
+    return graph.run_on_device(feeds) if isinstance(graph, DeviceGraph) else dict(graph.run(feeds))
 
 
-def _run(graph: Graph, feeds: Arrays, output: str, shape: tuple[int, ...], name: str) -> npt.NDArray[np.generic]:
-    """Run a graph on those of ``feeds`` that it takes (a variant may not need all), and check its output."""
+def _run(
+    graph: Graph, feeds: Arrays, shapes: Mapping[str, tuple[int, ...]], file: str
+) -> dict[str, npt.NDArray[np.generic]]:
+    """Run a graph on those of ``feeds`` that it takes, and check its outputs."""
     missing = [name for name in graph.inputs if name not in feeds]
     if missing:
-        raise BackendError(f"image_encoder.onnx gave no {', '.join(missing)}. Export the bundle again")
+        raise BackendError(f"no encoder gave {', '.join(missing)} for {file}. Export the bundle again")
     given = {name: feeds[name] for name in graph.inputs}
-    if not isinstance(graph, KeepsOnDevice) and any(isinstance(array, DeviceArray) for array in given.values()):
+    if not isinstance(graph, DeviceGraph) and any(isinstance(array, DeviceArray) for array in given.values()):
         raise OptionError(
-            "this picture was encoded on a GPU and its features are there, and this segmenter's engine reads host "
+            "this image was encoded on a GPU and its features are there, and this segmenter's backend reads host "
             "memory. Give it a copy: predict(image=features.to_host())"
         )
-    values = graph.run(given).get(output)
-    if values is None or values.shape != shape:
-        got = "nothing" if values is None else f"shape {values.shape}"
-        raise BackendError(f"{name} gave {got} for {output}, and {shape} was expected. Export the bundle again")
-    return values
+    found = graph.run(given)
+    for output, shape in shapes.items():
+        values = found.get(output)
+        if values is None or values.shape != shape:
+            got = "nothing" if values is None else f"shape {values.shape}"
+            raise BackendError(f"{file} gave {got} for {output}, and {shape} was expected. Export the bundle again")
+    return {name: found[name] for name in shapes}

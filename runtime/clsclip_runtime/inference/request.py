@@ -1,73 +1,79 @@
-"""What a call asks of one picture, and what was found so far."""
+"""What a call asks, and what was found: both never change."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
-import numpy as np
+from dataclasses import dataclass
 
 from clsclip_runtime._types import Bools, Floats, Integers
 from clsclip_runtime.arrays import Arrays
-from clsclip_runtime.images import Picture
-from clsclip_runtime.regions import Proposals
+from clsclip_runtime.images import DecodedImage
+from clsclip_runtime.inference.presence import PresenceFilter
+from clsclip_runtime.regions import Proposals, ZoomIn
+from clsclip_runtime.results.pairs import Pairs
 from clsclip_runtime.text.matching import WordMatch
 
-if TYPE_CHECKING:
-    from clsclip_runtime.inference.crops import Crops
 
-
-@dataclass(eq=False)
-class Part:
-    """Pairs of one crop that went to the trunk: (Q,) rows of ``crops``, words, presence; where their logits begin."""
-
-    look: Look
-    crops: Crops
-    rows: Integers
-    words: Integers
-    presence: Floats
-    begin: int = 0
-
-
-@dataclass(eq=False)
-class Look:
-    """One picture of a call, and what was found in it so far.
+@dataclass(frozen=True)
+class Request:
+    """What a call asks of all its images.
 
     Attributes:
-        picture: the picture.
-        arrays: the image encoder's outputs for the whole picture, where they are there already.
-        proposals: boxes to look at; None looks at the whole picture.
-        matches: of every word with the proposals' classes.
-        presence: (K,) float32, highest presence in any crop looked at; NaN where none was.
-        segmented: (K,) bool, words with at least one pair.
-        outranked: (K,) bool, words that only the gate's ``top_k`` kept out of a crop.
-        in_regions: (K,) bool, words that were asked of a region.
-        in_whole: (K,) bool, words that were asked of the whole picture.
+        presence_filter: None segments every word.
+        zoom_in: how regions are segmented; None takes whole images.
+        notes: sentences for the user.
     """
 
-    picture: Picture
-    arrays: Arrays | None = None
-    proposals: Proposals | None = None
-    matches: tuple[WordMatch, ...] = ()
-    presence: Floats = field(default_factory=lambda: np.zeros(0, np.float32))
-    segmented: Bools = field(default_factory=lambda: np.zeros(0, np.bool_))
-    outranked: Bools = field(default_factory=lambda: np.zeros(0, np.bool_))
-    in_regions: Bools = field(default_factory=lambda: np.zeros(0, np.bool_))
-    in_whole: Bools = field(default_factory=lambda: np.zeros(0, np.bool_))
+    presence_filter: PresenceFilter | None
+    zoom_in: ZoomIn | None
+    notes: tuple[str, ...]
 
-    def begin(self, words: int) -> None:
-        """Nothing has been looked for yet, of so many words."""
-        self.presence = np.full(words, np.nan, np.float32)
-        self.segmented, self.outranked, self.in_regions, self.in_whole = np.zeros((4, words), np.bool_)
+
+@dataclass(frozen=True, eq=False)
+class ImageRequest:
+    """What a call asks of one image.
+
+    Attributes:
+        image: the image.
+        words: (k,) int64, the words asked of it, positions in the words of the call; each once.
+        features: the image encoder's outputs for the whole image, where they are there already.
+        regions: boxes to look at; None takes the whole image.
+        matches: for each of ``words``, the regions' classes that it means; empty without regions.
+    """
+
+    image: DecodedImage
+    words: Integers
+    features: Arrays | None = None
+    regions: Proposals | None = None
+    matches: tuple[WordMatch, ...] = ()
 
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height) of the picture in pixels."""
-        width, height = self.picture.image.size
-        return width, height
+        """(width, height) of the image in pixels."""
+        return self.image.size
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """What was found in one image, for its k words.
+
+    Attributes:
+        pairs: what was segmented.
+        presence: (k,) float32, highest presence in any crop that was searched; NaN where it was not asked.
+        segmented: (k,) bool, words with at least one pair.
+        outnumbered: (k,) bool, words without a pair that only ``max_classes`` kept out.
+        in_regions: (k,) bool, words that were asked of a region.
+        in_whole: (k,) bool, words that were asked of the whole image.
+    """
+
+    pairs: Pairs
+    presence: Floats
+    segmented: Bools
+    outnumbered: Bools
+    in_regions: Bools
+    in_whole: Bools
 
     @property
-    def places(self) -> tuple[str, ...]:
-        """For every word, where it was looked for; see ``Result.looked_at``."""
-        names = ("nowhere", "whole image", "regions", "regions, whole image")
-        return tuple(names[at] for at in (2 * self.in_regions + self.in_whole))
+    def searched(self) -> tuple[tuple[str, ...], ...]:
+        """For every word where it was searched: ``regions``, ``whole-image``, both or neither."""
+        places = (("regions", self.in_regions), ("whole-image", self.in_whole))
+        return tuple(tuple(name for name, asked in places if asked[at]) for at in range(len(self.segmented)))

@@ -1,31 +1,30 @@
-"""Looking at pictures for words: which crops are asked for which words, and their way through the graphs.
+"""The way of one call's images through the graphs.
 
-Crops of all pictures of a call go through the image encoder together, the gate drops pairs, and what is left fills the
-trunk's calls whatever crop or picture it belongs to.
+Crops of all images of a call go through the image encoder together, the presence filter drops pairs, and what is left
+fills the trunk's calls whatever crop or image it belongs to.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
-from clsclip_runtime._types import Floats, Integers
+from clsclip_runtime._types import Bools, Doubles, Floats, Integers
 from clsclip_runtime.arrays import Arrays
 from clsclip_runtime.bundle.specs import Manifest
 from clsclip_runtime.images import preprocess
 from clsclip_runtime.inference.crops import Crops, region_crops, whole_crop
-from clsclip_runtime.inference.model import Graphs
-from clsclip_runtime.inference.presence import Gate
+from clsclip_runtime.inference.model import LoadedModel
+from clsclip_runtime.inference.presence import PresenceFilter
 from clsclip_runtime.inference.queue import PairQueue
-from clsclip_runtime.inference.request import Look, Part
-from clsclip_runtime.limits import Bounds, gate_bytes, pairs_per_call
+from clsclip_runtime.inference.request import Findings, ImageRequest
+from clsclip_runtime.limits import Limits
 from clsclip_runtime.masks.upsampling import logit
 from clsclip_runtime.regions import ZoomIn
 from clsclip_runtime.regions.matching import words_of_boxes
@@ -35,69 +34,98 @@ from clsclip_runtime.text.encoded import EncodedWords
 _log = logging.getLogger(__name__)
 
 
-class Looker:
-    """Takes the looks of one call through a bundle's graphs."""
+@dataclass(frozen=True, eq=False)
+class PairBatch:
+    """Pairs of one crop that went to the trunk: (Q,) rows of ``crops``, own words of the image, presence."""
+
+    crops: Crops
+    rows: Integers
+    words: Integers
+    presence: Floats
+
+
+@dataclass(eq=False)
+class _Progress:
+    """What is known of one image while its call runs; a word is a position among the image's own."""
+
+    request: ImageRequest
+    presence: Floats
+    segmented: Bools
+    outnumbered: Bools
+    in_regions: Bools
+    in_whole: Bools
+    pairs: list[tuple[PairBatch, Floats, slice]] = field(default_factory=list)
+    """With the array of logits that holds theirs, and where."""
+
+    @classmethod
+    def start(cls, request: ImageRequest) -> _Progress:
+        count = len(request.words)
+        flags = np.zeros((4, count), np.bool_)
+        return cls(request, np.full(count, np.nan, np.float32), *flags)
+
+
+class Scheduler:
+    """Takes the images of one call through a bundle's graphs."""
 
     def __init__(
         self,
-        graphs: Graphs,
+        model: LoadedModel,
         manifest: Manifest,
-        words: tuple[str, ...],
         encoded: EncodedWords,
-        gate: Gate | None,
-        bounds: Bounds,
+        presence_filter: PresenceFilter | None,
+        limits: Limits,
     ) -> None:
-        """No ``gate`` segments all."""
-        self._graphs, self._manifest = graphs, manifest
-        self._words, self._encoded, self._gate = words, encoded, gate
-        self._bounds = bounds
-        self._crops_per_call = bounds.crops(manifest)
-        mask_size = (manifest.mask.height, manifest.mask.width)
-        self._queue = PairQueue(graphs, encoded.tokens, words, mask_size, bounds)
-        self._waiting: list[tuple[Look, Crops, int]] = []
-        self._parts: list[Part] = []
+        """Prepare a call; no ``presence_filter`` segments every word."""
+        self._model, self._manifest = model, manifest
+        self._encoded, self._filter, self._limits = encoded, presence_filter, limits
+        self._crops_per_call = limits.crops(manifest.memory)
+        self._queue = PairQueue(model, manifest, encoded, limits)
+        self._waiting: list[tuple[_Progress, Crops, int]] = []
+        self._queued: list[tuple[_Progress, PairBatch]] = []
         self.timings: dict[str, float] = {}
         """Milliseconds of ``image``, ``presence`` and ``masks``."""
 
-    def run(self, looks: Sequence[Look], zoom: ZoomIn) -> list[Pairs]:
-        """The pairs of every look, segmented.
+    def run(self, requests: Sequence[ImageRequest], zoom: ZoomIn) -> list[Findings]:
+        """Segment every image.
 
         Raises:
-            BackendError: the engine failed, or gave NaN.
+            BackendError: the backend failed, or gave NaN.
+            OptionError: the results would not fit into ``result_mb``.
         """
-        for look in looks:
-            look.begin(len(self._words))
-            if look.proposals is not None:
-                asked = words_of_boxes(look.proposals, look.matches)
-                self._add(look, region_crops(look.proposals, asked, look.size, zoom))
-        self._encode_all()  # which words are missing is known only when all regions have been looked at
-        for look in looks:
-            missing = [] if look.proposals is None else [self._words[at] for at in np.flatnonzero(~look.segmented)]
-            if missing:
-                _log.info("%s: no region of %s (on_missing %s)", look.picture.source, missing, zoom.on_missing)
-            if look.proposals is None or zoom.on_missing == "whole-image":
-                self._add(look, whole_crop(look.size, ~look.segmented))
+        images = [_Progress.start(request) for request in requests]
+        for image in images:
+            request = image.request
+            if request.regions is not None:
+                asked = words_of_boxes(request.regions, request.matches)
+                self._add(image, region_crops(request.regions, asked, request.size, zoom))
+        # Which words are missing is known only when all regions have been searched.
         self._encode_all()
-        with timed(self.timings, "masks"):
-            logits = self._queue.finish()
-        own: dict[int, list[Part]] = {id(look): [] for look in looks}
-        begin = 0
-        for part in self._parts:
-            part.begin = begin
-            begin += len(part.rows)
-            own[id(part.look)].append(part)
-        cuts = logit(self._manifest.mask.threshold) - np.array([0, math.log(zoom.odds)])
-        return [_pairs(own[id(look)], logits, cuts) for look in looks]
+        if self._model.trunk_tells_presence:
+            self._finish()
+        for image in images:
+            request = image.request
+            missing = ~image.segmented
+            if request.regions is not None and missing.any():
+                words = [self._encoded.words[at] for at in request.words[missing]]
+                _log.info("%s: no region of %s (fallback %s)", request.image.source, words, zoom.fallback)
+            if request.regions is None or zoom.fallback == "whole-image":
+                self._add(image, whole_crop(request.size, missing))
+        self._encode_all()
+        self._finish()
+        own = logit(self._manifest.mask.threshold)
+        mask_logits = np.array([own, own + logit(zoom.mask_threshold)])
+        return [self._findings(image, mask_logits) for image in images]
 
-    def _add(self, look: Look, crops: Crops) -> None:
+    def _add(self, image: _Progress, crops: Crops) -> None:
         whole = crops.boxes == WHOLE
-        look.in_whole |= crops.asked[whole].any(axis=0)
-        look.in_regions |= crops.asked[~whole].any(axis=0)
-        if look.arrays is not None and len(crops) == 1 and crops.boxes[0] == WHOLE:
-            self._ask(look.arrays, [(look, crops, 0)])
+        image.in_whole |= crops.asked[whole].any(axis=0)
+        image.in_regions |= crops.asked[~whole].any(axis=0)
+        features = image.request.features
+        if features is not None and len(crops) == 1 and crops.boxes[0] == WHOLE:
+            self._ask(features, [(image, crops, 0)])
             return
         for row in range(len(crops)):
-            self._waiting.append((look, crops, row))
+            self._waiting.append((image, crops, row))
             if len(self._waiting) == self._crops_per_call:
                 self._encode_all()
 
@@ -107,72 +135,129 @@ class Looker:
             return
         group, self._waiting = self._waiting, []
         with timed(self.timings, "image"):
-            pixels = np.stack([self._pixels(look, crops.windows[row]) for look, crops, row in group])
-            sources = [look.picture.source for look, _, _ in group]
-            arrays = self._graphs.encode(pixels, sources, for_gate=self._gate is not None)
-        self._ask(arrays, group)
+            pixels = np.stack([self._pixels(image.request, crops.windows[row]) for image, crops, row in group])
+            sources = [image.request.image.source for image, _, _ in group]
+            features = self._model.encode(pixels, sources, for_presence=self._filter is not None)
+        self._ask(features, group)
 
-    def _pixels(self, look: Look, window: Integers) -> Floats:
+    def _pixels(self, request: ImageRequest, window: Integers) -> Floats:
         left, top, right, bottom = (int(value) for value in window)
-        image = look.picture.image
-        whole = (left, top, right, bottom) == (0, 0, *look.size)
+        image = request.image.image
+        whole = (left, top, right, bottom) == (0, 0, *request.size)
         return preprocess(image if whole else image.crop((left, top, right, bottom)), self._manifest.image)
 
-    def _presence(self, arrays: Arrays) -> Floats:
+    def _presence(self, features: Arrays) -> Floats:
         """Presence (C, K) float32; as many words a call as fit into the memory that a call may have."""
-        crops, tokens, _ = arrays["stem_tokens"].shape
-        step = pairs_per_call(self._bounds.memory_mb, crops * gate_bytes(tokens))
-        parts = []
-        for start in range(0, len(self._words), step):
-            part = slice(start, start + step)
-            words = EncodedWords(self._encoded.tokens[part], self._encoded.features[part], ())
-            parts.append(self._graphs.presence(arrays, words, self._words[part]))
+        crops = len(next(iter(features.values())))
+        step = self._limits.presence_words(self._manifest.memory, crops)
+        starts = range(0, len(self._encoded.words), step)
+        parts = [self._model.presence(features, self._encoded.part(slice(start, start + step))) for start in starts]
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
-    def _ask(self, arrays: Arrays, group: Sequence[tuple[Look, Crops, int]]) -> None:
-        """Which words the encoded crops show, and those pairs to the trunk."""
-        asked = np.stack([crops.asked[row] for _, crops, row in group])
+    def _ask(self, features: Arrays, group: Sequence[tuple[_Progress, Crops, int]]) -> None:
+        """Find which words the encoded crops show, and queue those pairs for the trunk."""
+        asked = np.zeros((len(group), len(self._encoded.words)), np.bool_)
+        for at, (image, crops, row) in enumerate(group):
+            asked[at, image.request.words] = crops.asked[row]
         named = np.array([crops.named[row] for _, crops, row in group])
-        if self._gate is None:
-            chosen, outranked = asked, np.zeros_like(asked)
-            scores = np.full(asked.shape, np.nan, np.float32)
-        else:
+        chosen, outnumbered = asked, np.zeros_like(asked)
+        scores = np.full(asked.shape, np.nan, np.float32)
+        if self._filter is not None and not self._model.trunk_tells_presence:
             with timed(self.timings, "presence"):
-                scores = self._presence(arrays)
-                chosen, outranked = self._gate.choose(asked, named, scores)
-        for at, (look, crops, row) in enumerate(group):
-            np.fmax(look.presence, np.where(asked[at], scores[at], np.nan), out=look.presence)
-            look.segmented |= chosen[at]
-            look.outranked |= outranked[at]
-            words = np.flatnonzero(chosen[at])
+                scores = self._presence(features)
+                chosen, outnumbered = self._filter.choose(asked, named, scores)
+        for at, (image, crops, row) in enumerate(group):
+            own = image.request.words
+            if not self._model.trunk_tells_presence:
+                self._note(image, crops.asked[row], chosen[at, own], outnumbered[at, own], scores[at, own])
+            words = np.flatnonzero(chosen[at, own])
             if len(words):
-                self._parts.append(Part(look, crops, np.full(len(words), row), words, scores[at][words]))
+                batch = PairBatch(crops, np.full(len(words), row), words, scores[at, own][words])
+                self._queued.append((image, batch))
         crops_of_pairs, words_of_pairs = np.nonzero(chosen)
+        # The queue takes pairs in the order of the image's own words.
+        order = [np.flatnonzero(chosen[at, image.request.words]) for at, (image, _, _) in enumerate(group)]
+        words_of_pairs = np.concatenate(
+            [np.zeros(0, np.int64), *(group[at][0].request.words[words] for at, words in enumerate(order))]
+        )
         with timed(self.timings, "masks"):
-            self._queue.add(arrays, crops_of_pairs, words_of_pairs)
+            self._queue.add(features, crops_of_pairs, words_of_pairs)
+
+    @staticmethod
+    def _note(image: _Progress, asked: Bools, chosen: Bools, outnumbered: Bools, scores: Floats) -> None:
+        """Take in what one crop shows of an image's own words."""
+        np.fmax(image.presence, np.where(asked, scores, np.nan), out=image.presence)
+        image.segmented |= chosen
+        image.outnumbered |= outnumbered
+
+    def _finish(self) -> None:
+        """Run the pairs that wait in the trunk, and give their logits to their images."""
+        with timed(self.timings, "masks"):
+            logits, presence = self._queue.finish()
+        queued, self._queued = self._queued, []
+        start = 0
+        for image, batch in queued:
+            part = slice(start, start + len(batch.words))
+            start = part.stop
+            if presence is None:
+                image.pairs.append((batch, logits, part))
+            else:
+                self._filter_after(image, batch, logits[part], presence[part])
+
+    def _filter_after(self, image: _Progress, batch: PairBatch, logits: Floats, presence: Floats) -> None:
+        """Keep the pairs of one crop that pass the filter, by presence that the trunk told."""
+        count = len(image.request.words)
+        asked = np.zeros(count, np.bool_)
+        asked[batch.words] = True
+        scores = np.full(count, np.nan, np.float32)
+        scores[batch.words] = presence
+        chosen, outnumbered = asked, np.zeros_like(asked)
+        if self._filter is not None:
+            named = batch.crops.named[batch.rows[:1]]
+            chosen, outnumbered = (one[0] for one in self._filter.choose(asked[None], named, scores[None]))
+        self._note(image, asked, chosen, outnumbered, scores)
+        kept = chosen[batch.words]
+        if kept.any():
+            own = PairBatch(batch.crops, batch.rows[kept], batch.words[kept], presence[kept])
+            image.pairs.append((own, logits[kept], slice(0, len(own.words))))
+
+    def _findings(self, image: _Progress, mask_logits: Doubles) -> Findings:
+        """What was found in one image.
+
+        ``mask_logits`` are what a pixel must exceed: of whole images and boxes without a class, of named boxes.
+        """
+        batches = [batch for batch, _, _ in image.pairs]
+        mask = self._manifest.mask
+        shape = (0, mask.height, mask.width)
+        nothing = np.zeros(0, np.int64)
+        pairs = Pairs(
+            classes=np.concatenate([nothing, *(one.words for one in batches)]),
+            windows=np.concatenate([np.zeros((0, 4), np.int64), *(one.crops.windows[one.rows] for one in batches)]),
+            limits=np.concatenate([np.zeros((0, 4), np.int64), *(one.crops.limits[one.rows] for one in batches)]),
+            boxes=np.concatenate([nothing, *(one.crops.boxes[one.rows] for one in batches)]),
+            mask_logits=mask_logits[np.concatenate([nothing, *(one.crops.named[one.rows] for one in batches)])],
+            presence=np.concatenate([np.zeros(0, np.float32), *(one.presence for one in batches)]),
+            logits=_together([(logits, part) for _, logits, part in image.pairs], shape),
+        )
+        return Findings(
+            pairs=pairs,
+            presence=image.presence,
+            segmented=image.segmented,
+            outnumbered=image.outnumbered & ~image.segmented,
+            in_regions=image.in_regions,
+            in_whole=image.in_whole,
+        )
 
 
-def _pairs(parts: Sequence[Part], logits: Floats, cuts: npt.NDArray[np.float64]) -> Pairs:
-    """The pairs of one picture, of all pictures' ``logits``; without a copy where its parts lie behind one another.
-
-    ``cuts`` are the logits that a pixel must exceed: of boxes that may be anything and whole pictures, of named boxes.
-    """
-    ranges = [slice(part.begin, part.begin + len(part.rows)) for part in parts]
-    together = all(one.stop == other.start for one, other in pairwise(ranges))
-    own = (
-        logits[ranges[0].start : ranges[-1].stop]
-        if ranges and together
-        else logits[np.r_[tuple(ranges) or (slice(0),)]]
-    )
-    return Pairs(
-        words=np.concatenate([np.zeros(0, np.int64), *(part.words for part in parts)]),
-        windows=np.concatenate([np.zeros((0, 4), np.int64), *(part.crops.windows[part.rows] for part in parts)]),
-        limits=np.concatenate([np.zeros((0, 4), np.int64), *(part.crops.limits[part.rows] for part in parts)]),
-        boxes=np.concatenate([np.zeros(0, np.int64), *(part.crops.boxes[part.rows] for part in parts)]),
-        cuts=cuts[np.concatenate([np.zeros(0, np.int64), *(part.crops.named[part.rows] for part in parts)])],
-        presence=np.concatenate([np.zeros(0, np.float32), *(part.presence for part in parts)]),
-        logits=own,
-    )
+def _together(parts: Sequence[tuple[Floats, slice]], empty: tuple[int, ...]) -> Floats:
+    """The rows of all parts behind one another; without a copy where they lie so already."""
+    if not parts:
+        return np.zeros(empty, np.float32)
+    first, last = parts[0], parts[-1]
+    adjacent = all(one[0] is other[0] and one[1].stop == other[1].start for one, other in pairwise(parts))
+    if adjacent:
+        return first[0][first[1].start : last[1].stop]
+    return np.concatenate([logits[part] for logits, part in parts])
 
 
 @contextmanager

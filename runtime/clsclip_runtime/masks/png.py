@@ -8,7 +8,7 @@ from typing import IO
 
 import numpy as np
 
-from clsclip_runtime.masks.rle import Runs
+from clsclip_runtime.masks.rle import RleMask
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY_OF_ONE_BIT = (1, 0, 0, 0, 0)
@@ -21,7 +21,7 @@ _MEMORY = 9
 """Of zlib, the most: fewer, larger blocks."""
 
 
-def write_mask(file: IO[bytes], runs: Runs) -> None:
+def write_mask(file: IO[bytes], runs: RleMask) -> None:
     """Write a black and white PNG, white where the mask is."""
     width, height = runs.size
     bits = runs.packed()

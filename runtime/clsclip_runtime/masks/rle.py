@@ -14,14 +14,14 @@ from clsclip_runtime._types import Bools, Integers
 
 
 @dataclass(frozen=True, eq=False)
-class Runs:
+class RleMask:
     """A mask of ``size`` = (width, height) pixels, row by row.
 
     Attributes:
         size: in pixels.
         rows: (n,) int64, the row of every run, ascending.
         starts: (n,) int64, its first column; ascending in a row.
-        ends: (n,) int64, the column behind its last. Runs are never empty and never touch.
+        ends: (n,) int64, the column behind its last. RleMask are never empty and never touch.
     """
 
     size: tuple[int, int]
@@ -30,7 +30,7 @@ class Runs:
     ends: Integers
 
     @classmethod
-    def of_mask(cls, mask: Bools) -> Runs:
+    def from_mask(cls, mask: Bools) -> RleMask:
         """The runs of a mask (height, width)."""
         height, width = mask.shape
         inside = np.zeros((height, width + 2), np.bool_)
@@ -39,7 +39,7 @@ class Runs:
         return cls((width, height), rows[0::2], columns[0::2], columns[1::2])
 
     @classmethod
-    def joined(cls, size: tuple[int, int], parts: Sequence[Runs]) -> Runs:
+    def joined(cls, size: tuple[int, int], parts: Sequence[RleMask]) -> RleMask:
         """The pixels of any of ``parts``, all of this size."""
         if len(parts) == 1:
             return parts[0]
@@ -59,16 +59,16 @@ class Runs:
         rows, columns = np.divmod(begin, stride)
         return cls(size, rows, columns, end - rows * stride)
 
-    def placed(self, left: int, top: int, size: tuple[int, int]) -> Runs:
+    def placed(self, left: int, top: int, size: tuple[int, int]) -> RleMask:
         """The same mask with its corner at (left, top) of another of ``size`` = (width, height), where it has room."""
-        return Runs(size, self.rows + top, self.starts + left, self.ends + left)
+        return RleMask(size, self.rows + top, self.starts + left, self.ends + left)
 
-    def within(self, box: tuple[int, int, int, int]) -> Runs:
+    def within(self, box: tuple[int, int, int, int]) -> RleMask:
         """The pixels inside ``box``, xyxy."""
         left, top, right, bottom = box
         starts, ends = np.maximum(self.starts, left), np.minimum(self.ends, right)
         kept = (self.rows >= top) & (self.rows < bottom) & (starts < ends)
-        return Runs(self.size, self.rows[kept], starts[kept], ends[kept])
+        return RleMask(self.size, self.rows[kept], starts[kept], ends[kept])
 
     @property
     def area(self) -> int:

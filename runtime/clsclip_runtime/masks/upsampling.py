@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clsclip_runtime._types import Bools, Doubles, Floats, Integers
-from clsclip_runtime.masks.rle import Runs
+from clsclip_runtime.masks.rle import RleMask
 
 _BLOCK_VALUES = 1 << 22
 """Upsampled values held at one time (16 MiB of float32), whatever the picture's size."""
@@ -57,47 +57,47 @@ def upsample(logits: Floats, size: tuple[int, int]) -> Floats:
     return result
 
 
-def runs_above(logits: Floats, size: tuple[int, int], cut: float) -> Runs:
-    """Where logits (h, w) float32, upsampled to ``size`` = (width, height), exceed ``cut``.
+def rle_above(logits: Floats, size: tuple[int, int], mask_logit: float) -> RleMask:
+    """Where logits (h, w) float32, upsampled to ``size`` = (width, height), exceed ``mask_logit``.
 
     Along a row, upsampled logits are straight lines between the centres of the logits' columns, so a row enters or
     leaves the mask at most once between two of them, and no pixel in between needs to be looked at.
     """
     width, height = size
     # Interpolation never exceeds its inputs, so most absent words need no work.
-    if float(logits.max()) <= cut:
-        return Runs(size, *np.zeros((3, 0), np.int64))
-    columns = Columns.of(logits.shape[1], width)
+    if float(logits.max()) <= mask_logit:
+        return RleMask(size, *np.zeros((3, 0), np.int64))
+    columns = Columns.from_sizes(logits.shape[1], width)
     values = _stretched_down(logits, height)
     inside = np.zeros((height, logits.shape[1] + 2), np.bool_)
-    np.greater(values, np.float32(cut), out=inside[:, 1:-1])
+    np.greater(values, np.float32(mask_logit), out=inside[:, 1:-1])
     rows, places = np.nonzero(inside[:, 1:] != inside[:, :-1])
     parts = [slice(start, start + _CHANGES) for start in range(0, max(1, len(rows)), _CHANGES)]
-    found = [columns.first_after(values, inside, rows[part], places[part], np.float32(cut)) for part in parts]
+    found = [columns.first_after(values, inside, rows[part], places[part], np.float32(mask_logit)) for part in parts]
     flips = np.concatenate(found)
     starts, ends = flips[0::2], flips[1::2]
     full = np.flatnonzero(ends > starts)
-    return Runs(size, *_joined(rows[0::2][full], starts[full], ends[full]))
+    return RleMask(size, *_joined(rows[0::2][full], starts[full], ends[full]))
 
 
-def runs_in(
+def rle_in(
     logits: Floats,
     window: tuple[int, int, int, int],
     limit: tuple[int, int, int, int],
-    cut: float,
+    mask_logit: float,
     size: tuple[int, int],
-) -> Runs:
-    """A mask of ``size`` = (width, height): where logits (h, w), stretched over ``window``, exceed ``cut``.
+) -> RleMask:
+    """A mask of ``size`` = (width, height): where logits (h, w), stretched over ``window``, exceed ``mask_logit``.
 
     Args:
         logits: float32.
         window: xyxy in whole pixels.
         limit: xyxy, the part of the window in which the mask may be.
-        cut: a logit.
+        mask_logit: a logit.
         size: of the whole mask, in pixels.
     """
     left, top, right, bottom = window
-    runs = runs_above(logits, (right - left, bottom - top), cut).placed(left, top, size)
+    runs = rle_above(logits, (right - left, bottom - top), mask_logit).placed(left, top, size)
     return runs if limit == window else runs.within(limit)
 
 
@@ -116,13 +116,13 @@ def _weighted(one: Floats, other: Floats, left: Floats, right: Floats) -> Floats
     return sums.astype(np.float32)
 
 
-def mask_at(logits: Floats, size: tuple[int, int], cut: float) -> Bools:
-    """Mask (height, width) bool at ``size`` = (width, height): where upsampled logits (h, w) exceed ``cut``."""
-    return runs_above(logits, size, cut).mask()
+def mask_at(logits: Floats, size: tuple[int, int], mask_logit: float) -> Bools:
+    """Mask (height, width) bool at ``size`` = (width, height): where upsampled logits (h, w) exceed ``mask_logit``."""
+    return rle_above(logits, size, mask_logit).mask()
 
 
 def _joined(rows: Integers, starts: Integers, ends: Integers) -> tuple[Integers, Integers, Integers]:
-    """Runs that touch made one: in a narrow picture a change may fall between two pixels and back."""
+    """RleMask that touch made one: in a narrow picture a change may fall between two pixels and back."""
     touch = (rows[1:] == rows[:-1]) & (starts[1:] == ends[:-1])
     if not touch.any():
         return rows, starts, ends
@@ -170,7 +170,7 @@ def label_pixels(
 def _reach(strong: Bools, pixels: int, limit: tuple[int, int]) -> slice:
     """The pixels along an axis, from one ``limit`` to the other, that depend on any of the ``strong`` (n,) logits."""
     places = np.flatnonzero(strong)
-    begin = Columns.of(len(strong), pixels).begin
+    begin = Columns.from_sizes(len(strong), pixels).begin
     first, last = int(begin[max(0, places[0] - 1)]), int(begin[places[-1] + 1])
     return slice(max(first, limit[0]), max(first, limit[0], min(last, limit[1])))
 
@@ -193,20 +193,20 @@ class Columns:
     right: Floats
 
     @classmethod
-    def of(cls, inputs: int, width: int) -> Columns:
+    def from_sizes(cls, inputs: int, width: int) -> Columns:
         """The same grid and weights as ``masks.interpolation_matrix``."""
         low, fraction = _grid(inputs, width)
         begin = np.searchsorted(low, np.arange(inputs + 1))
         return cls(width, begin, (1.0 - fraction).astype(np.float32), fraction.astype(np.float32))
 
-    def first_after(self, values: Floats, inside: Bools, rows: Integers, places: Integers, cut: np.float32) -> Integers:
+    def first_after(self, values: Floats, inside: Bools, rows: Integers, places: Integers, mask_logit: np.float32) -> Integers:
         """The first pixel of every change.
 
         Args:
             values: (height, w) float32, logits at the centres.
-            inside: (height, 1 + w + 1) bool, which of them exceed the cut, False at both ends.
+            inside: (height, 1 + w + 1) bool, which of them exceed the mask_logit, False at both ends.
             rows, places: (n,) of the changes: ``inside[rows, places]`` is not ``inside[rows, places + 1]``.
-            cut: what they are compared with.
+            mask_logit: what they are compared with.
         """
         inputs = values.shape[1]
         flips = np.where(places == 0, 0, self.width).astype(np.int64)
@@ -216,18 +216,18 @@ class Columns:
         low, high = self.begin[centres], self.begin[centres + 1]
         before = inside[rows, centres + 1]
         with np.errstate(invalid="ignore", over="ignore"):
-            crossing = centres + (float(cut) - one.astype(np.float64)) / (other.astype(np.float64) - one)
+            crossing = centres + (float(mask_logit) - one.astype(np.float64)) / (other.astype(np.float64) - one)
         guess = np.nan_to_num(np.ceil((crossing + 0.5) * (self.width / inputs) - 0.5), nan=0, posinf=0, neginf=0)
         flip = np.clip(guess.astype(np.int64), low, high)
         # The line's formula and the pixels' own may differ in the last bit: ask the pixels, at most a few times.
-        while (late := (flip > low) & (self._exceeds(flip - 1, one, other, cut) != before)).any():
+        while (late := (flip > low) & (self._exceeds(flip - 1, one, other, mask_logit) != before)).any():
             flip -= late
-        while (early := (flip < high) & (self._exceeds(flip, one, other, cut) == before)).any():
+        while (early := (flip < high) & (self._exceeds(flip, one, other, mask_logit) == before)).any():
             flip += early
         flips[between] = flip
         return flips
 
-    def _exceeds(self, pixels: Integers, one: Floats, other: Floats, cut: np.float32) -> Bools:
-        """Whether pixels exceed the cut."""
+    def _exceeds(self, pixels: Integers, one: Floats, other: Floats, mask_logit: np.float32) -> Bools:
+        """Whether pixels exceed the mask_logit."""
         pixels = np.clip(pixels, 0, self.width - 1)
-        return np.asarray(_weighted(one, other, self.left[pixels], self.right[pixels]) > cut, np.bool_)
+        return np.asarray(_weighted(one, other, self.left[pixels], self.right[pixels]) > mask_logit, np.bool_)

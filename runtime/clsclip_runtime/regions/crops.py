@@ -12,58 +12,61 @@ import numpy.typing as npt
 from clsclip_runtime._types import Floats
 from clsclip_runtime.errors import OptionError
 from clsclip_runtime.options import number_in
+from clsclip_runtime.renamed import tells_new_names
 
 Windows: TypeAlias = npt.NDArray[np.int64]
 
-ON_MISSING = ("whole-image", "empty")
+FALLBACKS = ("whole-image", "none")
 
 
+@tells_new_names
 @dataclass(frozen=True)
 class ZoomIn:
-    """How regions are looked at.
+    """How regions are segmented.
 
     Attributes:
-        margin: context around a box, as a share of its width and height, added on every side.
-        odds: how many times likelier, as odds, a pixel near a box that its source names is of that word than a pixel of
-            a whole picture, as models see them in training: the model's threshold falls from 0.5 to 1 / (1 + odds).
-            1 leaves it as it is.
-        spill: how far the mask of such a box may reach beyond it, as a share of its width and height; None is as far as
-            the crop. With ``odds=1, spill=None`` masks are those of the paper.
-        min_side: windows are made at least so many pixels wide and high, where the picture is: a crop of a few pixels
+        crop_margin: context around a box, as a share of its width and height, added on every side.
+        mask_threshold: in boxes that their source names, the probability above which a pixel belongs to the class,
+            for a model whose own threshold is 0.5: such a box says that the class is there, so a pixel near it is
+            likelier than the model knows. 0.5 leaves the model's own threshold.
+        mask_margin: how far the mask of such a box may reach beyond it, as a share of its width and height; None is as
+            far as the crop. With ``mask_threshold=0.5, mask_margin=None`` masks are those of the paper.
+        min_crop_size: crops are at least so many pixels wide and high, where the image is: a crop of a few pixels
             shows a blur and no thing.
-        on_missing: a word without a region is looked for in the ``whole-image``, or gets an ``empty`` mask.
-        boxes_only: take the boxes themselves as masks and draw none (Table 6 of the paper).
-        any_class: forget what the boxes are called, and ask every word of each: for words that a detector cannot know.
+        fallback: a class without a region is searched in the ``whole-image``, or has an empty mask: ``none``.
+        boxes_as_masks: take the boxes themselves as masks and draw none (Table 6 of the paper).
+        class_agnostic: forget what the boxes are called and search each for every class: for classes that a detector
+            cannot know.
         confidence: the detector's boxes whose score is not above this are dropped; None is the detector's own bound.
 
     Raises:
         OptionError: a value makes no sense.
     """
 
-    margin: float = 0.1
-    odds: float = 4.0
-    spill: float | None = 0.03
-    min_side: int = 16
-    on_missing: str = "whole-image"
-    boxes_only: bool = False
-    any_class: bool = False
+    crop_margin: float = 0.1
+    mask_threshold: float = 0.2
+    mask_margin: float | None = 0.03
+    min_crop_size: int = 16
+    fallback: str = "whole-image"
+    boxes_as_masks: bool = False
+    class_agnostic: bool = False
     confidence: float | None = None
 
     def __post_init__(self) -> None:
-        number_in("margin", self.margin, 0, 10)
-        number_in("odds", self.odds, 1e-3, 1e3)
-        if self.spill is not None:
-            number_in("spill", self.spill, 0, 10)
-        is_whole = isinstance(self.min_side, (int, np.integer)) and not isinstance(self.min_side, bool)
-        if not is_whole or self.min_side < 1:
-            raise OptionError(f"min_side must be a whole number of 1 or more, and it is {self.min_side!r}")
-        for name in ("boxes_only", "any_class"):
+        number_in("crop_margin", self.crop_margin, 0, 10)
+        number_in("mask_threshold", self.mask_threshold, 0.001, 0.999)
+        if self.mask_margin is not None:
+            number_in("mask_margin", self.mask_margin, 0, 10)
+        is_whole = isinstance(self.min_crop_size, (int, np.integer)) and not isinstance(self.min_crop_size, bool)
+        if not is_whole or self.min_crop_size < 1:
+            raise OptionError(f"min_crop_size must be a whole number of 1 or more, and it is {self.min_crop_size!r}")
+        for name in ("boxes_as_masks", "class_agnostic"):
             if not isinstance(getattr(self, name), bool):
                 raise OptionError(f"{name} must be True or False, and it is {getattr(self, name)!r}")
         if self.confidence is not None:
             number_in("confidence", self.confidence, 0, 1)
-        if self.on_missing not in ON_MISSING:
-            raise OptionError(f"on_missing must be one of {', '.join(ON_MISSING)}, and it is {self.on_missing!r}")
+        if self.fallback not in FALLBACKS:
+            raise OptionError(f"fallback must be one of {', '.join(FALLBACKS)}, and it is {self.fallback!r}")
 
 
 def crop_windows(boxes: Floats, size: tuple[int, int], zoom: ZoomIn) -> tuple[Windows, npt.NDArray[np.int64]]:
@@ -72,7 +75,7 @@ def crop_windows(boxes: Floats, size: tuple[int, int], zoom: ZoomIn) -> tuple[Wi
     Args:
         boxes: (N, 4) xyxy in pixels, any numbers.
         size: (width, height) of the picture.
-        zoom: margin and smallest side.
+        zoom: margin and smallest size of crops.
 
     Returns:
         windows (M, 4) int64 xyxy in whole pixels, never empty and inside the picture, and the (M,) positions of their
@@ -80,10 +83,10 @@ def crop_windows(boxes: Floats, size: tuple[int, int], zoom: ZoomIn) -> tuple[Wi
     """
     inside, index = _inside(boxes, size)
     limit = np.array(size, np.float64)
-    extra = zoom.margin * (inside[:, 2:] - inside[:, :2])
+    extra = zoom.crop_margin * (inside[:, 2:] - inside[:, :2])
     low = np.floor(np.maximum(inside[:, :2] - extra, 0))
     high = np.ceil(np.minimum(inside[:, 2:] + extra, limit))
-    smallest = np.minimum(float(zoom.min_side), limit)
+    smallest = np.minimum(float(zoom.min_crop_size), limit)
     lacking = np.maximum(smallest - (high - low), 0)
     low = np.clip(low - np.floor(lacking / 2), 0, None)
     low = np.minimum(low, np.where(lacking > 0, limit - smallest, low))
@@ -109,17 +112,17 @@ def _inside(boxes: Floats, size: tuple[int, int]) -> tuple[npt.NDArray[np.float6
     return cut[kept], np.flatnonzero(kept)
 
 
-def mask_limits(boxes: Floats, windows: Windows, size: tuple[int, int], spill: float) -> Windows:
-    """Where the masks of boxes may be: (M, 4) int64 xyxy, the boxes and ``spill`` around them, inside their windows.
+def mask_limits(boxes: Floats, windows: Windows, size: tuple[int, int], mask_margin: float) -> Windows:
+    """Where the masks of boxes may be: (M, 4) int64 xyxy, the boxes and ``mask_margin`` around them, inside their windows.
 
     Args:
         boxes: (M, 4) xyxy in pixels, each of which shows a part of the picture.
         windows: (M, 4), as ``crop_windows`` gives them.
         size: (width, height) of the picture.
-        spill: as a share of a box's width and height.
+        mask_margin: as a share of a box's width and height.
     """
     inside, _ = _inside(boxes, size)
-    extra = spill * (inside[:, 2:] - inside[:, :2])
+    extra = mask_margin * (inside[:, 2:] - inside[:, :2])
     low = np.maximum(np.floor(inside[:, :2] - extra), windows[:, :2])
     high = np.minimum(np.ceil(inside[:, 2:] + extra), windows[:, 2:])
     return np.concatenate([low, high], axis=1).astype(np.int64)

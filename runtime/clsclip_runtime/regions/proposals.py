@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from clsclip_runtime._types import Floats
 from clsclip_runtime.errors import OptionError
+from clsclip_runtime.renamed import OldNames, tells_new_names
 from clsclip_runtime.text.matching import is_agnostic
 
 _FAR = 1e9
@@ -18,8 +19,9 @@ ANY = -1
 """The class of a box that may be anything: every word is asked of it."""
 
 
+@tells_new_names
 @dataclass(frozen=True, eq=False)
-class Proposals:
+class Proposals(metaclass=OldNames):
     """Boxes of one picture.
 
     Attributes:
@@ -51,7 +53,7 @@ class Proposals:
         return len(self.boxes)
 
     @classmethod
-    def of(
+    def from_boxes(
         cls,
         boxes: npt.ArrayLike,
         names: Sequence[str | None] | None = None,
@@ -96,7 +98,7 @@ class Proposals:
 
 def as_proposals(regions: Any) -> Proposals:
     """``Proposals`` as they are, and boxes (N, 4) as proposals of which every word is asked."""
-    return regions if isinstance(regions, Proposals) else Proposals.of(regions)
+    return regions if isinstance(regions, Proposals) else Proposals.from_boxes(regions)
 
 
 def _floats(what: str, values: npt.ArrayLike) -> Floats:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clsclip_runtime.errors import OutputError
-from clsclip_runtime.masks.rle import Runs
+from clsclip_runtime.masks.rle import RleMask
 
 if TYPE_CHECKING:
     from clsclip_runtime.results.result import Result
 
 
-def encode_rle(runs: Runs) -> dict[str, Any]:
+def encode_rle(mask: RleMask) -> dict[str, Any]:
     """A mask as COCO's compressed run-length encoding, which goes down the columns, with ``counts`` as text.
 
     Raises:
@@ -25,9 +25,9 @@ def encode_rle(runs: Runs) -> dict[str, Any]:
         coco_mask: Any = import_module("pycocotools.mask")
     except ImportError as error:
         raise OutputError(f"COCO output needs pycocotools ({error}). Run: pip install pycocotools") from error
-    width, height = runs.size
+    width, height = mask.size
     # Counts begin with a run of zeros, and zeros and ones take turns.
-    counts = np.diff(runs.column_flips(), prepend=0, append=width * height).tolist()
+    counts = np.diff(mask.column_flips(), prepend=0, append=width * height).tolist()
     encoded = coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
     return {"size": [height, width], "counts": encoded["counts"].decode("ascii")}
 
@@ -39,14 +39,14 @@ def coco_document(result: Result, image_id: int) -> dict[str, Any]:
     width, height = result.size
     annotations: list[dict[str, Any]] = []
     for one in result.instances:
-        runs = one.runs()
+        mask = one.rle()
         annotation = {
             "id": len(annotations) + 1,
             "image_id": image_id,
             "category_id": one.index + 1,
-            "segmentation": encode_rle(runs),
-            "area": runs.area,
-            "bbox": runs.box,
+            "segmentation": encode_rle(mask),
+            "area": mask.area,
+            "bbox": mask.box,
             "iscrowd": 0,
         }
         if one.presence is not None or not one.whole_image:

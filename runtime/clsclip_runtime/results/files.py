@@ -17,12 +17,10 @@ from PIL import Image
 
 from clsclip_runtime.errors import OptionError, OutputError
 from clsclip_runtime.masks.png import write_mask
-from clsclip_runtime.paths import cannot_write, write_file
+from clsclip_runtime.paths import Writer, cannot_write, write_file
 
 if TYPE_CHECKING:
     from clsclip_runtime.results.result import Result
-
-Writer: TypeAlias = Callable[[IO[bytes]], None]
 
 FORMATS = ("png", "overlay", "labels", "coco", "npz")
 
@@ -39,7 +37,7 @@ def save(result: Result, folder: Path, formats: str | Sequence[str], stem: str |
     own = None if result.source.startswith("<") else os.path.realpath(result.source)
     for name, _ in files:
         if os.path.realpath(folder / name) == own:
-            raise OutputError(f"{folder / name} is the picture itself and would be overwritten. Give another folder")
+            raise OutputError(f"{folder / name} is the image itself and would be overwritten. Give another folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -128,7 +126,7 @@ def slugs(words: Sequence[str]) -> list[str]:
 
 def label_image(result: Result) -> Image.Image:
     """The label map as an image: palette with the overlay's colours up to 255 words, 16-bit grey above."""
-    from clsclip_runtime.results.overlay import colours
+    from clsclip_runtime.results.overlay import colors
 
     labels = result.labels()
     count = len(result.classes)
@@ -137,13 +135,13 @@ def label_image(result: Result) -> Image.Image:
     if count > 255:
         return Image.fromarray(labels.astype(np.uint16))
     image = Image.fromarray(labels.astype(np.uint8))
-    image.putpalette([0, 0, 0, *colours(count).flatten().tolist()])
+    image.putpalette([0, 0, 0, *colors(count).flatten().tolist()])
     return image
 
 
 def _mask_writers(result: Result) -> list[Writer]:
     def writer(at: int) -> Writer:
-        return lambda file: write_mask(file, result.runs(at))
+        return lambda file: write_mask(file, result.rle(at))
 
     return [writer(at) for at in range(len(result.classes))]
 
@@ -153,25 +151,28 @@ def _write_coco(result: Result, file: IO[bytes]) -> None:
 
 
 def _write_npz(result: Result, file: IO[bytes]) -> None:
-    present = np.flatnonzero(result.present)
-    nothing = np.zeros(0, dtype=np.float32)
-    # Empty presence says that there is no gate: None could only be stored by pickling it.
+    from clsclip_runtime.results.result import SCHEMA_VERSION
+
+    segmented = np.array([at for at, one in enumerate(result.searches) if one.segmented], np.int64)
+    pairs, regions = result.pairs, result.regions
+    presence = [np.nan if one.presence is None else one.presence for one in result.searches]
     arrays: dict[str, Any] = {
+        "schema_version": np.int64(SCHEMA_VERSION),
         "classes": np.asarray(result.classes, dtype=np.str_),
-        "presence": nothing if result.presence is None else result.presence,
-        "present": result.present,
-        "present_index": present,
-        "threshold_logit": np.float32(result.cut),
-        "areas": result.areas,
-        "pair_words": result.pairs.words,
-        "pair_windows": result.pairs.windows,
-        "pair_limits": result.pairs.limits,
-        "pair_boxes": result.pairs.boxes,
-        "pair_threshold_logits": result.pairs.cuts.astype(np.float32),
-        "pair_presence": result.pairs.presence,
-        "logits": result.pairs.logits,
-        "boxes": nothing.reshape(0, 4) if result.proposals is None else result.proposals.boxes,
-        "scores": nothing if result.proposals is None else result.proposals.scores,
+        "status": np.asarray([one.status for one in result], dtype=np.str_),
+        "presence": np.asarray(presence, np.float32),
+        "areas": np.asarray([one.area for one in result], np.int64),
+        "mask_index": segmented,
+        "mask_logit": np.float32(result.mask_logit),
+        "pair_class": pairs.classes,
+        "pair_window": pairs.windows,
+        "pair_limit": pairs.limits,
+        "pair_box": pairs.boxes,
+        "pair_mask_logit": pairs.mask_logits.astype(np.float32),
+        "pair_presence": pairs.presence,
+        "logits": pairs.logits,
+        "boxes": np.zeros((0, 4), np.float32) if regions is None else regions.boxes,
+        "scores": np.zeros(0, np.float32) if regions is None else regions.scores,
     }
     width, height = result.size
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
@@ -179,9 +180,9 @@ def _write_npz(result: Result, file: IO[bytes]) -> None:
             with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
                 np.lib.format.write_array(entry, np.asanyarray(array), allow_pickle=False)
         with archive.open("masks.npy", "w", force_zip64=True) as entry:  # one mask in memory at a time
-            header = {"descr": "|b1", "fortran_order": False, "shape": (len(present), height, width)}
+            header = {"descr": "|b1", "fortran_order": False, "shape": (len(segmented), height, width)}
             np.lib.format.write_array_header_2_0(entry, header)
-            for at in present:
+            for at in segmented:
                 entry.write(result.mask(int(at)).tobytes())
 
 

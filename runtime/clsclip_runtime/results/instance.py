@@ -1,4 +1,4 @@
-"""One mask of one word in a part of a picture."""
+"""One mask of one class in a part of an image."""
 
 from __future__ import annotations
 
@@ -7,63 +7,66 @@ from dataclasses import dataclass
 from typing import Any
 
 from clsclip_runtime._types import Bools
-from clsclip_runtime.masks.rle import Runs
+from clsclip_runtime.masks.rle import RleMask
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Region:
-    """One mask of one word: in a region, or in the whole picture.
+class Instance:
+    """One mask of one class: in a region, or in the whole image.
 
     Attributes:
-        word: the word asked.
+        name: the class asked.
         index: its position in ``Result.classes``.
-        box: xyxy in pixels as the detector or the person gave it, cut at the picture's edges.
-        window: xyxy in whole pixels, the crop that was looked at.
-        name: what the source of the box calls its class; None for boxes that may be anything and the whole picture.
-        score: 0..1, to rank instances by: the box's own score, times the presence of the word in the crop where the
-            box may be anything; of the whole picture the presence (1 without a gate).
-        presence: 0..1, how likely the crop shows the word; None without a gate.
-        whole_image: there was no region of this word, or none was asked for.
+        box: xyxy in pixels as the detector or the person gave it, cut at the image's edges; of the whole image its
+            edges.
+        window: xyxy in whole pixels, the crop that was segmented.
+        region_name: what the source of the box calls its class; None for boxes that may be anything and the whole
+            image.
+        score: 0..1, to rank instances by: the box's own score, times the presence of the class in the crop where the
+            box may be anything; of the whole image the presence (1 where it was not asked).
+        presence: 0..1, how likely the crop shows the class; None where it was not asked.
+        whole_image: there was no region of this class, or none was asked for.
     """
 
-    word: str
+    name: str
     index: int
     box: tuple[float, float, float, float]
     window: tuple[int, int, int, int]
-    name: str | None
+    region_name: str | None
     score: float
     presence: float | None
     whole_image: bool
-    _runs: Callable[[], Runs]
+    _rle: Callable[[], RleMask]
 
     @property
     def crop_mask(self) -> Bools:
         """Mask (height, width) bool inside ``window``."""
         left, top, right, bottom = self.window
-        return self.runs().placed(-left, -top, (right - left, bottom - top)).mask()
+        return self.rle().placed(-left, -top, (right - left, bottom - top)).mask()
 
     @property
     def mask(self) -> Bools:
-        """Mask (H, W) bool at the picture's size."""
-        return self.runs().mask()
+        """Mask (H, W) bool at the image's size."""
+        return self.rle().mask()
 
-    def runs(self) -> Runs:
-        """The mask at the picture's size as runs of pixels, which take little memory."""
-        return self._runs()
+    def rle(self) -> RleMask:
+        """The mask at the image's size as runs of pixels, which take little memory."""
+        return self._rle()
 
     def to_json(self) -> dict[str, Any]:
         """All but the mask, as plain JSON types; box xywh in pixels."""
         left, top, right, bottom = self.box
         return {
-            "word": self.word,
+            "class": self.name,
             "box": [round(value, 2) for value in (left, top, right - left, bottom - top)],
             "window": list(self.window),
-            "name": self.name,
+            "region_name": self.region_name,
             "score": round(self.score, 6),
             "presence": None if self.presence is None else round(self.presence, 6),
+            "whole_image": self.whole_image,
         }
 
     def __repr__(self) -> str:
         """Short: no arrays."""
         box = ", ".join(f"{value:.1f}" for value in self.box)
-        return f"Region({self.word!r}, box=({box}), score={self.score:.3f})"
+        return f"Instance({self.name!r}, box=({box}), score={self.score:.3f})"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from clsclip_runtime.results.result import Result
 
 Font: TypeAlias = "ImageFont.FreeTypeFont | ImageFont.ImageFont"
-Colour: TypeAlias = tuple[int, int, int]
+Color: TypeAlias = tuple[int, int, int]
 
 # Okabe and Ito's colours, which people with any kind of colour vision tell apart; black would not show.
 _OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
@@ -39,7 +39,7 @@ _FONTS = (
 )
 
 
-def colours(count: int) -> npt.NDArray[np.uint8]:
+def colors(count: int) -> npt.NDArray[np.uint8]:
     """``count`` colours (count, 3) uint8: the first seven safe for colour-blind readers, all distinct up to 255."""
     found = [tuple(bytes.fromhex(code[1:])) for code in _OKABE_ITO]
     for step in range(max(0, count - len(found))):
@@ -66,26 +66,28 @@ def overlay(result: Result) -> Image.Image:
 
 def _shown(result: Result) -> list[int]:
     """Positions of the words in the legend, in the order asked."""
-    order = sorted(range(len(result.classes)), key=lambda at: (-int(result.areas[at]), not result.present[at], at))
+    order = sorted(range(len(result.classes)), key=lambda at: (-result[at].area, not result.searches[at].segmented, at))
     return sorted(order[:_MAX_ROWS])
 
 
 def _paint(result: Result) -> Image.Image:
     size = _display_size(result.size)
-    pixels = np.asarray(result.picture.image.resize(size, Image.Resampling.BICUBIC)).copy()
-    palette = colours(len(result.classes))
+    pixels = np.asarray(result.image.image.resize(size, Image.Resampling.BICUBIC)).copy()
+    palette = colors(len(result.classes))
     labels = result.labels(size)
     inside = labels > 0
     pixels[inside] = pixels[inside] * (1 - _FILL) + palette[labels[inside] - 1] * _FILL
     for at in _shown(result):
-        if result.areas[at]:
+        if result[at].area:
             pixels[_outline(result.mask_at_size(at, size))] = palette[at]
     image = Image.fromarray(pixels)
     draw = ImageDraw.Draw(image)
-    for region in result.regions:
+    for one in result.all_instances():
+        if one.whole_image:
+            continue
         scale = (size[0] / result.size[0], size[1] / result.size[1])
-        left, top, right, bottom = (value * scale[axis % 2] for axis, value in enumerate(region.box))
-        red, green, blue = (int(channel) for channel in palette[region.index])
+        left, top, right, bottom = (value * scale[axis % 2] for axis, value in enumerate(one.box))
+        red, green, blue = (int(channel) for channel in palette[one.index])
         draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=(red, green, blue))
     return image
 
@@ -110,22 +112,21 @@ def _outline(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
 class _Entry:
     name: str
     figures: str
-    colour: Colour
+    color: Color
     faint: bool
 
 
 def _entries(result: Result) -> list[_Entry]:
-    palette = colours(len(result.classes))
+    palette = colors(len(result.classes))
     entries = []
     for at in _shown(result):
-        verdict = result.verdicts[at]
-        known = result.presence is not None and not np.isnan(result.presence[at])
-        score = f"{result.presence[at]:.2f}  " if result.presence is not None and known else ""
-        share = f"{result.percents[at]:.1f} %" if verdict == "found" else verdict
+        one = result[at]
+        score = "" if one.presence is None else f"{one.presence:.2f}  "
+        share = f"{one.area_percent:.1f} %" if one.status == "found" else one.status
         red, green, blue = (int(channel) for channel in palette[at])
-        faint = verdict != "found"
-        colour = (215, 215, 215) if faint else (red, green, blue)
-        entries.append(_Entry(f"{at + 1} {result.classes[at]}", score + share, colour, faint))
+        faint = one.status != "found"
+        color = (215, 215, 215) if faint else (red, green, blue)
+        entries.append(_Entry(f"{at + 1} {result.classes[at]}", score + share, color, faint))
     return entries
 
 
@@ -139,14 +140,14 @@ def _legend(result: Result, width: int, size: int) -> Image.Image:
     rows = -(-len(entries) // columns)
     left_out = len(result.classes) - len(entries)
     foot = f"model {result.model}"
-    if result.presence is not None:
+    if result.presence_threshold is not None:
         foot += f"  ·  score = presence, absent below {result.presence_threshold:.2f}"
     lines = [foot] if not left_out else [f"and {left_out} more words", foot]
     image = Image.new("RGB", (width, margin * 2 + (rows + len(lines)) * line), _PAPER)
     draw = ImageDraw.Draw(image)
     for at, entry in enumerate(entries):
         x, y = margin + (at // rows) * column, margin + (at % rows) * line
-        draw.rectangle((x, y + 3, x + swatch, y + 3 + swatch), fill=entry.colour)
+        draw.rectangle((x, y + 3, x + swatch, y + 3 + swatch), fill=entry.color)
         ink = _FAINT if entry.faint else _INK
         figures_width = _font("", size).getlength(entry.figures)
         right = (at // rows + 1) * column - margin

@@ -7,31 +7,31 @@ from dataclasses import dataclass
 from clsclip_runtime._types import Doubles, Floats, Integers
 
 WHOLE = -1
-"""The box of a pair that looks at the whole picture."""
+"""The box of a pair that looks at the whole image."""
 
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """The P pairs of one picture that were segmented.
+    """The P pairs of one image that were segmented.
 
     Attributes:
-        words: (P,) int64, positions in the words asked.
-        windows: (P, 4) int64 xyxy in whole pixels of the picture: the crop of each pair.
+        classes: (P,) int64, positions in the classes asked.
+        windows: (P, 4) int64 xyxy in whole pixels of the image: the crop of each pair.
         limits: (P, 4) int64, the part of each window in which the mask may be.
-        boxes: (P,) int64, positions in the picture's proposals; -1 for the whole picture.
-        cuts: (P,) float64, the logit that a pixel must exceed to belong to the word.
-        presence: (P,) float32, how likely the crop shows the word; NaN if the bundle has no gate.
+        boxes: (P,) int64, positions in the image's regions; -1 for the whole image.
+        mask_logits: (P,) float64, the logit that a pixel must exceed to belong to the word.
+        presence: (P,) float32, how likely the crop shows the word; NaN where presence was not asked.
         logits: (P, h, w) float32, each stretched over its window.
     """
 
-    words: Integers
+    classes: Integers
     windows: Integers
     limits: Integers
     boxes: Integers
-    cuts: Doubles
+    mask_logits: Doubles
     presence: Floats
     logits: Floats
 
     def __len__(self) -> int:
         """Number of pairs."""
-        return len(self.words)
+        return len(self.classes)

@@ -25,14 +25,14 @@ def to_supervision(result: Result) -> Any:
     masks = np.zeros((len(found), height, width), np.bool_)
     boxes = np.zeros((len(found), 4), np.float32)
     for at, one in enumerate(found):
-        runs = one.runs()
-        masks[at] = runs.mask()
-        x, y, wide, high = runs.box
+        mask = one.rle()
+        masks[at] = mask.mask()
+        x, y, wide, high = mask.box
         boxes[at] = (x, y, x + wide, y + high)
     return supervision.Detections(
         xyxy=boxes,
         mask=masks,
         confidence=np.array([one.score for one in found], np.float32),
         class_id=np.array([one.index for one in found], np.int64),
-        data={"class_name": np.array([one.word for one in found], np.str_)},
+        data={"class_name": np.array([one.name for one in found], np.str_)},
     )
