@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, TypeAlias
+from typing import IO, Any, TypeAlias
 
 from clsclip_runtime.errors import OutputError
 
@@ -30,12 +31,24 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def write_file(path: Path, writer: Writer) -> None:
-    """Write under a temporary name, then rename. OutputError if that is not possible."""
+def write_file(path: Path, writer: Writer, *, sync: bool = False) -> None:
+    """Write under a temporary name, then rename: a kill at any moment leaves the old file or the new one.
+
+    Args:
+        path: the file.
+        writer: writes the content.
+        sync: wait until the content is on the disk, so that a power cut leaves the old file or the new one too.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
     part = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
         with part.open("xb") as file:
             writer(file)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         part.replace(path)
     except (OSError, UnicodeError) as error:  # the latter: a word that the file system's encoding lacks
         part.unlink(missing_ok=True)
@@ -43,6 +56,26 @@ def write_file(path: Path, writer: Writer) -> None:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def write_text(path: Path, text: str, *, sync: bool = False) -> None:
+    """Write a text as UTF-8, see :func:`write_file`."""
+    write_file(path, lambda file: file.write(text.encode("utf-8")), sync=sync)
+
+
+def write_json(path: Path, document: Any, *, sync: bool = False) -> None:
+    """Write a document as JSON, see :func:`write_file`; NaN becomes null, and keys become text."""
+    text = json.dumps(plain(document), indent=1, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n", sync=sync)
+
+
+def plain(value: Any) -> Any:
+    """Turn a value into what JSON knows: keys become text, tuples lists, and NaN None."""
+    if isinstance(value, dict):
+        return {str(key): plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(one) for one in value]
+    return None if isinstance(value, float) and value != value else value
 
 
 def cannot_write(path: Path, error: Exception) -> OutputError:

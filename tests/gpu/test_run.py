@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from clsclip_runtime.arrays import to_host
-from clsclip_runtime.backends import tensorrt
 from clsclip_runtime.backends.cuda.driver import ask_driver
+from clsclip_runtime.backends.tensorrt import backend as tensorrt
 from clsclip_runtime.backends.tensorrt.backend import TensorRt, TensorRtGraph
 from tests.gpu import checks
 from tests.gpu.kept import kept

@@ -1,16 +1,12 @@
-"""A GPU that is not there: CUDA with memory in NumPy and streams that run late, and a TensorRT that runs ONNX files.
-
-Nothing that is put into a stream happens before somebody waits for it, so that a missing wait gives wrong numbers.
-Addresses are made up, so that an address of freed memory, of the host, or beyond the end of an allocation, is told.
-"""
+"""A GPU that is not there: the product's own CUDA calls on a made-up runtime, and a TensorRT that runs ONNX files."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import threading
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,21 +15,23 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import onnxruntime
+import pytest
 
 from clsclip_runtime.arrays import DeviceArray
+from clsclip_runtime.backends.cuda.calls import CudaPython
 from clsclip_runtime.backends.cuda.device import CudaDevice
 from clsclip_runtime.backends.tensorrt.backend import AXIS_NAMES
 from clsclip_runtime.backends.tensorrt.edition import Flavour
 from clsclip_runtime.backends.tensorrt.engine_files import FOLDER, EngineSpec, Machine
 from clsclip_runtime.bundle import Bundle
-from clsclip_runtime.errors import BackendError
 from tests.runtime.tiny_bundle import make_bundle, paint
+
+from .cuda.cuda_runtime import CudaRuntime
 
 WORDS = ["red", "green", "blue", "yellow", "white", "dining table", "a", "picture", "of"]
 VERSION = "10.16.1.11"
 MACHINE = Machine("tensorrt", VERSION, "NVIDIA H200", "9.0")
-BLOCK = 1 << 20
-"""An allocation's addresses are its own up to here."""
+RUNTIME = "cuda.bindings.runtime"
 
 PROFILE = {"crops": [1, 1, 2], "classes": [1, 2, 5], "pairs": [1, 4, 6]}
 
@@ -43,106 +41,55 @@ def scene(number: int = 0) -> npt.NDArray[np.uint8]:
     return paint({"red": (slice(1, 4), slice(1 + number, 5)), "green": (slice(5, 7), slice(2, 4))})
 
 
-class FakeCuda:
-    """See :class:`clsclip_runtime.backends.cuda.calls.Cuda`."""
+class FakeCuda(CudaPython):
+    """CUDA by cuda-python on a made-up GPU; counts what is called and what crosses."""
 
     name = "fake"
-    can_capture = True
 
     def __init__(self, memory: int = 1 << 30) -> None:
-        self.room = memory
-        self.device: dict[int, npt.NDArray[np.uint8]] = {}
-        self.pinned: dict[int, npt.NDArray[np.uint8]] = {}
-        self.streams: dict[int, list[Callable[[], None]]] = {}
-        self.recording: dict[int, list[Callable[[], None]]] = {}
-        self.graphs: dict[int, list[Callable[[], None]]] = {}
+        self.runtime = CudaRuntime(memory)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(sys.modules, RUNTIME, self.runtime)
+            super().__init__()
         self.calls: list[str] = []
         self.crossed: Counter[str] = Counter()
-        self._next = 0x7F0000000000
-        self._lock = threading.Lock()
+        self.device, self.pinned, self.streams = self.runtime.device, self.runtime.pinned, self.runtime.streams
+        self.graphs = self.runtime.executables
+        self.at, self.submit, self.left = self.runtime.at, self.runtime.submit, self.runtime.left
 
-    def _name(self) -> int:
-        with self._lock:
-            self._next += BLOCK
-            return self._next
+    @property
+    def room(self) -> int:
+        """Bytes of device memory."""
+        return self.runtime.room
 
-    def at(self, address: int, size: int) -> npt.NDArray[np.uint8]:
-        """Device memory that was allocated and not freed; KeyError if it was not."""
-        start = address % BLOCK
-        block = self.device[address - start]
-        assert start + size <= len(block), "beyond the end of an allocation"
-        return block[start : start + size]
-
-    def allocate(self, size: int) -> int:
-        assert size <= BLOCK
-        if size > self.room - sum(array.nbytes for array in self.device.values()):
-            raise BackendError("CUDA failed: out of memory")
-        address = self._name()
-        self.device[address] = np.full(size, 0xCD, np.uint8)
-        return address
-
-    def free(self, address: int) -> None:
-        del self.device[address]
-
-    def pin(self, size: int) -> npt.NDArray[np.uint8]:
-        array = np.full(size, 0xAB, np.uint8)
-        self.pinned[array.ctypes.data] = array
-        return array
-
-    def unpin(self, memory: npt.NDArray[np.uint8]) -> None:
-        del self.pinned[memory.ctypes.data]
-
-    def stream(self) -> int:
-        stream = self._name()
-        self.streams[stream] = []
-        return stream
-
-    def end_stream(self, stream: int) -> None:
-        assert not self.streams.pop(stream), "a stream ended with work in it"
-
-    def submit(self, stream: int, work: Callable[[], None]) -> None:
-        (self.recording.get(stream) if stream in self.recording else self.streams[stream]).append(work)  # type: ignore[union-attr]
+    @room.setter
+    def room(self, size: int) -> None:
+        self.runtime.room = size
 
     def to_device(self, address: int, memory: npt.NDArray[np.uint8], stream: int) -> None:
         self.calls.append("to_device")
         self.crossed["to_device"] += memory.nbytes
-        self.submit(stream, lambda: self.at(address, memory.nbytes).__setitem__(slice(None), memory))
+        super().to_device(address, memory, stream)
 
     def to_host(self, memory: npt.NDArray[np.uint8], address: int, stream: int) -> None:
         self.crossed["to_host"] += memory.nbytes
-        self.submit(stream, lambda: memory.__setitem__(slice(None), self.at(address, memory.nbytes)))
+        super().to_host(memory, address, stream)
 
     def on_device(self, target: int, source: int, size: int, stream: int) -> None:
         self.calls.append("on_device")
-        self.submit(stream, lambda: self.at(target, size).__setitem__(slice(None), self.at(source, size)))
+        super().on_device(target, source, size, stream)
 
     def wait(self, stream: int) -> None:
         self.calls.append("wait")
-        work, self.streams[stream] = self.streams[stream], []
-        for one in work:
-            one()
+        super().wait(stream)
 
     def begin_capture(self, stream: int) -> None:
         self.calls.append("begin_capture")
-        self.recording[stream] = []
+        super().begin_capture(stream)
 
-    def end_capture(self, stream: int) -> int:
-        graph = self._name()
-        self.graphs[graph] = self.recording.pop(stream)
-        return graph
-
-    def launch(self, graph: int, stream: int) -> None:
+    def launch(self, graph: Any, stream: int) -> None:
         self.calls.append("launch")
-        for work in self.graphs[graph]:
-            self.submit(stream, work)
-
-    def end_graph(self, graph: int) -> None:
-        del self.graphs[graph]
-
-    def left(self) -> dict[str, int]:
-        """What was taken and not given back."""
-        kinds = {"device": self.device, "pinned": self.pinned, "streams": self.streams, "graphs": self.graphs}
-        return {name: len(found) for name, found in kinds.items() if found}
+        super().launch(graph, stream)
 
 
 def upload(device: CudaDevice, array: npt.NDArray[Any]) -> DeviceArray:
