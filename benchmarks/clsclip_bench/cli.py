@@ -198,7 +198,7 @@ def _measure(options: dict[str, Any]) -> tuple[dict[str, Any], int]:
         crops=options["crops"],
         classes=options["classes"],
         minutes=options["minutes"],
-        top_k=options["top_k"],
+        max_classes=options["max_classes"],
         options={
             "threads": options["threads"],
             "memory_mb": options["memory_mb"],

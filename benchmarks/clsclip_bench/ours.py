@@ -13,7 +13,8 @@ from clsclip_bench.limits import PRECISIONS
 from clsclip_runtime.backends.select import BACKENDS, select_backend
 from clsclip_runtime.bundle.opening import TEXT_ENCODER, Bundle
 from clsclip_runtime.errors import BackendError, OptionError
-from clsclip_runtime.images import open_picture
+from clsclip_runtime.images import open_image
+from clsclip_runtime.limits import Limits
 from clsclip_runtime.results.pairs import Pairs
 from clsclip_runtime.segmenter import Segmenter
 
@@ -93,13 +94,13 @@ def bundle_specs(
     stated = bundle.manifest.precision
     precision = precision_of(backend, stated)
     specs = []
-    forms = [(mode, top_k) for mode in modes for top_k in (top_ks if mode == GATED else (None,))]
-    for mode, top_k in forms:
-        own = {"model": str(bundle.folder), "backend": backend, "mode": mode, "top_k": top_k}
+    forms = [(mode, max_classes) for mode in modes for max_classes in (top_ks if mode == GATED else (None,))]
+    for mode, max_classes in forms:
+        own = {"model": str(bundle.folder), "backend": backend, "mode": mode, "max_classes": max_classes}
         labels = {"model": bundle.manifest.name, "bundle": stated, "engine": backend, "mode": mode}
         name = f"{bundle.manifest.name} {stated}, {backend}" + ("" if mode == EXACT else f", {mode}")
-        if len(top_ks) > 1 and top_k is not None:
-            name += f" to {top_k}"
+        if len(top_ks) > 1 and max_classes is not None:
+            name += f" to {max_classes}"
         specs.append(Spec(name, FACTORY, own | options, precision, device_of(backend), labels))
     return specs
 
@@ -113,7 +114,7 @@ class SegmenterContender:
         backend: str,
         mode: str = EXACT,
         *,
-        top_k: int | None = None,
+        max_classes: int | None = None,
         threads: int | None = None,
         memory_mb: int = 1024,
         picture: str | None = None,
@@ -132,7 +133,7 @@ class SegmenterContender:
             side: of the made picture, pixels; None is the model's own.
             asked: words to ask; None makes some. A cell with more classes than words is refused.
         """
-        self._model, self._backend, self._mode, self._top_k = model, backend, mode, top_k
+        self._model, self._backend, self._mode, self._top_k = model, backend, mode, max_classes
         self._threads, self._memory_mb = threads, memory_mb
         self._picture, self._side, self._asked = picture, side, asked
         self._clock = EngineClock()
@@ -147,7 +148,10 @@ class SegmenterContender:
         engine = self._clock.watch(select_backend(name, threads=self._threads, options=own))
         self._options = gate_options(self._mode, self._top_k)
         self._segmenter = Segmenter.load(
-            self._model, engine, gate=self._options["gate"], memory_mb=self._memory_mb
+            self._model,
+            engine,
+            presence_filter=self._options["presence_filter"],
+            limits=Limits(memory_mb=self._memory_mb),
         )  # the gate decides which graphs are loaded
 
     def prepare(self, cell: Cell) -> None:
@@ -156,7 +160,7 @@ class SegmenterContender:
             raise OptionError(f"{cell.classes} words are to be asked, and only {len(self._asked)} were given")
         side = self._side or self._segmenter.bundle.manifest.image.size
         if self._picture is not None:
-            self._pictures = [np.asarray(open_picture(self._picture).image)] * cell.crops
+            self._pictures = [np.asarray(open_image(self._picture).image)] * cell.crops
         else:
             self._pictures = [made_picture(side, side, seed) for seed in range(cell.crops)]
         self._words = words(cell.classes) if self._asked is None else self._asked[: cell.classes]
@@ -188,13 +192,17 @@ class SegmenterContender:
             return None
         pairs, count = self._first
         logits = np.full((count, *pairs.logits.shape[1:]), -np.inf, np.float32)
-        logits[pairs.words] = pairs.logits
+        logits[pairs.classes] = pairs.logits
         return logits
 
 
-def gate_options(mode: str, top_k: int | None) -> dict[str, Any]:
+def gate_options(mode: str, max_classes: int | None) -> dict[str, Any]:
     """Keyword arguments of a call in ``mode``."""
     if mode == EXACT:
-        return {"gate": "off"}
+        return {"presence_filter": False}
     # So many words, whatever they score: the time does not hang on what a picture happens to show.
-    return {"gate": "clip"} if top_k is None else {"gate": "clip", "top_k": top_k, "presence_threshold": 0}
+    return (
+        {"presence_filter": True}
+        if max_classes is None
+        else {"presence_filter": True, "max_classes": max_classes, "presence_threshold": 0}
+    )

@@ -45,14 +45,14 @@ class Plan:
     crops: tuple[int, ...] = CROPS
     classes: tuple[int, ...] = CLASSES
     minutes: float = 1.0
-    top_k: int | None = None
+    max_classes: int | None = None
     options: dict[str, Any] = field(default_factory=dict)
 
     def settings(self) -> dict[str, Any]:
         """For the document."""
         named = {"models": [one.folder.name for one in self.bundles], "backends": list(self.backends)}
         grid = {"modes": list(self.modes), "crops": list(self.crops), "classes": list(self.classes)}
-        return named | grid | {"minutes": self.minutes, "top_k": self.top_k} | self.options
+        return named | grid | {"minutes": self.minutes, "max_classes": self.max_classes} | self.options
 
     def specs(self) -> list[Spec]:
         """Every contender."""
@@ -61,7 +61,7 @@ class Plan:
             spec
             for bundle in self.bundles
             for backend in backends
-            for spec in bundle_specs(bundle, backend, self.modes, self.options, (self.top_k,))
+            for spec in bundle_specs(bundle, backend, self.modes, self.options, (self.max_classes,))
         ]
 
 

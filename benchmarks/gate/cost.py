@@ -2,7 +2,7 @@
 
     python benchmarks/gate/cost.py BUNDLE [--backend onnxruntime-cpu] [--rounds 5] [--kept 1 2 3] [--json FILE]
 
-BUNDLE may have random weights: a time does not depend on them, only on how many words are let through, which ``top_k``
+BUNDLE may have random weights: a time does not depend on them, only on how many words are let through, which ``max_classes``
 fixes here. Every row is one call of a warm Segmenter on one picture, words known; rows run in turns. The peer is what a
 user writes first, PyTorch eager with one class at a time and nothing shared, on as many words as there are in
 ``--peer-words``, times 20 / that. Milliseconds: wall clock and processor (all threads).
@@ -46,18 +46,20 @@ def main(bundle: Path, backend: str, rounds: int, peer_words: int, json_path: Pa
     with tempfile.TemporaryDirectory() as folder, known_words(bundle, backend, many, folder) as segmenter:
         size = segmenter.bundle.manifest.image.size
         picture = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
-        segmenter(picture, many, top_k=1)
+        segmenter(picture, many, max_classes=1)
 
-        def gated(asked: list[str], top_k: int) -> Callable[[], Result]:
-            return lambda: segmenter(picture, asked, gate="clip", top_k=top_k, presence_threshold=0)
+        def gated(asked: list[str], max_classes: int) -> Callable[[], Result]:
+            return lambda: segmenter(
+                picture, asked, presence_filter=True, max_classes=max_classes, presence_threshold=0
+            )
 
         def photo_to_files() -> Result:
-            result = segmenter(photo, few, gate="off")
+            result = segmenter(photo, few, presence_filter=False)
             result.save(folder, "png")
             return result
 
         rows: dict[str, Callable[[], Any]] = {
-            f"{WORDS} words, exact": lambda: segmenter(picture, few, gate="off"),
+            f"{WORDS} words, exact": lambda: segmenter(picture, few, presence_filter=False),
             **{f"{WORDS} words, gated, {kept} through": gated(few, kept) for kept in (1, 2, 3, 5)},
             **{f"1,000 words, gated, {kept} through": gated(many, kept) for kept in (1, 2, 3, 5, 10)},
             "12 megapixel JPEG to 20 PNG files, exact": photo_to_files,
@@ -79,14 +81,16 @@ def main(bundle: Path, backend: str, rounds: int, peer_words: int, json_path: Pa
 def known_words(bundle: Path, backend: str, asked: list[str], folder: str) -> Segmenter:
     """A segmenter to which the words are known already: random encodings in the cache spare a minute of encoding."""
     opened, rng = Bundle.open(bundle), np.random.default_rng(1)
-    widths = [int(opened.manifest.raw["model"][name]) for name in ("d_text", "d_feature")]
-    cache = WordCache.of(opened, backend, folder)
+    cache = WordCache.from_bundle(opened, backend, folder)
     if cache is None:
-        raise click.UsageError("no words can be kept on disk. Run: pip install safetensors")
+        raise click.UsageError("no words can be kept on disk")
     encoded = {}
     for word in asked:
-        token, feature = (rng.normal(size=width).astype(np.float32) for width in widths)
-        encoded[word] = EncodedWord(token, feature / np.linalg.norm(feature), False)
+        arrays = {one.name: rng.normal(size=one.shape).astype(np.float32) for one in opened.manifest.text.features}
+        for one in opened.manifest.text.features:
+            if one.unit_norm:
+                arrays[one.name] /= np.linalg.norm(arrays[one.name])
+        encoded[word] = EncodedWord(arrays, False)
     cache.write(encoded)
     return Segmenter.load(bundle, backend, word_cache=folder)
 

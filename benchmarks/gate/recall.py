@@ -25,7 +25,7 @@ from clsclip.data.base import Fold
 from clsclip.evaluation import Scores
 from clsclip.reproduce.stickers.vocabulary import nouns
 from clsclip_runtime import Segmenter
-from clsclip_runtime.inference.presence import Gate
+from clsclip_runtime.inference.presence import PresenceFilter
 
 VOCABULARIES = (20, 171, 1000)
 THRESHOLDS = (None, 0.3, 0.1)
@@ -49,7 +49,7 @@ class Row:
     """
 
     words: int
-    gate: Gate | None
+    gate: PresenceFilter | None
     scores: Scores
     own: int = 0
     kept: int = 0
@@ -61,7 +61,7 @@ class Row:
         return {
             "words": self.words,
             "threshold": None if self.gate is None else self.gate.threshold,
-            "top_k": None if self.gate is None else self.gate.top_k,
+            "max_classes": None if self.gate is None else self.gate.max_classes,
             "recall": round(100 * self.kept / self.own, 1),
             "through": round(self.through / self.pictures, 1),
             "miou": round(self.scores.miou, 1),
@@ -118,10 +118,10 @@ def measure(fold: Fold, segmenter: Segmenter, emoji: Sequence[str], seed: int) -
     trained = segmenter.bundle.manifest.presence_threshold or 0.0
     exact = Row(0, None, Scores(len(data.classes)))
     gated = [
-        Row(count, Gate(trained if threshold is None else threshold, top_k), Scores(len(data.classes)))
+        Row(count, PresenceFilter(trained if threshold is None else threshold, max_classes), Scores(len(data.classes)))
         for count in VOCABULARIES
         for threshold in THRESHOLDS
-        for top_k in TOP_K
+        for max_classes in TOP_K
     ]
     asked: dict[int, list[int]] = {}
     for index, class_id in fold.test_pairs:
@@ -129,10 +129,10 @@ def measure(fold: Fold, segmenter: Segmenter, emoji: Sequence[str], seed: int) -
     for index, present in asked.items():
         own = [data.classes[one] for one in present]
         segmenter.set_image(data.picture(index))
-        masks = segmenter.predict(own, gate="off").masks
+        masks = segmenter.predict(own, presence_filter=False).masks
         for count in (0, *VOCABULARIES):
             words = vocabulary(own, emoji, count, rng) if count else own
-            presence = segmenter.predict(words, top_k=1, presence_threshold=1).presence
+            presence = segmenter.predict(words, max_classes=1, presence_threshold=1).presence
             everything, nothing = np.ones((1, len(words)), np.bool_), np.zeros(1, np.bool_)
             for row in (row for row in (exact, *gated) if row.words == count):
                 chosen = everything
@@ -157,7 +157,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     lines = ["| words | presence at least | top k | recall of own words | let through | mIoU | loss |"]
     lines.append("|---:|---:|---:|---:|---:|---:|---:|")
     for row in rows:
-        gate = "no gate | " if row["threshold"] is None else f"{row['threshold']:.2f} | {row['top_k'] or 'all'}"
+        gate = "no gate | " if row["threshold"] is None else f"{row['threshold']:.2f} | {row['max_classes'] or 'all'}"
         figures = f"{row['recall']:.1f} | {row['through']:.1f} | {row['miou']:.1f}"
         lines.append(f"| {row['words'] or 'own'} | {gate} | {figures} | {rows[0]['miou'] - row['miou']:.1f} |")
     return "\n".join(lines)

@@ -54,7 +54,7 @@ class FileToDisk:
         from clsclip_runtime import Segmenter
 
         engine = self._clock.watch(BACKENDS[self._backend](self._threads))
-        self._segmenter = Segmenter.load(self._model, engine, gate="off")
+        self._segmenter = Segmenter.load(self._model, engine, presence_filter=False)
 
     def prepare(self, cell: Cell) -> None:
         self._words = words(cell.classes)

@@ -128,7 +128,7 @@ def text_tokens(bundle: str, cell: Cell) -> npt.NDArray[np.float32]:
         return tokens
     opened = Bundle.open(bundle)
     graph = select_backend("onnxruntime-cpu").load(opened.graph(TEXT_ENCODER))
-    tokens = TextEncoder(opened, graph, memory_mb=1024).encode(words(cell.classes)).tokens
+    tokens = TextEncoder.from_bundle(opened, graph).encode(words(cell.classes)).arrays["text_tokens"]
     scratch = kept.with_name(f".{os.getpid()}.npy")
     np.save(scratch, tokens, allow_pickle=False)
     scratch.replace(kept)

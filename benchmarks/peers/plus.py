@@ -48,9 +48,9 @@ def boxes(width: int, height: int) -> npt.NDArray[np.float32]:
 
 def picture() -> npt.NDArray[np.uint8]:
     """The picture's pixels."""
-    from clsclip_runtime.images import open_picture
+    from clsclip_runtime.images import open_image
 
-    return np.asarray(open_picture(PICTURE).image)
+    return np.asarray(open_image(PICTURE).image)
 
 
 class Ours:
@@ -66,7 +66,7 @@ class Ours:
 
         self._segmenter = Segmenter.load(None, self._backend, detector=self._detector, threads=self._threads)
         self._pixels = picture()
-        self._proposals = Proposals.of(boxes(self._pixels.shape[1], self._pixels.shape[0]))
+        self._proposals = Proposals.from_boxes(boxes(self._pixels.shape[1], self._pixels.shape[0]))
         self._options = gate_options(EXACT, None)
 
     def prepare(self, cell: Cell) -> None:

@@ -39,7 +39,7 @@ def main(stickers: Path, out: Path) -> None:
             if len(words) < 4 or "found" in whole.verdicts or picture.pixels.std(axis=(0, 1)).min() < CLUTTER:
                 continue
             near = segmenter(
-                picture.pixels, words, regions=Proposals.of(boxes, names), zoom_in=ZoomIn(on_missing="empty")
+                picture.pixels, words, regions=Proposals.from_boxes(boxes, names), zoom_in=ZoomIn(fallback="none")
             )
             marked = [near.mask(at)[picture.mask(noun)].mean() for at, noun in enumerate(picture.nouns)]
             if near.verdicts == ("found",) * len(words) and min(marked) > 0.6:

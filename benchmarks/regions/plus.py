@@ -110,8 +110,8 @@ def main(
             "styles": styles,
             "seed": seed,
             "log_sizes": log_sizes,
-            "odds": zoom.odds,
-            "spill": zoom.spill,
+            "mask_threshold": zoom.mask_threshold,
+            "mask_margin": zoom.mask_margin,
         }
         json_path.write_text(
             json.dumps(made | {"margin": margin, "confidence": confidence, "rows": documents}, indent=1) + "\n", "utf-8"
@@ -149,18 +149,18 @@ def looks(
 ) -> Iterator[tuple[str, Result]]:
     """The picture segmented in every way."""
     named = TruthRegions().find(key, picture, truths)
-    anything = Proposals.of(named.boxes)
+    anything = Proposals.from_boxes(named.boxes)
     yield "ClsCLIP, whole picture", segmenter(picture, words)
     yield "ClsCLIP+, regions of the detector", segmenter(picture, words, zoom_in=zoom)
-    if segmenter.detector is not None and not segmenter.detector.agnostic:
-        nameless = replace(zoom, any_class=True, confidence=max(zoom.confidence or 0, NAMELESS_CONFIDENCE))
+    if segmenter.detector is not None and not segmenter.detector.class_agnostic:
+        nameless = replace(zoom, class_agnostic=True, confidence=max(zoom.confidence or 0, NAMELESS_CONFIDENCE))
         yield "ClsCLIP+, the detector's boxes without their names", segmenter(picture, words, zoom_in=nameless)
     yield "ClsCLIP+, boxes by hand, without names", segmenter(picture, words, regions=anything, zoom_in=zoom)
     yield "ClsCLIP+, boxes by hand, named", segmenter(picture, words, regions=named, zoom_in=zoom)
-    papers = replace(zoom, odds=1.0, spill=None)
+    papers = replace(zoom, mask_threshold=0.5, mask_margin=None)
     yield f"{PAPERS}, regions of the detector", segmenter(picture, words, zoom_in=papers)
     yield f"{PAPERS}, boxes by hand, named", segmenter(picture, words, regions=named, zoom_in=papers)
-    alone = ZoomIn(boxes_only=True)
+    alone = ZoomIn(boxes_as_masks=True)
     yield "boxes by hand alone as masks", segmenter(picture, words, regions=named, zoom_in=alone)
 
 

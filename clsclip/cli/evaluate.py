@@ -87,7 +87,7 @@ def run(
     episodes: str,
     ask: str,
     shuffle_words: bool,
-    boxes_only: bool,
+    boxes_as_masks: bool,
     no_absent: bool,
     limit: int | None,
     as_json: bool,
@@ -99,11 +99,11 @@ def run(
     asked, data = _split(options)
     folds = folds_asked(data["kind"], fold, data["words"])
     protocol = size_protocol(asked["protocol"], episodes == "every")
-    if boxes_only and model is not None:
+    if boxes_as_masks and model is not None:
         raise click.UsageError("--boxes-only needs no --model.")
-    if shuffle_words and boxes_only:
+    if shuffle_words and boxes_as_masks:
         raise click.UsageError("--shuffle-words needs a model.")
-    method = _method(model, asked, boxes_only)
+    method = _method(model, asked, boxes_as_masks)
     reports = []
     for number in folds:
         opened = asking(open_data(number, part="test", **data), ask)
@@ -171,7 +171,7 @@ def spread(pairs: Sequence[tuple[int, int]], count: int) -> list[tuple[int, int]
 def _split(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """(how a model is asked, which data)."""
     names = (
-        *("detector", "regions", "true_regions", "margin", "odds", "spill", "on_missing"),
+        *("detector", "regions", "true_regions", "margin", "mask_threshold", "mask_margin", "fallback"),
         *("protocol", "presence", "backend", "threads", "device"),
     )
     return {name: options.pop(name) for name in names}, options
@@ -188,20 +188,22 @@ def size_protocol(size: str, every: bool) -> Protocol:
     return Protocol(int(size), every)
 
 
-def _method(model: Path | None, asked: dict[str, Any], boxes_only: bool) -> Method:
+def _method(model: Path | None, asked: dict[str, Any], boxes_as_masks: bool) -> Method:
     from clsclip.evaluation import Method, open_predictor
     from clsclip_runtime.regions import ZoomIn
 
     source = _regions(asked)
-    if boxes_only and source is None:
+    if boxes_as_masks and source is None:
         raise click.UsageError("--boxes-only needs --detector, --regions or --true-regions.")
-    how = {name: asked[name] for name in ("margin", "odds", "spill", "on_missing") if asked[name] is not None}
-    if how and (source is None or boxes_only):
+    how = {
+        name: asked[name] for name in ("margin", "mask_threshold", "mask_margin", "fallback") if asked[name] is not None
+    }
+    if how and (source is None or boxes_as_masks):
         raise click.UsageError(
             "--margin, --odds, --spill and --on-missing are about crops of --detector, --regions or --true-regions."
         )
     predictor = None
-    if not boxes_only:
+    if not boxes_as_masks:
         if model is not None and not model.exists():
             raise click.UsageError(f"no such model: {model}. Give a bundle's folder or a checkpoint.")
         predictor = open_predictor(

@@ -14,7 +14,7 @@ from PIL import Image
 
 from clsclip.errors import DataError
 from clsclip_runtime.errors import ImageError
-from clsclip_runtime.images import open_picture
+from clsclip_runtime.images import open_image
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 SHOWN_NAMES = 5
@@ -52,7 +52,7 @@ class LastFew(Generic[T]):
 def read_picture(path: Path) -> NDArray[np.uint8]:
     """A picture file as (H, W, 3) uint8 RGB, upright. DataError when it cannot be read."""
     try:
-        return np.array(open_picture(path).image, np.uint8)
+        return np.array(open_image(path).image, np.uint8)
     except ImageError as error:
         raise DataError(f"{error}.") from error
 

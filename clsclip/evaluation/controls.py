@@ -33,9 +33,11 @@ class ShuffledWords:
         self.instead = dict(zip(order, order[1:] + order[:1], strict=True))
         self.name = f"{predictor.name}, words shuffled"
 
-    def predict(self, picture: NDArray[np.uint8], words: Sequence[str], odds: float | None = None) -> Prediction:
+    def predict(
+        self, picture: NDArray[np.uint8], words: Sequence[str], mask_threshold: float | None = None
+    ) -> Prediction:
         """The masks of the other words."""
-        return self.predictor.predict(picture, [self.instead[word] for word in words], odds)
+        return self.predictor.predict(picture, [self.instead[word] for word in words], mask_threshold)
 
 
 def shuffled(method: Method, words: Sequence[str]) -> Method:

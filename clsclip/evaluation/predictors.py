@@ -5,7 +5,6 @@ Both preprocess, upsample and threshold by the same functions of ``clsclip_runti
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from clsclip.model import ClsClip
 from clsclip.preprocessing import image_spec
 from clsclip_runtime.images import preprocess
 from clsclip_runtime.masks.upsampling import logit, mask_at
+from clsclip_runtime.results.result import Result
 from clsclip_runtime.segmenter import Segmenter
 
 DEFAULT_TEMPLATES = ("a picture of a {}",)
@@ -59,13 +59,21 @@ class Predictor(Protocol):
     @property
     def name(self) -> str: ...
 
-    def predict(self, picture: NDArray[np.uint8], words: Sequence[str], odds: float | None = None) -> Prediction:
+    def predict(
+        self, picture: NDArray[np.uint8], words: Sequence[str], mask_threshold: float | None = None
+    ) -> Prediction:
         """Masks of K different words in a picture (H, W, 3) uint8 RGB.
 
-        With ``odds`` the picture is a box of these words: all are drawn, and pixels are so many times likelier (as
-        odds) to be theirs; see :class:`clsclip_runtime.ZoomIn`.
+        With ``mask_threshold`` the picture is a box of these words: all are drawn, and that is the probability above
+        which a pixel is theirs; see :class:`clsclip_runtime.ZoomIn`.
         """
         ...
+
+
+def _presence(result: Result) -> NDArray[np.float32] | None:
+    """(K,) presence of the words; None where it was not asked."""
+    scores = [one.presence for one in result.searches]
+    return None if None in scores else np.array(scores, np.float32)
 
 
 class BundlePredictor:
@@ -82,13 +90,15 @@ class BundlePredictor:
         shown = "" if presence_threshold == 0 else " + presence"
         self.name = f"{segmenter.bundle.manifest.name} ({segmenter.backend}){shown}"
 
-    def predict(self, picture: NDArray[np.uint8], words: Sequence[str], odds: float | None = None) -> Prediction:
-        if odds is None:
+    def predict(
+        self, picture: NDArray[np.uint8], words: Sequence[str], mask_threshold: float | None = None
+    ) -> Prediction:
+        if mask_threshold is None:
             result = self.segmenter(picture, words, presence_threshold=self.presence_threshold)
-            return Prediction(result.masks, result.presence, ~result.present)
+            return Prediction(result.masks, _presence(result), np.array([not one.segmented for one in result.searches]))
         result = self.segmenter(picture, words, presence_threshold=0.0)
-        masks = [mask_at(one, result.size, result.cut - math.log(odds)) for one in result.logits]
-        return Prediction(np.stack(masks), result.presence)
+        masks = [mask_at(one, result.size, result.mask_logit + logit(mask_threshold)) for one in result.logits]
+        return Prediction(np.stack(masks), _presence(result))
 
 
 class CheckpointPredictor:
@@ -116,14 +126,16 @@ class CheckpointPredictor:
         self._spec = image_spec(model)
         self._encoded: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
 
-    def predict(self, picture: NDArray[np.uint8], words: Sequence[str], odds: float | None = None) -> Prediction:
+    def predict(
+        self, picture: NDArray[np.uint8], words: Sequence[str], mask_threshold: float | None = None
+    ) -> Prediction:
         height, width = picture.shape[:2]
         logits, presence = self.logits(picture, words)
-        absent = presence < (self.presence_threshold if odds is None else 0.0)
-        cut = logit(MASK_THRESHOLD) - math.log(odds or 1.0)
+        absent = presence < (self.presence_threshold if mask_threshold is None else 0.0)
+        mask_logit = logit(MASK_THRESHOLD) + logit(mask_threshold or 0.5)
         masks = np.zeros((len(words), height, width), np.bool_)
         for at in np.flatnonzero(~absent):
-            masks[at] = mask_at(logits[at], (width, height), cut)
+            masks[at] = mask_at(logits[at], (width, height), mask_logit)
         return Prediction(masks, presence, absent)
 
     def pixel_values(self, picture: NDArray[np.uint8]) -> torch.Tensor:

@@ -92,7 +92,7 @@ class TruthRegions:
         found = {word: boxes_of(truth) for word, truth in truths.items()}
         names = [word if self.named else None for word, boxes in found.items() for _ in boxes]
         boxes = np.concatenate([np.zeros((0, 4), np.float32), *found.values()])
-        return Proposals.of(boxes, names, source=self.name)
+        return Proposals.from_boxes(boxes, names, source=self.name)
 
 
 def boxes_of(truth: NDArray[np.uint8]) -> Boxes:
@@ -119,20 +119,20 @@ def zoom_in(
     height, width = picture.shape[:2]
     masks = np.zeros((len(words), height, width), np.bool_)
     looked = np.zeros(len(words), np.bool_)
-    if zoom.any_class:
+    if zoom.class_agnostic:
         proposals = proposals.anonymous()
-    asked = words_of_boxes(proposals, match_words(words, proposals.names, agnostic=False))
+    asked = words_of_boxes(proposals, match_words(words, proposals.names, class_agnostic=False))
     crops = region_crops(proposals, asked, (width, height), zoom)
     for window, limit, own, named in zip(crops.windows, crops.limits, crops.asked, crops.named, strict=True):
         left, top, right, bottom = (int(value) for value in window)
         x0, y0, x1, y1 = (int(value) for value in limit)
         own_words: list[int] = np.flatnonzero(own).tolist()
         crop = np.ascontiguousarray(picture[top:bottom, left:right])
-        found = predictor.predict(crop, [words[at] for at in own_words], zoom.odds if named else None)
+        found = predictor.predict(crop, [words[at] for at in own_words], zoom.mask_threshold if named else None)
         masks[own_words, y0:y1, x0:x1] |= found.masks[:, y0 - top : y1 - top, x0 - left : x1 - left]
         looked[own_words] |= found.present
     rest = whole_crop((width, height), ~looked)
-    if len(rest) and zoom.on_missing == "whole-image":
+    if len(rest) and zoom.fallback == "whole-image":
         own_words = np.flatnonzero(rest.asked[0]).tolist()
         masks[own_words] |= predictor.predict(picture, [words[at] for at in own_words]).masks
     return Prediction(masks)
@@ -143,7 +143,7 @@ def boxes_as_masks(picture: NDArray[np.uint8], words: Sequence[str], proposals: 
     height, width = picture.shape[:2]
     masks = np.zeros((len(words), height, width), np.bool_)
     windows, boxes = box_windows(proposals.boxes, (width, height))
-    asked = words_of_boxes(proposals, match_words(words, proposals.names, agnostic=False))[boxes]
+    asked = words_of_boxes(proposals, match_words(words, proposals.names, class_agnostic=False))[boxes]
     for (left, top, right, bottom), own in zip(windows, asked, strict=True):
         masks[own, top:bottom, left:right] = True
     return Prediction(masks)

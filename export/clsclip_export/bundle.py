@@ -205,7 +205,7 @@ def check_preprocessing(model: ClsClip, spec: ImageSpec, evidence: Evidence) -> 
             towers = model.towers.image
             raise ParityError(
                 f"First tensor that diverges from PyTorch: pixel_values: it differs by {difference:.3g}. The manifest "
-                f"says size {spec.size}, mean {spec.mean}, std {spec.std}, {spec.filter}; the towers were trained "
+                f"says size {spec.size}, mean {spec.mean}, std {spec.std}, {spec.interpolation}; the towers were trained "
                 f"with size {towers.size}, mean {towers.mean}, std {towers.std}, bicubic. No bundle was written."
             )
 

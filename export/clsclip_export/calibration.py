@@ -21,7 +21,7 @@ from clsclip_export.errors import CalibrationError
 from clsclip_runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from clsclip_runtime.bundle.opening import TEXT_ENCODER, Bundle
 from clsclip_runtime.errors import ImageError
-from clsclip_runtime.images import open_picture, preprocess
+from clsclip_runtime.images import open_image, preprocess
 from clsclip_runtime.paths import file_sha256
 from clsclip_runtime.protocols import Graph
 from clsclip_runtime.text.encoder import TextEncoder
@@ -77,7 +77,7 @@ class Calibration:
         count = min(len(found), MOST_PICTURES)
         paths = tuple(found[index * len(found) // count] for index in range(count))
         try:
-            digests = tuple(pixels_sha256(open_picture(path).image) for path in paths)
+            digests = tuple(pixels_sha256(open_image(path).image) for path in paths)
             files = hashlib.sha256("".join(file_sha256(path) for path in paths).encode()).hexdigest()
         except (ImageError, OSError) as error:
             raise CalibrationError(f"{error}, so INT8 cannot be calibrated on it. Take it out of {folder}.") from error
@@ -95,7 +95,7 @@ class Calibration:
     def _pictures(self, size: int) -> Iterator[Image.Image]:
         """The pictures one at a time, then hostile ones: what a covered or blinded camera sees must not be cut off."""
         for path in self.paths:
-            yield open_picture(path).image
+            yield open_image(path).image
         yield from hostile_pictures(HOSTILE_PICTURES, size)
 
     def inputs(self, bundle: Bundle, graphs: Sequence[str]) -> Iterator[dict[str, Feeds]]:
@@ -116,8 +116,7 @@ class Calibration:
             encoded = text.encode(words)
             known: Feeds = {
                 "pixel_values": preprocess(picture, bundle.manifest.image)[None],
-                "text_tokens": encoded.tokens,
-                "text_features": encoded.features,
+                **encoded.arrays,
                 "crop_index": np.zeros(len(words), np.int64),
                 "class_index": np.arange(len(words), dtype=np.int64),
             }
@@ -125,8 +124,9 @@ class Calibration:
 
 
 def text_encoder(bundle: Bundle) -> TextEncoder:
-    """The text encoder of a bundle, in ONNX Runtime on the CPU."""
-    return TextEncoder(bundle, OnnxRuntimeCpu().load(bundle.graph(TEXT_ENCODER)), memory_mb=TEXT_MEMORY_MB)
+    """The text encoder of a bundle, in ONNX Runtime on the CPU; words that the bundle holds need no graph."""
+    graph = OnnxRuntimeCpu().load(bundle.graph(TEXT_ENCODER)) if TEXT_ENCODER in bundle.manifest.files else None
+    return TextEncoder.from_bundle(bundle, graph, memory_mb=TEXT_MEMORY_MB)
 
 
 def graph_inputs(graphs: Mapping[str, Graph], known: Feeds) -> dict[str, Feeds]:

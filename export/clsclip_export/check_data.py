@@ -15,7 +15,7 @@ from clsclip.model import ClsClip
 from clsclip.reproduce.stickers.grounds import photographs
 from clsclip_export.errors import EvidenceError
 from clsclip_runtime.errors import ImageError
-from clsclip_runtime.images import open_picture
+from clsclip_runtime.images import open_image
 
 KINDS = ("real", "hostile")
 
@@ -57,7 +57,7 @@ class Evidence:
         else:
             paths = sorted(folder.iterdir()) if folder.is_dir() else [folder]
             try:
-                pictures = tuple(open_picture(path).image for path in paths if path.suffix.lower() in SUFFIXES)
+                pictures = tuple(open_image(path).image for path in paths if path.suffix.lower() in SUFFIXES)
             except ImageError as error:
                 raise EvidenceError(f"{error}, so the export cannot be checked on it.") from error
             found = cls(pictures, chosen)

@@ -87,14 +87,14 @@ class PreparedDetector:
     def lines(self) -> list[str]:
         """For people."""
         spec = self.spec
-        classes = "knows no classes" if spec.agnostic else f"{len(spec.names)} classes"
+        classes = "knows no classes" if spec.class_agnostic else f"{len(spec.names)} classes"
         ran = " and ".join(str(count) for count in self.batches)
         batch = "any batch" if spec.batch is None else f"batch {spec.batch}"
         found = [
-            f"[✓] {DETECTOR:18} {spec.layout}, {classes}, {spec.width}x{spec.height}, {batch}, ran on {ran} pictures"
+            f"[✓] {DETECTOR:18} {spec.output_format}, {classes}, {spec.width}x{spec.height}, {batch}, ran on {ran} pictures"
         ]
         found += [f"[i] {note}" for note in self.notes]
-        return [*found, f"[i] licence of the detector's weights: {spec.licence}"]
+        return [*found, f"[i] licence of the detector's weights: {spec.license}"]
 
 
 @contextmanager
@@ -116,11 +116,11 @@ def prepared_detector(source: DetectorSource) -> Iterator[PreparedDetector]:
         else:
             copy_whole(source.path, path)
         try:
-            spec, notes = read_spec(path, names=source.names, layout=source.layout, licence=source.licence)
+            spec, notes = read_spec(path, names=source.names, output_format=source.layout, license=source.licence)
         except DetectorError as error:
             message = str(error).replace(str(path), str(source.path))
             raise DetectorFileError(f"{message}. Here: --detector-names, --detector-layout") from error
-        if spec.licence == "unknown":
+        if spec.license == "unknown":
             notes = (*notes, "the file does not say its weights' licence. State it: --detector-licence")
         batches = (1, 2) if spec.batch is None else (spec.batch,)
         try_out(path, spec, batches)

@@ -21,6 +21,7 @@ from clsclip_runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from clsclip_runtime.bundle.opening import Bundle
 from clsclip_runtime.images import preprocess
 from clsclip_runtime.masks.upsampling import logit
+from clsclip_runtime.text.encoded import EncodedWords
 
 MIN_MEAN_IOU = 0.97
 """Smallest allowed mean IoU of the masks of one kind of pictures, against FP32's."""
@@ -137,7 +138,7 @@ def _compare(
     cut = logit(wide.manifest.mask.threshold)
     expected, runtime, whole, presence = [], [], [], 0.0
     session = OnnxRuntimeCpu().load(narrow.graph(WHOLE))
-    tokens = text_encoder(narrow).encode(words).tokens
+    encoded = text_encoder(narrow).encode(words)
     engine = OnnxRuntimeCpu()
     # Without a word cache: the text encoders are checked too, and an export leaves nothing in the user's folders.
     with Segmenter(wide, engine, word_cache=False) as first, Segmenter(narrow, engine, word_cache=False) as second:
@@ -145,10 +146,12 @@ def _compare(
             theirs, ours = first(picture, words), second(picture, words)
             expected.append(theirs.logits)
             runtime.append(ours.logits)
-            if theirs.presence is not None and ours.presence is not None:
-                presence = max(presence, float(np.abs(theirs.presence - ours.presence).max()))
-            logits = session.run(whole_inputs(narrow, picture, tokens))["mask_logits"]
-            whole.append(np.where(theirs.present[:, None, None], logits, -np.inf))
+            for one, other in zip(theirs.searches, ours.searches, strict=True):
+                if one.presence is not None and other.presence is not None:
+                    presence = max(presence, abs(one.presence - other.presence))
+            logits = session.run(whole_inputs(narrow, picture, encoded))["mask_logits"]
+            segmented = np.array([one.segmented for one in theirs.searches])
+            whole.append(np.where(segmented[:, None, None], logits, -np.inf))
     for run, found, differs in ((RUN, runtime, presence), (WHOLE, whole, 0.0)):
         yield _figures(run, kind, np.stack(found), np.stack(expected), cut, differs)
 
@@ -186,19 +189,20 @@ def mask_ious(ours: npt.NDArray[np.bool_], theirs: npt.NDArray[np.bool_]) -> npt
     return ious
 
 
-def whole_inputs(bundle: Bundle, picture: Image.Image, tokens: npt.NDArray[np.float32]) -> Feeds:
-    """Inputs of ``segmenter.onnx`` for one picture and K words, ``tokens`` (K, d_text)."""
+def whole_inputs(bundle: Bundle, picture: Image.Image, encoded: EncodedWords) -> Feeds:
+    """Inputs of ``segmenter.onnx`` for one picture and K words."""
+    count, features = len(encoded.words), bundle.manifest.text.features
     return {
         "pixel_values": preprocess(picture.convert("RGB"), bundle.manifest.image)[None],
-        "text_tokens": tokens,
-        "crop_index": np.zeros(len(tokens), np.int64),
-        "class_index": np.arange(len(tokens), dtype=np.int64),
+        **{one.name: encoded.arrays[one.name] for one in features if "trunk" in one.needed_by},
+        "crop_index": np.zeros(count, np.int64),
+        "class_index": np.arange(count, dtype=np.int64),
     }
 
 
 def first_divergence(wide: Bundle, narrow: Bundle, picture: Image.Image, word: str) -> str:
     """A sentence that names the first tensor of ``segmenter.onnx`` that INT8 turns away from FP32's."""
-    feeds = whole_inputs(wide, picture, text_encoder(wide).encode([word]).tokens)
+    feeds = whole_inputs(wide, picture, text_encoder(wide).encode([word]))
     exact = onnx.load(wide.path(WHOLE))
     makers = {name: node for node in exact.graph.node for name in node.output}
     expected = {name: value for name, value in all_tensors(exact, feeds) if name in makers}

@@ -30,11 +30,15 @@ from clsclip_runtime.errors import (
 from clsclip_runtime.version import __version__
 
 if TYPE_CHECKING:
-    from clsclip_runtime.bundle.opening import Bundle
+    from clsclip_runtime.bundle import Bundle
     from clsclip_runtime.detectors import Detector
-    from clsclip_runtime.inference.features import PictureFeatures
+    from clsclip_runtime.images import DecodedImage, open_image
+    from clsclip_runtime.inference.features import ImageFeatures
+    from clsclip_runtime.limits import Limits
+    from clsclip_runtime.masks.rle import RleMask
     from clsclip_runtime.regions import Proposals, RegionFile, ZoomIn
-    from clsclip_runtime.results.instance import Region
+    from clsclip_runtime.results.class_result import ClassResult
+    from clsclip_runtime.results.instance import Instance
     from clsclip_runtime.results.result import Result
     from clsclip_runtime.segmenter import Segmenter
 
@@ -42,35 +46,45 @@ __all__ = [
     "BackendError",
     "Bundle",
     "BundleError",
+    "ClassResult",
     "ClsclipRuntimeError",
+    "DecodedImage",
     "Detector",
     "DetectorError",
     "ImageError",
+    "ImageFeatures",
+    "Instance",
+    "Limits",
     "OptionError",
     "OutputError",
-    "PictureFeatures",
     "Proposals",
-    "Region",
     "RegionError",
     "RegionFile",
     "Result",
+    "RleMask",
     "Segmenter",
     "VideoError",
     "WordError",
     "ZoomIn",
     "__version__",
+    "open_image",
 ]
 
 _LAZY = {
-    "Bundle": "clsclip_runtime.bundle.opening",
+    "Bundle": "clsclip_runtime.bundle",
+    "ClassResult": "clsclip_runtime.results.class_result",
+    "DecodedImage": "clsclip_runtime.images",
     "Detector": "clsclip_runtime.detectors",
-    "PictureFeatures": "clsclip_runtime.inference.features",
+    "ImageFeatures": "clsclip_runtime.inference.features",
+    "Instance": "clsclip_runtime.results.instance",
+    "Limits": "clsclip_runtime.limits",
     "Proposals": "clsclip_runtime.regions",
-    "Region": "clsclip_runtime.results.instance",
     "RegionFile": "clsclip_runtime.regions",
     "Result": "clsclip_runtime.results.result",
+    "RleMask": "clsclip_runtime.masks.rle",
     "Segmenter": "clsclip_runtime.segmenter",
     "ZoomIn": "clsclip_runtime.regions",
+    "open_image": "clsclip_runtime.images",
 }
 
 # A library does not print by itself; programs that want the log attach a handler.
@@ -79,7 +93,9 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 def __getattr__(name: str) -> object:
     if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from clsclip_runtime.renamed import missing_name
+
+        raise missing_name(__name__, name)
     value: object = getattr(import_module(_LAZY[name]), name)
     globals()[name] = value
     return value

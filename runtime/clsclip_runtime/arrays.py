@@ -19,7 +19,7 @@ Rows: TypeAlias = npt.NDArray[np.int64]
 HostArray: TypeAlias = npt.NDArray[Any]
 
 
-class Copier(Protocol):
+class DeviceCopier(Protocol):
     """What copies device arrays. Any thread may call; a copy has ended when the call returns."""
 
     def to_host(self, array: DeviceArray) -> HostArray:
@@ -48,7 +48,9 @@ class DeviceArray:
         copier: what copies it.
     """
 
-    def __init__(self, copier: Copier, owner: object, address: int, shape: Sequence[int], dtype: npt.DTypeLike) -> None:
+    def __init__(
+        self, copier: DeviceCopier, owner: object, address: int, shape: Sequence[int], dtype: npt.DTypeLike
+    ) -> None:
         """Describe memory that ``owner`` keeps for as long as it lives."""
         self.shape = tuple(int(size) for size in shape)
         self.dtype = np.dtype(dtype)

@@ -16,7 +16,7 @@ import numpy as np
 from clsclip_runtime.backends import select
 from clsclip_runtime.backends.cuda.driver import Driver, ask_driver
 from clsclip_runtime.backends.select import AUTO, BACKENDS
-from clsclip_runtime.backends.tensorrt.edition import FLAVOURS, Flavour, find_flavour
+from clsclip_runtime.backends.tensorrt.edition import EDITIONS, TensorRtEdition, find_edition
 from clsclip_runtime.backends.tensorrt.engine_files import Machine, engine_files, misfit, verify_plan
 from clsclip_runtime.bundle.opening import Bundle
 from clsclip_runtime.errors import BackendError, BundleError, ClsclipRuntimeError
@@ -60,11 +60,11 @@ def examine(path: str | os.PathLike[str] | None = None) -> Iterator[Finding]:
     """
     driver = ask_driver()
     yield from machine(driver)
-    flavours: list[Flavour] = []
-    for name in FLAVOURS:
-        finding, flavour = tensorrt(name)
+    editions: list[TensorRtEdition] = []
+    for name in EDITIONS:
+        finding, edition = tensorrt(name)
         yield finding
-        flavours += [] if flavour is None else [flavour]
+        editions += [] if edition is None else [edition]
     yield cuda_package()
     try:
         bundle = Bundle.open(path)
@@ -74,7 +74,7 @@ def examine(path: str | os.PathLike[str] | None = None) -> Iterator[Finding]:
     yield Finding(
         "bundle", bundle.manifest.name, GOOD, f"{bundle.folder}, {bundle.manifest.precision}, every file verified"
     )
-    yield from engines(bundle, flavours, driver)
+    yield from engines(bundle, editions, driver)
     for name in BACKENDS:
         yield backend(name, bundle)
 
@@ -97,14 +97,14 @@ def machine(driver: Driver) -> Iterator[Finding]:
         yield Finding("machine", gpu.name, GOOD, f"{gpu.memory / 2**30:.0f} GiB, {capability}, {numbers}")
 
 
-def tensorrt(name: str) -> tuple[Finding, Flavour | None]:
+def tensorrt(name: str) -> tuple[Finding, TensorRtEdition | None]:
     """Whether one flavour of TensorRT is here."""
     try:
-        flavour = find_flavour(name)
+        edition = find_edition(name)
     except BackendError as error:
         return failed("TensorRT", name, error, NOTE), None
-    builds = "builds engines here, GPU or not" if flavour.builds_without_gpu else "builds engines where there is a GPU"
-    return Finding("TensorRT", name, GOOD, f"{flavour.version}, {builds}"), flavour
+    builds = "builds engines here, GPU or not" if edition.builds_without_gpu else "builds engines where there is a GPU"
+    return Finding("TensorRT", name, GOOD, f"{edition.version}, {builds}"), edition
 
 
 def cuda_package() -> Finding:
@@ -118,12 +118,12 @@ def cuda_package() -> Finding:
     )
 
 
-def engines(bundle: Bundle, flavours: list[Flavour], driver: Driver) -> Iterator[Finding]:
+def engines(bundle: Bundle, editions: list[TensorRtEdition], driver: Driver) -> Iterator[Finding]:
     """Every engine of a bundle: whole or not, and whether it fits."""
     first = driver.gpus[0] if driver.gpus else None
     machines = [
         Machine(one.name, one.version, first.name if first else None, first.compute_capability if first else None)
-        for one in flavours
+        for one in editions
     ]
     none = True
     for engine in engine_files(bundle.folder):
@@ -132,9 +132,9 @@ def engines(bundle: Bundle, flavours: list[Flavour], driver: Driver) -> Iterator
             yield failed("engines", "damaged", engine)
             continue
         name = f"{engine.spec.graph} {engine.spec.precision}"
-        here = next((one for one in machines if one.flavour == engine.spec.flavour), None)
+        here = next((one for one in machines if one.edition == engine.spec.edition), None)
         if here is None:
-            missing = f"{engine.plan.name} needs {engine.spec.flavour} {engine.spec.version}, which is not installed"
+            missing = f"{engine.plan.name} needs {engine.spec.edition} {engine.spec.version}, which is not installed"
             yield Finding("engines", name, BAD, missing)
             continue
         try:
@@ -143,7 +143,7 @@ def engines(bundle: Bundle, flavours: list[Flavour], driver: Driver) -> Iterator
         except ClsclipRuntimeError as error:
             yield failed("engines", name, error)
             continue
-        again = f"clsclip-export --from-bundle {bundle.folder} --engine {here.flavour}"
+        again = f"clsclip-export --from-bundle {bundle.folder} --engine {here.edition}"
         if reason is not None:
             yield Finding("engines", name, BAD, reason, again)
         elif first is None:
@@ -151,7 +151,7 @@ def engines(bundle: Bundle, flavours: list[Flavour], driver: Driver) -> Iterator
         else:
             yield Finding("engines", name, GOOD, f"{engine.plan.name} fits {here}")
     if none:
-        yield Finding("engines", "none", NOTE, "the TensorRT backend needs some", _build_command(bundle, flavours))
+        yield Finding("engines", "none", NOTE, "the TensorRT backend needs some", _build_command(bundle, editions))
 
 
 def backend(name: str, bundle: Bundle) -> Finding:
@@ -201,6 +201,6 @@ def driver_version() -> str | None:
     return done.stdout.splitlines()[0].strip() if done.returncode == 0 and done.stdout.strip() else None
 
 
-def _build_command(bundle: Bundle, flavours: list[Flavour]) -> str:
-    flavour = flavours[0].name if flavours else "tensorrt"
-    return f"clsclip-export --from-bundle {bundle.folder} --engine {flavour}"
+def _build_command(bundle: Bundle, editions: list[TensorRtEdition]) -> str:
+    edition = editions[0].name if editions else "tensorrt"
+    return f"clsclip-export --from-bundle {bundle.folder} --engine {edition}"

@@ -9,8 +9,6 @@ from clsclip_runtime.errors import OptionError
 from clsclip_runtime.images import MAX_PIXELS
 from clsclip_runtime.renamed import tells_new_names
 
-_FLOAT_BYTES = 4
-_HEAD_WIDTH = 32
 _TEXT_ROWS = 256
 
 
@@ -83,42 +81,6 @@ def fitting(memory_mb: int, item_bytes: int) -> int:
     return max(1, (memory_mb << 20) // max(1, item_bytes))
 
 
-def words_per_call(memory_mb: int, word_bytes: int, templates: int) -> int:
-    """As many words as the text encoder takes at a time, at least one, at most 256 rows of tokens."""
-    return max(1, min(_TEXT_ROWS, fitting(memory_mb, word_bytes)) // templates)
-
-
-def transformer_bytes(tokens: int, width: int, height_out: int = 1, width_out: int = 1) -> int:
-    """Estimate the peak of activations in bytes for one sequence in a transformer with a mask decoder.
-
-    4 * (20*T*d + 2*H*T*T + h*w*d/2), with T tokens of width d, H attention heads and h x w logits:
-    a transformer layer holds its input, two normalized copies, Q, K, V, the attention's output and three
-    4*d wide arrays of its MLP (GELU needs a copy); attention scores before and after softmax; and the decoder's
-    last feature map, d/4 wide, before and after its activation. Heads are taken as narrow (32), which errs on the
-    large side. Measured peaks are 77 to 87 % of this (ONNX Runtime on the CPU, d of 128 and 256).
-    """
-    heads = -(-width // _HEAD_WIDTH)
-    values = 20 * tokens * width + 2 * heads * tokens * tokens + height_out * width_out * max(1, width // 2)
-    return _FLOAT_BYTES * values
-
-
-def clsclip_memory(*, size: int, patch: int, width: int, mask: tuple[int, int], context: int, text: int) -> MemorySpec:
-    """Estimate what the graphs of a ClsCLIP model take; the exporter states it in the manifest.
-
-    Args:
-        size: side of the encoder's input, pixels.
-        patch: side of a patch, pixels.
-        width: of the image encoder's tokens.
-        mask: (height, width) of the logits.
-        context: tokens of a word.
-        text: width of the text encoder's tokens.
-    """
-    tokens = 1 + (size // patch) ** 2
-    pixels = 2 * 3 * size**2 * _FLOAT_BYTES
-    return MemorySpec(
-        crop_bytes=pixels + transformer_bytes(tokens, width),
-        pair_bytes=transformer_bytes(tokens, width, *mask),
-        # The patches' cosines, and three copies of them.
-        presence_pair_bytes=_FLOAT_BYTES * 4 * tokens,
-        word_bytes=transformer_bytes(context, max(1, text)),
-    )
+def text_rows_per_call(memory_mb: int, word_bytes: int) -> int:
+    """As many rows of tokens as the text encoder takes at a time, at least one, at most 256."""
+    return min(_TEXT_ROWS, fitting(memory_mb, word_bytes))

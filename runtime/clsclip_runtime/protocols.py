@@ -47,10 +47,10 @@ class Graph(Protocol):
 
 
 @runtime_checkable
-class KeepsOnDevice(Protocol):
+class DeviceGraph(Protocol):
     """A graph whose outputs can stay on the device, and that reads its inputs there."""
 
-    def run_kept(self, feeds: Arrays) -> dict[str, Array]:
+    def run_on_device(self, feeds: Arrays) -> dict[str, Array]:
         """As ``run``, with outputs left on the device; those that cannot be come to the host."""
         ...
 

@@ -1,4 +1,7 @@
-"""The model of a bundle, ready to segment any class that can be named."""
+"""The model of a bundle, ready to segment any class that can be named.
+
+Longer than other files: more than half are the docstrings of the public calls.
+"""
 
 from __future__ import annotations
 
@@ -431,4 +434,5 @@ def _classes_of_each(classes: Classes | Sequence[Classes], count: int) -> list[C
         return [listed] * count
     if len(listed) != count:
         raise OptionError(f"{count} images need as many lists of classes, not {len(listed)}")
-    return listed
+    each: list[Classes] = listed
+    return each

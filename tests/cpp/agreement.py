@@ -77,7 +77,7 @@ def compare(
         regions, asked = None, {} if threshold is None else {"presence_threshold": threshold}
         boxes, names = boxes_of((pixels.shape[1], pixels.shape[0]), number) if zoom_in else (None, None)
         if boxes is not None:
-            regions = Proposals.of(boxes, names)
+            regions = Proposals.from_boxes(boxes, names)
         mine = python(pixels, WORDS, regions=regions, zoom_in=ZoomIn() if zoom_in else False, **asked)
         theirs = cpp(pixels, WORDS, boxes=boxes, names=names, **asked)
         assert theirs.words == list(mine.classes)

@@ -68,13 +68,13 @@ class Ask(ctypes.Structure):
         ("boxes", ctypes.POINTER(Box)),
         ("box_count", ctypes.c_size_t),
         ("margin", ctypes.c_double),
-        *((name, ctypes.c_int32) for name in ("min_side", "empty_missing", "boxes_only", "any_class")),
-        ("odds", ctypes.c_double),
-        ("spill", ctypes.c_double),
+        *((name, ctypes.c_int32) for name in ("min_crop_size", "empty_missing", "boxes_as_masks", "class_agnostic")),
+        ("mask_threshold", ctypes.c_double),
+        ("mask_margin", ctypes.c_double),
     ]
 
 
-class Region(ctypes.Structure):
+class Instance(ctypes.Structure):
     """clsclip_region."""
 
     _fields_ = [
@@ -200,7 +200,7 @@ class CSegmenter:
     def _region(
         self, result: ctypes.c_void_p, at: int, words: list[str]
     ) -> tuple[str, tuple[int, int, int, int], float, str | None, bool]:
-        region = Region(size=ctypes.sizeof(Region))
+        region = Instance(size=ctypes.sizeof(Instance))
         self._check(self._library.clsclip_result_region(result, at, ctypes.byref(region)))
         window = (region.window_left, region.window_top, region.window_right, region.window_bottom)
         name = None if region.name is None else region.name.decode()

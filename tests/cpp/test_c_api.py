@@ -59,10 +59,14 @@ def test_odds_and_spill_of_named_boxes(python: Segmenter, cpp: CSegmenter) -> No
     names = [one["class"] for one in drawn]
     boxes = [[x, y, x + width, y + height] for x, y, width, height in (one["bbox"] for one in drawn)]
     areas = []
-    for odds, spill in ((1.0, None), (40.0, None), (40.0, 0.0)):
-        zoom = ZoomIn(margin=0.3, odds=odds, spill=spill)
-        mine = python(pixels, names, regions=Proposals.of(boxes, names), zoom_in=zoom).masks
-        own = {"margin": 0.3, "odds": odds, "spill": -1.0 if spill is None else spill}
+    for mask_threshold, mask_margin in ((1.0, None), (40.0, None), (40.0, 0.0)):
+        zoom = ZoomIn(margin=0.3, mask_threshold=mask_threshold, mask_margin=mask_margin)
+        mine = python(pixels, names, regions=Proposals.from_boxes(boxes, names), zoom_in=zoom).masks
+        own = {
+            "margin": 0.3,
+            "mask_threshold": mask_threshold,
+            "mask_margin": -1.0 if mask_margin is None else mask_margin,
+        }
         theirs = np.stack(cpp(pixels, names, boxes=boxes, names=names, **own).masks)
         assert (mine & theirs).sum() >= 0.99 * (mine | theirs).sum()
         areas.append(int(theirs.sum()))
@@ -72,7 +76,7 @@ def test_odds_and_spill_of_named_boxes(python: Segmenter, cpp: CSegmenter) -> No
 def test_regions_are_the_same(python: Segmenter, cpp: CSegmenter) -> None:
     pixels = next(iter(sticker_pictures(1)))
     boxes, names = [[3.5, 2, 90.25, 80], [40, 40, 400, 300], [1, 1, 2, 2]], ["dog", None, "fishes"]
-    mine = python(pixels, WORDS, regions=Proposals.of(boxes, names))
+    mine = python(pixels, WORDS, regions=Proposals.from_boxes(boxes, names))
     theirs = cpp(pixels, WORDS, boxes=boxes, names=names)
     regions = [one for one in theirs.regions if not one[4]]
     assert [one[:2] for one in regions] == [(one.word, one.window) for one in mine.regions]

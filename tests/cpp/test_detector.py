@@ -39,7 +39,7 @@ def same_regions(bundle: Path, pixels: np.ndarray, words: list[str], **ask: floa
     """Compare all regions; gives how many there are."""
     cpp = CSegmenter(bundle)
     with Segmenter.load(bundle, threads=1, backend="onnxruntime-cpu") as python:
-        mine = python(pixels, words, zoom_in=ZoomIn(on_missing="empty"))
+        mine = python(pixels, words, zoom_in=ZoomIn(fallback="none"))
     theirs = cpp(pixels, words, zoom_in=1, empty_missing=1, **ask)
     cpp.close()
     assert theirs.looked_at == [mine.looked_at(word) for word in words]
@@ -63,7 +63,7 @@ def test_boxes_of_the_words_class(tmp_path: Path) -> None:
 
 def test_a_detector_of_things(tmp_path: Path) -> None:
     output = rows((24, 20, 32, 24, 0.9, 0.0), (24, 48, 18, 18, 0.0, 0.7))
-    bundle = bundle_with(tmp_path / "with.clsclip", output, agnostic=True)
+    bundle = bundle_with(tmp_path / "with.clsclip", output, class_agnostic=True)
     assert same_regions(bundle, SCENE, WORDS) >= 2
 
 
@@ -102,10 +102,10 @@ def test_a_real_detector(tmp_path: Path) -> None:
     sign(folder, document)
     pixels = np.ascontiguousarray(np.asarray(Image.open(shared_data("pictures", "bus.jpg")).convert("RGB")))
     cpp = CSegmenter(folder)
-    theirs = cpp(pixels, ["bus", "person"], zoom_in=1, empty_missing=1, boxes_only=1)
+    theirs = cpp(pixels, ["bus", "person"], zoom_in=1, empty_missing=1, boxes_as_masks=1)
     cpp.close()
     with Segmenter.load(folder, threads=1, backend="onnxruntime-cpu") as python:
-        mine = python(pixels, ["bus", "person"], zoom_in=ZoomIn(on_missing="empty", boxes_only=True))
+        mine = python(pixels, ["bus", "person"], zoom_in=ZoomIn(fallback="none", boxes_as_masks=True))
     assert len(theirs.regions) == len(mine.regions) >= 4
     for one, other in zip(theirs.regions, mine.regions, strict=True):
         assert one[0] == other.word

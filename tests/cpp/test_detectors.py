@@ -18,7 +18,7 @@ from clsclip_runtime.detectors.layouts import LAYOUTS, cells
 from clsclip_runtime.detectors.letterbox import Placed, letterbox
 from clsclip_runtime.errors import DetectorError
 from clsclip_runtime.regions import Proposals
-from clsclip_runtime.text.matching import _SYNONYMS, is_agnostic, match_words
+from clsclip_runtime.text.matching import _SYNONYMS, is_class_agnostic, match_words
 from tests.cpp.parts import Parts, PartsError
 from tests.cpp.test_resize import as_pillow, given_picture, random_pixels
 
@@ -32,12 +32,12 @@ def make_spec(layout: str, names: int, size: tuple[int, int] = (64, 96), place: 
         names=tuple(f"thing {number}" for number in range(names)),
         height=size[0],
         width=size[1],
-        colours=one.colours,
+        channel_order=one.channel_order,
         white=one.white,
         place=place or one.place,
         batch=None,
         input_type="float32",
-        agnostic=False,
+        class_agnostic=False,
         licence="unknown",
     )
 
@@ -197,7 +197,7 @@ def test_pictures_are_fitted_as_in_python(parts: Parts, tmp_path_factory: Any, d
     )
     answer = parts("letterbox", **given_picture(raw, pixels, order), spec=as_json(spec))
     canvas, placed = letterbox(np.asarray(as_pillow(pixels, order)), size, place=spec.place)
-    if spec.colours == "bgr":
+    if spec.channel_order == "bgr":
         canvas = canvas[..., ::-1]
     wanted = canvas.transpose(2, 0, 1).astype(np.float32) / np.float32(255 / spec.white)
     assert Placed(*answer["placed"]) == placed
@@ -256,7 +256,7 @@ ASKED += [
 
 def same_matches(parts: Parts, words: list[str], names: list[str]) -> None:
     found = parts("match", words=words, names=names)
-    for own, wanted in zip(found, match_words(words, names, agnostic=False), strict=True):
+    for own, wanted in zip(found, match_words(words, names, class_agnostic=False), strict=True):
         assert (own["how"], own["classes"]) == (wanted.how, list(wanted.classes)), ascii(wanted.word)
 
 
@@ -307,4 +307,4 @@ def test_features_of_another_size_are_refused(parts: Parts, features: dict[str, 
 
 @pytest.mark.parametrize("names", [["thing"], ["Things"], ["object"], ["OBJECTS "], ["dog"], ["thing", "thing"], []])
 def test_a_detector_of_things_knows_no_classes(parts: Parts, names: list[str]) -> None:
-    assert parts("is_agnostic", names=names) == is_agnostic(names)
+    assert parts("is_agnostic", names=names) == is_class_agnostic(names)

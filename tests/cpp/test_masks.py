@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from clsclip_runtime.masks.upsampling import mask_at, runs_in, upsample
+from clsclip_runtime.masks.upsampling import mask_at, rle_in, upsample
 from tests.cpp.parts import Parts, PartsError
 
 Bools = npt.NDArray[np.bool_]
@@ -56,7 +56,7 @@ def test_masks_of_windows_are_joined_as_in_python(parts: Parts, data: st.DataObj
     wanted, unsure = np.zeros((height, width), bool), np.zeros((height, width), bool)
     for logits, (left, top, right, bottom), limit in masks:
         size = (right - left, bottom - top)
-        wanted |= runs_in(logits, (left, top, right, bottom), limit, cut, (width, height)).mask()
+        wanted |= rle_in(logits, (left, top, right, bottom), limit, cut, (width, height)).mask()
         # Sums of products are rounded in another order, which moves a value by a few of its last bits.
         near = np.abs(upsample(logits, size) - cut) <= 1e-6 * np.abs(logits).max()
         unsure[top:bottom, left:right] |= near

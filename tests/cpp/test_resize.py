@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from clsclip_runtime.bundle.specs import ImageSpec
-from clsclip_runtime.images import open_picture, preprocess
+from clsclip_runtime.images import open_image, preprocess
 from tests.cpp.parts import Parts, PartsError
 from tests.shared_data import shared_data
 
@@ -43,10 +43,10 @@ def given_picture(raw: Path, pixels: Pixels, order: str = "rgb", pad: int = 0, u
 def as_pillow(pixels: Pixels, order: str) -> Image.Image:
     """The picture as the Python runtime makes it RGB."""
     if order == "grey":
-        return open_picture(np.ascontiguousarray(pixels[:, :, 0])).image
+        return open_image(np.ascontiguousarray(pixels[:, :, 0])).image
     if order.startswith("bgr"):
         pixels = pixels[:, :, [2, 1, 0, 3][: pixels.shape[2]]]
-    return open_picture(np.ascontiguousarray(pixels)).image
+    return open_image(np.ascontiguousarray(pixels)).image
 
 
 def random_pixels(seed: int, height: int, width: int, channels: int) -> Pixels:
@@ -162,7 +162,7 @@ def test_the_encoders_input_is_the_python_runtimes(parts: Parts, raw: Path, case
 def test_photographs_equal_pillow(parts: Parts, raw: Path) -> None:
     files = sorted(shared_data("pictures").rglob("*.jpg"))[:6]
     for file in files:
-        pixels = np.asarray(open_picture(file).image)
+        pixels = np.asarray(open_image(file).image)
         window = (0, 0, pixels.shape[1], pixels.shape[0])
         assert_equals_pillow(parts, raw, pixels, "rgb", window, (224, 224), "bicubic")
 

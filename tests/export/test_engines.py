@@ -26,9 +26,9 @@ from clsclip_export.errors import EngineError, ProfileError, TargetError
 from clsclip_export.profiles import Profile
 from clsclip_runtime.backends.cuda.driver import ask_driver
 from clsclip_runtime.backends.tensorrt.backend import TensorRt
-from clsclip_runtime.backends.tensorrt.edition import Flavour, find_flavour
+from clsclip_runtime.backends.tensorrt.edition import TensorRtEdition, find_edition
 from clsclip_runtime.backends.tensorrt.engine_files import FOLDER, Machine, plan_version, read_engine, verify_plan
-from clsclip_runtime.bundle.opening import GATE, IMAGE_ENCODER, TEXT_ENCODER, TRUNK, Bundle
+from clsclip_runtime.bundle.opening import IMAGE_ENCODER, PRESENCE, TEXT_ENCODER, TRUNK, Bundle
 from clsclip_runtime.errors import BackendError
 from tests.export.engine_bundles import embedded_bundle, sign
 from tests.runtime.backends.fakes import FakeCuda
@@ -39,12 +39,12 @@ OPTIONS = EngineOptions(Profile(crops=(1, 2, 4), classes=(1, 3, 5), pairs=(1, 6,
 
 
 @pytest.fixture(scope="module")
-def rtx() -> Flavour:
-    return find_flavour("tensorrt-rtx")
+def rtx() -> TensorRtEdition:
+    return find_edition("tensorrt-rtx")
 
 
 @pytest.fixture(scope="module")
-def here(rtx: Flavour) -> Machine:
+def here(rtx: TensorRtEdition) -> Machine:
     return Machine(rtx.name, rtx.version, None, None)
 
 
@@ -64,11 +64,11 @@ def go_on(phase: str, done: int, steps: int) -> bool:
     return True
 
 
-def one(bundle: Bundle, graph: str, rtx: Flavour, here: Machine, options: EngineOptions = OPTIONS) -> Built:
+def one(bundle: Bundle, graph: str, rtx: TensorRtEdition, here: Machine, options: EngineOptions = OPTIONS) -> Built:
     return build_engine(bundle, graph, rtx, here, options, go_on)
 
 
-def test_engines_of_the_embedded_model(half: Bundle, fresh: Bundle, rtx: Flavour, here: Machine) -> None:
+def test_engines_of_the_embedded_model(half: Bundle, fresh: Bundle, rtx: TensorRtEdition, here: Machine) -> None:
     steps: list[tuple[str, int, int]] = []
 
     def note(phase: str, done: int, total: int) -> bool:
@@ -77,17 +77,17 @@ def test_engines_of_the_embedded_model(half: Bundle, fresh: Bundle, rtx: Flavour
 
     sizes = {}
     for bundle, precision in ((fresh, "fp32"), (half, "fp16")):
-        graphs = (TEXT_ENCODER, IMAGE_ENCODER, GATE, TRUNK)
+        graphs = (TEXT_ENCODER, IMAGE_ENCODER, PRESENCE, TRUNK)
         built = {row.engine.spec.graph: row for row in build_engines(bundle, rtx, here, OPTIONS, progress=note)}
         assert tuple(built) == graphs
         for graph, row in built.items():
             engine = row.engine
             assert not row.reused
-            assert engine.spec.precision == ("fp32" if graph == GATE else precision)
+            assert engine.spec.precision == ("fp32" if graph == PRESENCE else precision)
             verify_plan(engine, rtx.version)
             assert plan_version(engine.plan.read_bytes()[:64]) == tuple(int(part) for part in rtx.version.split("."))
             shares = engine.document["weights"]
-            assert shares == {} if graph == GATE else next(iter(shares)) == precision
+            assert shares == {} if graph == PRESENCE else next(iter(shares)) == precision
             assert precision == "fp32" or shares.get("fp16", 1) > 0.98
             log = engine.plan.with_suffix(".log").read_text("utf-8")
             assert "Engine generation completed" in log
@@ -104,12 +104,12 @@ def test_engines_of_the_embedded_model(half: Bundle, fresh: Bundle, rtx: Flavour
 
 
 def test_an_engine_is_reused_and_a_stale_one_never(
-    fresh: Bundle, rtx: Flavour, here: Machine, monkeypatch: pytest.MonkeyPatch
+    fresh: Bundle, rtx: TensorRtEdition, here: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = one(fresh, GATE, rtx, here)
+    first = one(fresh, PRESENCE, rtx, here)
     kept = first.engine.plan.stat().st_mtime_ns
     monkeypatch.setattr(build_module, "build_plan", lambda *args: pytest.fail("an engine that is there was built"))
-    again = one(fresh, GATE, rtx, here)
+    again = one(fresh, PRESENCE, rtx, here)
     assert again.reused
     assert (again.engine, again.engine.plan.stat().st_mtime_ns) == (first.engine, kept)
     monkeypatch.undo()
@@ -120,46 +120,46 @@ def test_an_engine_is_reused_and_a_stale_one_never(
         replace(OPTIONS, workspace_mib=64),
         replace(OPTIONS, optimization_level=1),
     ):
-        other = one(fresh, GATE, rtx, here, options)
+        other = one(fresh, PRESENCE, rtx, here, options)
         assert not other.reused
         keys.add(other.engine.spec.key)
     assert len(keys) == 5
-    newer = Flavour(rtx.name, rtx.module, "1.99.0.1")
-    assert build_module.engine_spec(fresh, GATE, newer, here, OPTIONS).key not in keys
-    model = onnx.load(fresh.path(GATE))
+    newer = TensorRtEdition(rtx.name, rtx.module, "1.99.0.1")
+    assert build_module.engine_spec(fresh, PRESENCE, newer, here, OPTIONS).key not in keys
+    model = onnx.load(fresh.path(PRESENCE))
     model.doc_string = "another graph"
-    fresh.path(GATE).write_bytes(model.SerializeToString())
+    fresh.path(PRESENCE).write_bytes(model.SerializeToString())
     sign(fresh.folder, "fp32")
     changed = Bundle.open(fresh.folder)
-    assert not one(changed, GATE, rtx, here).reused
+    assert not one(changed, PRESENCE, rtx, here).reused
 
 
-def test_damaged_plans_are_told_and_built_again(fresh: Bundle, rtx: Flavour, here: Machine) -> None:
-    engine = one(fresh, GATE, rtx, here).engine
+def test_damaged_plans_are_told_and_built_again(fresh: Bundle, rtx: TensorRtEdition, here: Machine) -> None:
+    engine = one(fresh, PRESENCE, rtx, here).engine
     good = engine.plan.read_bytes()
     engine.plan.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
     with pytest.raises(BackendError, match=r"damaged: its SHA-256.*clsclip-export --from-bundle"):
         verify_plan(engine)
-    assert not one(fresh, GATE, rtx, here).reused
+    assert not one(fresh, PRESENCE, rtx, here).reused
     engine.plan.write_bytes(good[:1000])
     with pytest.raises(BackendError, match="damaged: 1000 bytes instead of"):
         verify_plan(engine)
-    assert not one(fresh, GATE, rtx, here).reused
+    assert not one(fresh, PRESENCE, rtx, here).reused
     sidecar = engine.plan.with_suffix(".json")
     document = json.loads(sidecar.read_text("utf-8"))
     document["spec"]["gpu"] = "NVIDIA Other"
     sidecar.write_text(json.dumps(document), "utf-8")
     with pytest.raises(BackendError, match="changed: its key is not the digest"):
         read_engine(sidecar)
-    assert not one(fresh, GATE, rtx, here).reused
+    assert not one(fresh, PRESENCE, rtx, here).reused
     sidecar.write_text("{", "utf-8")
-    assert not one(fresh, GATE, rtx, here).reused
+    assert not one(fresh, PRESENCE, rtx, here).reused
 
 
-def test_a_plan_of_another_version(fresh: Bundle, rtx: Flavour, here: Machine) -> None:
+def test_a_plan_of_another_version(fresh: Bundle, rtx: TensorRtEdition, here: Machine) -> None:
     import hashlib
 
-    engine = one(fresh, GATE, rtx, here).engine
+    engine = one(fresh, PRESENCE, rtx, here).engine
     plan = bytearray(engine.plan.read_bytes())
     plan[24:28] = bytes([1, 2, 0, 54])
     engine.plan.write_bytes(plan)
@@ -168,25 +168,25 @@ def test_a_plan_of_another_version(fresh: Bundle, rtx: Flavour, here: Machine) -
     sidecar.write_text(json.dumps(document), "utf-8")
     with pytest.raises(BackendError, match=rf"built by tensorrt-rtx 1\.2\.0\.54, and {rtx.version} is needed"):
         verify_plan(read_engine(sidecar))
-    assert not one(fresh, GATE, rtx, here).reused
+    assert not one(fresh, PRESENCE, rtx, here).reused
     log = BuildLog(rtx)
     assert rtx.module.Runtime(log.logger).deserialize_cuda_engine(bytes(plan)) is None
     assert log.errors(), "deserialising gives None, and the reason is in the log alone"
 
 
-def test_full_disk(fresh: Bundle, rtx: Flavour, here: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk(fresh: Bundle, rtx: TensorRtEdition, here: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(TargetError, match=r"cannot be written: No space left on device\. Make room"):
-        one(fresh, GATE, rtx, here)
+        one(fresh, PRESENCE, rtx, here)
     monkeypatch.undo()
     assert list((fresh.folder / FOLDER).iterdir()) == [], "nothing half-written stays"
-    assert not one(fresh, GATE, rtx, here).reused
+    assert not one(fresh, PRESENCE, rtx, here).reused
 
 
-def test_killed_build(fresh: Bundle, rtx: Flavour, here: Machine) -> None:
+def test_killed_build(fresh: Bundle, rtx: TensorRtEdition, here: Machine) -> None:
     """Killed in the middle of writing the plan: the worst moment."""
     program = (
         "import os, sys\n"
@@ -217,11 +217,11 @@ def test_killed_build(fresh: Bundle, rtx: Flavour, here: Machine) -> None:
     assert done.returncode == -signal.SIGKILL, done.stderr
     left = sorted(path.suffix for path in (fresh.folder / FOLDER).iterdir())
     assert left == [".log", ".tmp"], "no plan under its own name, and no JSON"
-    assert not one(fresh, GATE, rtx, here).reused
+    assert not one(fresh, PRESENCE, rtx, here).reused
     assert sorted(path.suffix for path in (fresh.folder / FOLDER).iterdir()) == [".json", ".log", ".plan"]
 
 
-def test_wrong_precision_is_an_error(fresh: Bundle, rtx: Flavour, here: Machine) -> None:
+def test_wrong_precision_is_an_error(fresh: Bundle, rtx: TensorRtEdition, here: Machine) -> None:
     sign(fresh.folder, "fp16")
     lying = Bundle.open(fresh.folder)
     with pytest.raises(EngineError, match=r"text_encoder.onnx was to be fp16, and the build log shows 100% fp32"):
@@ -244,16 +244,16 @@ def test_proof_of_precision() -> None:
         prove_precision("t", "fp32", Inspection(0, {}, {}, "x"))
 
 
-def test_options_that_cannot_be(fresh: Bundle, rtx: Flavour, here: Machine) -> None:
+def test_options_that_cannot_be(fresh: Bundle, rtx: TensorRtEdition, here: Machine) -> None:
     for name, reason in (("hardware_compatible", "means nothing"), ("version_compatible", "lean runtime")):
         with pytest.raises(EngineError, match=reason):
-            one(fresh, GATE, rtx, here, replace(OPTIONS, **{name: True}))
-    needs_gpu = Flavour("tensorrt", rtx.module, rtx.version)
+            one(fresh, PRESENCE, rtx, here, replace(OPTIONS, **{name: True}))
+    needs_gpu = TensorRtEdition("tensorrt", rtx.module, rtx.version)
     with pytest.raises(EngineError, match=r"needs a GPU.*--engine tensorrt-rtx"):
         next(build_engines(fresh, needs_gpu, here, OPTIONS))
 
 
-def test_graphs_that_cannot_be_built(rtx: Flavour, tmp_path: Path) -> None:
+def test_graphs_that_cannot_be_built(rtx: TensorRtEdition, tmp_path: Path) -> None:
     def save(nodes: list[onnx.NodeProto], axis: str) -> Path:
         value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [axis, 2]) for name in ("x", "y")]
         model = helper.make_model(
@@ -291,7 +291,7 @@ def test_write_whole_leaves_old_content_on_failure(tmp_path: Path, monkeypatch: 
 
 
 def test_command_line(half: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build_module, "GRAPHS", (GATE,))
+    monkeypatch.setattr(build_module, "GRAPHS", (PRESENCE,))
     arguments = ["--from-bundle", str(half.folder), "--engine", "tensorrt-rtx", "--pairs", "4"]
     done = CliRunner().invoke(export, arguments, catch_exceptions=False)
     assert done.exit_code == 0
@@ -310,27 +310,27 @@ def test_command_line(half: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.filterwarnings("ignore:.*Timing cache operations are no-ops:DeprecationWarning")
-def test_a_flavour_that_times_kernels_keeps_the_times(fresh: Bundle, rtx: Flavour) -> None:
+def test_a_flavour_that_times_kernels_keeps_the_times(fresh: Bundle, rtx: TensorRtEdition) -> None:
     """TensorRT-RTX in the place of TensorRT: it has the same calls, which do nothing."""
-    other = Flavour("tensorrt", rtx.module, rtx.version)
+    other = TensorRtEdition("tensorrt", rtx.module, rtx.version)
     machine = Machine("tensorrt", rtx.version, "NVIDIA H200", "9.0")
-    first = one(fresh, GATE, other, machine)
+    first = one(fresh, PRESENCE, other, machine)
     assert (first.engine.spec.gpu, first.engine.spec.compute_capability) == ("NVIDIA H200", "9.0")
     times = fresh.folder / FOLDER / f"tensorrt-{rtx.version}.timings"
     assert times.stat().st_size > 0
     times.write_bytes(b"of another machine")
-    assert not one(fresh, GATE, other, machine, replace(OPTIONS, tf32=True)).reused
+    assert not one(fresh, PRESENCE, other, machine, replace(OPTIONS, tf32=True)).reused
     assert times.read_bytes() != b"of another machine"
-    assert one(fresh, GATE, other, machine).reused
+    assert one(fresh, PRESENCE, other, machine).reused
 
 
 @pytest.mark.skipif(bool(ask_driver().gpus), reason="there is a GPU here")
-def test_what_tensorrt_says_without_a_gpu_is_in_the_error(fresh: Bundle, rtx: Flavour, here: Machine) -> None:
+def test_what_tensorrt_says_without_a_gpu_is_in_the_error(fresh: Bundle, rtx: TensorRtEdition, here: Machine) -> None:
     """The runtime's backend with the real TensorRT-RTX, told that there is a GPU: loading fails inside TensorRT."""
-    one(fresh, GATE, rtx, here)
+    one(fresh, PRESENCE, rtx, here)
     backend = TensorRt(rtx, cuda=FakeCuda(), machine=Machine(rtx.name, rtx.version, "NVIDIA Made Up", "12.0"))
     with pytest.raises(BackendError) as caught:
-        backend.load(fresh.graph(GATE))
+        backend.load(fresh.graph(PRESENCE))
     for part in (
         "cannot load",
         "CUDA driver version is insufficient",

@@ -76,7 +76,7 @@ def test_runtime_draws_what_pytorch_computes(exported: tuple[ClsClip, Path]) -> 
     words = ["dog", "potted plant", "犬"]
     with Segmenter.load(out) as segmenter:
         result = segmenter(pixels, classes=words, presence_threshold=0)
-        alone = segmenter(pixels, classes=words, gate="off")
+        alone = segmenter(pixels, classes=words, presence_filter=False)
         reads_features = model.decoder.similarity is not None
         assert segmenter._graphs()._stem_is_enough != reads_features, "the stem is enough for the paper's exact form"
     with torch.no_grad():

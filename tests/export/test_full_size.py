@@ -19,7 +19,7 @@ from clsclip_export.engines.build import EngineOptions, build_engines
 from clsclip_export.graphs import export_graph, graphs
 from clsclip_export.parity import TOLERANCE
 from clsclip_export.profiles import Profile
-from clsclip_runtime.backends.tensorrt.edition import find_flavour
+from clsclip_runtime.backends.tensorrt.edition import find_edition
 from clsclip_runtime.backends.tensorrt.engine_files import Machine
 from clsclip_runtime.bundle.opening import TRUNK, Bundle
 from tests.shared_data import shared_data
@@ -89,11 +89,11 @@ def photographs() -> Path | None:
 
 def engines(wide: Path, half: Path, profile: Profile) -> None:
     """Both trunks built, each in its precision, the half one of half the size."""
-    flavour = find_flavour("tensorrt-rtx")
-    machine, options = Machine(flavour.name, flavour.version, None, None), EngineOptions(profile)
+    edition = find_edition("tensorrt-rtx")
+    machine, options = Machine(edition.name, edition.version, None, None), EngineOptions(profile)
     plans = []
     for folder, precision in ((wide, "fp32"), (half, "fp16")):
-        (built,) = build_engines(Bundle.open(folder), flavour, machine, options, graphs=(TRUNK,))
+        (built,) = build_engines(Bundle.open(folder), edition, machine, options, graphs=(TRUNK,))
         assert built.engine.document["weights"].get(precision, 0) > 0.99
         log = built.engine.plan.with_suffix(".log").read_text("utf-8")
         assert "Name: stem_tokens, IOMode: Input, DataType: Float, Dimensions: [-1,197,768]" in log

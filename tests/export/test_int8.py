@@ -303,12 +303,12 @@ def test_command_line(made: Path, tmp_path: Path) -> None:
 
 def test_tensorrt_takes_none(narrow: Path) -> None:
     from clsclip_export.engines.build import EngineOptions, build_engines
-    from clsclip_runtime.backends.tensorrt.edition import Flavour
+    from clsclip_runtime.backends.tensorrt.edition import TensorRtEdition
     from clsclip_runtime.backends.tensorrt.engine_files import Machine
 
-    flavour, machine = Flavour("tensorrt-rtx", None, "1.7.1"), Machine("tensorrt-rtx", "1.7.1", None, None)
+    edition, machine = TensorRtEdition("tensorrt-rtx", None, "1.7.1"), Machine("tensorrt-rtx", "1.7.1", None, None)
     with pytest.raises(EngineError, match=r"is in INT8 with zero points.*--fp16"):
-        list(build_engines(Bundle.open(narrow), flavour, machine, EngineOptions(SMALL)))
+        list(build_engines(Bundle.open(narrow), edition, machine, EngineOptions(SMALL)))
 
 
 def test_wrong_use_of_the_command_line(made: Path, tmp_path: Path) -> None:

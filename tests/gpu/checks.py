@@ -177,7 +177,7 @@ def torch_on_gpu(material: Material) -> dict[str, Any]:
 
     from clsclip.checkpoint import load_checkpoint
     from clsclip.preprocessing import image_spec
-    from clsclip_runtime.images import open_picture, preprocess
+    from clsclip_runtime.images import open_image, preprocess
     from tests.gpu.material import ROOT
 
     if not torch.cuda.is_available():
@@ -191,7 +191,7 @@ def torch_on_gpu(material: Material) -> dict[str, Any]:
     for name, dtype in (("fp32", None), ("fp16", torch.float16), ("bf16", torch.bfloat16)):
         rows = []
         for picture, expected in zip(material.pictures, material.reference, strict=True):
-            pixels = preprocess(open_picture(picture).image, image_spec(model))[None]
+            pixels = preprocess(open_image(picture).image, image_spec(model))[None]
             count = torch.arange(len(WORDS), device="cuda")
             with torch.no_grad(), torch.autocast("cuda", dtype or torch.float16, enabled=dtype is not None):
                 logits = model(torch.from_numpy(pixels).cuda(), tokens.cuda(), torch.zeros_like(count), count)

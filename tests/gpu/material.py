@@ -15,7 +15,7 @@ from clsclip_export.engines.build import EngineOptions, build_engines
 from clsclip_export.profiles import Profile
 from clsclip_runtime import Segmenter
 from clsclip_runtime.backends.select import BACKENDS
-from clsclip_runtime.backends.tensorrt.edition import find_flavour
+from clsclip_runtime.backends.tensorrt.edition import find_edition
 from clsclip_runtime.backends.tensorrt.engine_files import this_machine
 from clsclip_runtime.bundle.opening import Bundle
 from clsclip_runtime.protocols import Backend
@@ -65,9 +65,9 @@ def backend_of(path: str) -> Callable[[Path], Backend]:
             return BACKENDS[path](None)
         from clsclip_runtime.backends.tensorrt.backend import TensorRt
 
-        flavour = find_flavour(path)
-        backend = TensorRt(flavour)  # before anything is built for nothing
-        list(build_engines(Bundle.open(bundle), flavour, this_machine(flavour), EngineOptions(Profile())))
+        edition = find_edition(path)
+        backend = TensorRt(edition)  # before anything is built for nothing
+        list(build_engines(Bundle.open(bundle), edition, this_machine(edition), EngineOptions(Profile())))
         return backend
 
     return make

@@ -94,7 +94,7 @@ def run_step(report: Report, name: str, call: Callable[[], Any]) -> None:
 def works_here(name: str) -> bool:
     """Whether the path of a step can be made here at all: then its failing is a failure, and not a lack."""
     from clsclip_runtime.backends.select import BACKENDS
-    from clsclip_runtime.backends.tensorrt.edition import find_flavour
+    from clsclip_runtime.backends.tensorrt.edition import find_edition
 
     path = name.partition(",")[0]
     if path == ALSO_WITHOUT_GPU:
@@ -103,7 +103,7 @@ def works_here(name: str) -> bool:
         if path == "tensorrt-rtx":
             return False  # tried on whatever GPU is there; it knows only some
         if path == "tensorrt":
-            find_flavour(path)
+            find_edition(path)
         else:
             BACKENDS[path](None)
     except BackendError:

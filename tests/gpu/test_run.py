@@ -74,7 +74,7 @@ def test_what_is_checked_of_kept_arrays(tmp_path: Path, monkeypatch: pytest.Monk
     cuda = FakeCuda()
     monkeypatch.setattr(
         "tests.gpu.material.backend_of",
-        lambda path: lambda bundle: TensorRt(FakeTensorRt(cuda).flavour(), cuda=cuda, machine=MACHINE),
+        lambda path: lambda bundle: TensorRt(FakeTensorRt(cuda).edition(), cuda=cuda, machine=MACHINE),
     )
     figures = kept("tensorrt", "fp32", material)
     assert figures["max_difference"] == 0

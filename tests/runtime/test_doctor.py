@@ -13,7 +13,7 @@ import clsclip_runtime.doctor as doctor_module
 from clsclip_runtime.backends import select
 from clsclip_runtime.backends.cuda.driver import Driver, Gpu, ask_driver
 from clsclip_runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
-from clsclip_runtime.backends.tensorrt.edition import FLAVOURS, Flavour
+from clsclip_runtime.backends.tensorrt.edition import EDITIONS, TensorRtEdition
 from clsclip_runtime.cli.doctor import command, main
 from clsclip_runtime.doctor import Finding, examine
 from clsclip_runtime.errors import BackendError
@@ -69,9 +69,9 @@ def test_bad_bundles_and_wrong_use(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_a_machine_with_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def find(name: str) -> Flavour:
+    def find(name: str) -> TensorRtEdition:
         if name == "tensorrt":
-            return Flavour(name, None, VERSION)
+            return TensorRtEdition(name, None, VERSION)
         raise BackendError("tensorrt-rtx is not installed (x). Run: pip install tensorrt-rtx-cu13")
 
     monkeypatch.setattr(doctor_module, "ask_driver", lambda: H200)
@@ -81,7 +81,7 @@ def test_a_machine_with_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     fits = write_engine(bundle / "trunk.onnx")
     write_engine(bundle / "image_encoder.onnx", version="10.13.0.1")
     write_engine(bundle / "gate.onnx", gpu="NVIDIA A100", compute_capability="8.0")
-    write_engine(bundle / "text_encoder.onnx", flavour="tensorrt-rtx", gpu="any", compute_capability="any")
+    write_engine(bundle / "text_encoder.onnx", edition="tensorrt-rtx", gpu="any", compute_capability="any")
     found = findings(bundle)
     gpu = found["machine", "NVIDIA H200"]
     assert (gpu.state, gpu.detail) == ("good", "141 GiB, compute capability 9.0, CUDA up to 13.0, driver 580.1")
@@ -117,4 +117,4 @@ def test_backends_are_tried_and_not_guessed(bundle: Path, monkeypatch: pytest.Mo
     for name in ("openvino", "onnxruntime-cpu"):
         monkeypatch.setitem(select.BACKENDS, name, breaks)
     assert run("--model", str(bundle))[0] == 1
-    assert set(FLAVOURS) == {"tensorrt", "tensorrt-rtx"}
+    assert set(EDITIONS) == {"tensorrt", "tensorrt-rtx"}

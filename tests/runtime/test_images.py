@@ -14,7 +14,7 @@ from PIL import Image, TiffImagePlugin
 
 from clsclip_runtime import ImageError
 from clsclip_runtime.bundle.specs import ImageSpec
-from clsclip_runtime.images import open_picture, preprocess
+from clsclip_runtime.images import open_image, preprocess
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
@@ -24,7 +24,7 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
 
 
 def pixels(source: Any) -> npt.NDArray[np.uint8]:
-    picture = open_picture(source).image
+    picture = open_image(source).image
     assert picture.mode == "RGB"
     return np.asarray(picture)
 
@@ -49,18 +49,18 @@ def test_sources_have_names(tmp_path: Path, noise: npt.NDArray[np.uint8]) -> Non
     path = tmp_path / "noise.png"
     Image.fromarray(noise).save(path)
     with path.open("rb") as file:
-        assert open_picture(file).source == str(path)
-    assert open_picture(path).source == str(path)
-    assert open_picture(path.read_bytes()).source == "<bytes>"
-    assert open_picture(io.BytesIO(path.read_bytes())).source == "<file>"
-    assert open_picture(noise).source == "<array>"
-    assert open_picture(Image.fromarray(noise)).source == "<image>"
+        assert open_image(file).source == str(path)
+    assert open_image(path).source == str(path)
+    assert open_image(path.read_bytes()).source == "<bytes>"
+    assert open_image(io.BytesIO(path.read_bytes())).source == "<file>"
+    assert open_image(noise).source == "<array>"
+    assert open_image(Image.fromarray(noise)).source == "<image>"
 
 
 def test_later_changes_of_an_array_or_image_do_not_reach_the_picture(noise: npt.NDArray[np.uint8]) -> None:
     before = noise.copy()
     image = Image.fromarray(noise.copy())
-    of_array, of_image = open_picture(noise), open_picture(image)
+    of_array, of_image = open_image(noise), open_image(image)
     noise[:] = 0
     image.paste((0, 0, 0), (0, 0, *image.size))
     assert (np.asarray(of_array.image) == before).all()
@@ -90,7 +90,7 @@ def test_damaged_exif_does_not_stop_a_good_picture(noise: npt.NDArray[np.uint8])
     data = encoded(Image.fromarray(noise), exif=b"Exif\0\0II*\0\xff\xff\xff\xffgarbage")
     assert (pixels(data) == noise).all()
     with Image.open(io.BytesIO(data)) as own:  # of the caller's image nothing is shared, and nothing changed
-        picture = open_picture(own)
+        picture = open_image(own)
         assert picture.notes != () and "clsclip_note" not in own.info
         picture.image.putpixel((0, 0), (1, 2, 3))
         assert (np.asarray(own) == noise).all()
@@ -104,7 +104,7 @@ def test_orientation_is_applied_where_the_rest_of_the_exif_cannot_be_written(kin
     data = encoded(Image.new("RGB", (40, 24), (200, 30, 30)), kind, exif=exif)
     with Image.open(io.BytesIO(data)) as own:
         for source in (data, own):
-            picture = open_picture(source)
+            picture = open_image(source)
             assert picture.image.size == (24, 40)
             assert picture.notes == ()
 
@@ -206,14 +206,14 @@ def test_a_truncated_picture_is_an_error_and_never_half_grey(
 ) -> None:
     data = encoded(Image.fromarray(noise), kind)
     with pytest.raises(ImageError, match=r"damaged or incomplete|not a picture"):
-        open_picture(data[: int(len(data) * share)])
+        open_image(data[: int(len(data) * share)])
 
 
 def test_a_truncated_progressive_jpeg_is_an_error(noise: npt.NDArray[np.uint8]) -> None:
     data = encoded(Image.fromarray(noise), "JPEG", progressive=True)
     for share in (0.5, 0.8, 0.97):
         with pytest.raises(ImageError, match="damaged or incomplete"):
-            open_picture(data[: int(len(data) * share)])
+            open_image(data[: int(len(data) * share)])
 
 
 @settings(deadline=None, max_examples=60)
@@ -224,7 +224,7 @@ def test_damaged_bytes_are_a_picture_or_an_image_error(kind: str, seed: int, fli
     for at in random.integers(0, len(data), flips):
         data[at] ^= int(random.integers(1, 256))
     try:
-        assert open_picture(bytes(data), max_pixels=10**6).image.mode == "RGB"
+        assert open_image(bytes(data), max_pixels=10**6).image.mode == "RGB"
     except ImageError as error:
         assert "\n" not in str(error)
 
@@ -247,7 +247,7 @@ def test_what_is_no_picture_is_said(tmp_path: Path) -> None:
         (None, "cannot be a NoneType"),
     ):
         with pytest.raises(ImageError, match=message):
-            open_picture(source)  # type: ignore[arg-type]
+            open_image(source)  # type: ignore[arg-type]
 
 
 def test_a_closed_file_is_said(tmp_path: Path) -> None:
@@ -255,13 +255,13 @@ def test_a_closed_file_is_said(tmp_path: Path) -> None:
     with (tmp_path / "x").open("rb") as file:
         pass
     with pytest.raises(ImageError, match="cannot read the picture"):
-        open_picture(file)
+        open_image(file)
 
 
 def test_formats_that_start_other_programs_are_not_opened() -> None:
     eps = encoded(Image.new("RGB", (4, 4)), "EPS")
     with pytest.raises(ImageError, match="not a picture"):
-        open_picture(eps)
+        open_image(eps)
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ def test_formats_that_start_other_programs_are_not_opened() -> None:
 )
 def test_arrays_of_other_types_or_shapes_are_refused(array: Any) -> None:
     with pytest.raises(ImageError, match="an array must be uint8"):
-        open_picture(array)
+        open_image(array)
 
 
 def test_arrays_need_not_be_contiguous(noise: npt.NDArray[np.uint8]) -> None:
@@ -289,8 +289,8 @@ def test_arrays_need_not_be_contiguous(noise: npt.NDArray[np.uint8]) -> None:
 def test_too_many_pixels_are_refused_before_decoding() -> None:
     data = encoded(Image.new("1", (3000, 2000)))
     with pytest.raises(ImageError, match=r"3000x2000, 6,000,000 pixels, and the limit is 5,999,999"):
-        open_picture(data, max_pixels=5_999_999)
-    assert open_picture(data, max_pixels=6_000_000).image.size == (3000, 2000)
+        open_image(data, max_pixels=5_999_999)
+    assert open_image(data, max_pixels=6_000_000).image.size == (3000, 2000)
 
 
 @pytest.mark.parametrize("factor", [1, 3])
@@ -299,7 +299,7 @@ def test_pillows_own_limit_is_an_image_error(factor: int, monkeypatch: pytest.Mo
     data = encoded(Image.new("1", (100, 100)))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 9_999 // factor)
     with pytest.raises(ImageError, match="too large"):
-        open_picture(data)
+        open_image(data)
 
 
 def test_a_bomb_of_small_bytes_is_refused() -> None:
@@ -311,7 +311,7 @@ def test_a_bomb_of_small_bytes_is_refused() -> None:
     buffer.write(b"II*\0\x08\0\0\0")
     buffer.write(directory.tobytes(8))
     with pytest.raises(ImageError, match="too large"):
-        open_picture(buffer.getvalue())
+        open_image(buffer.getvalue())
 
 
 SPEC = ImageSpec(size=16, mean=(0.5, 0.4, 0.3), std=(0.25, 0.2, 0.3), resize="squash", filter="bicubic")
@@ -329,7 +329,7 @@ def test_preprocessing_squashes_and_normalises(noise: npt.NDArray[np.uint8]) -> 
 
 @pytest.mark.parametrize("size", [(1, 1), (20_000, 1), (1, 20_000)])
 def test_extreme_shapes_are_preprocessed(size: tuple[int, int]) -> None:
-    picture = open_picture(encoded(Image.new("RGB", size, (255, 0, 0))))
+    picture = open_image(encoded(Image.new("RGB", size, (255, 0, 0))))
     assert picture.image.size == size
     result = preprocess(picture.image, SPEC)
     assert result.shape == (3, 16, 16)

@@ -21,7 +21,7 @@ from clsclip_runtime import (
 )
 from clsclip_runtime.arrays import Arrays
 from clsclip_runtime.backends.select import select_backend
-from clsclip_runtime.limits import Bounds, pair_bytes, pairs_per_call, words_per_call
+from clsclip_runtime.limits import Limits, pair_bytes, pairs_per_call, words_per_call
 from clsclip_runtime.protocols import Backend, Graph, GraphFile
 from tests.runtime.tiny_bundle import CONTEXT, GRID, make_bundle, paint
 
@@ -250,7 +250,7 @@ def test_duplicates_are_reported_once(segmenter: Segmenter, scene: Picture) -> N
 
 def test_ten_thousand_words(scene: Picture, bundle: Path) -> None:
     backend = CountingBackend()
-    segmenter = Segmenter(Bundle.open(bundle), backend, bounds=Bounds(memory_mb=64))
+    segmenter = Segmenter(Bundle.open(bundle), backend, bounds=Limits(memory_mb=64))
     words = [f"word {number}" for number in range(9_998)]
     result = segmenter(scene, [*words[:5000], "red", *words[5000:], "green"])
     assert result.present.sum() == 2
@@ -274,9 +274,9 @@ def test_the_cache_is_bounded_and_forgets_the_oldest(counting: tuple[Segmenter, 
 
 def test_pairs_are_chunked_to_the_memory_bound(bundle: Path, scene: Picture) -> None:
     words = [f"word {number}" for number in range(40)] + ["red"]
-    whole = Segmenter(Bundle.open(bundle), CountingBackend(), bounds=Bounds(memory_mb=1024))
+    whole = Segmenter(Bundle.open(bundle), CountingBackend(), bounds=Limits(memory_mb=1024))
     backend = CountingBackend()
-    small = Segmenter(Bundle.open(bundle), backend, bounds=Bounds(memory_mb=1))
+    small = Segmenter(Bundle.open(bundle), backend, bounds=Limits(memory_mb=1))
     expected, result = whole(scene, words, presence_threshold=0), small(scene, words, presence_threshold=0)
     fit = pairs_per_call(1, pair_bytes(1 + GRID * GRID, 3, GRID, GRID))
     assert 1 < fit < 41

@@ -17,21 +17,23 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from clsclip_runtime import Bundle, ClsclipRuntimeError, OptionError, OutputError, Proposals, Segmenter, ZoomIn
-from clsclip_runtime.limits import Bounds
+from clsclip_runtime.limits import Limits
 from clsclip_runtime.masks.upsampling import mask_at
 from tests.runtime.test_segmenter import CountingBackend
 from tests.runtime.tiny_bundle import make_bundle, paint
 
 Picture = npt.NDArray[np.uint8]
-TIGHT = ZoomIn(margin=0, min_side=1)
+TIGHT = ZoomIn(margin=0, min_crop_size=1)
 COLOURS = ["red", "green", "blue", "yellow"]
 
 
 class FixedDetector:
     """Finds the same boxes in every picture."""
 
-    def __init__(self, boxes: list[list[float]], names: tuple[str, ...], classes: list[int], agnostic: bool = False):
-        self.boxes, self.names, self.classes, self.agnostic = boxes, names, classes, agnostic
+    def __init__(
+        self, boxes: list[list[float]], names: tuple[str, ...], classes: list[int], class_agnostic: bool = False
+    ):
+        self.boxes, self.names, self.classes, self.class_agnostic = boxes, names, classes, class_agnostic
         self.name, self.notes = "fixed", ("a note of the detector",)
         self.pictures = 0
 
@@ -42,7 +44,7 @@ class FixedDetector:
         sure = scores > (confidence or 0)
         classes = np.array(self.classes, np.int64)[sure]
         one = Proposals(boxes[sure], scores[sure], classes, self.names, f"detector {self.name}", self.notes)
-        return [one.anonymous() if self.agnostic else one for _ in pictures]
+        return [one.anonymous() if self.class_agnostic else one for _ in pictures]
 
 
 def with_detector(bundle: Path, detector: FixedDetector, **options: Any) -> Segmenter:
@@ -78,9 +80,7 @@ def test_a_tiny_thing_is_found_only_in_its_region(segmenter: Segmenter, large: P
 
 
 def test_boxes_that_may_be_anything_are_asked_for_every_word(segmenter: Segmenter, large: Picture) -> None:
-    result = segmenter(
-        large, COLOURS, regions=[[196, 96, 212, 112], [36, 56, 60, 72]], zoom_in=ZoomIn(on_missing="empty")
-    )
+    result = segmenter(large, COLOURS, regions=[[196, 96, 212, 112], [36, 56, 60, 72]], zoom_in=ZoomIn(fallback="none"))
     assert [one.word for one in result.regions] == ["red", "green"]
     assert result.present.tolist() == [True, True, False, False]
     assert result.verdicts == ("found", "found", "absent", "absent")
@@ -89,8 +89,8 @@ def test_boxes_that_may_be_anything_are_asked_for_every_word(segmenter: Segmente
 
 
 def test_a_named_region_is_segmented_whatever_its_presence(segmenter: Segmenter, large: Picture) -> None:
-    regions = Proposals.of([[0, 0, 20, 20], [36, 56, 60, 72]], ["red", "green"])
-    result = segmenter(large, ["red", "green", "blue"], regions=regions, zoom_in=ZoomIn(on_missing="empty"))
+    regions = Proposals.from_boxes([[0, 0, 20, 20], [36, 56, 60, 72]], ["red", "green"])
+    result = segmenter(large, ["red", "green", "blue"], regions=regions, zoom_in=ZoomIn(fallback="none"))
     assert result.present.tolist() == [True, True, False]
     assert result.presence is not None
     assert result.presence[0] < 0.9
@@ -105,7 +105,7 @@ def test_a_named_region_is_segmented_whatever_its_presence(segmenter: Segmenter,
 
 
 def test_words_without_a_region_are_looked_for_in_the_whole_picture(segmenter: Segmenter, scene: Picture) -> None:
-    regions = Proposals.of([[4, 4, 20, 16]], ["red"])
+    regions = Proposals.from_boxes([[4, 4, 20, 16]], ["red"])
     result = segmenter(scene, ["red", "green", "blue"], regions=regions)
     whole = segmenter(scene, ["red", "green", "blue"])
     assert [result.looked_at(at) for at in range(3)] == ["regions", "whole image", "whole image"]
@@ -132,8 +132,8 @@ def test_a_detectors_boxes_of_the_words_class(bundle: Path, large: Picture) -> N
 
 
 def test_an_agnostic_detector_serves_every_word(bundle: Path, large: Picture) -> None:
-    detector = FixedDetector([[196, 96, 212, 112]], ("thing",), [0], agnostic=True)
-    result = with_detector(bundle, detector)(large, ["red", "blue"], zoom_in=ZoomIn(on_missing="empty"))
+    detector = FixedDetector([[196, 96, 212, 112]], ("thing",), [0], class_agnostic=True)
+    result = with_detector(bundle, detector)(large, ["red", "blue"], zoom_in=ZoomIn(fallback="none"))
     assert [(one.word, one.name) for one in result.regions] == [("red", None)]
 
 
@@ -157,7 +157,7 @@ def test_pairs_fill_the_calls(bundle: Path, large: Picture, most: int) -> None:
     corners = rng.uniform(0, 200, (9, 2))
     boxes = np.concatenate([corners, corners + rng.uniform(5, 90, (9, 2))], axis=1).astype(np.float32)
     backend = CountingBackend()
-    segmenter = Segmenter(Bundle.open(bundle), backend, bounds=Bounds(pairs_per_call=most))
+    segmenter = Segmenter(Bundle.open(bundle), backend, bounds=Limits(pairs_per_call=most))
     result = segmenter(large, COLOURS, regions=boxes, presence_threshold=0)
     assert len(result.pairs) == 9 * 4
     assert backend.calls["trunk"] == -(-36 // most)
@@ -175,7 +175,7 @@ def test_several_pictures_share_the_calls(bundle: Path, large: Picture, scene: P
     backend = CountingBackend()
     segmenter = Segmenter(Bundle.open(bundle), backend)
     regions = [[[196, 96, 212, 112]], [[4, 4, 20, 16], [0, 0, 9, 9]], np.zeros((0, 4))]
-    options: dict[str, Any] = {"zoom_in": ZoomIn(on_missing="empty"), "presence_threshold": 0}
+    options: dict[str, Any] = {"zoom_in": ZoomIn(fallback="none"), "presence_threshold": 0}
     together = segmenter.batch([large, scene, large], COLOURS, regions=regions, **options)
     assert backend.calls["trunk"] == backend.calls["image_encoder"] == backend.calls["gate"] == 1
     for picture, boxes, result in zip([large, scene, large], regions, together, strict=True):
@@ -191,7 +191,7 @@ def test_several_pictures_share_the_calls(bundle: Path, large: Picture, scene: P
 
 def test_memory_bounds_the_crops_of_a_call(bundle: Path, large: Picture) -> None:
     backend = CountingBackend()
-    segmenter = Segmenter(Bundle.open(bundle), backend, bounds=Bounds(memory_mb=1))
+    segmenter = Segmenter(Bundle.open(bundle), backend, bounds=Limits(memory_mb=1))
     boxes = np.tile(np.array([[10, 10, 50, 50]], np.float32), (40, 1))
     result = segmenter(large, ["red", "green"], regions=boxes, presence_threshold=0)
     assert len(result.pairs) == 80
@@ -219,7 +219,7 @@ BOXES = arrays(
 def test_any_boxes_are_segmented_or_have_none(
     segmenter: Segmenter, scene: Picture, boxes: npt.NDArray[np.float32]
 ) -> None:
-    result = segmenter(scene, ["red", "green"], regions=boxes, presence_threshold=0, zoom_in=ZoomIn(on_missing="empty"))
+    result = segmenter(scene, ["red", "green"], regions=boxes, presence_threshold=0, zoom_in=ZoomIn(fallback="none"))
     assert result.masks.shape == (2, 32, 32)
     for region in result.regions:
         left, top, right, bottom = region.window
@@ -233,7 +233,7 @@ def test_any_boxes_are_segmented_or_have_none(
 @given(st.permutations(range(5)), st.sampled_from([1, 2, 3, 50]))
 def test_joining_does_not_depend_on_order_or_calls(bundle: Path, scene: Picture, order: list[int], most: int) -> None:
     boxes = np.array([[4, 4, 20, 16], [0, 0, 32, 32], [4, 4, 12, 12], [8, 20, 16, 28], [4, 4, 20, 16]], np.float32)
-    segmenter = Segmenter(Bundle.open(bundle), CountingBackend(), bounds=Bounds(pairs_per_call=most))
+    segmenter = Segmenter(Bundle.open(bundle), CountingBackend(), bounds=Limits(pairs_per_call=most))
     reference = segmenter(scene, ["red", "green"], regions=boxes, zoom_in=TIGHT)
     again = segmenter(scene, ["red", "green"], regions=boxes[order], zoom_in=TIGHT)
     assert (again.masks == reference.masks).all()
@@ -255,8 +255,8 @@ def test_one_pixel_boxes(segmenter: Segmenter, scene: Picture) -> None:
 def test_boxes_alone_as_masks(bundle: Path, large: Picture) -> None:
     backend = CountingBackend()
     segmenter = Segmenter(Bundle.open(bundle), backend)
-    regions = Proposals.of([[10.4, 20.6, 30, 40], [0, 0, 5, 5], [2, 2, 9, 9]], ["red", "blue", "red"])
-    result = segmenter(large, ["red", "green"], regions=regions, zoom_in=ZoomIn(boxes_only=True))
+    regions = Proposals.from_boxes([[10.4, 20.6, 30, 40], [0, 0, 5, 5], [2, 2, 9, 9]], ["red", "blue", "red"])
+    result = segmenter(large, ["red", "green"], regions=regions, zoom_in=ZoomIn(boxes_as_masks=True))
     expected = np.zeros((240, 320), np.bool_)
     expected[21:40, 10:30] = True
     expected[2:9, 2:9] = True
@@ -275,7 +275,7 @@ def test_labels_and_overlay_agree_with_the_masks(segmenter: Segmenter, scene: Pi
 
 
 def test_coco_has_one_annotation_a_region(segmenter: Segmenter, scene: Picture) -> None:
-    regions = Proposals.of([[4, 4, 12, 16], [12, 4, 20, 16]], ["red", "red"], [0.5, 0.75])
+    regions = Proposals.from_boxes([[4, 4, 12, 16], [12, 4, 20, 16]], ["red", "red"], [0.5, 0.75])
     document = segmenter(scene, ["red", "green"], regions=regions, zoom_in=TIGHT).to_coco()
     assert [one["category_id"] for one in document["annotations"]] == [1, 1, 2]
     assert [one["score"] for one in document["annotations"]] == [0.5, 0.75, 1.0]
@@ -285,7 +285,7 @@ def test_coco_has_one_annotation_a_region(segmenter: Segmenter, scene: Picture) 
 
 def test_supervision(segmenter: Segmenter, scene: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "supervision", None)
-    result = segmenter(scene, ["blue", "red", "green"], regions=Proposals.of([[4, 4, 20, 16]], ["red"], [0.5]))
+    result = segmenter(scene, ["blue", "red", "green"], regions=Proposals.from_boxes([[4, 4, 20, 16]], ["red"], [0.5]))
     with pytest.raises(OutputError, match="pip install supervision"):
         result.to_supervision()
     monkeypatch.setitem(sys.modules, "supervision", SimpleNamespace(Detections=SimpleNamespace))  # type: ignore[arg-type]
@@ -309,7 +309,7 @@ def test_supervision_takes_the_result(segmenter: Segmenter, scene: Picture) -> N
 
 def test_where_a_word_was_looked_for(segmenter: Segmenter, scene: Picture) -> None:
     boxes = [[4, 4, 20, 16]]
-    empty = segmenter(scene, ["red", "blue"], regions=boxes, zoom_in=ZoomIn(on_missing="empty"))
+    empty = segmenter(scene, ["red", "blue"], regions=boxes, zoom_in=ZoomIn(fallback="none"))
     assert [empty.looked_at(word) for word in ("red", "blue")] == ["regions", "regions"]
     both = segmenter(scene, ["red", "blue"], regions=boxes)
     assert [both.looked_at(word) for word in ("red", "blue")] == ["regions", "regions, whole image"]
@@ -319,8 +319,8 @@ def test_where_a_word_was_looked_for(segmenter: Segmenter, scene: Picture) -> No
 def test_every_word_may_be_asked_of_every_box_of_a_detector(bundle: Path, large: Picture) -> None:
     detector = FixedDetector([[196, 96, 212, 112]], ("cat",), [0])
     segmenter = with_detector(bundle, detector)
-    assert not segmenter(large, "red", zoom_in=ZoomIn(on_missing="empty")).regions
-    found = segmenter(large, ["red", "blue"], zoom_in=ZoomIn(on_missing="empty", any_class=True))
+    assert not segmenter(large, "red", zoom_in=ZoomIn(fallback="none")).regions
+    found = segmenter(large, ["red", "blue"], zoom_in=ZoomIn(fallback="none", class_agnostic=True))
     assert [(one.word, one.name) for one in found.regions] == [("red", None)]
 
 
@@ -329,7 +329,7 @@ def test_a_call_says_how_sure_a_detector_must_be(bundle: Path, scene: Picture) -
     segmenter = with_detector(bundle, detector)
     segmenter.set_image(scene)
     for confidence, boxes in ((None, 2), (0.6, 1), (0.6, 1), (0.95, 0)):
-        zoom = ZoomIn(confidence=confidence, boxes_only=True)
+        zoom = ZoomIn(confidence=confidence, boxes_as_masks=True)
         for result in (segmenter.predict("red", zoom_in=zoom), segmenter(scene, "red", zoom_in=zoom)):
             assert result.proposals is not None
             assert len(result.proposals) == boxes
@@ -377,18 +377,18 @@ def test_wrong_use_is_told(segmenter: Segmenter, scene: Picture) -> None:
     with pytest.raises(OptionError, match="2 pictures need as many lists of regions, not 1"):
         segmenter.batch([scene, scene], "red", regions=[[[0, 0, 1, 1]]])
     with pytest.raises(OptionError, match="list with the regions of every picture"):
-        segmenter.batch([scene], "red", regions=Proposals.of([[0, 0, 1, 1]]))  # type: ignore[arg-type]
+        segmenter.batch([scene], "red", regions=Proposals.from_boxes([[0, 0, 1, 1]]))  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="takes a list of pictures"):
         segmenter.batch("photo.png", "red")
     with pytest.raises(OptionError, match="boxes_only must be True or False"):
-        ZoomIn(boxes_only="no")  # type: ignore[arg-type]
+        ZoomIn(boxes_as_masks="no")  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="proposals need boxes"):
         Proposals(np.zeros((1, 4), np.float32), np.ones(1, np.float32), np.array([3]), ("dog",), "hand")
-    assert ZoomIn(margin=np.float32(0.5), min_side=np.int64(3)).min_side == 3  # type: ignore[arg-type]
+    assert ZoomIn(margin=np.float32(0.5), min_crop_size=np.int64(3)).min_crop_size == 3  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="has no logits of the whole picture"):
         _ = segmenter(scene, "red", regions=[[0, 0, 9, 9]]).logits
     with pytest.raises(OptionError, match="pairs_per_call must be"):
-        Segmenter(segmenter.bundle, CountingBackend(), bounds=Bounds(pairs_per_call=0))
+        Segmenter(segmenter.bundle, CountingBackend(), bounds=Limits(pairs_per_call=0))
 
 
 def test_without_a_gate_every_word_is_segmented_in_every_box(tmp_path: Path, scene: Picture) -> None:

@@ -19,6 +19,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
+from clsclip_runtime.bundle import memory
+
 SIZE, PATCH, GRID = 32, 4, 8
 PATCHES = GRID * GRID
 CONTEXT = 8
@@ -38,6 +40,13 @@ SPECIAL = ["[PAD]", "[START]", "[END]", "[UNK]"]
 VOCABULARY = {token: at for at, token in enumerate([*SPECIAL, *COLOURS, *OTHERS])}
 OPSET = 18
 
+MEMORY = {
+    "crop_bytes": memory.crop_bytes(SIZE, 1 + PATCHES, 3),
+    "pair_bytes": memory.pair_bytes(1 + PATCHES, 3, GRID, GRID),
+    "presence_pair_bytes": memory.presence_pair_bytes(1 + PATCHES),
+    "word_bytes": memory.word_bytes(CONTEXT, 3),
+}
+
 BACKGROUND = (160, 160, 160)
 """A grey that no word agrees with."""
 
@@ -53,13 +62,13 @@ def paint(squares: dict[str, tuple[slice, slice]], size: int = SIZE) -> npt.NDAr
 def make_bundle(
     folder: Path,
     *,
-    gate: bool = True,
+    presence: bool = True,
     stem_graph: bool = False,
     trunk_takes_patch_features: bool = False,
     templates: tuple[str, ...] = ("a picture of {}",),
     weight: float = 1.0,
     word_colours: dict[str, tuple[float, float, float]] | None = None,
-    gate_bias: float = 0.0,
+    presence_bias: float = 0.0,
     weights_file: str = "vision.weights",
     edit: Callable[[dict[str, Any]], None] | None = None,
 ) -> Path:
@@ -81,9 +90,9 @@ def make_bundle(
         _save(folder, "stem", _model(encoder, [pixels], [stem], constants))
     _save(folder, "trunk", _model(trunk, [stem, *patch_features, *text], [logits], constants))
     _save(folder, "segmenter", _model([*encoder, *trunk], [pixels, *text], [logits], constants))
-    if gate:
-        _save(folder, "gate", gate_graph(gate_bias))
-    document = manifest(gate=gate, templates=templates)
+    if presence:
+        _save(folder, "presence", presence_graph(presence_bias))
+    document = manifest(presence=presence, templates=templates)
     sign(folder, document, edit)
     return folder
 
@@ -103,22 +112,44 @@ def sign(folder: Path, document: dict[str, Any], edit: Callable[[dict[str, Any]]
     (folder / "manifest.json").write_text(json.dumps(document), encoding="utf-8")
 
 
-def manifest(*, gate: bool = True, templates: tuple[str, ...] = ("a picture of {}",)) -> dict[str, Any]:
+def manifest(*, presence: bool = True, templates: tuple[str, ...] = ("a picture of {}",)) -> dict[str, Any]:
     """The manifest without its files."""
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "name": "tiny",
-        "clsclip_version": "0.1.0",
+        "clsclip_version": "0.2.0",
+        "requires": [],
         "model": {"towers": "analytic", "variant": "exact", "layers": 1, "d_text": 3, "d_feature": 3},
-        "licence": {"weights": "Apache-2.0", "notes": []},
-        "image": {"size": SIZE, "mean": MEAN, "std": STD, "resize": "squash", "filter": "bicubic"},
-        "text": {"context_length": CONTEXT, "templates": list(templates), "pad_token_id": 0},
+        "license": {"weights": "Apache-2.0", "notes": []},
+        "image": {"size": SIZE, "mean": MEAN, "std": STD, "resize": "squash", "interpolation": "bicubic"},
+        "features": [
+            feature("stem_tokens", [1 + PATCHES, 3], "trunk"),
+            feature("image_features", [3], "presence"),
+            feature("patch_features", [PATCHES, 3], "presence", "trunk"),
+        ],
+        "text": {
+            "context_length": CONTEXT,
+            "templates": list(templates),
+            "pad_token_id": 0,
+            "features": [
+                feature("text_tokens", [3], "trunk") | {"unit_norm": False},
+                feature("text_features", [3], "presence") | {"unit_norm": True},
+            ],
+            "matching": "text_features",
+        },
         "mask": {"threshold": 0.5, "height": GRID, "width": GRID},
-        "presence": {"threshold": 0.9} if gate else None,
+        "presence": {"from": "filter", "form": "probability", "threshold": 0.9} if presence else None,
+        "memory": dict(MEMORY),
+        "profile": {"crops": [1, 1, 4], "classes": [1, 4, 64], "pairs": [1, 8, 32]},
         "precision": "fp32",
         "opset": OPSET,
         "description": "Knows plain colours and nothing else.",
     }
+
+
+def feature(name: str, shape: list[int], *needed_by: str) -> dict[str, Any]:
+    """One entry of the manifest's features."""
+    return {"name": name, "shape": shape, "dtype": "float32", "needed_by": list(needed_by)}
 
 
 def tokenizer() -> Tokenizer:
@@ -157,7 +188,7 @@ def text_graph(table: npt.NDArray[np.float32]) -> onnx.ModelProto:
     return _model(nodes, [ids], outputs, [numpy_helper.from_array(table, "table"), axis, tiny])
 
 
-def gate_graph(bias: float) -> onnx.ModelProto:
+def presence_graph(bias: float) -> onnx.ModelProto:
     """Presence = best cosine of any patch with the word, in 0..1."""
     nodes = [
         helper.make_node("Transpose", ["text_features"], ["words"], perm=[1, 0]),

@@ -19,7 +19,7 @@ from clsclip_export.engines.inspect import Inspection, inspect_build, prove_prec
 from clsclip_export.engines.trt import BuildLog, TimingCache, build_plan
 from clsclip_export.errors import EngineError, ProfileError, TargetError
 from clsclip_export.profiles import AXES, Profile
-from clsclip_runtime.backends.tensorrt.edition import Flavour, version_numbers
+from clsclip_runtime.backends.tensorrt.edition import TensorRtEdition, version_numbers
 from clsclip_runtime.backends.tensorrt.engine_files import (
     ANY_GPU,
     FOLDER,
@@ -31,10 +31,10 @@ from clsclip_runtime.backends.tensorrt.engine_files import (
     read_engine,
     verify_plan,
 )
-from clsclip_runtime.bundle.opening import DETECTOR, GATE, IMAGE_ENCODER, STEM, TEXT_ENCODER, TRUNK, Bundle
+from clsclip_runtime.bundle.opening import DETECTOR, IMAGE_ENCODER, PRESENCE, STEM, TEXT_ENCODER, TRUNK, Bundle
 from clsclip_runtime.errors import BackendError
 
-GRAPHS = (TEXT_ENCODER, IMAGE_ENCODER, STEM, GATE, TRUNK)
+GRAPHS = (TEXT_ENCODER, IMAGE_ENCODER, STEM, PRESENCE, TRUNK)
 """What the runtime runs; a detector comes on top where the bundle has one. ``segmenter.onnx`` is these in one."""
 
 ITS_OWN = "its own"
@@ -98,16 +98,18 @@ Progress = Callable[[str, int, int], bool]
 """(phase, steps done, steps) -> whether to go on."""
 
 
-def engine_spec(bundle: Bundle, graph: str, flavour: Flavour, machine: Machine, options: EngineOptions) -> EngineSpec:
+def engine_spec(
+    bundle: Bundle, graph: str, edition: TensorRtEdition, machine: Machine, options: EngineOptions
+) -> EngineSpec:
     """What an engine of ``graph`` built now would be."""
-    anywhere = flavour.builds_without_gpu
+    anywhere = edition.builds_without_gpu
     return EngineSpec(
         graph=graph,
         onnx=bundle.graph(graph).digests or {},
         precision=precision_asked(bundle, graph),
         profile=options.profile.to_json(),
-        flavour=flavour.name,
-        version=flavour.version,
+        edition=edition.name,
+        version=edition.version,
         gpu=ANY_GPU if anywhere else str(machine.gpu),
         compute_capability=ANY_GPU if anywhere else str(machine.compute_capability),
         flags=options.flags(),
@@ -118,12 +120,12 @@ def precision_asked(bundle: Bundle, graph: str) -> str:
     """What an engine of ``graph`` must be in."""
     if graph == DETECTOR:
         return ITS_OWN
-    return "fp32" if graph == GATE else bundle.manifest.precision
+    return "fp32" if graph == PRESENCE else bundle.manifest.precision
 
 
 def build_engines(
     bundle: Bundle,
-    flavour: Flavour,
+    edition: TensorRtEdition,
     machine: Machine,
     options: EngineOptions,
     *,
@@ -149,32 +151,32 @@ def build_engines(
             f"{bundle.folder} is in INT8 with zero points, as CPUs like it best, and TensorRT takes none. Build the "
             "engines of a bundle in --fp16."
         )
-    if not flavour.builds_without_gpu and machine.gpu is None:
+    if not edition.builds_without_gpu and machine.gpu is None:
         raise EngineError(
-            f"{flavour.name} needs a GPU to build an engine, and none is usable here. Build where the engine will "
+            f"{edition.name} needs a GPU to build an engine, and none is usable here. Build where the engine will "
             "run, or use --engine tensorrt-rtx, whose builder needs none."
         )
     wanted = graphs or tuple(name for name in (*GRAPHS, DETECTOR) if name in bundle.manifest.files)
     for graph in wanted:
-        yield build_engine(bundle, graph, flavour, machine, options, progress)
+        yield build_engine(bundle, graph, edition, machine, options, progress)
 
 
 def build_engine(
-    bundle: Bundle, graph: str, flavour: Flavour, machine: Machine, options: EngineOptions, progress: Progress
+    bundle: Bundle, graph: str, edition: TensorRtEdition, machine: Machine, options: EngineOptions, progress: Progress
 ) -> Built:
     """One engine; see :func:`build_engines`."""
     start = time.perf_counter()
-    spec = engine_spec(bundle, graph, flavour, machine, options)
+    spec = engine_spec(bundle, graph, edition, machine, options)
     sidecar = bundle.folder / FOLDER / f"{spec.key}.json"
-    existing = usable(sidecar, flavour)
+    existing = usable(sidecar, edition)
     if existing is not None:
         return Built(existing, True, time.perf_counter() - start)
-    axes, log, timings = graph_axes(bundle.path(graph)), BuildLog(flavour), None
-    if not flavour.builds_without_gpu:
-        timings = TimingCache(sidecar.with_name(f"{flavour.name}-{flavour.version}.timings"))
+    axes, log, timings = graph_axes(bundle.path(graph)), BuildLog(edition), None
+    if not edition.builds_without_gpu:
+        timings = TimingCache(sidecar.with_name(f"{edition.name}-{edition.version}.timings"))
     try:
-        plan = build_plan(flavour, bundle.path(graph), options, log, progress, timings)
-        inspection = inspect_build(flavour, plan, log)
+        plan = build_plan(edition, bundle.path(graph), options, log, progress, timings)
+        inspection = inspect_build(edition, plan, log)
         if spec.precision != ITS_OWN:
             prove_precision(graph, spec.precision, inspection)
     except EngineError as error:
@@ -191,13 +193,13 @@ def build_engine(
     return Built(read_engine(sidecar), False, time.perf_counter() - start)
 
 
-def usable(sidecar: Path, flavour: Flavour) -> EngineFile | None:
+def usable(sidecar: Path, edition: TensorRtEdition) -> EngineFile | None:
     """The finished engine at ``sidecar``; None if there is none or it is damaged, so that it is built again."""
     if not sidecar.is_file():
         return None
     try:
         engine = read_engine(sidecar)
-        verify_plan(engine, flavour.version)
+        verify_plan(engine, edition.version)
     except BackendError:
         return None
     return engine
@@ -231,7 +233,7 @@ def describe(
     found = plan_version(plan)
     if found != version_numbers(spec.version)[: len(found)]:
         raise EngineError(
-            f"{spec.flavour} says that it is {spec.version}, and the plan that it built says {found}. Report this."
+            f"{spec.edition} says that it is {spec.version}, and the plan that it built says {found}. Report this."
         )
     return {
         "schema_version": SCHEMA_VERSION,

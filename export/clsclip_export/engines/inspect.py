@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from clsclip_export.engines.trt import BuildLog
 from clsclip_export.errors import EngineError
-from clsclip_runtime.backends.tensorrt.edition import Flavour
+from clsclip_runtime.backends.tensorrt.edition import TensorRtEdition
 
 TYPES = {"Float": "fp32", "FP32": "fp32", "Half": "fp16", "FP16": "fp16", "BFloat16": "bf16", "BF16": "bf16"}
 """TensorRT's names of types."""
@@ -52,7 +52,7 @@ class Inspection:
         return {name: round(count / total, 4) for name, count in Counter(self.weights).most_common()} if total else {}
 
 
-def inspect_build(flavour: Flavour, plan: bytes, log: BuildLog) -> Inspection:
+def inspect_build(edition: TensorRtEdition, plan: bytes, log: BuildLog) -> Inspection:
     """Read the layers of a plan that was built just now.
 
     Raises:
@@ -60,15 +60,15 @@ def inspect_build(flavour: Flavour, plan: bytes, log: BuildLog) -> Inspection:
     """
     text, source = log.layers(), "build log"
     if text is None:
-        text, source = inspector_text(flavour, plan, log), "engine inspector"
+        text, source = inspector_text(edition, plan, log), "engine inspector"
     if not text:
         raise EngineError("TensorRT does not describe the engine that it built, so its precision cannot be proved.")
     return read_layers(text, source)
 
 
-def inspector_text(flavour: Flavour, plan: bytes, log: BuildLog) -> str | None:
+def inspector_text(edition: TensorRtEdition, plan: bytes, log: BuildLog) -> str | None:
     """What the engine inspector says of a plan; None where engines cannot be loaded."""
-    trt = flavour.module
+    trt = edition.module
     engine = trt.Runtime(log.logger).deserialize_cuda_engine(plan)
     if engine is None:
         return None

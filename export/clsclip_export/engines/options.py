@@ -12,7 +12,7 @@ import click
 
 from clsclip_export.errors import ProfileError
 from clsclip_export.profiles import AXES, Profile, parse_bounds
-from clsclip_runtime.backends.tensorrt.edition import FLAVOURS, find_flavour
+from clsclip_runtime.backends.tensorrt.edition import EDITIONS, find_edition
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -28,7 +28,7 @@ def engine_options(command: Command) -> Command:
             click.option("--crops", default="1,1,4", help="Crops a call: least, usual, most.", **sizes),
             click.option("--classes", default="1,8,64", help="Classes a call, likewise.", **sizes),
             click.option("--pairs", default="1,8,32", help="(crop, class) pairs a call, likewise.", **sizes),
-            click.option("--engine", type=click.Choice(list(FLAVOURS)), help="Build engines of the bundle too."),
+            click.option("--engine", type=click.Choice(list(EDITIONS)), help="Build engines of the bundle too."),
             click.option(
                 "--workspace", type=click.IntRange(min=1), metavar="MIB", help="Bound on the memory of one layer."
             ),
@@ -62,7 +62,7 @@ def read_engine(options: dict[str, Any]) -> Callable[[Path, Profile], None] | No
         if given:
             raise click.UsageError(f"--{given[0].replace('_', '-')} says something about --engine, which is missing.")
         return None
-    flavour = find_flavour(name)
+    edition = find_edition(name)
 
     def build(folder: Path, profile: Profile) -> None:
         from clsclip_export.engines.build import EngineOptions, build_engines
@@ -76,9 +76,9 @@ def read_engine(options: dict[str, Any]) -> Callable[[Path, Profile], None] | No
             optimization_level=details["optimization_level"],
             **{key: details[key] for key in _FLAGS},
         )
-        click.echo(f"[i] {flavour.name} {flavour.version}, {bundle.manifest.precision}")
+        click.echo(f"[i] {edition.name} {edition.version}, {bundle.manifest.precision}")
         show = progress_line() if sys.stderr.isatty() else (lambda phase, done, steps: True)
-        for one in build_engines(bundle, flavour, this_machine(flavour), chosen, progress=show):
+        for one in build_engines(bundle, edition, this_machine(edition), chosen, progress=show):
             click.echo(one.line())
 
     return build

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from clsclip_export.errors import EngineError, ProfileError
 from clsclip_export.profiles import AXES, Profile
-from clsclip_runtime.backends.tensorrt.edition import Flavour
+from clsclip_runtime.backends.tensorrt.edition import TensorRtEdition
 
 if TYPE_CHECKING:
     from clsclip_export.engines.build import EngineOptions
@@ -27,9 +27,9 @@ LAYERS_HEADING = "Layers:\n"
 class BuildLog:
     """Every line that TensorRT logs: all of them in memory, without the chatter in the file."""
 
-    def __init__(self, flavour: Flavour) -> None:
+    def __init__(self, edition: TensorRtEdition) -> None:
         self.lines: list[tuple[str, str]] = []
-        trt, lines = flavour.module, self.lines
+        trt, lines = edition.module, self.lines
 
         class Logger(trt.ILogger):  # type: ignore[name-defined]
             def __init__(self) -> None:
@@ -56,7 +56,7 @@ class BuildLog:
 
 
 def build_plan(
-    flavour: Flavour,
+    edition: TensorRtEdition,
     onnx: Path,
     options: EngineOptions,
     log: BuildLog,
@@ -70,27 +70,27 @@ def build_plan(
         ProfileError: the graph has a dynamic axis that a profile says nothing of.
         KeyboardInterrupt: the user, or ``progress``, ended it.
     """
-    trt = flavour.module
+    trt = edition.module
     builder = trt.Builder(log.logger)
     builder.max_threads = os.cpu_count() or 1
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log.logger)
     # By path: only then are weights found that lie in another file.
     if not parser.parse_from_file(str(onnx)):
-        raise EngineError(f"{flavour.name} {flavour.version} cannot read {onnx.name}: {parser_errors(parser)}.")
+        raise EngineError(f"{edition.name} {edition.version} cannot read {onnx.name}: {parser_errors(parser)}.")
     config = builder.create_builder_config()
-    configure(flavour, config, options)
+    configure(edition, config, options)
     if timings is not None:
         timings.use(config)
     config.add_optimization_profile(optimization_profile(builder, network, options.profile, onnx.name))
     with interruptible() as interrupted:
-        monitor = progress_monitor(flavour, lambda *step: not interrupted.is_set() and progress(*step))
+        monitor = progress_monitor(edition, lambda *step: not interrupted.is_set() and progress(*step))
         config.progress_monitor = monitor
         plan = builder.build_serialized_network(network, config)
     if interrupted.is_set() or getattr(monitor, "ended", False):
         raise KeyboardInterrupt
     if plan is None:
-        raise EngineError(f"{flavour.name} {flavour.version} cannot build {onnx.name}: {failure(log)}")
+        raise EngineError(f"{edition.name} {edition.version} cannot build {onnx.name}: {failure(log)}")
     if timings is not None:
         timings.take(config)
     return bytes(plan)
@@ -137,13 +137,13 @@ def failure(log: BuildLog) -> str:
     return f"{text}."
 
 
-def configure(flavour: Flavour, config: Any, options: EngineOptions) -> None:
+def configure(edition: TensorRtEdition, config: Any, options: EngineOptions) -> None:
     """Tell the builder the options.
 
     Raises:
         EngineError: this flavour does not know one.
     """
-    trt, flags = flavour.module, flavour.module.BuilderFlag
+    trt, flags = edition.module, edition.module.BuilderFlag
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # so that the precision can be proved
     if not options.tf32:
         config.clear_flag(flags.TF32)
@@ -153,11 +153,11 @@ def configure(flavour: Flavour, config: Any, options: EngineOptions) -> None:
         config.builder_optimization_level = options.optimization_level
     if options.strip_weights:
         config.set_flag(flags.STRIP_PLAN)  # and refit with the ONNX file's own weights when it is loaded
-    if flavour.name == "tensorrt-rtx" and options.hardware_compatible:
+    if edition.name == "tensorrt-rtx" and options.hardware_compatible:
         raise EngineError(
             "Engines of tensorrt-rtx fit every GPU that it knows, so --hardware-compatible means nothing. Leave it out."
         )
-    if flavour.name == "tensorrt-rtx" and options.version_compatible:
+    if edition.name == "tensorrt-rtx" and options.version_compatible:
         raise EngineError(
             "tensorrt-rtx comes without the lean runtime that runs engines of other versions. "
             "Leave --version-compatible out."
@@ -191,9 +191,9 @@ def optimization_profile(builder: Any, network: Any, profile: Profile, name: str
     return shapes
 
 
-def progress_monitor(flavour: Flavour, step: Callable[[str, int, int], bool]) -> Any:
+def progress_monitor(edition: TensorRtEdition, step: Callable[[str, int, int], bool]) -> Any:
     """TensorRT's own progress, phase by phase, to ``step``; what that says ends the build."""
-    trt = flavour.module
+    trt = edition.module
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[name-defined]
         def __init__(self) -> None:

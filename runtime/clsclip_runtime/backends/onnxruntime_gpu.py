@@ -16,7 +16,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from clsclip_runtime.arrays import Array, Arrays, Copier, DeviceArray, HostArray, Rows, concatenate, to_host
+from clsclip_runtime.arrays import Array, Arrays, DeviceArray, DeviceCopier, HostArray, Rows, concatenate, to_host
 from clsclip_runtime.backends.cuda.calls import Cuda, find_cuda
 from clsclip_runtime.backends.cuda.device import CudaDevice, is_dense
 from clsclip_runtime.backends.cuda.driver import ask_driver
@@ -193,7 +193,7 @@ class ThroughHost:
 class OnnxRuntimeGpuGraph(OnnxRuntimeGraph):
     """One ONNX Runtime session on a GPU; ``run`` may be called from several threads."""
 
-    def __init__(self, session: Any, name: str, backend: str, device: int, copier: Copier) -> None:
+    def __init__(self, session: Any, name: str, backend: str, device: int, copier: DeviceCopier) -> None:
         """Wrap a session; ``name`` and ``backend`` are for messages, ``copier`` is for what stays on the GPU."""
         super().__init__(session, name)
         self._backend, self._device, self._copier = backend, device, copier
@@ -206,7 +206,7 @@ class OnnxRuntimeGpuGraph(OnnxRuntimeGraph):
         """
         return dict(zip(self._outputs, self._bound(feeds, "cpu").copy_outputs_to_cpu(), strict=True))
 
-    def run_kept(self, feeds: Arrays) -> dict[str, Array]:
+    def run_on_device(self, feeds: Arrays) -> dict[str, Array]:
         """As ``run``, with the outputs left on the GPU.
 
         Raises:

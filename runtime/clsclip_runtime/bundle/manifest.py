@@ -13,6 +13,11 @@ from pathlib import PurePosixPath
 
 from clsclip_runtime.bundle.section import Section, bad_value
 from clsclip_runtime.bundle.specs import (
+    FROM_FILTER,
+    FROM_TRUNK,
+    LOGIT,
+    NEEDED_BY,
+    PROBABILITY,
     DetectorSpec,
     FeatureSpec,
     FileEntry,
@@ -42,10 +47,6 @@ DETECTOR_NAME_CHARACTERS = 256
 RESIZES = ("squash",)
 INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 
-TRUNK, PRESENCE = "trunk", "presence"
-NEEDED_BY = (TRUNK, PRESENCE)
-FROM_FILTER, FROM_TRUNK = "filter", "trunk"
-PROBABILITY, LOGIT = "probability", "logit"
 DTYPES = ("float32",)
 RESERVED_NAMES = frozenset({"pixel_values", "token_ids", "crop_index", "class_index", "mask_logits", "presence"})
 """Names of graphs' inputs and outputs that no feature may have."""

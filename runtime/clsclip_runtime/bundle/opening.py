@@ -14,7 +14,7 @@ from pathlib import Path
 
 from clsclip_runtime.bundle.external_data import NotOnnxError, external_locations
 from clsclip_runtime.bundle.manifest import check_file_name, parse_manifest
-from clsclip_runtime.bundle.specs import FileEntry, Manifest
+from clsclip_runtime.bundle.specs import FROM_FILTER, FileEntry, Manifest
 from clsclip_runtime.errors import BundleError
 from clsclip_runtime.paths import file_sha256
 from clsclip_runtime.protocols import GraphFile
@@ -25,7 +25,8 @@ TEXT_ENCODER = "text_encoder.onnx"
 IMAGE_ENCODER = "image_encoder.onnx"
 STEM = "stem.onnx"
 TRUNK = "trunk.onnx"
-GATE = "gate.onnx"
+PRESENCE = "presence.onnx"
+TEXT_TOKENS = "text_tokens.safetensors"
 DETECTOR = "detector.onnx"
 
 EMBEDDED = Path(__file__).parents[1] / "models" / "stickers.clsclip"
@@ -59,13 +60,8 @@ class Bundle:
         """
         folder = _find(path)
         document = _read_manifest(folder)
-        manifest = parse_manifest(document)
-        required = [TOKENIZER, TEXT_ENCODER, IMAGE_ENCODER, TRUNK]
-        if manifest.presence_threshold is not None:
-            required.append(GATE)
-        if manifest.detector is not None:
-            required.append(DETECTOR)
-        for name in required:
+        manifest = parse_manifest(document, folder)
+        for name in _required(manifest):
             if name not in manifest.files:
                 raise BundleError(f"{folder} has no {name} among the files of its manifest. {_again()}")
         _verify_all(folder, manifest)
@@ -91,6 +87,21 @@ class Bundle:
         _verify(self.folder, name, self.manifest.files[name])
         for file in _verify_external_data(self.folder, name, self.manifest):
             _verify(self.folder, file, self.manifest.files[file])
+
+
+def _required(manifest: Manifest) -> list[str]:
+    """The files that a bundle of this manifest must have."""
+    required = [IMAGE_ENCODER, TRUNK]
+    if {TOKENIZER, TEXT_ENCODER} & set(manifest.files):
+        required += [TOKENIZER, TEXT_ENCODER]
+    elif TEXT_TOKENS not in manifest.files:
+        # Words need an encoder, or must be encoded already.
+        required += [TEXT_ENCODER]
+    if manifest.presence is not None and manifest.presence.source == FROM_FILTER:
+        required.append(PRESENCE)
+    if manifest.detector is not None:
+        required.append(DETECTOR)
+    return required
 
 
 def _again() -> str:

@@ -7,6 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+TRUNK, PRESENCE = "trunk", "presence"
+NEEDED_BY = (TRUNK, PRESENCE)
+FROM_FILTER, FROM_TRUNK = "filter", "trunk"
+PROBABILITY, LOGIT = "probability", "logit"
+
 
 @dataclass(frozen=True)
 class ImageSpec:

@@ -63,6 +63,19 @@ class MultiWordCommand(click.Command):
         return super().parse_args(ctx, spread_words(args, "--classes"))
 
 
+def parse_backend_options(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> tuple[tuple[str, str], ...]:
+    """``NAME=VALUE`` pairs. click.BadParameter for what is none."""
+    pairs = []
+    for value in values:
+        name, equals, given = value.partition("=")
+        if not equals or not name or not given:
+            raise click.BadParameter(f"{value!r} is not NAME=VALUE, such as precision=bf16")
+        pairs.append((name, given))
+    return tuple(pairs)
+
+
 def parse_piped(ctx: click.Context, param: click.Parameter, value: str) -> Piped:
     """The value of ``--stdin``: ``picture``, ``stream`` or ``WIDTHxHEIGHT``; see ``Piped``. For click's ``callback``.
 

@@ -19,13 +19,14 @@ from clsclip_runtime.cli.arguments import (
     MultiWordCommand,
     NamedSource,
     find_sources,
+    parse_backend_options,
     parse_piped,
     read_words,
 )
 from clsclip_runtime.cli.messages import FAILURE, INTERRUPTED, PROGRAM, WRONG_USE, fail
 from clsclip_runtime.cli.zoom import Zooming, zoom_options
 from clsclip_runtime.errors import ClsclipRuntimeError, OptionError, OutputError, WordError
-from clsclip_runtime.inference.presence import GATES, check_gate
+from clsclip_runtime.inference.presence import check_filter
 from clsclip_runtime.version import __version__
 
 DEFAULT_FOLDER = Path("clsclip-out")
@@ -39,7 +40,7 @@ Examples:
   clsclip-infer "holiday/*.jpg" --classes-file words.txt --json
   clsclip-infer --classes dog cat -- photo.jpg
   clsclip-infer photo.jpg --classes dog --model model.clsclip
-  clsclip-infer photo.jpg --classes-file thousand.txt --gate clip --top-k 10
+  clsclip-infer photo.jpg --classes-file thousand.txt --max-classes 10
   clsclip-infer photo.jpg --classes dog --zoom-in --detector yolo11n.onnx
   clsclip-infer clip.mp4 --classes dog --every 5 --formats overlay,coco
   clsclip-infer 0 --classes cup --drop-frames
@@ -92,20 +93,28 @@ Exit codes: 0 all done, 1 a failure (the other sources are done),
     help="Words scoring below are absent; 0 segments every word. Default: the model's own.",
 )
 @click.option(
-    "--gate",
-    type=click.Choice(GATES),
-    help="clip: look first which words a picture shows, and segment those alone; off: segment every word. "
-    "Default: clip if the model's threshold was trained.",
+    "--presence-filter/--no-presence-filter",
+    default=None,
+    help="Find first which classes an image shows and segment those alone, or segment every class. "
+    "Default: find first if the model's threshold was fitted.",
 )
 @click.option(
-    "--top-k",
+    "--max-classes",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Segment at most the N likeliest words of a picture or region.",
+    help="Segment at most the N likeliest classes of an image or region.",
 )
 @zoom_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON document per picture or frame, a line each.")
 @click.option("--backend", type=click.Choice(["auto", *BACKENDS]), default="auto", show_default=True, help="Engine.")
+@click.option(
+    "--backend-option",
+    "backend_options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=parse_backend_options,
+    help="An option of that backend, such as precision=bf16 of openvino; may be given several times.",
+)
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Threads of the engine. Default: its choice.")
 @click.option(
     "--memory-mb",
@@ -165,7 +174,7 @@ def command(sources: tuple[str, ...], classes: tuple[str, ...], classes_file: Pa
     cleaned, notes = clean_words(words)
     found = find_sources(sources, options["stdin"])
     options["zooming"] = Zooming.of(options)
-    check_gate(options["gate"], options["presence_threshold"], options["top_k"])
+    check_filter(options["presence_filter"], options["presence_threshold"], options["max_classes"])
     _check_kinds(found, options)
     for kind, default in (("picture_formats", PICTURE_FORMATS), ("video_formats", VIDEO_FORMATS)):
         chosen = default if options["formats"] is None else options["formats"]

@@ -11,24 +11,25 @@ import numpy.typing as npt
 
 if TYPE_CHECKING:
     from clsclip_runtime.bundle.specs import Manifest
+    from clsclip_runtime.results.class_result import ClassResult
     from clsclip_runtime.results.result import Result
 
 
 def describe_model(manifest: Manifest, backend: str) -> str:
     """Which model runs where, and what it is and is not."""
-    lines = f"model {manifest.name} ({manifest.precision}, weights {manifest.licence}) on {backend}"
+    lines = f"model {manifest.name} ({manifest.precision}, weights {manifest.license}) on {backend}"
     return f"{lines}\n{manifest.description}" if manifest.description else lines
 
 
 def table(result: Result) -> str:
-    """One line for every word: presence score, share of the picture, verdict; and where it was found."""
-    rows = [("word", "presence", "area %", "verdict" + ("    looked at" if result.zoomed else ""))]
-    for at, (word, verdict) in enumerate(zip(result.classes, result.verdicts, strict=True)):
-        known = result.presence is not None and result.presence[at] == result.presence[at]
-        score = f"{result.presence[at]:.2f}" if result.presence is not None and known else "-"
-        share = f"{result.percents[at]:.1f}" if verdict == "found" else "-"
-        where = f"{verdict:<9}  {_looked_at(result, at)}" if result.zoomed else verdict
-        rows.append((word, score, share, where))
+    """One line for every class: presence score, share of the image, status; and where it was searched."""
+    zoomed = result.regions is not None
+    rows = [("class", "presence", "area %", "status" + ("    searched" if zoomed else ""))]
+    for one in result:
+        score = "-" if one.presence is None else f"{one.presence:.2f}"
+        share = f"{one.area_percent:.1f}" if one.status == "found" else "-"
+        where = f"{one.status:<8}  {_searched(result, one)}" if zoomed else one.status
+        rows.append((one.name, score, share, where))
     return _columns(rows)
 
 
@@ -36,20 +37,20 @@ def frame_table(
     words: Sequence[str], found: npt.NDArray[np.int64], percents: npt.NDArray[np.float64], count: int
 ) -> str:
     """One line for every word of a video: in how many of ``count`` frames it was found, mean share of the picture."""
-    rows = [("word", "frames", "area %", "")]
+    rows = [("class", "frames", "area %", "")]
     for word, frames, percent in zip(words, found, percents, strict=True):
         rows.append((word, f"{frames}/{count}", f"{percent:.1f}" if frames else "-", ""))
     return _columns(rows)
 
 
-def _looked_at(result: Result, at: int) -> str:
+def _searched(result: Result, one: ClassResult) -> str:
     """``2 regions of airplane (synonym)``, ``3 regions``, or ``whole image``."""
-    count = sum(one.index == at for one in result.regions)
+    count = sum(other.index == one.index and not other.whole_image for other in result.all_instances())
     if not count:
-        return result.looked_at(at)
-    match = result.matches[at]
-    of = f" of {', '.join(match.names)}" if match.names else ""
-    how = f" ({match.how})" if match.how not in ("exact", "any") else ""
+        return ", ".join(place.replace("-", " ") for place in one.searched) or "nowhere"
+    names = one.match.names if one.match is not None else ()
+    of = f" of {', '.join(names)}" if names else ""
+    how = f" ({one.match.how})" if one.match is not None and one.match.how not in ("exact", "any") else ""
     return f"{count} region{'s' if count != 1 else ''}{of}{how}"
 
 

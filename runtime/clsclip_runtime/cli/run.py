@@ -46,6 +46,7 @@ class Run:
 
     def all_sources(self, notes: list[str]) -> int:
         """Segment all sources; returns the exit code. ``notes`` are for the user."""
+        from clsclip_runtime.limits import Limits
         from clsclip_runtime.segmenter import Segmenter
 
         options = self._options
@@ -56,10 +57,11 @@ class Run:
             options["model"],
             options["backend"],
             detector=options["zooming"].load_detector(options["backend"], options["threads"]),
-            gate=options["gate"],
-            top_k=options["top_k"],
+            backend_options=dict(options["backend_options"]),
+            presence_filter=options["presence_filter"],
+            max_classes=options["max_classes"],
             threads=options["threads"],
-            memory_mb=options["memory_mb"],
+            limits=Limits(memory_mb=options["memory_mb"]),
         ) as segmenter:
             has_detector = segmenter.bundle.manifest.detector is not None or options["zooming"].detector is not None
             options["zooming"].check(has_detector)

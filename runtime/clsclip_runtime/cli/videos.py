@@ -166,8 +166,8 @@ class _Totals:
 
     def write(self, frame: Frame, result: Result) -> None:
         self.notes |= dict.fromkeys(result.notes)
-        self.found += np.asarray(result.areas) > 0
-        self.percents += result.percents
+        self.found += np.array([one.status == "found" for one in result], np.bool_)
+        self.percents += np.array([one.area_percent for one in result])
         self.size = result.size
 
     def close(self) -> None:

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-_HOW = ("margin", "odds", "spill", "on_missing", "confidence")
-_OF_DETECTOR = ("names", "layout")
-_NAMES = ("zoom_in", "detector", "regions", "boxes_only", "any_class", *_HOW, *_OF_DETECTOR)
+_HOW = ("crop_margin", "mask_threshold", "mask_margin", "fallback", "confidence")
+_OF_DETECTOR = ("names", "output_format")
+_NAMES = ("zoom_in", "detector", "regions", "boxes_as_masks", "class_agnostic", *_HOW, *_OF_DETECTOR)
 _FILE = click.Path(path_type=Path)
 
 
@@ -36,8 +36,8 @@ def zoom_options(command: Command) -> Command:
                 "--detector-names", "names", metavar="FILE", help="The detector's class names, one a line; or coco."
             ),
             click.option(
-                "--detector-layout",
-                "layout",
+                "--detector-format",
+                "output_format",
                 metavar="NAME",
                 help="How the detector's outputs are laid out: yolov7, ...",
             ),
@@ -48,27 +48,30 @@ def zoom_options(command: Command) -> Command:
                 help="Least score of the detector's boxes [default: 0.25].",
             ),
             click.option("--regions", type=_FILE, metavar="JSON", help="Boxes drawn before, in place of a detector."),
-            click.option("--any-class", is_flag=True, help="Ask every word of every box, whatever it is called."),
-            click.option("--boxes-only", is_flag=True, help="The regions themselves as masks; nothing is drawn."),
             click.option(
-                "--on-missing",
-                type=click.Choice(["whole-image", "empty"]),
-                help="What a word without a region gets [default: whole-image].",
+                "--class-agnostic", is_flag=True, help="Search every box for every class, whatever it is called."
+            ),
+            click.option("--boxes-as-masks", is_flag=True, help="The regions themselves as masks; nothing is drawn."),
+            click.option(
+                "--fallback",
+                type=click.Choice(["whole-image", "none"]),
+                help="Where a class without a region is searched [default: whole-image].",
             ),
             click.option(
-                "--margin",
+                "--crop-margin",
                 type=click.FloatRange(0, 10),
                 metavar="SHARE",
                 help="Context around a region, of its width and height [default: 0.1].",
             ),
             click.option(
-                "--odds",
-                type=click.FloatRange(1e-3, 1e3),
-                metavar="TIMES",
-                help="How much likelier a pixel near a box of the word's name is of the word [default: 4].",
+                "--region-threshold",
+                "mask_threshold",
+                type=click.FloatRange(0.001, 0.999),
+                metavar="0..1",
+                help="Probability of a pixel's class in boxes that name it; 0.5 is the model's own [default: 0.2].",
             ),
             click.option(
-                "--spill",
+                "--mask-margin",
                 type=click.FloatRange(0, 10),
                 metavar="SHARE",
                 help="How far masks of such boxes reach beyond them, of their size [default: 0.03].",
@@ -77,6 +80,11 @@ def zoom_options(command: Command) -> Command:
     ):
         command = option(command)
     return command
+
+
+def _option(name: str) -> str:
+    """An argument's name as an option of the command."""
+    return "--region-threshold" if name == "mask_threshold" else "--" + name.replace("_", "-")
 
 
 @dataclass(frozen=True)
@@ -115,19 +123,24 @@ class Zooming:
             {name: asked[name] for name in names if asked[name] is not None} for names in (_HOW, _OF_DETECTOR)
         )
         if reading and asked["detector"] is None:
-            raise click.UsageError("--detector-names and --detector-layout are about --detector: give it")
-        if not (asked["zoom_in"] or asked["boxes_only"] or asked["regions"] or asked["detector"]):
+            raise click.UsageError("--detector-names and --detector-format are about --detector: give it")
+        if not (asked["zoom_in"] or asked["boxes_as_masks"] or asked["regions"] or asked["detector"]):
             if how:
-                option = next(iter(how)).replace("_", "-")
-                raise click.UsageError(f"--{option} is about regions. Add --zoom-in, --detector or --regions")
+                raise click.UsageError(
+                    f"{_option(next(iter(how)))} is about regions. Add --zoom-in, --detector or --regions"
+                )
             return cls(None, None, {}, None)
         if asked["regions"] is not None and asked["confidence"] is not None:
             raise click.UsageError("--confidence is about a detector's boxes, and --regions takes the place of one")
-        of_gate = {name: options[name] for name in ("presence_threshold", "gate", "top_k") if options[name] is not None}
+        of_gate = {
+            name: options[name]
+            for name in ("presence_threshold", "presence_filter", "max_classes")
+            if options[name] is not None
+        }
         of_crops = {name for name in (*how, *of_gate) if name != "confidence"}
-        for name in sorted(of_crops) if asked["boxes_only"] else ():
-            raise click.UsageError(f"--{name.replace('_', '-')} is about crops, and --boxes-only makes none")
-        zoom = ZoomIn(boxes_only=asked["boxes_only"], any_class=asked["any_class"], **how)
+        for name in sorted(of_crops) if asked["boxes_as_masks"] else ():
+            raise click.UsageError(f"{_option(name)} is about crops, and --boxes-as-masks makes none")
+        zoom = ZoomIn(boxes_as_masks=asked["boxes_as_masks"], class_agnostic=asked["class_agnostic"], **how)
         regions = RegionFile(asked["regions"]) if asked["regions"] else None
         return cls(zoom, asked["detector"], reading, regions)
 

@@ -22,6 +22,7 @@ from clsclip_runtime.errors import DetectorError, OptionError
 from clsclip_runtime.options import number_in
 from clsclip_runtime.protocols import Backend, Graph, GraphFile, close_with
 from clsclip_runtime.regions.proposals import Proposals
+from clsclip_runtime.renamed import refuses_old_names
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 
@@ -70,16 +71,17 @@ class Detector:
             )
         self._graph, self._spec, self._name, self._notes = graph, spec, name, notes
         close_with(self, [graph])
-        self._layout = LAYOUTS[spec.layout]
+        self._layout = LAYOUTS[spec.output_format]
         self._most = max_detections
 
     @classmethod
+    @refuses_old_names
     def load(
         cls,
         path: str | os.PathLike[str],
         *,
         names: Sequence[str] | str | os.PathLike[str] | None = None,
-        layout: str = "auto",
+        output_format: str = "auto",
         confidence: float = 0.25,
         iou: float = 0.7,
         max_detections: int = 300,
@@ -92,7 +94,7 @@ class Detector:
             path: a detector of one of the layouts that ``clsclip_runtime.detectors.layouts`` describes.
             names: its class names in their order, a file of them, or "coco"; None takes those of its metadata, and
                 COCO's, with a note, for a file of 80 classes without names.
-            layout: how its outputs are laid out; "auto" finds it from their shapes and the metadata.
+            output_format: how its outputs are laid out; "auto" finds it from their shapes and the metadata.
             confidence: boxes whose score is not above this are dropped.
             iou: of two boxes of one class that overlap more than this, the less sure one is dropped; it has no effect
                 on files that do this themselves.
@@ -105,7 +107,7 @@ class Detector:
             OptionError: a value makes no sense.
             BackendError: no engine works here, or it cannot load the file.
         """
-        spec, notes = read_spec(path, names=names, layout=layout)
+        spec, notes = read_spec(path, names=names, output_format=output_format)
         engine = select_backend(backend, threads=threads) if isinstance(backend, str) else backend
         return cls(
             engine.load(GraphFile(Path(path))),
@@ -160,9 +162,9 @@ class Detector:
         return self._spec.names
 
     @property
-    def agnostic(self) -> bool:
+    def class_agnostic(self) -> bool:
         """Whether it knows no classes, so that its boxes may be anything."""
-        return self._spec.agnostic
+        return self._spec.class_agnostic
 
     @property
     def spec(self) -> DetectorSpec:
@@ -220,12 +222,12 @@ class Detector:
         canvases = np.full((count, *size, 3), GREY, np.uint8)
         placed = []
         for at, picture in enumerate(pictures):
-            canvases[at], where = letterbox(picture, size, place=spec.place)
+            canvases[at], where = letterbox(picture, size, place=spec.letterbox)
             placed.append(where)
-        if spec.colours == "bgr":
+        if spec.channel_order == "bgr":
             canvases = canvases[..., ::-1]
         values = np.ascontiguousarray(canvases.transpose(0, 3, 1, 2), np.float32)
-        values /= np.float32(255 / spec.white)
+        values /= np.float32(255 / spec.input_scale)
         outputs = self._graph.run({self._graph.inputs[0]: values.astype(spec.input_type, copy=False)})
         read = [np.asarray(outputs[name], np.float32) for name in self._graph.outputs]
         self._check(read, count)
@@ -236,9 +238,9 @@ class Detector:
         names, spec = len(self._spec.names), self._spec
         ranks = [output.ndim for output in outputs]
         shapes = [output.shape for output in outputs]
-        if spec.layout == "yolov7-nms":
+        if spec.output_format == "yolov7-nms":
             fits = ranks[:1] == [2] and shapes[0][1] == 7
-        elif spec.layout == "tensorrt-nms":
+        elif spec.output_format == "tensorrt-nms":
             fits = ranks == [2, 3, 2, 2] and {len(output) for output in outputs} == {count}
             fits = fits and shapes[1][2] == 4 and shapes[1][1] == shapes[2][1] == shapes[3][1] and shapes[0][1] == 1
         else:
@@ -247,7 +249,7 @@ class Detector:
         if not fits:
             raise DetectorError(
                 f"the detector gave outputs of shape {', '.join(map(str, shapes))} for {count} pictures, which the "
-                f"layout {spec.layout} with {names} classes does not have. Name the right layout and names, or "
+                f"layout {spec.output_format} with {names} classes does not have. Name the right layout and names, or "
                 "export it again"
             )
 
@@ -271,7 +273,7 @@ class Detector:
             f"detector {self.name}",
             self.notes,
         )
-        return found_here.anonymous() if self.agnostic else found_here
+        return found_here.anonymous() if self.class_agnostic else found_here
 
     def _class_numbers(self, classes: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
         numbers = classes.astype(np.float64)
@@ -279,6 +281,6 @@ class Detector:
         if wrong.any():
             raise DetectorError(
                 f"the detector gave the class {numbers[wrong][0]:g}, and there are {len(self.names)} class names. "
-                "Give the right names (names=...), or name the right layout (layout=...)"
+                "Give the right names (names=...), or name the right layout (output_format=...)"
             )
         return numbers.astype(np.int64)

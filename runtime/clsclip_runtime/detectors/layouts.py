@@ -63,18 +63,18 @@ class Layout:
         suppressed: the graph drops overlapping boxes itself.
         extra: columns before the class scores; None where there are no class scores.
         axis: axis of those columns.
-        colours: "rgb" or "bgr".
-        white: the input's value for white: 1 or 255.
-        place: where the letterbox puts the picture, "centre" or "top-left".
+        channel_order: "rgb" or "bgr".
+        input_scale: the input's value for input_scale: 1 or 255.
+        letterbox: where the letterbox puts the picture, "center" or "top-left".
     """
 
     read: Callable[[Sequence[Values], Size, int], list[Candidates]]
     suppressed: bool
     extra: int | None = None
     axis: int = 2
-    colours: str = "rgb"
-    white: float = 1.0
-    place: str = "centre"
+    channel_order: str = "rgb"
+    input_scale: float = 1.0
+    letterbox: str = "center"
 
 
 def cells(size: Size, strides: Sequence[int] = STRIDES) -> int:
@@ -97,7 +97,7 @@ def _yolox(outputs: Sequence[Values], size: Size, pictures: int) -> list[Candida
     if rows.shape[1] != cells(size):
         raise DetectorError(
             f"the detector gives {rows.shape[1]} boxes for an input of {size[1]}x{size[0]}, and YOLOX's raw grid has "
-            f"{cells(size)}. Name the layout that it has: layout='yolov5', or 'yolox-decoded'"
+            f"{cells(size)}. Name the layout that it has: output_format='yolov5', or 'yolox-decoded'"
         )
     corner, stride = _grid(size)
     decoded = rows.copy()
@@ -158,8 +158,10 @@ LAYOUTS: Mapping[str, Layout] = {
     "tensorrt-nms": Layout(_tensorrt_nms, suppressed=True),
     "yolov8": Layout(_yolov8, suppressed=False, extra=4, axis=1),
     "yolov10": Layout(_yolov10, suppressed=True),
-    "yolox": Layout(_yolox, suppressed=False, extra=5, colours="bgr", white=255.0, place="top-left"),
-    "yolox-decoded": Layout(_yolov5, suppressed=False, extra=5, colours="bgr", white=255.0, place="top-left"),
+    "yolox": Layout(_yolox, suppressed=False, extra=5, channel_order="bgr", input_scale=255.0, letterbox="top-left"),
+    "yolox-decoded": Layout(
+        _yolov5, suppressed=False, extra=5, channel_order="bgr", input_scale=255.0, letterbox="top-left"
+    ),
 }
 
 ALIASES: Mapping[str, str] = {
@@ -241,7 +243,7 @@ def _unknown(where: str, shapes: Shapes, why: str) -> DetectorError:
     shown = ", ".join(str(tuple(shape)) for shape in shapes)
     return DetectorError(
         f"{where} gives outputs of shape {shown}, and their layout is not known: {why}. If it is one of "
-        f"{', '.join(LAYOUTS)}, name it (layout=...) and give its class names (names=...); else export it again"
+        f"{', '.join(LAYOUTS)}, name it (output_format=...) and give its class names (names=...); else export it again"
     )
 
 
@@ -262,7 +264,7 @@ def class_count(name: str, shapes: Shapes, where: str) -> int | None:
         shown = ", ".join(str(tuple(shape)) for shape in shapes)
         raise DetectorError(
             f"{where} gives outputs of shape {shown}, which the layout {name} cannot have. Leave the layout out "
-            "(layout='auto'), or name the right one"
+            "(output_format='auto'), or name the right one"
         )
     return None if layout.extra is None else int(shapes[0][layout.axis]) - layout.extra
 

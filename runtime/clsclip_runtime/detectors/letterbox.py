@@ -43,14 +43,14 @@ class Placed:
 
 
 def letterbox(
-    picture: npt.NDArray[np.uint8], size: tuple[int, int], *, place: str = "centre"
+    picture: npt.NDArray[np.uint8], size: tuple[int, int], *, place: str = "center"
 ) -> tuple[npt.NDArray[np.uint8], Placed]:
     """Fit a picture, keeping its shape, into a grey input.
 
     Args:
         picture: (H, W, 3) uint8.
         size: (height, width) of the input.
-        place: "centre" rounds the sides as ultralytics does and puts the picture in the middle; "top-left" cuts
+        place: "center" rounds the sides as ultralytics does and puts the picture in the middle; "top-left" cuts
             the sides to whole pixels and puts it in the corner, as YOLOX does.
 
     Returns:
@@ -58,11 +58,11 @@ def letterbox(
     """
     height, width = picture.shape[:2]
     scale = min(size[0] / height, size[1] / width)
-    whole = round if place == "centre" else int
+    whole = round if place == "center" else int
     inner_width = min(size[1], max(1, whole(width * scale)))
     inner_height = min(size[0], max(1, whole(height * scale)))
     left, top = 0, 0
-    if place == "centre":
+    if place == "center":
         left, top = (size[1] - inner_width) // 2, (size[0] - inner_height) // 2
     canvas = np.full((*size, 3), GREY, np.uint8)
     canvas[top : top + inner_height, left : left + inner_width] = _resize(picture, inner_width, inner_height)

@@ -16,7 +16,7 @@ from clsclip_runtime.bundle.specs import DetectorSpec
 from clsclip_runtime.detectors.layouts import LAYOUTS, Shapes, Size, class_count, find_layout, layout_name
 from clsclip_runtime.detectors.names import COCO_NAMES, parse_names, read_names
 from clsclip_runtime.errors import DetectorError
-from clsclip_runtime.text.matching import is_agnostic
+from clsclip_runtime.text.matching import is_class_agnostic
 
 DYNAMIC_SIDE = 640
 """Input side in pixels of detectors that take any and do not say which they were exported for."""
@@ -29,16 +29,16 @@ def read_spec(
     path: str | os.PathLike[str],
     *,
     names: Sequence[str] | str | os.PathLike[str] | None = None,
-    layout: str = "auto",
-    licence: str | None = None,
+    output_format: str = "auto",
+    license: str | None = None,
 ) -> tuple[DetectorSpec, tuple[str, ...]]:
     """Read an ONNX file's metadata, input and outputs.
 
     Args:
         path: the file.
         names: its class names, see ``names.read_names``; None takes those of its metadata.
-        layout: a name of ``layouts.LAYOUTS`` or of ``layouts.ALIASES``; "auto" finds it.
-        licence: of its weights; None takes that of its metadata.
+        output_format: a name of ``layouts.LAYOUTS`` or of ``layouts.ALIASES``; "auto" finds it.
+        license: of its weights; None takes that of its metadata.
 
     Returns:
         The spec, and notes for the user about what had to be assumed.
@@ -47,7 +47,7 @@ def read_spec(
         DetectorError: the file is absent, is no ONNX model, has no names, or its layout is not known.
         OptionError: there is no such layout.
     """
-    asked = None if layout == "auto" else layout_name(layout)
+    asked = None if output_format == "auto" else layout_name(output_format)
     file = Path(path)
     session = _open(file)
     metadata = dict(session.get_modelmeta().custom_metadata_map)
@@ -67,23 +67,23 @@ def read_spec(
     if count is not None and count != len(given):
         raise DetectorError(
             f"{file} has {count} classes in the layout {chosen}, and there are {len(given)} class names. "
-            "Give the right names (names=...), or name the right layout (layout=...)"
+            "Give the right names (names=...), or name the right layout (output_format=...)"
         )
     for note in notes:
         _log.warning("%s", note)
     found = LAYOUTS[chosen]
     spec = DetectorSpec(
-        layout=chosen,
+        output_format=chosen,
         names=given,
         height=size[0],
         width=size[1],
-        colours=found.colours,
-        white=found.white,
-        place=found.place,
+        channel_order=found.channel_order,
+        input_scale=found.input_scale,
+        letterbox=found.letterbox,
         batch=batch,
         input_type=input_type,
-        agnostic=is_agnostic(given),
-        licence=licence or _one_line(metadata.get("license", "")) or "unknown",
+        class_agnostic=is_class_agnostic(given),
+        license=license or _one_line(metadata.get("license", "")) or "unknown",
     )
     return spec, notes
 

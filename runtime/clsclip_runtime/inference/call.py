@@ -148,9 +148,7 @@ class Call:
             words=np.array([position[word] for word in given.words], np.int64),
             features=features,
             regions=given.regions,
-            matches=()
-            if given.regions is None
-            else self._matcher(given.words, given.regions, self._model.text),
+            matches=() if given.regions is None else self._matcher(given.words, given.regions, self._model.text),
         )
 
     def _result(
@@ -162,7 +160,7 @@ class Call:
             for word in given.words
             if word in encoded.truncated
         ]
-        notes = [*given.notes, *request.notes, *cut_off]
+        notes = [*given.notes, *request.notes, *encoded.notes, *cut_off]
         for note in notes:
             _log.info("%s", note)
         name, backend_notes = self._backend

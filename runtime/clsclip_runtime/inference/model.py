@@ -86,7 +86,9 @@ class LoadedModel:
         if first == STEM and not self._has_stem:
             self._encoder(IMAGE_ENCODER)
         on_disk = WordCache.from_bundle(bundle, backend.name, word_cache)
-        self.text = TextEncoder.from_bundle(bundle, graphs.get(TEXT_ENCODER), memory_mb=limits.memory_mb, cache=on_disk)
+        self.text = TextEncoder.from_bundle(
+            bundle, graphs.get(TEXT_ENCODER), memory_mb=limits.memory_mb, on_disk=on_disk
+        )
 
     def serves_presence(self, features: Arrays) -> bool:
         """Whether presence can be asked of these features of crops."""

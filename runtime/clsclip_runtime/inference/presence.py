@@ -1,8 +1,8 @@
 """The presence filter: which pairs of a crop and a word are segmented, or kept, by the presence of the word.
 
-CLIP's own image embedding scores all words of a crop in one pass that shares the stem, so a pair whose presence is below
-the threshold, or that is outside the best ``max_classes`` of its crop, never reaches the trunk. Where only the trunk
-knows presence, the same rules drop pairs after it.
+CLIP's own image embedding scores all words of a crop in one pass that shares the stem. So a pair whose presence is
+below the threshold, or that is outside the best ``max_classes`` of its crop, never reaches the trunk. Where only the
+trunk knows presence, the same rules drop pairs after it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from clsclip_runtime._types import Bools, Floats
 from clsclip_runtime.bundle.specs import LOGIT, PresenceSpec
@@ -52,7 +53,7 @@ class PresenceFilter:
         return sure | (guessed & best), guessed & ~best
 
 
-def as_probability(values: Floats, form: str) -> Floats:
+def as_probability(values: npt.NDArray[np.generic], form: str) -> Floats:
     """Presence as a graph gives it, as probabilities: logits go through the sigmoid, all are clipped to 0..1."""
     numbers = values.astype(np.float32)
     if form == LOGIT:
@@ -91,7 +92,9 @@ def choose_filter(
                 f"{asked} needs presence, and the bundle cannot tell it. Export it again with clsclip-export, or use "
                 "presence_filter=False"
             )
-        return None, ("presence_threshold has no effect: the bundle cannot tell presence",) if presence_threshold else ()
+        return None, (
+            "presence_threshold has no effect: the bundle cannot tell presence",
+        ) if presence_threshold else ()
     if presence_filter is None and presence_threshold is None and max_classes is None and not spec.threshold:
         return None, ()
     return PresenceFilter(spec.threshold if presence_threshold is None else float(presence_threshold), max_classes), ()

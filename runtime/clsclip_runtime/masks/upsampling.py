@@ -199,7 +199,9 @@ class Columns:
         begin = np.searchsorted(low, np.arange(inputs + 1))
         return cls(width, begin, (1.0 - fraction).astype(np.float32), fraction.astype(np.float32))
 
-    def first_after(self, values: Floats, inside: Bools, rows: Integers, places: Integers, mask_logit: np.float32) -> Integers:
+    def first_after(
+        self, values: Floats, inside: Bools, rows: Integers, places: Integers, mask_logit: np.float32
+    ) -> Integers:
         """The first pixel of every change.
 
         Args:

@@ -113,7 +113,8 @@ def _inside(boxes: Floats, size: tuple[int, int]) -> tuple[npt.NDArray[np.float6
 
 
 def mask_limits(boxes: Floats, windows: Windows, size: tuple[int, int], mask_margin: float) -> Windows:
-    """Where the masks of boxes may be: (M, 4) int64 xyxy, the boxes and ``mask_margin`` around them, inside their windows.
+    """Where the masks of boxes may be: (M, 4) int64 xyxy, the boxes and ``mask_margin`` around them, inside
+    their windows.
 
     Args:
         boxes: (M, 4) xyxy in pixels, each of which shows a part of the picture.

@@ -74,7 +74,7 @@ class RegionFile:
             () if found or not self._boxes else (f"{self.path.name} has no box of {Path(image).name}{self._others()}",)
         )
         names, boxes, scores = [one[0] for one in found], [one[1] for one in found], [one[2] for one in found]
-        return replace(Proposals.of(boxes, names, scores, f"boxes of {self.path.name}"), notes=notes)
+        return replace(Proposals.from_boxes(boxes, names, scores, f"boxes of {self.path.name}"), notes=notes)
 
     def _entries_of(self, image: str) -> str | None:
         """How the file names a picture: the most exact name that fits."""

@@ -9,7 +9,7 @@ import numpy as np
 from clsclip_runtime._types import Bools
 from clsclip_runtime.regions.proposals import ANY, Proposals
 from clsclip_runtime.text.encoder import TextEncoder
-from clsclip_runtime.text.matching import WordMatch, match_words
+from clsclip_runtime.text.matching import Encode, WordMatch, match_words
 
 _KEPT = 16
 """Lists of words that are kept: frames of a video ask the same again and again."""
@@ -27,13 +27,19 @@ class Matcher:
         key = (words, proposals.names)
         matches = self._known.get(key)
         if matches is None:
-            matches = match_words(words, proposals.names, lambda texts: text.encode(texts).features, agnostic=False)
+            matches = match_words(words, proposals.names, _vectors(text), knows=text.knows, class_agnostic=False)
             if len(self._known) >= _KEPT:
                 self._known.clear()
             self._known[key] = matches
         if not (proposals.classes == ANY).any():
             return matches
         return tuple(one if one.classes else WordMatch(one.word, (), (), "any", None) for one in matches)
+
+
+def _vectors(text: TextEncoder) -> Encode | None:
+    """What compares words with class names; None where the bundle has no feature for that."""
+    name = text.matching
+    return None if name is None else lambda words: text.encode(words).arrays[name]
 
 
 def words_of_boxes(proposals: Proposals, matches: Sequence[WordMatch]) -> Bools:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from clsclip_runtime._types import Floats
 from clsclip_runtime.errors import OptionError
 from clsclip_runtime.renamed import OldNames, tells_new_names
-from clsclip_runtime.text.matching import is_agnostic
+from clsclip_runtime.text.matching import is_class_agnostic
 
 _FAR = 1e9
 ANY = -1
@@ -86,7 +86,7 @@ class Proposals(metaclass=OldNames):
             raise OptionError("scores of regions must be numbers from 0 to 1")
         if not all(name is None or isinstance(name, str) for name in given):
             raise OptionError("names of regions must be texts, or None for boxes that may be anything")
-        known = tuple(name for name in dict.fromkeys(given) if name is not None and not is_agnostic([name]))
+        known = tuple(name for name in dict.fromkeys(given) if name is not None and not is_class_agnostic([name]))
         number = {name: at for at, name in enumerate(known)}
         classes = np.array([ANY if name is None else number.get(name, ANY) for name in given], np.int64).reshape(count)
         return cls(corners, weights, classes, known, source)

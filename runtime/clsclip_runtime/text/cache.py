@@ -1,8 +1,8 @@
 """Encoded words on disk, so that no word is ever encoded twice on a machine.
 
-A folder for every text encoder (its files' digests, tokenizer, templates, engine) holds safetensors files that never
-change: each call that met new words adds one, and when there are many they are merged into one. Files appear complete,
-and nobody has to lock anything: two processes that do the same at the same time write the same words twice, no more.
+A database for every text encoder (its files' digests, tokenizer, templates, features, engine) holds its words. Whatever
+happens to it costs time alone: words that cannot be read are encoded again, and a database that is damaged makes room
+for a new one. Its file name has a number that is never used again, since SQLite's logs belong to names.
 """
 
 from __future__ import annotations
@@ -11,19 +11,24 @@ import hashlib
 import json
 import logging
 import os
-import secrets
-from collections.abc import Mapping, Sequence
+import re
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 
 from clsclip_runtime.bundle.external_data import external_locations
 from clsclip_runtime.bundle.opening import TEXT_ENCODER, TOKENIZER, Bundle
+from clsclip_runtime.bundle.specs import FeatureSpec
 from clsclip_runtime.errors import OptionError
 from clsclip_runtime.text.encoded import EncodedWord
+
+if TYPE_CHECKING:
+    from clsclip_runtime.text.database import Row
 
 Place: TypeAlias = "str | os.PathLike[str] | bool | None"
 """A folder; True or None for the user's cache folder; False for none."""
@@ -32,25 +37,33 @@ VARIABLE = "CLSCLIP_CACHE"
 """Environment variable: a folder in place of the user's cache folder, or ``off``."""
 
 MAX_BYTES = 256 << 20
-"""Of all text encoders' files together; the oldest go first. At ViT-B/16's widths that is 64,000 words."""
+"""Of all text encoders' databases together; the oldest words go. At ViT-B/16's widths that is 55,000 words."""
 
-_MANY_FILES = 16
-_FORMAT = "1"
+_FORMAT = "2"
+_ATTEMPTS = 4
 _log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 
 class WordCache:
     """The words of one text encoder. Not locked: one thread at a time."""
 
-    def __init__(self, folder: Path) -> None:
-        """``folder`` is made when the first word is written."""
-        self._folder = folder
-        self._places: dict[str, tuple[str, int]] = {}
-        self._known: set[str] = set()
-        self._widths: tuple[int, int] | None = None
+    def __init__(self, folder: Path, key: str, features: Sequence[FeatureSpec]) -> None:
+        """Keep words in ``folder``, which is made when the first is written.
+
+        Args:
+            folder: of all text encoders.
+            key: of this one.
+            features: the arrays of its words; other arrays are not read.
+        """
+        self._folder, self._key = folder, key
+        self._features = tuple(features)
+        self._layout = json.dumps([[one.name, *one.shape] for one in features])
+        self._readable = self._writable = True
+        self._notes: list[str] = []
 
     @classmethod
-    def of(cls, bundle: Bundle, engine: str, place: Place = None) -> WordCache | None:
+    def from_bundle(cls, bundle: Bundle, engine: str, place: Place = None) -> WordCache | None:
         """The cache for a bundle's text encoder in an engine; None where there is to be none.
 
         Args:
@@ -59,7 +72,7 @@ class WordCache:
             place: see ``Place``.
 
         Raises:
-            OptionError: ``place`` was given, and it is no folder or safetensors is not installed.
+            OptionError: ``place`` was given, and it is no folder or this Python has no SQLite.
         """
         given = place is not None
         if place is None or place is True:
@@ -69,146 +82,167 @@ class WordCache:
         folder = Path(place).expanduser() if isinstance(place, (str, os.PathLike)) else None
         if folder is None or (folder.exists() and not folder.is_dir()):
             raise OptionError(f"word_cache must be a folder, True or False, and it is {place!r}")
+        if TEXT_ENCODER not in bundle.manifest.files:
+            return None  # all its words are in the bundle
         try:
-            import_module("safetensors.numpy")
-        except ImportError as error:
-            reason = f"words cannot be kept on disk ({error}). Run: pip install safetensors"
+            import_module("clsclip_runtime.text.database")
+        except ImportError as error:  # Python can be built without SQLite
+            reason = f"words cannot be kept on disk ({error}). Use a Python that has sqlite3, or word_cache=False"
             if given:
                 raise OptionError(reason) from error
             _log.warning("%s", reason)
             return None
-        return cls(folder / "words" / _key(bundle, engine))
+        return cls(folder / "words", _key(bundle, engine), bundle.manifest.text.features)
 
     def read(self, words: Sequence[str]) -> dict[str, EncodedWord]:
         """Those of ``words`` that are there."""
-        self._look()
-        found: dict[str, EncodedWord] = {}
-        wanted = {word: self._places[word] for word in words if word in self._places}
-        for name in sorted({name for name, _ in wanted.values()}):
-            content = self._load(name)
-            if content is None:
-                continue
-            _, tokens, features, truncated = content
-            for word, (own, row) in wanted.items():
-                if own == name:
-                    found[word] = EncodedWord(tokens[row].copy(), features[row].copy(), truncated[row])
+        from clsclip_runtime.text import database
+
+        def rows(path: Path) -> list[Row]:
+            return database.read(path, words)
+
+        if not self._readable or not words or self._newest() is None:
+            return {}
+        found = {}
+        for row in self._try(rows) or ():
+            encoded = self._unpack(row)
+            if encoded is not None:
+                found[row.word] = encoded
         return found
 
     def write(self, encoded: Mapping[str, EncodedWord]) -> None:
-        """Keep words; a folder that cannot be written is logged, and costs encoding them again next time."""
-        if not encoded:
-            return
-        try:
+        """Keep words; where that is not possible a note says so once, and they are encoded again next time."""
+        from clsclip_runtime.text import database
+
+        rows = [self._pack(word, one) for word, one in encoded.items()]
+
+        def add(path: Path) -> None:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._add(encoded)
-            self._merge()
+            database.write(path, rows)
             self._prune()
-        except OSError as error:
-            _log.warning("encoded words cannot be kept in %s: %s", self._folder, error.strerror or error)
 
-    def _look(self) -> None:
-        """Take in the files that are new."""
+        if rows and self._writable:
+            self._try(add, writes=True)
+
+    def take_notes(self) -> tuple[str, ...]:
+        """What the user should know, each once."""
+        notes, self._notes = tuple(self._notes), []
+        return notes
+
+    def _try(self, operation: Callable[[Path], _T], *, writes: bool = False) -> _T | None:
+        """Do something with the database; None where that is not possible. A damaged one makes room for a new one."""
+        from clsclip_runtime.text import database
+
+        for _ in range(_ATTEMPTS):
+            path = self._newest() or self._numbered(0)
+            try:
+                return operation(path)
+            except database.DamagedError as error:
+                self._note(f"encoded words in {path} were damaged ({error}): they are encoded again")
+                self._replace(path)
+            except (database.UnusableError, OSError) as error:
+                newest = self._newest()
+                if newest not in (None, path):
+                    continue  # another process has replaced it meanwhile
+                if newest is None and not writes:
+                    return None
+                first = self._readable and self._writable
+                self._writable, self._readable = False, self._readable and writes
+                reason = getattr(error, "strerror", None) or error
+                if not first:
+                    return None
+                self._note(
+                    f"encoded words cannot be kept in {self._folder} ({reason}): they are kept in memory alone, and "
+                    "encoded again by the next process"
+                )
+                return None
+        return None
+
+    def _note(self, note: str) -> None:
+        _log.warning("%s", note)
+        self._notes.append(note)
+
+    def _numbered(self, number: int) -> Path:
+        return self._folder / f"{self._key}.{number}.sqlite"
+
+    def _newest(self) -> Path | None:
+        """The database with the highest number, which is the one in use."""
+        numbers = [int(path.name.split(".")[1]) for path in _databases(self._folder, self._key)]
+        return self._numbered(max(numbers)) if numbers else None
+
+    def _replace(self, damaged: Path) -> None:
+        """Begin the database with the next number, then remove the damaged one."""
+        key, number, suffix = damaged.name.split(".")
         try:
-            names = [one.name for one in _files(self._folder)]
+            # An empty file is an empty database.
+            damaged.with_name(f"{key}.{int(number) + 1}.{suffix}").touch(mode=0o600)
         except OSError:
+            self._readable = self._writable = False  # a folder that may only be read
             return
-        for name in names:
-            if name not in self._known:
-                content = self._load(name)
-                if content is not None:
-                    self._places.update({word: (name, row) for row, word in enumerate(content[0])})
-                self._known.add(name)
-
-    def _load(self, name: str) -> tuple[list[str], Any, Any, list[bool]] | None:
-        """Words, tokens, features and whether they were cut off, of one file; None where it is of no use."""
-        path = self._folder / name
-        try:
-            with import_module("safetensors").safe_open(path, framework="numpy") as file:
-                about: dict[str, str] = file.metadata() or {}
-                words, truncated = json.loads(about["words"]), json.loads(about["truncated"])
-                tokens, features = file.get_tensor("tokens"), file.get_tensor("features")
-            self._check(words, truncated, tokens, features)
-        except FileNotFoundError:  # merged by another process
-            return None
-        except Exception as error:  # the library raises its own, json and numpy theirs: damaged is damaged
-            _log.warning("%s is damaged (%s): its words are encoded again", path, " ".join(str(error).split()))
-            with suppress(OSError):  # a folder that can only be read
-                path.unlink(missing_ok=True)
-            return None
-        return words, tokens, features, truncated
-
-    def _check(self, words: Any, truncated: Any, tokens: Any, features: Any) -> None:
-        """Raise ValueError unless a file's parts fit together and to those of the other files."""
-        count = len(words)
-        fine = (
-            all(isinstance(word, str) for word in words)
-            and [len(truncated), len(tokens), len(features)] == [count] * 3
-            and tokens.ndim == features.ndim == 2
-            and tokens.dtype == features.dtype == np.float32
-            and bool(np.isfinite(tokens).all() and np.isfinite(features).all())
-        )
-        widths = (tokens.shape[-1], features.shape[-1])
-        if not fine or (self._widths is not None and widths != self._widths):
-            raise ValueError(f"{count} words with tokens {tokens.shape} and features {features.shape}")
-        self._widths = widths
-
-    def _add(self, encoded: Mapping[str, EncodedWord]) -> None:
-        tensors = {
-            "tokens": np.stack([one.token for one in encoded.values()]),
-            "features": np.stack([one.feature for one in encoded.values()]),
-        }
-        truncated = json.dumps([bool(one.truncated) for one in encoded.values()])
-        content = import_module("safetensors.numpy").save(
-            tensors, {"format": _FORMAT, "words": json.dumps(list(encoded)), "truncated": truncated}
-        )
-        path = self._folder / f"{secrets.token_hex(8)}.safetensors"
-        part = path.with_suffix(".part")
-        try:
-            part.write_bytes(content)
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
-
-    def _merge(self) -> None:
-        """One file in place of many; others that read the old ones meanwhile encode those words again, no more."""
-        files = _files(self._folder)
-        if len(files) <= _MANY_FILES or sum(one.st_size for one in files.values()) > MAX_BYTES // 2:
-            return  # a large set stays in pieces, of which the oldest can go
-        every: dict[str, EncodedWord] = {}
-        for path in files:
-            content = self._load(path.name)
-            if content is not None:
-                words, tokens, features, truncated = content
-                every |= {word: EncodedWord(tokens[at], features[at], truncated[at]) for at, word in enumerate(words)}
-        if not every:  # another process has merged them meanwhile
-            return
-        self._add(every)
-        for path in files:
-            path.unlink(missing_ok=True)
-            self._known.discard(path.name)
-        self._places.clear()
-        self._look()
+        _remove(damaged)
 
     def _prune(self) -> None:
-        """Remove the oldest files of all encoders until the rest is within ``MAX_BYTES``."""
-        sizes: dict[Path, os.stat_result] = {}
-        for folder in self._folder.parent.iterdir():
-            sizes |= _files(folder)
-        total = sum(one.st_size for one in sizes.values())
-        for path in sorted(sizes, key=lambda path: sizes[path].st_mtime_ns):
-            if total <= MAX_BYTES:
-                break
-            path.unlink(missing_ok=True)
-            total -= sizes[path].st_size
+        """Remove the oldest words of all encoders until the rest is within ``MAX_BYTES``."""
+        from clsclip_runtime.text import database
+
+        paths = _databases(self._folder)
+        if sum(_size(path) for path in paths) > MAX_BYTES:
+            for path in database.keep_within(paths, MAX_BYTES):
+                self._replace(path)
+
+    def _pack(self, word: str, encoded: EncodedWord) -> Row:
+        from clsclip_runtime.text.database import Row
+
+        arrays = b"".join(np.asarray(encoded.arrays[one.name], "<f4").tobytes() for one in self._features)
+        truncated = int(encoded.truncated)
+        return Row(word, truncated, self._layout, _checksum(word, truncated, arrays), arrays)
+
+    def _unpack(self, row: Row) -> EncodedWord | None:
+        """The word of a row; None where anything about it is not as it was written or should be."""
+        sizes = [int(np.prod(one.shape)) for one in self._features]
+        if row.layout != self._layout or not isinstance(row.arrays, bytes) or len(row.arrays) != 4 * sum(sizes):
+            return None
+        if row.checksum != _checksum(row.word, row.truncated, row.arrays):
+            return None
+        values = np.frombuffer(row.arrays, "<f4").astype(np.float32)
+        if not np.isfinite(values).all():
+            return None
+        parts = np.split(values, np.cumsum(sizes)[:-1])
+        arrays = {one.name: part.reshape(one.shape) for one, part in zip(self._features, parts, strict=True)}
+        return EncodedWord(arrays, bool(row.truncated))
 
 
-def _files(folder: Path) -> dict[Path, os.stat_result]:
-    """Complete files, the oldest first."""
-    found = {}
-    for path in folder.glob("*.safetensors"):
-        with suppress(FileNotFoundError):  # merged or removed by another process
-            found[path] = path.stat()
-    return dict(sorted(found.items(), key=lambda one: (one[1].st_mtime_ns, one[0])))
+_NAME = re.compile(r"[0-9a-zA-Z_-]+\.[0-9]{1,9}\.sqlite")
+
+
+def _databases(folder: Path, key: str | None = None) -> list[Path]:
+    """The databases of a text encoder, or of all of them."""
+    try:
+        paths = list(folder.iterdir())
+    except OSError:
+        return []
+    return [path for path in paths if _NAME.fullmatch(path.name) and key in (None, path.name.split(".")[0])]
+
+
+def _size(path: Path) -> int:
+    """Bytes of a database and what is still in its log."""
+    total = 0
+    for suffix in ("", "-wal"):
+        with suppress(OSError):
+            total += path.with_name(path.name + suffix).stat().st_size
+    return total
+
+
+def _remove(path: Path) -> None:
+    """Remove a database and its logs, as far as that is possible."""
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        with suppress(OSError):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def _checksum(word: str, truncated: int, arrays: bytes) -> int:
+    """CRC-32 of a word and its arrays: SQLite does not notice damage inside a row."""
+    return zlib.crc32(arrays, zlib.crc32(f"{word}\0{truncated}".encode()))
 
 
 def _key(bundle: Bundle, engine: str) -> str:
@@ -219,6 +253,7 @@ def _key(bundle: Bundle, engine: str) -> str:
         "files": [files[name].sha256 for name in names],
         "templates": list(text.templates),
         "length": [text.context_length, text.pad_token_id],
+        "features": [[one.name, list(one.shape), one.dtype, one.unit_norm] for one in text.features],
         "engine": engine,
         "format": _FORMAT,
     }

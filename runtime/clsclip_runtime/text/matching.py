@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -27,57 +29,15 @@ templates lie closer together: bear and teddy bear at 0.95. In the embedded mode
 different things of COCO are at 0.916 (knife, spoon), and ship finds boat, pony horse and lorry truck, all above 0.99.
 """
 
-_SYNONYMS = (
-    ("airplane", "aeroplane", "plane", "aircraft"),
-    ("backpack", "rucksack", "knapsack"),
-    ("bicycle", "bike", "push bike"),
-    ("car", "automobile", "motorcar"),
-    ("cell phone", "mobile phone", "mobile", "phone", "smartphone", "telephone"),
-    ("couch", "sofa", "settee"),
-    ("cow", "cattle"),
-    ("dining table", "dinner table"),
-    ("donut", "doughnut"),
-    ("fire hydrant", "hydrant"),
-    ("frisbee", "flying disc"),
-    ("hair drier", "hair dryer", "blow dryer"),
-    ("handbag", "purse"),
-    ("keyboard", "computer keyboard"),
-    ("laptop", "laptop computer", "notebook computer"),
-    ("microwave", "microwave oven"),
-    ("motorcycle", "motorbike"),
-    ("mouse", "computer mouse"),
-    ("person", "human", "human being"),
-    ("potted plant", "pot plant", "houseplant"),
-    ("rabbit", "bunny"),
-    ("refrigerator", "fridge"),
-    ("remote", "remote control"),
-    ("sports ball", "ball"),
-    ("stove", "cooker"),
-    ("suitcase", "luggage"),
-    ("teddy bear", "teddy"),
-    ("tie", "necktie"),
-    ("traffic light", "traffic signal", "stoplight"),
-    ("trash can", "garbage can", "trash bin", "garbage bin", "rubbish bin", "dustbin"),
-    ("truck", "lorry"),
-    ("tv", "television", "tv monitor", "tv set", "television set"),
-)
+_TABLES = json.loads(Path(__file__).with_name("synonyms.json").read_text("utf-8"))
+
+_SYNONYMS: tuple[tuple[str, ...], ...] = tuple(map(tuple, _TABLES["synonyms"]))
 """Words for one thing, as VOC, COCO, Objects365 and British and American English name it."""
 
-_IRREGULAR = {
-    "people": "person",
-    "children": "child",
-    "mice": "mouse",
-    "geese": "goose",
-    "feet": "foot",
-    "teeth": "tooth",
-    "oxen": "ox",
-    "dice": "die",
-    "cacti": "cactus",
-    "octopi": "octopus",
-    "fungi": "fungus",
-}
+_IRREGULAR: dict[str, str] = _TABLES["irregular_plurals"]
+"""Plurals that no rule makes, and their singulars."""
 
-_AGNOSTIC = frozenset({"thing", "object", "item", "foreground", "instance", "entity", "region"})
+_AGNOSTIC = frozenset(_TABLES["class_agnostic"])
 """What the only class of a detector that knows no classes is called."""
 
 
@@ -106,7 +66,8 @@ def match_words(
     names: Sequence[str],
     encode: Encode | None = None,
     *,
-    agnostic: bool | None = None,
+    knows: Callable[[str], bool] | None = None,
+    class_agnostic: bool | None = None,
     threshold: float = NEAREST,
 ) -> tuple[WordMatch, ...]:
     """The classes of every word; the first of these rules that finds one decides.
@@ -117,7 +78,9 @@ def match_words(
         words: what is asked.
         names: the detector's class names.
         encode: text features, for the last rule; None leaves it out. It is called only if a word needs it.
-        agnostic: the detector knows no classes: every word may be any of its boxes; None asks ``is_agnostic``.
+        knows: whether ``encode`` can encode a class name; those that it cannot are left out of the last rule. None
+            is all.
+        class_agnostic: the detector knows no classes: every word may be any of its boxes; None asks ``is_class_agnostic``.
         threshold: least cosine for the last rule.
 
     Raises:
@@ -125,13 +88,14 @@ def match_words(
     """
     if not -1 <= threshold <= 1:
         raise OptionError(f"the threshold of the nearest class must be from -1 to 1, and it is {threshold!r}")
-    if is_agnostic(names) if agnostic is None else agnostic:
+    if is_class_agnostic(names) if class_agnostic is None else class_agnostic:
         return tuple(WordMatch(word, tuple(range(len(names))), tuple(names), "any") for word in words)
     found = [_by_rules(word, names) for word in words]
     missing = [at for at, match in enumerate(found) if match.how == "none"]
-    if encode is not None and missing and names:
+    known = [at for at, name in enumerate(names) if knows is None or knows(_plain(name))]
+    if encode is not None and missing and known:
         asked = [words[at] for at in missing]
-        for at, match in zip(missing, _by_features(asked, names, encode, threshold), strict=True):
+        for at, match in zip(missing, _by_features(asked, names, known, encode, threshold), strict=True):
             found[at] = match
     return tuple(found)
 
@@ -141,7 +105,7 @@ def same_class(one: str, other: str) -> bool:
     return _by_rules(one, [other]).how != "none"
 
 
-def is_agnostic(names: Sequence[str]) -> bool:
+def is_class_agnostic(names: Sequence[str]) -> bool:
     """Whether a detector with these class names knows no classes: it has one, called "thing" or the like."""
     return len(names) == 1 and bool(_singulars(_plain(names[0])) & _AGNOSTIC)
 
@@ -161,23 +125,26 @@ def _by_rules(word: str, names: Sequence[str]) -> WordMatch:
     return WordMatch(word, (), (), "none")
 
 
-def _by_features(words: Sequence[str], names: Sequence[str], encode: Encode, threshold: float) -> list[WordMatch]:
+def _by_features(
+    words: Sequence[str], names: Sequence[str], known: Sequence[int], encode: Encode, threshold: float
+) -> list[WordMatch]:
+    """The nearest of the ``known`` names, by number."""
     # The names first: they are the same in every call, and encoders keep what they know.
-    of_names = np.asarray(encode([_plain(name) for name in names]), np.float32)
+    of_names = np.asarray(encode([_plain(names[at]) for at in known]), np.float32)
     of_words = np.asarray(encode(list(words)), np.float32)
     shapes = (of_words.shape, of_names.shape)
     if of_words.ndim != 2 or of_names.ndim != 2 or of_words.shape[1] != of_names.shape[1]:
         raise OptionError(f"encode must give one row of features for every word, and it gave {shapes}")
-    if (len(of_words), len(of_names)) != (len(words), len(names)):
+    if (len(of_words), len(of_names)) != (len(words), len(known)):
         raise OptionError(f"encode must give one row of features for every word, and it gave {shapes}")
     cosines = of_words @ of_names.T
     found = []
     for word, row in zip(words, cosines, strict=True):
-        best = int(row.argmax())
-        if row[best] >= threshold:
-            found.append(WordMatch(word, (best,), (names[best],), "nearest", float(row[best])))
+        nearest, similarity = known[int(row.argmax())], float(row.max())
+        if similarity >= threshold:
+            found.append(WordMatch(word, (nearest,), (names[nearest],), "nearest", similarity))
         else:
-            found.append(WordMatch(word, (), (), "none", float(row[best])))
+            found.append(WordMatch(word, (), (), "none", similarity))
     return found
 
 

@@ -8,7 +8,7 @@ from typing import IO
 import numpy as np
 
 from clsclip_runtime.errors import ImageError, OptionError, VideoError
-from clsclip_runtime.images import MAX_PIXELS, open_picture
+from clsclip_runtime.images import MAX_PIXELS, open_image
 from clsclip_runtime.video.frames import Frame
 from clsclip_runtime.video.splitter import CHUNK_BYTES, split_pictures
 
@@ -45,7 +45,7 @@ class EncodedFrames(_Piped):
             if index % every:
                 continue
             try:
-                image = open_picture(picture).image
+                image = open_image(picture).image
             except ImageError as error:
                 raise VideoError(
                     f"{self.name}, picture {index + 1}: {error}. The pictures before it were segmented"

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from clsclip_bench.onnx_shapes import read_shapes
 from clsclip_bench.operations import BundleOperations, CountError, count_operations
 from clsclip_export.graphs import export_graph, graphs
-from clsclip_runtime.bundle.opening import GATE, IMAGE_ENCODER, TEXT_ENCODER, TRUNK, Bundle
+from clsclip_runtime.bundle.opening import IMAGE_ENCODER, PRESENCE, TEXT_ENCODER, TRUNK, Bundle
 from tests.tiny import tiny_model
 
 
@@ -37,9 +37,9 @@ def test_the_embedded_bundle_by_hand() -> None:
     image = 2 * patches * 3 * patch**2 * width + layers * layer(tokens, width) + 2 * tokens * width * text
     assert operations.of(TRUNK).terms == {("P",): by_pair, ("K",): 2 * text * 128}
     assert operations.of(IMAGE_ENCODER).terms == {("C",): pytest.approx(image, rel=1e-3)}
-    counted = operations.by_graph([IMAGE_ENCODER, TRUNK, GATE], crops=2, classes=5, pairs=10)
+    counted = operations.by_graph([IMAGE_ENCODER, TRUNK, PRESENCE], crops=2, classes=5, pairs=10)
     assert counted[TRUNK] == 10 * by_pair + 5 * 2 * text * 128
-    assert counted[GATE] == 2 * 5 * 2 * tokens * 128
+    assert counted[PRESENCE] == 2 * 5 * 2 * tokens * 128
     assert operations.of_words(20) == 20 * operations.of_words(1)
 
 
@@ -51,7 +51,7 @@ def test_pytorch_counts_the_same(tmp_path: Path) -> None:
     assert count_operations(tmp_path / TRUNK).at(C=2, K=3, P=5) == counter.get_total_flops()
 
 
-@pytest.mark.parametrize("file", [TRUNK, IMAGE_ENCODER, TEXT_ENCODER, GATE, "segmenter.onnx"])
+@pytest.mark.parametrize("file", [TRUNK, IMAGE_ENCODER, TEXT_ENCODER, PRESENCE, "segmenter.onnx"])
 def test_shape_inference_counts_the_same(file: str) -> None:
     """ONNX's own, with sizes filled in and nothing left of what the exporter stated."""
     path = Bundle.open().path(file)

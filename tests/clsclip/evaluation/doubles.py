@@ -50,7 +50,7 @@ class FixedMasks:
     name: str = "fixed"
     asked: list[tuple[tuple[int, ...], tuple[str, ...]]] = field(default_factory=list)
 
-    def predict(self, picture: np.ndarray, words: Sequence[str], odds: float | None = None) -> Prediction:
+    def predict(self, picture: np.ndarray, words: Sequence[str], mask_threshold: float | None = None) -> Prediction:
         self.asked.append((picture.shape, tuple(words)))
         masks = np.zeros((len(words), *picture.shape[:2]), np.bool_)
         for at, word in enumerate(words):

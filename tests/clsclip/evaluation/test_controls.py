@@ -51,7 +51,9 @@ class Oracle:
 
     name = "oracle"
 
-    def predict(self, picture: NDArray[np.uint8], words: Sequence[str], odds: float | None = None) -> Prediction:
+    def predict(
+        self, picture: NDArray[np.uint8], words: Sequence[str], mask_threshold: float | None = None
+    ) -> Prediction:
         truth = Pictures()
         return Prediction(np.stack([truth.mask(int(picture[0, 0, 0]), WORDS.index(word)) == 1 for word in words]))
 

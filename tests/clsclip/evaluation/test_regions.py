@@ -24,7 +24,7 @@ from tests.clsclip.evaluation.doubles import FixedMasks, MadePictures
 from tests.runtime.tiny_bundle import make_bundle
 
 PICTURE = np.zeros((40, 60, 3), np.uint8)
-TIGHT = ZoomIn(margin=0, min_side=1)
+TIGHT = ZoomIn(margin=0, min_crop_size=1)
 
 
 def boxes(*rows: tuple[float, float, float, float]) -> np.ndarray:
@@ -33,7 +33,7 @@ def boxes(*rows: tuple[float, float, float, float]) -> np.ndarray:
 
 def named(**rows: list[tuple[float, float, float, float]]) -> Proposals:
     names = [word for word, own in rows.items() for _ in own]
-    return Proposals.of(boxes(*(box for own in rows.values() for box in own)), names)
+    return Proposals.from_boxes(boxes(*(box for own in rows.values() for box in own)), names)
 
 
 def test_masks_of_regions_are_joined() -> None:
@@ -52,12 +52,12 @@ def test_words_without_a_region() -> None:
     found = zoom_in(predictor, PICTURE, ["cat", "dog"], regions, ZoomIn())
     assert found.masks.sum(axis=(1, 2)).tolist() == [25, 49]
     assert predictor.asked == [((40, 60, 3), ("cat", "dog"))], "one look at the whole picture for both"
-    assert not zoom_in(predictor, PICTURE, ["cat", "dog"], regions, ZoomIn(on_missing="empty")).masks.any()
+    assert not zoom_in(predictor, PICTURE, ["cat", "dog"], regions, ZoomIn(fallback="none")).masks.any()
 
 
 def test_boxes_of_anything_are_asked_for_every_word() -> None:
     predictor = FixedMasks({"cat": (1, 1, 4, 4)})
-    zoom_in(predictor, PICTURE, ["cat", "dog"], Proposals.of(boxes((0, 0, 10, 10))), TIGHT)
+    zoom_in(predictor, PICTURE, ["cat", "dog"], Proposals.from_boxes(boxes((0, 0, 10, 10))), TIGHT)
     assert predictor.asked == [((10, 10, 3), ("cat", "dog"))]
 
 
@@ -67,14 +67,14 @@ def test_crops_one_by_one_and_the_runtimes_calls_give_the_same_masks(tmp_path: P
     corners = rng.uniform(0, 90, (12, 2))
     every = np.concatenate([corners, corners + rng.uniform(5, 70, (12, 2))], axis=1)
     words = ["red", "green", "blue", "white"]
-    proposals = Proposals.of(every, [None, "red", "green", "yellow", None, "blue"] * 2)
+    proposals = Proposals.from_boxes(every, [None, "red", "green", "yellow", None, "blue"] * 2)
     with Segmenter.load(make_bundle(tmp_path / "tiny")) as segmenter:
-        for threshold, zoom in ((0.0, ZoomIn()), (None, ZoomIn()), (None, ZoomIn(on_missing="empty"))):
+        for threshold, zoom in ((0.0, ZoomIn()), (None, ZoomIn()), (None, ZoomIn(fallback="none"))):
             one_by_one = zoom_in(BundlePredictor(segmenter, threshold), picture, words, proposals, zoom)
             together = segmenter(picture, words, regions=proposals, zoom_in=zoom, presence_threshold=threshold)
             np.testing.assert_array_equal(one_by_one.masks, together.masks)
             assert together.masks.any()
-        alone = segmenter(picture, words, regions=proposals, zoom_in=ZoomIn(boxes_only=True))
+        alone = segmenter(picture, words, regions=proposals, zoom_in=ZoomIn(boxes_as_masks=True))
     np.testing.assert_array_equal(boxes_as_masks(picture, words, proposals).masks, alone.masks)
 
 
@@ -93,8 +93,8 @@ def test_many_and_strange_boxes() -> None:
     many[0] = [5, 5, 5, 30]
     many[1] = [np.nan, 0, 5, 5]
     many[2] = [0, 0, np.inf, 5]
-    assert boxes_as_masks(PICTURE, ["cat"], Proposals.of(many)).masks[0].any()
-    assert not boxes_as_masks(PICTURE, ["cat"], Proposals.of(many[:3])).masks.any()
+    assert boxes_as_masks(PICTURE, ["cat"], Proposals.from_boxes(many)).masks[0].any()
+    assert not boxes_as_masks(PICTURE, ["cat"], Proposals.from_boxes(many[:3])).masks.any()
 
 
 def test_boxes_alone_as_masks() -> None:
@@ -145,7 +145,7 @@ def test_bad_files_of_regions(tmp_path: Path) -> None:
 
 def test_regions_of_a_detector() -> None:
     class Found:
-        name, names, agnostic, notes = "found", ("tv", "dog", "couch"), False, ()
+        name, names, class_agnostic, notes = "found", ("tv", "dog", "couch"), False, ()
 
         def batch(self, pictures: list[np.ndarray], confidence: float | None = None) -> list[Proposals]:
             scores = np.array([0.9, 0.8, 0.7], np.float32)

@@ -20,4 +20,4 @@ def fake(cuda: FakeCuda) -> FakeTensorRt:
 
 @pytest.fixture
 def backend(fake: FakeTensorRt, cuda: FakeCuda) -> TensorRt:
-    return TensorRt(fake.flavour(), cuda=cuda, machine=MACHINE)
+    return TensorRt(fake.edition(), cuda=cuda, machine=MACHINE)

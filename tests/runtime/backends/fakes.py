@@ -21,7 +21,7 @@ from clsclip_runtime.arrays import DeviceArray
 from clsclip_runtime.backends.cuda.calls import CudaPython
 from clsclip_runtime.backends.cuda.device import CudaDevice
 from clsclip_runtime.backends.tensorrt.backend import AXIS_NAMES
-from clsclip_runtime.backends.tensorrt.edition import Flavour
+from clsclip_runtime.backends.tensorrt.edition import TensorRtEdition
 from clsclip_runtime.backends.tensorrt.engine_files import FOLDER, EngineSpec, Machine
 from clsclip_runtime.bundle import Bundle
 from tests.runtime.tiny_bundle import make_bundle, paint
@@ -150,8 +150,8 @@ class FakeTensorRt:
     def nptype(self, kind: Any) -> Any:
         return kind
 
-    def flavour(self, name: str = "tensorrt") -> Flavour:
-        return Flavour(name, self, VERSION)
+    def edition(self, name: str = "tensorrt") -> TensorRtEdition:
+        return TensorRtEdition(name, self, VERSION)
 
 
 class Engine:
@@ -277,7 +277,7 @@ def write_engine(path: Path, machine: Machine = MACHINE, **changes: Any) -> Path
         "onnx": Bundle.open(path.parent).graph(path.name).digests,
         "precision": "fp32",
         "profile": PROFILE,
-        "flavour": machine.flavour,
+        "edition": machine.edition,
         "version": machine.version,
         "gpu": machine.gpu,
         "compute_capability": machine.compute_capability,

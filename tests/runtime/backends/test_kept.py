@@ -15,7 +15,7 @@ from clsclip_runtime import BackendError, OptionError, Segmenter
 from clsclip_runtime.arrays import DeviceArray, join_rows, to_host
 from clsclip_runtime.backends.tensorrt.backend import TensorRt
 from clsclip_runtime.bundle.opening import Bundle
-from clsclip_runtime.inference.model import Graphs
+from clsclip_runtime.inference.model import LoadedModel
 from tests.runtime.backends.fakes import WORDS, FakeCuda, FakeTensorRt, make_engine_bundle, scene
 from tests.runtime.tiny_bundle import CONTEXT, GRID, PATCHES, SIZE, make_bundle
 
@@ -97,7 +97,7 @@ def test_kept_and_host_features_give_the_same(bundle: Path, backend: TensorRt, c
 
 
 def test_host_and_device_crops_in_one_call(bundle: Path, backend: TensorRt) -> None:
-    graphs = Graphs(Bundle.open(bundle), backend, memory_mb=64)
+    graphs = LoadedModel(Bundle.open(bundle), backend, memory_mb=64)
     tokens = graphs.text.encode(["red", "green"]).tokens
     pixels = np.random.default_rng(0).normal(size=(2, 3, SIZE, SIZE)).astype(np.float32)
     arrays = graphs.encode(pixels, ["one", "other"])

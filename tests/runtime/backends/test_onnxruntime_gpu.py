@@ -210,7 +210,7 @@ def test_rows_are_picked_on_the_host_without_a_cuda_package(
     assert "onnxruntime-cuda picks rows of encoded crops on the host: neither cuda-python" in caplog.text
     pixels = np.random.default_rng(0).normal(size=(3, 3, SIZE, SIZE)).astype(np.float32)
     expected = graph.run({"pixel_values": pixels})["stem_tokens"]
-    kept = graph.run_kept({"pixel_values": pixels})["stem_tokens"]
+    kept = graph.run_on_device({"pixel_values": pixels})["stem_tokens"]
     assert isinstance(kept, DeviceArray)
     np.testing.assert_array_equal(kept.to_host(), expected)
     np.testing.assert_array_equal(kept[1:].to_host(), expected[1:])
@@ -247,7 +247,7 @@ def test_values_of_the_real_onnxruntime(tmp_path: Path) -> None:
 
 def test_a_session_lives_as_long_as_what_lies_in_its_memory(tmp_path: Path, module: SimpleNamespace) -> None:
     graph = OnnxRuntimeGpu().load(GraphFile(make_bundle(tmp_path / "tiny.clsclip") / "image_encoder.onnx"))
-    array = graph.run_kept({"pixel_values": np.zeros((1, 3, SIZE, SIZE), np.float32)})["stem_tokens"]
+    array = graph.run_on_device({"pixel_values": np.zeros((1, 3, SIZE, SIZE), np.float32)})["stem_tokens"]
     session = weakref.ref(module.sessions.pop())
     del graph
     gc.collect()

@@ -307,7 +307,7 @@ DETECTOR: dict[str, Any] = {
     "place": "centre",
     "batch": None,
     "input_type": "float32",
-    "agnostic": False,
+    "class_agnostic": False,
     "licence": "AGPL-3.0",
 }
 
@@ -358,7 +358,7 @@ def test_a_missing_key_of_a_detector_is_named(key: str) -> None:
         ("batch", 0),
         ("batch", 2000),
         ("batch", 1000),
-        ("agnostic", 0),
+        ("class_agnostic", 0),
     ],
 )
 def test_hostile_detectors_are_refused(key: str, value: object) -> None:

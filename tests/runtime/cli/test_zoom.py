@@ -80,7 +80,7 @@ def test_boxes_alone(photo: Path, boxes: Path) -> None:
         (["--zoom-in", "--detector-names", "coco"], 2, "are about --detector"),
         (["--margin", "0.5"], 2, "--margin is about regions"),
         (["--spill", "0.5"], 2, "--spill is about regions"),
-        (["--regions", "boxes.json", "--odds", "0"], 2, "odds"),
+        (["--regions", "boxes.json", "--odds", "0"], 2, "mask_threshold"),
         (["--regions", "boxes.json", "--boxes-only", "--odds", "2"], 2, "--boxes-only makes none"),
         (["--on-missing", "empty"], 2, "--on-missing is about regions"),
     ],

@@ -38,12 +38,12 @@ def spec(layout: str = "yolov8", names: tuple[str, ...] = ("cat", "dog"), **chan
         "names": names,
         "height": SIDE,
         "width": SIDE,
-        "colours": found.colours,
+        "colours": found.channel_order,
         "white": found.white,
         "place": found.place,
         "batch": 1,
         "input_type": "float32",
-        "agnostic": False,
+        "class_agnostic": False,
         "licence": "none",
     }
     return DetectorSpec(**{**values, **changes})  # type: ignore[arg-type]

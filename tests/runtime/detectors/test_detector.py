@@ -181,9 +181,11 @@ def test_bad_calls() -> None:
 
 def test_words_are_matched() -> None:
     made = detector("yolov8", yolov8())
-    assert [match.classes for match in match_words(["dogs", "boat"], made.names, agnostic=made.agnostic)] == [(1,), ()]
-    anything = Detector(FixedGraph(), spec(names=("bus",), agnostic=True))  # type: ignore[arg-type]
-    assert match_words(["boat"], anything.names, agnostic=anything.agnostic)[0].how == "any"
+    assert [
+        match.classes for match in match_words(["dogs", "boat"], made.names, class_agnostic=made.class_agnostic)
+    ] == [(1,), ()]
+    anything = Detector(FixedGraph(), spec(names=("bus",), class_agnostic=True))  # type: ignore[arg-type]
+    assert match_words(["boat"], anything.names, class_agnostic=anything.class_agnostic)[0].how == "any"
 
 
 def test_a_file(tmp_path: Path) -> None:
@@ -252,7 +254,7 @@ def test_real_detectors_agree() -> None:
 
 def test_yolox_is_recognised() -> None:
     made = Detector.load(shared_data("models", "yolox_nano_416.onnx"), threads=1)
-    assert (made.spec.layout, made.spec.colours, made.spec.place) == ("yolox", "bgr", "top-left")
+    assert (made.spec.layout, made.spec.channel_order, made.spec.place) == ("yolox", "bgr", "top-left")
     assert "COCO's names are taken" in made.notes[0]
     with pytest.raises(DetectorError, match="for 79 classes"):
         Detector.load(shared_data("models", "yolox_nano_416.onnx"), names=["x"] * 79)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from clsclip_runtime.bundle.manifest import DETECTOR_LAYOUTS
+from clsclip_runtime.bundle.manifest import DETECTOR_FORMATS
 from clsclip_runtime.detectors import ALIASES, LAYOUTS
 from clsclip_runtime.detectors.layouts import cells, class_count, find_layout, layout_name
 from clsclip_runtime.errors import DetectorError, OptionError
@@ -27,7 +27,7 @@ def rows_of(count: int, *rows: tuple[int, list[float]]) -> np.ndarray:
 
 
 def test_manifest_knows_the_layouts() -> None:
-    assert set(DETECTOR_LAYOUTS) == set(LAYOUTS)
+    assert set(DETECTOR_FORMATS) == set(LAYOUTS)
     assert set(ALIASES.values()) <= set(LAYOUTS)
     assert layout_name("yolo11") == "yolov8"
     with pytest.raises(OptionError, match=r"no layout 'yolov99'.*yolo26"):

@@ -26,12 +26,12 @@ def test_a_file_that_says_all(tmp_path: Path) -> None:
         names=("cat", "dog"),
         height=SIDE,
         width=SIDE,
-        colours="rgb",
+        channel_order="rgb",
         white=1.0,
         place="centre",
         batch=1,
         input_type="float32",
-        agnostic=False,
+        class_agnostic=False,
         licence="AGPL-3.0 License",
     )
 
@@ -67,9 +67,9 @@ def test_half_files(tmp_path: Path) -> None:
 
 def test_one_class(tmp_path: Path) -> None:
     path = save_onnx(tmp_path / "a.onnx", np.zeros((1, 5, 84)), metadata={"names": "{0: 'Things'}"})
-    assert read_spec(path)[0].agnostic
+    assert read_spec(path)[0].class_agnostic
     path = save_onnx(tmp_path / "a.onnx", np.zeros((1, 5, 84)), metadata={"names": "{0: 'bus'}"})
-    assert not read_spec(path)[0].agnostic
+    assert not read_spec(path)[0].class_agnostic
 
 
 def test_files_that_cannot_be_detectors(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from clsclip_runtime import Segmenter
 folder, memory_mb, count, width, height = sys.argv[1], *map(int, sys.argv[2:])
 picture = np.zeros((height, width, 3), np.uint8)
 picture[: height // 2, :, 0] = 255
-segmenter = Segmenter.load(folder, threads=1, memory_mb=memory_mb, result_mb=64, gate="off")
+segmenter = Segmenter.load(folder, threads=1, memory_mb=memory_mb, result_mb=64, presence_filter=False)
 words = ["red"] + [f"word {at}" for at in range(count - 1)]
 segmenter(picture[:32, :32], words)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -50,7 +50,7 @@ def test_a_thousand_words_of_a_large_picture_take_little_memory(tmp_path: Path) 
 
 def test_masks_beyond_the_bound_are_refused_before_they_are_made(bundle: Path) -> None:
     with Segmenter.load(bundle, result_mb=2) as segmenter:
-        result = segmenter(np.zeros((1000, 1100, 3), np.uint8), ["red", "green"], gate="off")
+        result = segmenter(np.zeros((1000, 1100, 3), np.uint8), ["red", "green"], presence_filter=False)
         with pytest.raises(OptionError, match=r"2 masks of 1100x1000 pixels would take 2 MiB.*result\.mask\(word\)"):
             _ = result.masks
         assert result.mask("red").shape == (1000, 1100)
@@ -62,8 +62,8 @@ def test_pairs_beyond_the_bound_are_refused_before_they_are_segmented(bundle: Pa
     with Segmenter.load(bundle, result_mb=1) as segmenter:
         words = [f"word {at}" for at in range(5000)]
         with pytest.raises(OptionError, match=r"5,000 pairs .* would take 1 MiB.*top_k=10"):
-            segmenter(picture, words, gate="off")
-        assert segmenter(picture, words, top_k=10).present.sum() <= 10
+            segmenter(picture, words, presence_filter=False)
+        assert segmenter(picture, words, max_classes=10).present.sum() <= 10
 
 
 def test_the_archive_holds_one_mask_at_a_time(bundle: Path) -> None:
@@ -72,7 +72,7 @@ def test_the_archive_holds_one_mask_at_a_time(bundle: Path) -> None:
     picture = np.zeros((1500, 2000, 3), np.uint8)
     picture[:, :, 0] = 255
     with Segmenter.load(bundle) as segmenter:
-        result = segmenter(picture, ["red", *(f"word {at}" for at in range(29))], gate="off")
+        result = segmenter(picture, ["red", *(f"word {at}" for at in range(29))], presence_filter=False)
     ((_, writer),) = plan(result, "npz", "x")
     _ = result.areas
     tracemalloc.start()

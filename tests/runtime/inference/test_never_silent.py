@@ -63,7 +63,7 @@ def test_auto_passes_over_tensorrt_without_engines(tmp_path: Path, monkeypatch: 
 
     cuda = FakeCuda()
     fake = FakeTensorRt(cuda)
-    monkeypatch.setitem(BACKENDS, "tensorrt", lambda threads: TensorRt(fake.flavour(), cuda=cuda, machine=MACHINE))
+    monkeypatch.setitem(BACKENDS, "tensorrt", lambda threads: TensorRt(fake.edition(), cuda=cuda, machine=MACHINE))
     monkeypatch.setitem(BACKENDS, "onnxruntime-cuda", unusable("onnxruntime-cuda"))
     bundle = make_bundle(tmp_path / "tiny.clsclip")
     with Segmenter.load(bundle) as segmenter:

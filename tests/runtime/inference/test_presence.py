@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from clsclip_runtime import Bundle, BundleError, OptionError, Segmenter
 from clsclip_runtime.inference import scheduler as looking_module
-from clsclip_runtime.inference.presence import Gate, choose_gate
+from clsclip_runtime.inference.presence import PresenceFilter, choose_filter
 from tests.runtime.test_segmenter import CountingBackend
 from tests.runtime.tiny_bundle import make_bundle, paint
 
@@ -20,21 +20,23 @@ Picture = npt.NDArray[np.uint8]
 SCORES = st.sampled_from([0.0, 0.2, 0.5, 0.5000001, 0.9, 1.0])
 
 
-def slow_choice(asked: Any, named: Any, presence: Any, threshold: float, top_k: int | None) -> set[tuple[int, int]]:
+def slow_choice(
+    asked: Any, named: Any, presence: Any, threshold: float, max_classes: int | None
+) -> set[tuple[int, int]]:
     """The rule, one crop and one word at a time."""
     chosen = set()
     for crop in range(len(asked)):
         words = [word for word in range(len(asked[crop])) if asked[crop][word]]
         if not named[crop]:
             likely = [word for word in words if presence[crop][word] >= np.float32(threshold)]
-            words = sorted(likely, key=lambda word, of=presence[crop]: -of[word])[:top_k]
+            words = sorted(likely, key=lambda word, of=presence[crop]: -of[word])[:max_classes]
         chosen |= {(crop, word) for word in words}
     return chosen
 
 
 @given(st.data(), st.integers(1, 4), st.integers(1, 7), SCORES, st.none() | st.integers(1, 8))
 def test_pairs_are_chosen_by_the_rule(
-    data: st.DataObject, crops: int, words: int, threshold: float, top_k: int | None
+    data: st.DataObject, crops: int, words: int, threshold: float, max_classes: int | None
 ) -> None:
     def table(values: st.SearchStrategy[Any]) -> Any:
         row = st.lists(values, min_size=words, max_size=words)
@@ -42,31 +44,31 @@ def test_pairs_are_chosen_by_the_rule(
 
     asked, presence = np.array(table(st.booleans())), np.array(table(SCORES), np.float32)
     named = np.array(data.draw(st.lists(st.booleans(), min_size=crops, max_size=crops)))
-    chosen, outranked = Gate(threshold, top_k).choose(asked, named, presence)
-    expected = slow_choice(asked, named, presence, threshold, top_k)
+    chosen, outranked = PresenceFilter(threshold, max_classes).choose(asked, named, presence)
+    expected = slow_choice(asked, named, presence, threshold, max_classes)
     assert set(zip(*np.nonzero(chosen), strict=True)) == expected
     without = slow_choice(asked, named, presence, threshold, None)
     assert set(zip(*np.nonzero(outranked), strict=True)) == without - expected
 
 
 def test_what_the_gate_is_by_default() -> None:
-    assert choose_gate(None, None, None, trained=0.6) == (Gate(0.6), [])
-    assert choose_gate(None, None, None, trained=0.0) == (None, [])
-    assert choose_gate("clip", None, None, trained=0.0) == (Gate(0.0), [])
-    assert choose_gate(None, None, 3, trained=0.0) == (Gate(0.0, 3), [])
-    assert choose_gate(None, 0.2, None, trained=0.6) == (Gate(0.2), [])
-    assert choose_gate("off", 0, None, trained=0.6) == (None, [])
-    assert choose_gate(None, None, None, trained=None) == (None, [])
+    assert choose_filter(None, None, None, trained=0.6) == (PresenceFilter(0.6), [])
+    assert choose_filter(None, None, None, trained=0.0) == (None, [])
+    assert choose_filter("clip", None, None, trained=0.0) == (PresenceFilter(0.0), [])
+    assert choose_filter(None, None, 3, trained=0.0) == (PresenceFilter(0.0, 3), [])
+    assert choose_filter(None, 0.2, None, trained=0.6) == (PresenceFilter(0.2), [])
+    assert choose_filter("off", 0, None, trained=0.6) == (None, [])
+    assert choose_filter(None, None, None, trained=None) == (None, [])
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"gate": "on"}, "gate must be one of clip, off"),
-        ({"top_k": 0}, "top_k must be a whole number"),
-        ({"top_k": True}, "top_k must be a whole number"),
-        ({"top_k": 2.5}, "top_k must be a whole number"),
-        ({"gate": "off", "top_k": 2}, "top_k needs the gate"),
+        ({"max_classes": 0}, "top_k must be a whole number"),
+        ({"max_classes": True}, "top_k must be a whole number"),
+        ({"max_classes": 2.5}, "top_k must be a whole number"),
+        ({"gate": "off", "max_classes": 2}, "top_k needs the gate"),
         ({"gate": "off", "presence_threshold": 0.3}, "presence_threshold needs the gate"),
     ],
 )
@@ -80,18 +82,18 @@ def test_what_makes_no_sense_is_told_before_the_picture_is_read(
 def test_a_bundle_without_a_gate_cannot_have_one(tmp_path: Path, scene: Picture) -> None:
     folder = make_bundle(tmp_path / "plain", gate=False)
     with pytest.raises(OptionError, match="gate='clip' needs a gate, and the bundle has none"):
-        Segmenter.load(folder, gate="clip")
-    with Segmenter.load(folder, gate="off") as plain:
+        Segmenter.load(folder, presence_filter=True)
+    with Segmenter.load(folder, presence_filter=False) as plain:
         assert plain(scene, ["red", "blue"]).present.all()
         with pytest.raises(OptionError, match="gate is 'off'"):
-            plain(scene, ["red"], top_k=1)
+            plain(scene, ["red"], max_classes=1)
         with pytest.raises(OptionError, match="needs a gate"):
-            plain(scene, ["red"], gate="clip")
+            plain(scene, ["red"], presence_filter=True)
 
 
 def test_only_the_likeliest_words_reach_the_trunk(bundle: Path) -> None:
     backend = CountingBackend()
-    segmenter = Segmenter(Bundle.open(bundle), backend, gate="clip", top_k=2)
+    segmenter = Segmenter(Bundle.open(bundle), backend, presence_filter=True, max_classes=2)
     scene = paint({"red": (slice(1, 4), slice(1, 5)), "green": (slice(5, 7), slice(2, 4))})
     result = segmenter(scene, ["blue", "green", "dining table", "red", "yellow"], presence_threshold=0.3)
     assert backend.rows["trunk"] == 2
@@ -101,15 +103,15 @@ def test_only_the_likeliest_words_reach_the_trunk(bundle: Path) -> None:
     assert result.presence is not None
     assert result.presence[0] > 0.3
     assert not result.masks[[0, 2, 4]].any()
-    assert result.top_k == 2
-    every = segmenter(scene, ["blue", "green", "red"], presence_threshold=0, top_k=3)
+    assert result.max_classes == 2
+    every = segmenter(scene, ["blue", "green", "red"], presence_threshold=0, max_classes=3)
     assert every.present.all()
 
 
 def test_without_the_gate_no_presence_is_computed(bundle: Path, scene: Picture) -> None:
     backend = CountingBackend()
     segmenter = Segmenter(Bundle.open(bundle), backend)
-    result = segmenter(scene, ["red", "blue"], gate="off")
+    result = segmenter(scene, ["red", "blue"], presence_filter=False)
     assert backend.calls["gate"] == 0
     assert result.presence is None
     assert result.presence_threshold is None
@@ -119,7 +121,7 @@ def test_without_the_gate_no_presence_is_computed(bundle: Path, scene: Picture) 
     assert backend.calls["gate"] == 1
     assert (result.masks == expected.masks).all()
     segmenter.set_image(scene)
-    assert (segmenter.predict(["red"], gate="off").masks[0] == expected.masks[0]).all()
+    assert (segmenter.predict(["red"], presence_filter=False).masks[0] == expected.masks[0]).all()
 
 
 def test_top_k_holds_for_every_crop_by_itself(bundle: Path) -> None:
@@ -127,7 +129,7 @@ def test_top_k_holds_for_every_crop_by_itself(bundle: Path) -> None:
     segmenter = Segmenter(Bundle.open(bundle), backend)
     scene = paint({"red": (slice(0, 2), slice(0, 2)), "green": (slice(6, 8), slice(6, 8))})
     boxes = [[0, 0, 8, 8], [24, 24, 32, 32]]
-    result = segmenter(scene, ["red", "green"], regions=boxes, presence_threshold=0, top_k=1)
+    result = segmenter(scene, ["red", "green"], regions=boxes, presence_threshold=0, max_classes=1)
     assert [(one.word, one.box[0]) for one in result.regions] == [("red", 0), ("green", 24)]
     assert result.verdicts == ("found", "found")
 
@@ -155,7 +157,7 @@ def test_without_the_gate_the_stem_is_enough(tmp_path: Path, scene: Picture, tak
     segmenter = Segmenter(Bundle.open(folder), backend)
     expected = segmenter(scene, ["red", "blue"], presence_threshold=0)
     assert (backend.calls["stem"], backend.calls["image_encoder"]) == (0, 1)
-    result = segmenter(scene, ["red", "blue"], gate="off")
+    result = segmenter(scene, ["red", "blue"], presence_filter=False)
     assert (backend.calls["stem"], backend.calls["image_encoder"]) == ((0, 2) if takes_patch_features else (1, 1))
     np.testing.assert_allclose(result.logits, expected.logits, atol=1e-5)
 
@@ -185,20 +187,20 @@ def test_an_encoder_that_nobody_asks_for_is_not_loaded(tmp_path: Path, scene: Pi
 
 def test_a_graph_that_is_loaded_later_is_verified_again(tmp_path: Path, scene: Picture) -> None:
     folder = make_bundle(tmp_path / "tiny", stem_graph=True)
-    segmenter = Segmenter(Bundle.open(folder), CountingBackend(), gate="off")
+    segmenter = Segmenter(Bundle.open(folder), CountingBackend(), presence_filter=False)
     weights = folder / "vision.weights"
     kept = weights.read_bytes()
     weights.write_bytes(kept[::-1])
     with pytest.raises(BundleError, match=r"vision\.weights in .* is damaged"):
-        segmenter(scene, ["red"], gate="clip")
+        segmenter(scene, ["red"], presence_filter=True)
     weights.write_bytes(kept)
-    assert segmenter(scene, ["red"], gate="clip").present.all()
+    assert segmenter(scene, ["red"], presence_filter=True).present.all()
 
 
 def test_a_stem_that_is_not_enough_costs_no_second_load(tmp_path: Path, scene: Picture) -> None:
     folder = make_bundle(tmp_path / "tiny", stem_graph=True, trunk_takes_patch_features=True)
     backend = CountingBackend()
-    segmenter = Segmenter(Bundle.open(folder), backend, gate="off")
+    segmenter = Segmenter(Bundle.open(folder), backend, presence_filter=False)
     loaded = backend.loaded.copy()
     segmenter(scene, ["red"])
     assert backend.loaded == loaded, "nothing is loaded in the first call"

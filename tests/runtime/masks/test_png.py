@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from clsclip_runtime.masks.png import write_mask
-from clsclip_runtime.masks.rle import Runs
+from clsclip_runtime.masks.rle import RleMask
 
 Mask = npt.NDArray[np.bool_]
 
 
 def png_of(mask: Mask) -> bytes:
     file = io.BytesIO()
-    write_mask(file, Runs.of_mask(mask))
+    write_mask(file, RleMask.of_mask(mask))
     return file.getvalue()
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from clsclip_runtime.masks import upsampling as masks
 from clsclip_runtime.masks.png import write_mask
-from clsclip_runtime.masks.rle import Runs
+from clsclip_runtime.masks.rle import RleMask
 
 Mask = npt.NDArray[np.bool_]
 SIDES = st.integers(1, 40)
@@ -36,7 +36,7 @@ def test_runs_are_the_pixels_of_upsampled_logits(
     logits = random_logits(h, w, seed)
     values = masks.upsample(logits, (width, height))
     sure = np.abs(values - cut) > (1e-5 if cut else 0)
-    found = masks.runs_above(logits, (width, height), cut)
+    found = masks.rle_above(logits, (width, height), cut)
     assert (found.mask() == (values > cut))[sure].all()
     check_invariants(found)
 
@@ -44,7 +44,7 @@ def test_runs_are_the_pixels_of_upsampled_logits(
 @pytest.mark.parametrize("size", [(1203, 901), (640, 2000), (57, 56), (20_000, 1), (1, 20_000), (13, 9)])
 def test_large_and_odd_sizes(size: tuple[int, int]) -> None:
     logits = np.random.default_rng(3).normal(size=(56, 56)).astype(np.float32)
-    found = masks.runs_above(logits, size, 0.0)
+    found = masks.rle_above(logits, size, 0.0)
     values = masks.upsample(logits, size)
     sure = np.abs(values) > 1e-6
     assert (found.mask() == (values > 0))[sure].all()
@@ -54,14 +54,14 @@ def test_large_and_odd_sizes(size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("value", [1e30, -1e30, 3.4e38])
 def test_huge_logits(value: float) -> None:
     logits = np.array([[value, -value], [-value, value]], np.float32)
-    assert masks.runs_above(logits, (8, 8), 0.0).area == 32
-    assert masks.runs_above(np.full((2, 2), value, np.float32), (5, 3), 0.0).area == (15 if value > 0 else 0)
+    assert masks.rle_above(logits, (8, 8), 0.0).area == 32
+    assert masks.rle_above(np.full((2, 2), value, np.float32), (5, 3), 0.0).area == (15 if value > 0 else 0)
 
 
 @given(SIDES, st.integers(1, 70), SEEDS, st.floats(0, 1))
 def test_all_that_runs_tell_is_told_by_the_mask(height: int, width: int, seed: int, share: float) -> None:
     mask = random_mask(height, width, seed, share)
-    runs = Runs.of_mask(mask)
+    runs = RleMask.of_mask(mask)
     check_invariants(runs)
     assert (runs.mask() == mask).all()
     assert (runs.packed() == np.packbits(mask, axis=1)).all()
@@ -77,7 +77,7 @@ def test_all_that_runs_tell_is_told_by_the_mask(height: int, width: int, seed: i
 @given(SIDES, st.integers(1, 30), st.lists(st.tuples(SEEDS, st.floats(0, 1)), max_size=4))
 def test_masks_are_joined(height: int, width: int, parts: list[tuple[int, float]]) -> None:
     each = [random_mask(height, width, seed, share) for seed, share in parts]
-    joined = Runs.joined((width, height), [Runs.of_mask(one) for one in each])
+    joined = RleMask.joined((width, height), [RleMask.of_mask(one) for one in each])
     check_invariants(joined)
     assert (joined.mask() == np.any([np.zeros((height, width), np.bool_), *each], axis=0)).all()
 
@@ -85,7 +85,7 @@ def test_masks_are_joined(height: int, width: int, parts: list[tuple[int, float]
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 5), st.integers(0, 5), SEEDS)
 def test_masks_are_placed(height: int, width: int, left: int, top: int, seed: int) -> None:
     mask = random_mask(height, width, seed)
-    placed = Runs.of_mask(mask).placed(left, top, (left + width + 2, top + height + 1))
+    placed = RleMask.of_mask(mask).placed(left, top, (left + width + 2, top + height + 1))
     assert (placed.mask() == np.pad(mask, ((top, 1), (left, 2)))).all()
 
 
@@ -93,7 +93,7 @@ def test_masks_are_placed(height: int, width: int, left: int, top: int, seed: in
 def test_files_hold_the_mask(height: int, width: int, seed: int, share: float) -> None:
     mask = random_mask(height, width, seed, share)
     file = io.BytesIO()
-    write_mask(file, Runs.of_mask(mask))
+    write_mask(file, RleMask.of_mask(mask))
     with Image.open(file) as image:
         image.verify()  # checksums of every part
     with Image.open(file) as image:
@@ -101,7 +101,7 @@ def test_files_hold_the_mask(height: int, width: int, seed: int, share: float) -
         assert (np.asarray(image) == mask).all()
 
 
-def check_invariants(runs: Runs) -> None:
+def check_invariants(runs: RleMask) -> None:
     assert (runs.starts < runs.ends).all()
     assert (runs.starts >= 0).all()
     assert (runs.ends <= runs.size[0]).all()

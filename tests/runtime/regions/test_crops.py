@@ -16,7 +16,7 @@ from clsclip_runtime.regions.crops import scale_window
 ANY_BOXES = arrays(np.float32, st.tuples(st.integers(0, 12), st.just(4)), elements=st.floats(width=32))
 NEAR_BOXES = arrays(np.float32, st.tuples(st.integers(1, 12), st.just(4)), elements=st.floats(-40, 140, width=32))
 SIZES = st.tuples(st.integers(1, 120), st.integers(1, 120))
-ZOOMS = st.builds(ZoomIn, margin=st.floats(0, 2), min_side=st.integers(1, 200))
+ZOOMS = st.builds(ZoomIn, margin=st.floats(0, 2), min_crop_size=st.integers(1, 200))
 
 
 def windows_of(boxes: list[list[float]], size: tuple[int, int] = (100, 80), **zoom: Any) -> list[list[int]]:
@@ -24,19 +24,21 @@ def windows_of(boxes: list[list[float]], size: tuple[int, int] = (100, 80), **zo
 
 
 def test_margin_is_a_share_of_the_box_on_every_side() -> None:
-    assert windows_of([[20, 30, 40, 70]], margin=0.1, min_side=1) == [[18, 26, 42, 74]]
-    assert windows_of([[20.4, 30.6, 39.5, 69.2]], margin=0, min_side=1) == [[20, 30, 40, 70]], "every pixel touched"
+    assert windows_of([[20, 30, 40, 70]], margin=0.1, min_crop_size=1) == [[18, 26, 42, 74]]
+    assert windows_of([[20.4, 30.6, 39.5, 69.2]], margin=0, min_crop_size=1) == [[20, 30, 40, 70]], (
+        "every pixel touched"
+    )
 
 
 def test_windows_are_cut_at_the_pictures_edges() -> None:
-    assert windows_of([[-50, -50, 10, 10]], margin=0, min_side=1) == [[0, 0, 10, 10]]
-    assert windows_of([[90, 70, 500, 500]], margin=0.5, min_side=1) == [[85, 65, 100, 80]]
+    assert windows_of([[-50, -50, 10, 10]], margin=0, min_crop_size=1) == [[0, 0, 10, 10]]
+    assert windows_of([[90, 70, 500, 500]], margin=0.5, min_crop_size=1) == [[85, 65, 100, 80]]
 
 
 def test_small_boxes_get_the_smallest_side() -> None:
-    assert windows_of([[50, 40, 51, 41]], margin=0, min_side=16) == [[43, 33, 59, 49]]
-    assert windows_of([[0, 79, 1, 80]], margin=0, min_side=16) == [[0, 64, 16, 80]], "moved inside"
-    assert windows_of([[1, 1, 2, 2]], (8, 5), margin=0, min_side=16) == [[0, 0, 8, 5]], "the picture is smaller"
+    assert windows_of([[50, 40, 51, 41]], margin=0, min_crop_size=16) == [[43, 33, 59, 49]]
+    assert windows_of([[0, 79, 1, 80]], margin=0, min_crop_size=16) == [[0, 64, 16, 80]], "moved inside"
+    assert windows_of([[1, 1, 2, 2]], (8, 5), margin=0, min_crop_size=16) == [[0, 0, 8, 5]], "the picture is smaller"
 
 
 @pytest.mark.parametrize(
@@ -68,7 +70,7 @@ def test_windows_hold_their_boxes_and_are_large_enough(boxes: Any, size: tuple[i
     assert (windows[:, :2] <= inside[:, :2]).all()
     assert (windows[:, 2:] >= inside[:, 2:]).all()
     sides = windows[:, 2:] - windows[:, :2]
-    assert (sides >= np.minimum(zoom.min_side, size)).all()
+    assert (sides >= np.minimum(zoom.min_crop_size, size)).all()
     overlapping = (np.minimum(boxes[:, 2:], size) > np.maximum(boxes[:, :2], 0)).all(axis=1)
     assert index.tolist() == np.flatnonzero(overlapping).tolist()
 
@@ -76,15 +78,15 @@ def test_windows_hold_their_boxes_and_are_large_enough(boxes: Any, size: tuple[i
 @settings(max_examples=200)
 @given(NEAR_BOXES, SIZES, ZOOMS, st.floats(0, 3))
 def test_masks_may_reach_over_their_boxes_by_the_spill(
-    boxes: Any, size: tuple[int, int], zoom: ZoomIn, spill: float
+    boxes: Any, size: tuple[int, int], zoom: ZoomIn, mask_margin: float
 ) -> None:
     windows, index = crop_windows(boxes, size, zoom)
-    limits = mask_limits(boxes[index], windows, size, spill)
+    limits = mask_limits(boxes[index], windows, size, mask_margin)
     inside = np.clip(boxes[index].astype(np.float64), 0, [*size, *size])
     assert (limits[:, :2] >= windows[:, :2]).all() and (limits[:, 2:] <= windows[:, 2:]).all()
     assert (limits[:, :2] <= inside[:, :2]).all() and (limits[:, 2:] >= inside[:, 2:]).all()
     assert (limits[:, 2:] > limits[:, :2]).all()
-    reach = spill * (inside[:, 2:] - inside[:, :2]) + 1 + 1e-9  # sums of floats are rounded
+    reach = mask_margin * (inside[:, 2:] - inside[:, :2]) + 1 + 1e-9  # sums of floats are rounded
     assert (limits[:, :2] >= inside[:, :2] - reach).all() and (limits[:, 2:] <= inside[:, 2:] + reach).all()
     wide = (inside[:, 2:] - inside[:, :2] > 1e-3).all(axis=1)
     assert (mask_limits(boxes[index], windows, size, 1e9) == windows)[wide].all()
@@ -116,13 +118,13 @@ def test_scaled_windows_are_never_empty_and_stay_inside(
         ({"margin": -0.1}, "margin must be"),
         ({"margin": math.nan}, "margin must be"),
         ({"margin": "0.1"}, "margin must be"),
-        ({"min_side": 0}, "min_side must be"),
-        ({"odds": 0}, "odds must be a number from 0.001 to 1000"),
-        ({"odds": None}, "odds must be"),
-        ({"spill": -0.1}, "spill must be"),
-        ({"spill": math.inf}, "spill must be"),
-        ({"min_side": 2.5}, "min_side must be"),
-        ({"on_missing": "guess"}, "on_missing must be one of whole-image, empty"),
+        ({"min_crop_size": 0}, "min_side must be"),
+        ({"mask_threshold": 0}, "odds must be a number from 0.001 to 1000"),
+        ({"mask_threshold": None}, "odds must be"),
+        ({"mask_margin": -0.1}, "spill must be"),
+        ({"mask_margin": math.inf}, "spill must be"),
+        ({"min_crop_size": 2.5}, "min_side must be"),
+        ({"fallback": "guess"}, "on_missing must be one of whole-image, empty"),
     ],
 )
 def test_options_must_make_sense(options: dict[str, Any], told: str) -> None:

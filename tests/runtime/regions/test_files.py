@@ -76,7 +76,7 @@ def test_data_sets_keys_find_their_boxes(tmp_path: Path) -> None:
 
 def test_far_boxes_are_cut_and_infinite_ones_dropped(tmp_path: Path) -> None:
     assert np.isfinite(RegionFile(written(tmp_path, [{"bbox": [0, 0, 1e39, 1e308]}])).of("a").boxes).all()
-    assert np.isinf(Proposals.of([[0, 0, np.inf, 1]]).boxes).any()
+    assert np.isinf(Proposals.from_boxes([[0, 0, np.inf, 1]]).boxes).any()
 
 
 def test_a_coco_document(tmp_path: Path) -> None:
@@ -160,12 +160,12 @@ def test_any_json_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, d
 
 
 def test_own_boxes() -> None:
-    found = Proposals.of([[0, 0, 1, 1], [2, 2, 3, 3], [4, 4, 5, 5]], ["dog", None, "dog"], [0.5, 0.25, 1])
+    found = Proposals.from_boxes([[0, 0, 1, 1], [2, 2, 3, 3], [4, 4, 5, 5]], ["dog", None, "dog"], [0.5, 0.25, 1])
     assert found.names == ("dog",)
     assert found.classes.tolist() == [0, -1, 0]
-    assert len(Proposals.of([])) == 0
-    assert Proposals.of([[0, 0, 1, 1]], ["object"]).classes.tolist() == [-1], "an object may be anything"
-    assert Proposals.of(np.zeros((0, 4))).boxes.shape == (0, 4)
+    assert len(Proposals.from_boxes([])) == 0
+    assert Proposals.from_boxes([[0, 0, 1, 1]], ["object"]).classes.tolist() == [-1], "an object may be anything"
+    assert Proposals.from_boxes(np.zeros((0, 4))).boxes.shape == (0, 4)
 
 
 @pytest.mark.parametrize(
@@ -182,4 +182,4 @@ def test_own_boxes() -> None:
 )
 def test_wrong_boxes_are_told(arguments: tuple[Any, ...], told: str) -> None:
     with pytest.raises(OptionError, match=told):
-        Proposals.of(*arguments)
+        Proposals.from_boxes(*arguments)

@@ -14,34 +14,37 @@ from clsclip_runtime.masks.upsampling import upsample
 from tests.runtime.test_zoom import Picture
 
 BOXES = [[4, 4, 20, 16], [8, 20, 16, 28]]
-NAMED = Proposals.of(BOXES, ["red", "green"])
+NAMED = Proposals.from_boxes(BOXES, ["red", "green"])
 WORDS = ["red", "green"]
 
 
-@pytest.mark.parametrize("odds", [0.25, 1.0, 4.0, 40.0])
-def test_the_threshold_falls_by_the_odds(segmenter: Segmenter, scene: Picture, odds: float) -> None:
+@pytest.mark.parametrize("mask_threshold", [0.25, 1.0, 4.0, 40.0])
+def test_the_threshold_falls_by_the_odds(segmenter: Segmenter, scene: Picture, mask_threshold: float) -> None:
     """What exceeds 1 / (1 + odds) is in the mask, by probabilities computed apart."""
-    result = segmenter(scene, WORDS, regions=NAMED, zoom_in=ZoomIn(odds=odds, spill=None))
+    result = segmenter(scene, WORDS, regions=NAMED, zoom_in=ZoomIn(mask_threshold=mask_threshold, mask_margin=None))
     assert segmenter.bundle.manifest.mask.threshold == 0.5
     for at, region in enumerate(result.regions):
         left, top, right, bottom = region.window
         logits = upsample(result.pairs.logits[at], (right - left, bottom - top)).astype(np.float64)
         probability = 1 / (1 + np.exp(-logits))
-        clear = np.abs(logits + math.log(odds)) > 1e-4
-        assert (region.crop_mask == (probability > 1 / (1 + odds)))[clear].all()
+        clear = np.abs(logits + math.log(mask_threshold)) > 1e-4
+        assert (region.crop_mask == (probability > 1 / (1 + mask_threshold)))[clear].all()
 
 
 def test_larger_odds_only_add_pixels(segmenter: Segmenter, scene: Picture) -> None:
-    few, more = (segmenter(scene, WORDS, regions=NAMED, zoom_in=ZoomIn(odds=odds)).masks for odds in (1, 900))
+    few, more = (
+        segmenter(scene, WORDS, regions=NAMED, zoom_in=ZoomIn(mask_threshold=mask_threshold)).masks
+        for mask_threshold in (1, 900)
+    )
     assert (few <= more).all()
     assert few.sum() < more.sum()
 
 
 def test_masks_stay_near_their_boxes(segmenter: Segmenter, scene: Picture) -> None:
     """Odds that let everything through show how far masks may reach."""
-    for spill, boxes in ((0.0, BOXES), (0.25, [[0, 1, 24, 19], [6, 18, 18, 30]])):
-        zoom = ZoomIn(margin=0.5, odds=1000, spill=spill)
-        result = segmenter(scene, WORDS, regions=Proposals.of(BOXES, WORDS), zoom_in=zoom)
+    for mask_margin, boxes in ((0.0, BOXES), (0.25, [[0, 1, 24, 19], [6, 18, 18, 30]])):
+        zoom = ZoomIn(crop_margin=0.5, mask_threshold=0.000999, mask_margin=mask_margin)
+        result = segmenter(scene, WORDS, regions=Proposals.from_boxes(BOXES, WORDS), zoom_in=zoom)
         for mask, region, (left, top, right, bottom) in zip(result.masks, result.regions, boxes, strict=True):
             outside = mask.copy()
             outside[top:bottom, left:right] = False
@@ -49,20 +52,24 @@ def test_masks_stay_near_their_boxes(segmenter: Segmenter, scene: Picture) -> No
             assert (region.mask == mask).all()
             x0, y0, x1, y1 = region.window
             assert (region.crop_mask == mask[y0:y1, x0:x1]).all()
-    free = segmenter(scene, WORDS, regions=NAMED, zoom_in=ZoomIn(margin=0.5, odds=1000, spill=None))
+    free = segmenter(
+        scene, WORDS, regions=NAMED, zoom_in=ZoomIn(crop_margin=0.5, mask_threshold=0.000999, mask_margin=None)
+    )
     assert free.masks.sum() > result.masks.sum()
 
 
 def test_boxes_without_names_and_whole_pictures_are_as_in_the_paper(segmenter: Segmenter, scene: Picture) -> None:
-    papers = ZoomIn(odds=1, spill=None)
-    for zoom in (ZoomIn(), ZoomIn(odds=100, spill=0)):
-        for regions in (Proposals.of(BOXES), Proposals.of(np.zeros((0, 4)))):
+    papers = ZoomIn(mask_threshold=0.5, mask_margin=None)
+    for zoom in (ZoomIn(), ZoomIn(mask_threshold=0.009901, mask_margin=0)):
+        for regions in (Proposals.from_boxes(BOXES), Proposals.from_boxes(np.zeros((0, 4)))):
             found = segmenter(scene, WORDS, regions=regions, zoom_in=zoom)
             assert (found.masks == segmenter(scene, WORDS, regions=regions, zoom_in=papers).masks).all()
 
 
 def test_every_form_of_the_masks_agrees(segmenter: Segmenter, scene: Picture, tmp_path: Path) -> None:
-    result = segmenter(scene, WORDS, regions=NAMED, zoom_in=ZoomIn(margin=0.5, odds=20, spill=0.1))
+    result = segmenter(
+        scene, WORDS, regions=NAMED, zoom_in=ZoomIn(crop_margin=0.5, mask_threshold=0.047619, mask_margin=0.1)
+    )
     labels = result.labels()
     assert ((labels > 0) == result.masks.any(axis=0)).all()
     assert all(result.masks[at][labels == at + 1].all() for at in range(2))
@@ -78,8 +85,8 @@ def test_every_form_of_the_masks_agrees(segmenter: Segmenter, scene: Picture, tm
 
 def test_labels_weigh_words_by_their_own_thresholds(segmenter: Segmenter, scene: Picture) -> None:
     """Of two words at one pixel the one wins that exceeds its own threshold by more."""
-    everywhere = Proposals.of([[0, 0, 32, 32], [0, 0, 32, 32]], ["red", None])
-    zoom = ZoomIn(margin=0, odds=1000, spill=None)
+    everywhere = Proposals.from_boxes([[0, 0, 32, 32], [0, 0, 32, 32]], ["red", None])
+    zoom = ZoomIn(crop_margin=0, mask_threshold=0.000999, mask_margin=None)
     result = segmenter(scene, WORDS, regions=everywhere, zoom_in=zoom, presence_threshold=0)
     above = [
         (int(result.pairs.words[at]), upsample(result.pairs.logits[at], (32, 32)) - result.pairs.cuts[at])

@@ -41,8 +41,8 @@ def check(result: Result, zoom: ZoomIn) -> None:
             (top, bottom, region.box[1], region.box[3], height),
         ):
             extra = zoom.margin * (end - begin) + 1
-            if high - low <= zoom.min_side:
-                extra = zoom.min_side
+            if high - low <= zoom.min_crop_size:
+                extra = zoom.min_crop_size
             assert max(0, math.floor(begin - extra)) <= low <= begin
             assert end <= high <= min(side, math.ceil(end + extra))
     for at in range(len(result.classes)):
@@ -53,7 +53,7 @@ def check(result: Result, zoom: ZoomIn) -> None:
 def test_boxes_of_voc_masks(embedded: Segmenter) -> None:
     root = shared_data("VOC2012")
     names = (root / "ImageSets/Segmentation/val.txt").read_text().split()[:10]
-    zoom = ZoomIn(margin=0.2, on_missing="empty")
+    zoom = ZoomIn(margin=0.2, fallback="none")
     for name in names:
         labels = np.asarray(Image.open(root / "SegmentationClassAug" / f"{name}.png"))
         boxes, words = [], []
@@ -61,7 +61,9 @@ def test_boxes_of_voc_masks(embedded: Segmenter) -> None:
             rows, columns = np.nonzero(labels == value)
             boxes.append([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
             words.append(PASCAL_WORDS[value - 1])
-        result = embedded(root / "JPEGImages" / f"{name}.jpg", words, regions=Proposals.of(boxes, words), zoom_in=zoom)
+        result = embedded(
+            root / "JPEGImages" / f"{name}.jpg", words, regions=Proposals.from_boxes(boxes, words), zoom_in=zoom
+        )
         assert result.masks.shape == (len(words), *labels.shape)
         assert [region.box for region in result.regions] == [tuple(map(float, box)) for box in boxes]
         check(result, zoom)
@@ -73,7 +75,7 @@ def test_boxes_of_coco_annotations(embedded: Segmenter, tmp_path: Path) -> None:
     path = tmp_path / "boxes.json"
     path.write_text(json.dumps({key: document[key] for key in ("images", "annotations", "categories")}))
     file = RegionFile(path)
-    zoom = ZoomIn(on_missing="empty")
+    zoom = ZoomIn(fallback="none")
     sizes = {one["file_name"]: (one["width"], one["height"]) for one in document["images"]}
     counts = {one["id"]: 0 for one in document["images"]}
     for one in document["annotations"]:
@@ -99,5 +101,5 @@ def test_what_is_painted_on_a_photograph_is_found_where_it_is(segmenter: Segment
         truth = np.zeros((height, width), np.bool_)
         truth[top : top + side, left : left + side] = True
         box = [left - side / 3, top - side / 3, left + 4 * side / 3, top + 4 * side / 3]
-        found = segmenter(painted, "red", regions=Proposals.of([box], ["red"])).mask("red")
+        found = segmenter(painted, "red", regions=Proposals.from_boxes([box], ["red"])).mask("red")
         assert (found & truth).sum() / (found | truth).sum() > 0.7

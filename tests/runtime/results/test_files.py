@@ -16,7 +16,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from clsclip_runtime import OptionError, OutputError, Result, Segmenter
-from clsclip_runtime.masks.rle import Runs
+from clsclip_runtime.masks.rle import RleMask
 from clsclip_runtime.results import files as saving
 from clsclip_runtime.results.coco import encode_rle
 from clsclip_runtime.results.overlay import colours
@@ -102,7 +102,7 @@ def test_coco_masks_come_back(result: Result, tmp_path: Path) -> None:
 @given(st.integers(1, 30), st.integers(1, 30), st.floats(0, 1), st.integers(0, 99))
 def test_rle_round_trip(height: int, width: int, share: float, seed: int) -> None:
     mask = np.random.default_rng(seed).random((height, width)) < share
-    encoded = json.loads(json.dumps(encode_rle(Runs.of_mask(mask))))
+    encoded = json.loads(json.dumps(encode_rle(RleMask.of_mask(mask))))
     assert encoded["size"] == [height, width]
     assert (coco_mask.decode(encoded) == mask).all()
 
@@ -118,7 +118,7 @@ def test_rle_of_a_window_is_that_of_the_whole_mask(
     left, top, right, bottom = margins
     crop = np.random.default_rng(seed).random(sides[::-1]) < share
     mask = np.pad(crop, ((top, bottom), (left, right)))
-    found = encode_rle(Runs.of_mask(crop).placed(left, top, (mask.shape[1], mask.shape[0])))
+    found = encode_rle(RleMask.of_mask(crop).placed(left, top, (mask.shape[1], mask.shape[0])))
     expected = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
     assert found == {"size": list(mask.shape), "counts": expected["counts"].decode()}
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from clsclip_runtime.detectors import COCO_NAMES
 from clsclip_runtime.errors import OptionError
-from clsclip_runtime.text.matching import NEAREST, is_agnostic, match_words, same_class
+from clsclip_runtime.text.matching import NEAREST, is_class_agnostic, match_words, same_class
 from tests.shared_data import shared_data
 
 # fmt: off
@@ -121,14 +121,14 @@ def test_names_as_other_data_sets_write_them() -> None:
 
 
 def test_detectors_that_know_no_classes() -> None:
-    assert is_agnostic(["Object"])
-    assert is_agnostic(["things"])
-    assert not is_agnostic(["bus"])
-    assert not is_agnostic(["object", "thing"])
+    assert is_class_agnostic(["Object"])
+    assert is_class_agnostic(["things"])
+    assert not is_class_agnostic(["bus"])
+    assert not is_class_agnostic(["object", "thing"])
     for match in match_words(["dog", "bus"], ["thing"]):
         assert (match.how, match.classes, match.names) == ("any", (0,), ("thing",))
-    assert match_words(["dog"], ["a", "b"], agnostic=True)[0].classes == (0, 1)
-    assert match_words(["dog"], ["thing"], agnostic=False)[0].how == "none"
+    assert match_words(["dog"], ["a", "b"], class_agnostic=True)[0].classes == (0, 1)
+    assert match_words(["dog"], ["thing"], class_agnostic=False)[0].how == "none"
 
 
 class Encoder:
@@ -182,7 +182,7 @@ def test_any_words(words: list[str], names: list[str]) -> None:
         assert (match.how == "none") == (not match.classes)
     for name in names:
         if name.strip("_- \t\n") == name and name.isascii() and name.isalnum():
-            assert match_words([name.upper()], names, agnostic=False)[0].how == "exact"
+            assert match_words([name.upper()], names, class_agnostic=False)[0].how == "exact"
 
 
 def test_the_threshold_on_real_features() -> None:

@@ -35,7 +35,7 @@ class CudaDevice:
         memory = _Memory(self._cuda, math.prod(shape) * np.dtype(dtype).itemsize)
         return DeviceArray(self, memory, memory.address, shape, dtype)
 
-    def adopt(self, name: str, value: Any, dtype: np.dtype[Any]) -> DeviceArray:
+    def from_cuda_array(self, name: str, value: Any, dtype: np.dtype[Any]) -> DeviceArray:
         """What another library has on the GPU, without a copy; its producer's stream is waited for.
 
         Args:

@@ -23,7 +23,7 @@ from clsclip_runtime.backends.cuda.calls import Cuda, find_cuda
 from clsclip_runtime.backends.cuda.device import CudaDevice
 from clsclip_runtime.backends.cuda.driver import ask_driver
 from clsclip_runtime.backends.tensorrt.chunks import run_in_chunks
-from clsclip_runtime.backends.tensorrt.edition import Flavour, find_flavour
+from clsclip_runtime.backends.tensorrt.edition import TensorRtEdition, find_edition
 from clsclip_runtime.backends.tensorrt.engine_files import EngineFile, Machine, find_engine, this_machine
 from clsclip_runtime.backends.tensorrt.runtime_cache import RuntimeCache
 from clsclip_runtime.backends.tensorrt.worker import LoadedEngine, Worker, last_lines
@@ -45,7 +45,7 @@ class TensorRt:
 
     def __init__(
         self,
-        flavour: Flavour | str | None = None,
+        edition: TensorRtEdition | str | None = None,
         *,
         cuda: Cuda | None = None,
         machine: Machine | None = None,
@@ -64,7 +64,7 @@ class TensorRt:
         problem = None if machine is not None else ask_driver().problem
         if problem is not None:  # asked first: importing TensorRT for nothing takes a second
             raise BackendError(f"TensorRT needs an NVIDIA GPU: {problem}. Use backend='onnxruntime-cpu'")
-        self._flavour = flavour if isinstance(flavour, Flavour) else find_flavour(flavour)
+        self._flavour = edition if isinstance(edition, TensorRtEdition) else find_edition(edition)
         self._machine = machine or this_machine(self._flavour)
         self._cuda = cuda or find_cuda()
         self._record = record_graphs and self._cuda.can_capture
@@ -121,18 +121,18 @@ class TensorRtGraph:
     """One engine; ``run`` may be called from several threads."""
 
     def __init__(
-        self, flavour: Flavour, engine: Any, file: EngineFile, cuda: Cuda, logger: Any, *, record: bool
+        self, edition: TensorRtEdition, engine: Any, file: EngineFile, cuda: Cuda, logger: Any, *, record: bool
     ) -> None:
         """Wrap a loaded engine; ``record`` allows CUDA graphs."""
         self._name, self._record = file.spec.graph, record
         self._input_axes, self._output_axes = file.document["axes"]["inputs"], file.document["axes"]["outputs"]
         self._limits = {axis: (bounds[0], bounds[2]) for axis, bounds in _bounds(file).items()}
         self._device = CudaDevice(cuda)
-        self._cache = RuntimeCache.open(engine, file.plan) if flavour.builds_without_gpu else None
+        self._cache = RuntimeCache.open(engine, file.plan) if edition.builds_without_gpu else None
         options = () if self._cache is None else (self._cache.config,)
         self._loaded: LoadedEngine | None = LoadedEngine(
             name=self._name,
-            trt=flavour.module,
+            trt=edition.module,
             engine=engine,
             new_context=lambda: engine.create_execution_context(*options),
             inputs=self._input_axes,
@@ -168,7 +168,7 @@ class TensorRtGraph:
         """
         return self._run(feeds, ())  # type: ignore[return-value]  # nothing is kept
 
-    def run_kept(self, feeds: Arrays) -> dict[str, Array]:
+    def run_on_device(self, feeds: Arrays) -> dict[str, Array]:
         """As ``run``; outputs that vary along no axis but their first stay on the device.
 
         Raises:
@@ -254,16 +254,16 @@ class TensorRtGraph:
 def _placed(loaded: LoadedEngine, name: str, value: Any) -> Array:
     """An input as it is, known for what it is where another library has it on the device."""
     on_device = name in loaded.inputs and hasattr(value, "__cuda_array_interface__")
-    return loaded.device.adopt(name, value, loaded.dtype(name)) if on_device else value
+    return loaded.device.from_cuda_array(name, value, loaded.dtype(name)) if on_device else value
 
 
 def _bounds(file: EngineFile) -> dict[str, tuple[int, int, int]]:
     return {axis: tuple(file.spec.profile[name]) for axis, name in AXIS_NAMES.items()}  # type: ignore[misc]
 
 
-def _logger(flavour: Flavour) -> Any:
+def _logger(edition: TensorRtEdition) -> Any:
     """A logger of TensorRT that keeps its last lines, for errors, and hands them to Python's logging."""
-    trt = flavour.module
+    trt = edition.module
 
     class Logger(trt.ILogger):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:

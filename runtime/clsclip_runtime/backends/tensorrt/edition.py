@@ -9,7 +9,7 @@ from typing import Any
 
 from clsclip_runtime.errors import BackendError, OptionError
 
-FLAVOURS = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
+EDITIONS = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 """Python module by name, in the order in which they are looked for."""
 
 PACKAGES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt-rtx-cu13"}
@@ -20,7 +20,7 @@ OLDEST = {"tensorrt": (10, 12), "tensorrt-rtx": (1, 1)}
 
 
 @dataclass(frozen=True, eq=False)
-class Flavour:
+class TensorRtEdition:
     """One TensorRT.
 
     Attributes:
@@ -39,17 +39,17 @@ class Flavour:
         return self.name == "tensorrt-rtx"
 
 
-def find_flavour(name: str | None = None) -> Flavour:
+def find_edition(name: str | None = None) -> TensorRtEdition:
     """The flavour called ``name``, or the first that is installed.
 
     Raises:
         OptionError: there is no flavour of this name.
         BackendError: none is installed, or it is too old or broken.
     """
-    if name is not None and name not in FLAVOURS:
-        raise OptionError(f"there is no TensorRT flavour {name!r}. Choose one of: {', '.join(FLAVOURS)}")
+    if name is not None and name not in EDITIONS:
+        raise OptionError(f"there is no TensorRT flavour {name!r}. Choose one of: {', '.join(EDITIONS)}")
     reasons = []
-    for one in [name] if name else FLAVOURS:
+    for one in [name] if name else EDITIONS:
         try:
             return _load(one)
         except BackendError as error:
@@ -57,9 +57,9 @@ def find_flavour(name: str | None = None) -> Flavour:
     raise BackendError("; ".join(reasons))
 
 
-def _load(name: str) -> Flavour:
+def _load(name: str) -> TensorRtEdition:
     try:
-        module: Any = import_module(FLAVOURS[name])
+        module: Any = import_module(EDITIONS[name])
     except ImportError as error:
         where = "; its libraries come from NVIDIA's own index" if name == "tensorrt" else ""
         raise BackendError(f"{name} is not installed ({error}){where}. Run: pip install {PACKAGES[name]}") from error
@@ -73,7 +73,7 @@ def _load(name: str) -> Flavour:
         raise BackendError(
             f"{name} {version} is too old: {oldest} or newer is needed. Run: pip install --upgrade {PACKAGES[name]}"
         )
-    return Flavour(name, module, version)
+    return TensorRtEdition(name, module, version)
 
 
 def version_numbers(version: str) -> tuple[int, ...]:

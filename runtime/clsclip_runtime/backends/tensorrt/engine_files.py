@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from clsclip_runtime.backends.cuda.driver import ask_driver
-from clsclip_runtime.backends.tensorrt.edition import Flavour, version_numbers
+from clsclip_runtime.backends.tensorrt.edition import TensorRtEdition, version_numbers
 from clsclip_runtime.errors import BackendError
 from clsclip_runtime.paths import file_sha256
 
@@ -48,7 +48,7 @@ class EngineSpec:
     onnx: Mapping[str, str]
     precision: str
     profile: Mapping[str, list[int]]
-    flavour: str
+    edition: str
     version: str
     gpu: str
     compute_capability: str
@@ -70,7 +70,7 @@ class Machine:
         gpu, compute_capability: of the GPU that is used; None where there is none.
     """
 
-    flavour: str
+    edition: str
     version: str
     gpu: str | None
     compute_capability: str | None
@@ -78,7 +78,7 @@ class Machine:
     def __str__(self) -> str:
         """For messages."""
         gpu = f"{self.gpu} (sm_{_digits(self.compute_capability)})" if self.gpu else "no GPU"
-        return f"{self.flavour} {self.version} on {gpu}"
+        return f"{self.edition} {self.version} on {gpu}"
 
 
 @dataclass(frozen=True)
@@ -96,12 +96,12 @@ class EngineFile:
     document: Mapping[str, Any]
 
 
-def this_machine(flavour: Flavour) -> Machine:
-    """What engines of ``flavour`` must fit here: the first GPU counts."""
+def this_machine(edition: TensorRtEdition) -> Machine:
+    """What engines of ``edition`` must fit here: the first GPU counts."""
     gpus = ask_driver().gpus
     if not gpus:
-        return Machine(flavour.name, flavour.version, None, None)
-    return Machine(flavour.name, flavour.version, gpus[0].name, gpus[0].compute_capability)
+        return Machine(edition.name, edition.version, None, None)
+    return Machine(edition.name, edition.version, gpus[0].name, gpus[0].compute_capability)
 
 
 def read_engine(sidecar: Path) -> EngineFile:
@@ -144,12 +144,12 @@ def misfit(engine: EngineFile, machine: Machine, digests: Mapping[str, str] | No
     spec = engine.spec
     if digests is not None and dict(spec.onnx) != dict(digests):
         return f"{FOLDER}/{engine.plan.name} was built from another {spec.graph} than the bundle's"
-    built = Machine(spec.flavour, spec.version, spec.gpu, spec.compute_capability)
+    built = Machine(spec.edition, spec.version, spec.gpu, spec.compute_capability)
     portable = (
         spec.flags.get("version_compatible") and version_numbers(spec.version)[0] == version_numbers(machine.version)[0]
     )
     wrong = (
-        spec.flavour != machine.flavour
+        spec.edition != machine.edition
         or (spec.version != machine.version and not portable)
         or (machine.gpu is not None and not _gpu_fits(spec, machine))
     )
@@ -157,7 +157,7 @@ def misfit(engine: EngineFile, machine: Machine, digests: Mapping[str, str] | No
         return None
     on = "any GPU of its kind" if spec.gpu == ANY_GPU else f"{spec.gpu} (sm_{_digits(spec.compute_capability)})"
     return (
-        f"{FOLDER}/{engine.plan.name} was built by {built.flavour} {built.version} for {on}; this machine has {machine}"
+        f"{FOLDER}/{engine.plan.name} was built by {built.edition} {built.version} for {on}; this machine has {machine}"
     )
 
 
@@ -167,7 +167,7 @@ def find_engine(folder: Path, graph: str, machine: Machine, digests: Mapping[str
     Raises:
         BackendError: there is none; says which there are and why they do not fit.
     """
-    command = f"Run: clsclip-export --from-bundle {folder} --engine {machine.flavour}"
+    command = f"Run: clsclip-export --from-bundle {folder} --engine {machine.edition}"
     reasons = []
     for engine in engine_files(folder):
         if isinstance(engine, BackendError):
@@ -190,7 +190,7 @@ def verify_plan(engine: EngineFile, version: str | None = None) -> None:
         BackendError: it is missing, damaged, or of another version than its JSON, or ``version``, says.
     """
     plan, document = engine.plan, engine.document
-    command = f"Build it again: clsclip-export --from-bundle {plan.parent.parent} --engine {engine.spec.flavour}"
+    command = f"Build it again: clsclip-export --from-bundle {plan.parent.parent} --engine {engine.spec.edition}"
     try:
         size = plan.stat().st_size
         if size != document["plan_bytes"]:
@@ -205,7 +205,7 @@ def verify_plan(engine: EngineFile, version: str | None = None) -> None:
         portable = engine.spec.flags.get("version_compatible")
         if wanted is not None and not portable and found != version_numbers(wanted)[: len(found)]:
             raise BackendError(
-                f"{plan} was built by {engine.spec.flavour} {'.'.join(map(str, found))}, and {wanted} is needed. "
+                f"{plan} was built by {engine.spec.edition} {'.'.join(map(str, found))}, and {wanted} is needed. "
                 f"Engines are not portable between versions. {command}"
             )
 

@@ -144,9 +144,9 @@ def test_other_libraries_read_it() -> None:
     assert is_dense(interface | {"strides": (12, 4)})
     assert not is_dense(interface | {"strides": (24, 4)})
     other = CudaDevice(cuda)
-    assert other.adopt("x", array, FLOAT) is array
+    assert other.from_cuda_array("x", array, FLOAT) is array
     with pytest.raises(BackendError, match="x on the GPU must be contiguous float64, and it is float32"):
-        other.adopt("x", array, np.dtype(np.float64))
+        other.from_cuda_array("x", array, np.dtype(np.float64))
 
 
 def test_threads_copy_at_once() -> None:

@@ -93,7 +93,7 @@ def test_engines_that_do_not_load(bundle: Path, backend: TensorRt, fake: FakeTen
 def test_engines_of_other_machines(bundle: Path, fake: FakeTensorRt, cuda: FakeCuda) -> None:
     """The words of a user's first day on another machine."""
     elsewhere = Machine("tensorrt", "11.4.0.1", "NVIDIA A100", "8.0")
-    backend = TensorRt(fake.flavour(), cuda=cuda, machine=elsewhere)
+    backend = TensorRt(fake.edition(), cuda=cuda, machine=elsewhere)
     with pytest.raises(BackendError) as caught:
         backend.load(graph_file(bundle, "trunk.onnx"))
     message = str(caught.value)
@@ -107,10 +107,10 @@ def test_engines_of_other_machines(bundle: Path, fake: FakeTensorRt, cuda: FakeC
 
 def test_compatible_engines(bundle: Path, fake: FakeTensorRt, cuda: FakeCuda) -> None:
     newer = Machine("tensorrt", "10.20.0.3", "NVIDIA B200", "10.0")
-    backend = TensorRt(fake.flavour(), cuda=cuda, machine=newer)
+    backend = TensorRt(fake.edition(), cuda=cuda, machine=newer)
     write_engine(bundle / "trunk.onnx", flags={"version_compatible": True, "hardware_compatible": True})
     assert backend.load(graph_file(bundle, "trunk.onnx")).outputs == ("mask_logits",)
-    older = TensorRt(fake.flavour(), cuda=cuda, machine=Machine("tensorrt", VERSION, "NVIDIA T4", "7.5"))
+    older = TensorRt(fake.edition(), cuda=cuda, machine=Machine("tensorrt", VERSION, "NVIDIA T4", "7.5"))
     with pytest.raises(BackendError, match="Engines are not portable"):
         older.load(graph_file(bundle, "trunk.onnx"))
 
@@ -163,7 +163,7 @@ def test_small_numbers_of_pairs_are_recorded(bundle: Path, backend: TensorRt, cu
         assert (cuda.calls.count("begin_capture"), cuda.calls.count("launch")) == (1, 3)
         segmenter(scene(), ["red"], presence_threshold=0)
         assert len(cuda.graphs) == 0, "another shape: the recording is dropped"
-    plain = TensorRt(FakeTensorRt(cuda).flavour(), cuda=cuda, machine=MACHINE, record_graphs=False)
+    plain = TensorRt(FakeTensorRt(cuda).edition(), cuda=cuda, machine=MACHINE, record_graphs=False)
     cuda.calls.clear()
     with Segmenter.load(bundle, plain) as segmenter:
         for _ in range(3):
@@ -226,7 +226,7 @@ def test_what_rtx_compiled_is_kept(
 ) -> None:
     machine = Machine("tensorrt-rtx", VERSION, "NVIDIA RTX 6000", "12.0")
     plan = write_engine(bundle / "image_encoder.onnx", machine, gpu="any", compute_capability="any")
-    backend = TensorRt(fake.flavour("tensorrt-rtx"), cuda=cuda, machine=machine)
+    backend = TensorRt(fake.edition("tensorrt-rtx"), cuda=cuda, machine=machine)
     pixels = {"pixel_values": np.zeros((1, 3, SIZE, SIZE), np.float32)}
     for _ in range(2):
         graph = backend.load(graph_file(bundle, "image_encoder.onnx"))

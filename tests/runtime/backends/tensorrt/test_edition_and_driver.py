@@ -12,7 +12,7 @@ import pytest
 from clsclip_runtime.backends.cuda import driver as gpu
 from clsclip_runtime.backends.cuda.driver import Driver, Gpu, ask_driver
 from clsclip_runtime.backends.tensorrt import edition as flavour_module
-from clsclip_runtime.backends.tensorrt.edition import Flavour, find_flavour, version_numbers
+from clsclip_runtime.backends.tensorrt.edition import TensorRtEdition, find_edition, version_numbers
 from clsclip_runtime.backends.tensorrt.engine_files import this_machine
 from clsclip_runtime.errors import BackendError, OptionError
 
@@ -20,35 +20,35 @@ from clsclip_runtime.errors import BackendError, OptionError
 def test_the_first_that_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", SimpleNamespace(__version__="10.16.1.11"))
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", SimpleNamespace(__version__="1.7.1.116"))
-    assert (find_flavour().name, find_flavour().version) == ("tensorrt", "10.16.1.11")
-    assert not find_flavour().builds_without_gpu
-    assert find_flavour("tensorrt-rtx").builds_without_gpu
+    assert (find_edition().name, find_edition().version) == ("tensorrt", "10.16.1.11")
+    assert not find_edition().builds_without_gpu
+    assert find_edition("tensorrt-rtx").builds_without_gpu
     monkeypatch.setitem(sys.modules, "tensorrt", None)
-    assert find_flavour().name == "tensorrt-rtx"
+    assert find_edition().name == "tensorrt-rtx"
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
     with pytest.raises(BackendError, match=r"pip install tensorrt; .*pip install tensorrt-rtx-cu13"):
-        find_flavour()
+        find_edition()
     with pytest.raises(BackendError, match=r"NVIDIA's own index\. Run: pip install tensorrt$"):
-        find_flavour("tensorrt")
+        find_edition("tensorrt")
     with pytest.raises(OptionError, match="Choose one of: tensorrt, tensorrt-rtx"):
-        find_flavour("trt")
+        find_edition("trt")
 
 
 def test_too_old_and_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     for version, fine in (("10.11.9.9", False), ("10.12.0", True), ("11.4.0.1", True), ("8.6.1", False)):
         monkeypatch.setitem(sys.modules, "tensorrt", SimpleNamespace(__version__=version))
         if fine:
-            assert find_flavour("tensorrt").version == version
+            assert find_edition("tensorrt").version == version
         else:
             with pytest.raises(BackendError, match=rf"{version} is too old: 10\.12 or newer.*pip install --upgrade"):
-                find_flavour("tensorrt")
+                find_edition("tensorrt")
 
     def broken(name: str) -> Any:
         raise OSError("libcudart.so.13: cannot open shared object file")
 
     monkeypatch.setattr(flavour_module, "import_module", broken)
     with pytest.raises(BackendError, match=r"cannot be loaded: libcudart\.so\.13.*--force-reinstall tensorrt$"):
-        find_flavour("tensorrt")
+        find_edition("tensorrt")
 
 
 def test_version_numbers() -> None:
@@ -99,11 +99,11 @@ def test_what_the_driver_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda name: MadeUpDriver())
     gpus = (Gpu("NVIDIA H200", "9.0", 141 << 30), Gpu("NVIDIA L4", "8.9", 24 << 30))
     assert ask_driver() == Driver("13.2", gpus, None)
-    machine = this_machine(Flavour("tensorrt", None, "11.4.0.1"))
+    machine = this_machine(TensorRtEdition("tensorrt", None, "11.4.0.1"))
     assert str(machine) == "tensorrt 11.4.0.1 on NVIDIA H200 (sm_90)"
     monkeypatch.setattr(ctypes, "CDLL", lambda name: MadeUpDriver(count=0))
     assert ask_driver().problem == "the NVIDIA driver finds no GPU"
-    assert str(this_machine(Flavour("tensorrt", None, "11.4.0.1"))) == "tensorrt 11.4.0.1 on no GPU"
+    assert str(this_machine(TensorRtEdition("tensorrt", None, "11.4.0.1"))) == "tensorrt 11.4.0.1 on no GPU"
     monkeypatch.setattr(ctypes, "CDLL", lambda name: MadeUpDriver(fails="cuInit"))
     assert ask_driver() == Driver(None, (), "the NVIDIA driver does not answer: cuInit gave CUDA error 999")
 

@@ -47,7 +47,7 @@ def test_every_field_is_in_the_key() -> None:
         "onnx": {"trunk.onnx": "1" * 64},
         "precision": "bf16",
         "profile": PROFILE | {"pairs": [1, 4, 7]},
-        "flavour": "tensorrt-rtx",
+        "edition": "tensorrt-rtx",
         "version": "11.4.0.2",
         "gpu": "H100",
         "compute_capability": "8.0",
@@ -83,7 +83,7 @@ def test_unfinished_engines_are_not_seen(tmp_path: Path) -> None:
 
 def test_one_good_engine_beside_bad_ones_is_found(tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path / "tiny.clsclip")
-    for changes in ({"gpu": "A"}, {"version": "10.12.0.1"}, {"flavour": "tensorrt-rtx"}, {"onnx": {"trunk.onnx": "x"}}):
+    for changes in ({"gpu": "A"}, {"version": "10.12.0.1"}, {"edition": "tensorrt-rtx"}, {"onnx": {"trunk.onnx": "x"}}):
         write_engine(bundle / "trunk.onnx", **changes)
     (bundle / "engines" / "ffffffffffffffff.json").write_text("{", "utf-8")
     with pytest.raises(BackendError) as caught:
