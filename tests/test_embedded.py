@@ -16,7 +16,7 @@ MIB = 2**20
 def test_demo_picture() -> None:
     with Segmenter.load() as segmenter:
         result = segmenter(ROOT / "examples" / "cluttered.png", classes=["bottle", "boat", "dog", "fish", "pizza"])
-    assert result.verdicts == ("found", "found", "found", "found", "absent")
+    assert tuple(one.status for one in result) == ("found", "found", "found", "found", "absent")
     assert not result.mask("pizza").any()
     # Different words mark different places: the word decides, not what stands out.
     for first in ("bottle", "boat", "dog", "fish"):
@@ -31,10 +31,10 @@ def test_tiny_things_are_found_in_their_boxes_alone() -> None:
     words = ["snake", "caterpillar", "top hat", "folder"]
     picture = ROOT / "examples" / "tiny.png"
     with Segmenter.load() as segmenter:
-        assert "found" not in segmenter(picture, words).verdicts
+        assert "found" not in segmenter(picture, tuple(one.status for one in words))
         near = segmenter(picture, words, regions=RegionFile(ROOT / "examples" / "tiny.json").of(str(picture)))
-    assert near.verdicts == ("found",) * 4
-    assert all(near.looked_at(word) == "regions" for word in words)
+    assert tuple(one.status for one in near) == ("found",) * 4
+    assert all(near[word].searched == "regions" for word in words)
 
 
 def test_checkpoint_and_bundle_are_the_same_model() -> None:

@@ -36,13 +36,17 @@ def main(stickers: Path, out: Path) -> None:
             boxes = [thing.box for thing in picture.things]
             names = [nouns()[thing.noun].name for thing in picture.things]
             whole = segmenter(picture.pixels, words)
-            if len(words) < 4 or "found" in whole.verdicts or picture.pixels.std(axis=(0, 1)).min() < CLUTTER:
+            if (
+                len(words) < 4
+                or "found" in tuple(one.status for one in whole)
+                or picture.pixels.std(axis=(0, 1)).min() < CLUTTER
+            ):
                 continue
             near = segmenter(
                 picture.pixels, words, regions=Proposals.from_boxes(boxes, names), zoom_in=ZoomIn(fallback="none")
             )
             marked = [near.mask(at)[picture.mask(noun)].mean() for at, noun in enumerate(picture.nouns)]
-            if near.verdicts == ("found",) * len(words) and min(marked) > 0.6:
+            if tuple(one.status for one in near) == ("found",) * len(words) and min(marked) > 0.6:
                 Image.fromarray(picture.pixels).save(out / "tiny.png")
                 entries = [
                     {"image": "tiny.png", "class": name, "bbox": [left, top, right - left, bottom - top]}

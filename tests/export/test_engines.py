@@ -199,7 +199,7 @@ def test_killed_build(fresh: Bundle, rtx: TensorRtEdition, here: Machine) -> Non
         "        os.kill(os.getpid(), 9)\n"
         "    whole(path, content)\n"
         "build.write_whole = write\n"
-        "build.GRAPHS = ('gate.onnx',)\n"
+        "build.GRAPHS = ('presence.onnx',)\n"
         "export(sys.argv[1:], standalone_mode=False)\n"
     )
     arguments = [
@@ -295,8 +295,8 @@ def test_command_line(half: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     arguments = ["--from-bundle", str(half.folder), "--engine", "tensorrt-rtx", "--pairs", "4"]
     done = CliRunner().invoke(export, arguments, catch_exceptions=False)
     assert done.exit_code == 0
-    assert "gate.onnx          built in" in done.output
-    assert "gate.onnx          reused in" in CliRunner().invoke(export, arguments, catch_exceptions=False).output
+    assert "presence.onnx          built in" in done.output
+    assert "presence.onnx          reused in" in CliRunner().invoke(export, arguments, catch_exceptions=False).output
     for wrong in (
         [],
         ["--from-bundle", str(half.folder)],

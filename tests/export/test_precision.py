@@ -113,7 +113,7 @@ def test_weights_round_or_are_refused(values: list[float], precision: str) -> No
 def test_islands_stay_wide(tiny: tuple[ClsClip, dict[str, Exported]], precision: str) -> None:
     half_type = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}[precision]
     for file, one in tiny[1].items():
-        if file == "gate.onnx":
+        if file == "presence.onnx":
             continue
         model = onnx.shape_inference.infer_shapes(to_half(one.proto, precision), strict_mode=True, check_type=True)
         onnx.checker.check_model(model)
@@ -151,7 +151,7 @@ def test_bundles_in_every_precision(exports_once: ClsClip, tmp_path: Path) -> No
         figures = manifests[precision]["parity"]["half"]
         assert figures["min_cosine"]["segmenter.onnx:mask_logits"] >= 0.999
         assert figures["min_mask_iou"]["segmenter.onnx:mask_logits"] >= 0.99
-        assert "gate.onnx:presence" not in figures["min_cosine"]
+        assert "presence.onnx:presence" not in figures["min_cosine"]
     assert manifests["fp16"]["parity"]["half"]["graphs_run"] == ["as shipped", "rounded double"]
     assert manifests["bf16"]["parity"]["half"]["graphs_run"] == ["rounded double"]
     assert "half" not in manifests["fp32"]["parity"]

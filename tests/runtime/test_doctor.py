@@ -80,7 +80,7 @@ def test_a_machine_with_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     bundle = make_bundle(tmp_path / "tiny.clsclip")
     fits = write_engine(bundle / "trunk.onnx")
     write_engine(bundle / "image_encoder.onnx", version="10.13.0.1")
-    write_engine(bundle / "gate.onnx", gpu="NVIDIA A100", compute_capability="8.0")
+    write_engine(bundle / "presence.onnx", gpu="NVIDIA A100", compute_capability="8.0")
     write_engine(bundle / "text_encoder.onnx", edition="tensorrt-rtx", gpu="any", compute_capability="any")
     found = findings(bundle)
     gpu = found["machine", "NVIDIA H200"]
@@ -90,7 +90,7 @@ def test_a_machine_with_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert f"fits {MACHINE}" in found["engines", "trunk.onnx fp32"].detail
     for name, reason in (
         ("image_encoder.onnx", "built by tensorrt 10.13.0.1"),
-        ("gate.onnx", "for NVIDIA A100 (sm_80)"),
+        ("presence.onnx", "for NVIDIA A100 (sm_80)"),
     ):
         one = found["engines", f"{name} fp32"]
         assert one.state == "bad"

@@ -111,14 +111,14 @@ def test_threshold_zero_segments_every_word(counting: tuple[Segmenter, CountingB
     assert result.presence_threshold == 0
     assert backend.rows["trunk"] == 3
     assert np.isfinite(result.logits).all()
-    assert result.verdicts == ("found", "no pixels", "found")
+    assert tuple(one.status for one in result) == ("found", "empty", "found")
 
 
 def test_absent_words_never_reach_the_trunk(counting: tuple[Segmenter, CountingBackend], scene: Picture) -> None:
     segmenter, backend = counting
     result = segmenter(scene, ["red", "blue", "yellow", "green"])
     assert backend.rows["trunk"] == 2
-    assert result.pairs.words.tolist() == [0, 3]
+    assert result.pairs.classes.tolist() == [0, 3]
     assert segmenter(scene, ["blue"]).masks.sum() == 0
     assert backend.calls["trunk"] == 1
 
@@ -134,12 +134,12 @@ def test_a_threshold_must_be_a_probability(segmenter: Segmenter, scene: Picture,
 
 
 def test_a_bundle_without_gate_segments_every_word(tmp_path: Path, scene: Picture) -> None:
-    with Segmenter.load(make_bundle(tmp_path / "plain", gate=False)) as segmenter:
+    with Segmenter.load(make_bundle(tmp_path / "plain", presence=False)) as segmenter:
         result = segmenter(scene, ["red", "blue"])
         assert result.presence is None
         assert result.presence_threshold is None
         assert result.present.all()
-        assert result.verdicts == ("found", "no pixels")
+        assert tuple(one.status for one in result) == ("found", "empty")
         ignored = segmenter(scene, ["red", "blue"], presence_threshold=0.5)
         assert ignored.present.all()
         assert ignored.notes == ["presence_threshold has no effect: the bundle has no presence gate"]
@@ -176,7 +176,7 @@ def test_predict_needs_a_picture(bundle: Path) -> None:
 
 
 def test_a_picture_of_another_bundle_is_refused(segmenter: Segmenter, tmp_path: Path, scene: Picture) -> None:
-    with Segmenter.load(make_bundle(tmp_path / "other", gate=False)) as other:
+    with Segmenter.load(make_bundle(tmp_path / "other", presence=False)) as other:
         features = other.set_image(scene)
     with pytest.raises(OptionError, match="another bundle"):
         segmenter.predict("red", image=features)
@@ -203,7 +203,7 @@ def test_a_word_without_feature_is_absent_not_nan(segmenter: Segmenter, scene: P
     result = segmenter(scene, ["dining table", "red"])
     assert result.presence is not None
     assert result.presence[0] == 0
-    assert result.verdicts == ("absent", "found")
+    assert tuple(one.status for one in result) == ("absent", "found")
 
 
 def test_words_with_braces_are_plain_text(segmenter: Segmenter, scene: Picture) -> None:
@@ -254,7 +254,7 @@ def test_ten_thousand_words(scene: Picture, bundle: Path) -> None:
     words = [f"word {number}" for number in range(9_998)]
     result = segmenter(scene, [*words[:5000], "red", *words[5000:], "green"])
     assert result.present.sum() == 2
-    assert result.verdicts[5000] == "found"
+    assert tuple(one.status for one in result)[5000] == "found"
     assert backend.rows["text_encoder"] == 10_000
     assert backend.largest["text_encoder"] <= 256
     assert len(segmenter._graphs().text._cache) <= 16384
@@ -283,7 +283,7 @@ def test_pairs_are_chunked_to_the_memory_bound(bundle: Path, scene: Picture) -> 
     assert backend.largest["trunk"] == fit
     assert backend.calls["trunk"] == -(-41 // fit)
     assert np.allclose(result.logits, expected.logits, atol=1e-5)
-    assert (result.areas == expected.areas).all()
+    assert ([one.area for one in result] == [one.area for one in expected]).all()
 
 
 def test_memory_estimates_are_monotone_and_at_least_one_fits() -> None:

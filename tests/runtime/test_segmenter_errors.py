@@ -21,6 +21,7 @@ from clsclip_runtime import (
     Segmenter,
 )
 from clsclip_runtime.backends.select import select_backend
+from clsclip_runtime.limits import Limits
 from tests.runtime.bundle.test_opening import DETECTOR
 from tests.runtime.tiny_bundle import make_bundle, manifest, sign
 
@@ -46,7 +47,7 @@ def test_zooming_in_says_what_is_missing(segmenter: Segmenter, tmp_path: Path, s
     with pytest.raises(OptionError, match="needs a detector, and the bundle 'tiny' has none"):
         segmenter(scene, "red", zoom_in=True)
     folder = make_bundle(tmp_path / "tiny")
-    shutil.copy(folder / "gate.onnx", folder / "detector.onnx")
+    shutil.copy(folder / "presence.onnx", folder / "detector.onnx")
     sign(folder, {**manifest(), "detector": {**DETECTOR, "names": ["cat", "dog"]}})
     with Segmenter.load(folder) as other:
         assert other(scene, "red").present.all(), "a detector that is not asked for cannot fail"
@@ -80,7 +81,7 @@ def test_damaged_text_weights_name_the_word_and_are_not_cached(tmp_path: Path, s
 
 def test_a_damaged_gate_names_the_word(tmp_path: Path, scene: Picture) -> None:
     told = pytest.raises(BackendError, match="presence score of the word 'red'")
-    with Segmenter.load(make_bundle(tmp_path / "nan", gate_bias=float("nan"))) as segmenter, told:
+    with Segmenter.load(make_bundle(tmp_path / "nan", presence_bias=float("nan"))) as segmenter, told:
         segmenter(scene, ["red"])
 
 
@@ -137,7 +138,10 @@ def test_bounds_must_be_positive_whole_numbers(bundle: Path, name: str, value: A
 
 
 def test_max_pixels_is_passed_on(bundle: Path, scene: Picture, photo: Path) -> None:
-    with Segmenter.load(bundle, max_pixels=1000) as segmenter, pytest.raises(ImageError, match="limit is 1,000"):
+    with (
+        Segmenter.load(bundle, limits=Limits(max_pixels=1000)) as segmenter,
+        pytest.raises(ImageError, match="limit is 1,000"),
+    ):
         segmenter(photo, "red")
 
 

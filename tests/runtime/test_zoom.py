@@ -75,15 +75,15 @@ def test_a_tiny_thing_is_found_only_in_its_region(segmenter: Segmenter, large: P
     assert (region.mask == found).all()
     assert region.crop_mask.shape == (16, 16)
     assert region.score == pytest.approx(region.presence)
-    assert result.looked_at("red") == "regions"
+    assert result["red"].searched == "regions"
     assert result.matches[0].how == "any"
 
 
 def test_boxes_that_may_be_anything_are_asked_for_every_word(segmenter: Segmenter, large: Picture) -> None:
     result = segmenter(large, COLOURS, regions=[[196, 96, 212, 112], [36, 56, 60, 72]], zoom_in=ZoomIn(fallback="none"))
-    assert [one.word for one in result.regions] == ["red", "green"]
+    assert [one.name for one in result.regions] == ["red", "green"]
     assert result.present.tolist() == [True, True, False, False]
-    assert result.verdicts == ("found", "found", "absent", "absent")
+    assert tuple(one.status for one in result) == ("found", "found", "absent", "absent")
     everything = segmenter(large, COLOURS, regions=[[196, 96, 212, 112]], presence_threshold=0)
     assert len(everything.regions) == 4
 
@@ -95,8 +95,8 @@ def test_a_named_region_is_segmented_whatever_its_presence(segmenter: Segmenter,
     assert result.presence is not None
     assert result.presence[0] < 0.9
     assert np.isnan(result.presence[2])
-    assert result.verdicts == ("no pixels", "found", "absent")
-    assert [result.looked_at(word) for word in ("red", "green", "blue")] == ["regions", "regions", "nowhere"]
+    assert tuple(one.status for one in result) == ("empty", "found", "absent")
+    assert [result[word].searched for word in ("red", "green", "blue")] == ["regions", "regions", ()]
     document = result.to_json()
     assert [word["presence"] is None for word in document["classes"]] == [False, False, True]
     assert document["classes"][1]["match"] == {"how": "exact", "names": ["green"], "similarity": None}
@@ -108,11 +108,11 @@ def test_words_without_a_region_are_looked_for_in_the_whole_picture(segmenter: S
     regions = Proposals.from_boxes([[4, 4, 20, 16]], ["red"])
     result = segmenter(scene, ["red", "green", "blue"], regions=regions)
     whole = segmenter(scene, ["red", "green", "blue"])
-    assert [result.looked_at(at) for at in range(3)] == ["regions", "whole image", "whole image"]
+    assert [result[at].searched for at in range(3)] == ["regions", ("whole-image",), ("whole-image",)]
     assert (result.mask("green") == whole.mask("green")).all()
     assert result.present.tolist() == [True, True, False]
     assert len(result.regions) == 1
-    assert [one.word for one in result.instances] == ["red", "green"]
+    assert [one.name for one in result.instances] == ["red", "green"]
     assert result.instances[1].whole_image
     assert result.instances[1].box == (0, 0, 32, 32)
 
@@ -166,7 +166,7 @@ def test_pairs_fill_the_calls(bundle: Path, large: Picture, most: int) -> None:
     for at in range(36):
         left, top, right, bottom = result.pairs.windows[at]
         crop = np.ascontiguousarray(large[top:bottom, left:right])
-        alone = segmenter(crop, COLOURS[result.pairs.words[at]], presence_threshold=0)
+        alone = segmenter(crop, COLOURS[result.pairs.classes[at]], presence_threshold=0)
         np.testing.assert_allclose(result.pairs.logits[at], alone.logits[0], atol=1e-4)
         np.testing.assert_allclose(result.pairs.presence[at], alone.presence[0], atol=1e-4)  # type: ignore[index]
 
@@ -261,7 +261,7 @@ def test_boxes_alone_as_masks(bundle: Path, large: Picture) -> None:
     expected[21:40, 10:30] = True
     expected[2:9, 2:9] = True
     assert (result.mask("red") == expected).all()
-    assert result.verdicts == ("found", "absent")
+    assert tuple(one.status for one in result) == ("found", "absent")
     assert backend.calls["trunk"] == backend.calls["image_encoder"] == 0
 
 
@@ -310,10 +310,10 @@ def test_supervision_takes_the_result(segmenter: Segmenter, scene: Picture) -> N
 def test_where_a_word_was_looked_for(segmenter: Segmenter, scene: Picture) -> None:
     boxes = [[4, 4, 20, 16]]
     empty = segmenter(scene, ["red", "blue"], regions=boxes, zoom_in=ZoomIn(fallback="none"))
-    assert [empty.looked_at(word) for word in ("red", "blue")] == ["regions", "regions"]
+    assert [empty[word].searched for word in ("red", "blue")] == ["regions", "regions"]
     both = segmenter(scene, ["red", "blue"], regions=boxes)
-    assert [both.looked_at(word) for word in ("red", "blue")] == ["regions", "regions, whole image"]
-    assert segmenter(scene, "red").looked_at("red") == "whole image"
+    assert [both[word].searched for word in ("red", "blue")] == ["regions", ("regions", "whole-image")]
+    assert segmenter(scene, "red").looked_at("red") == ("whole-image",)
 
 
 def test_every_word_may_be_asked_of_every_box_of_a_detector(bundle: Path, large: Picture) -> None:
@@ -392,7 +392,7 @@ def test_wrong_use_is_told(segmenter: Segmenter, scene: Picture) -> None:
 
 
 def test_without_a_gate_every_word_is_segmented_in_every_box(tmp_path: Path, scene: Picture) -> None:
-    with Segmenter.load(make_bundle(tmp_path / "plain", gate=False)) as segmenter:
+    with Segmenter.load(make_bundle(tmp_path / "plain", presence=False)) as segmenter:
         result = segmenter(scene, ["red", "blue"], regions=[[4, 4, 20, 16]])
     assert [one.presence for one in result.regions] == [None, None]
     assert [one.score for one in result.regions] == [1.0, 1.0]
@@ -402,7 +402,7 @@ def test_without_a_gate_every_word_is_segmented_in_every_box(tmp_path: Path, sce
 def test_masks_of_a_window_are_bilinear_in_the_window(segmenter: Segmenter, scene: Picture) -> None:
     result = segmenter(scene, "red", regions=[[3, 3, 21, 17]], zoom_in=TIGHT)
     left, top, right, bottom = result.regions[0].window
-    own = mask_at(result.pairs.logits[0], (right - left, bottom - top), result.cut)
+    own = mask_at(result.pairs.logits[0], (right - left, bottom - top), result.mask_logit)
     assert (result.mask("red")[top:bottom, left:right] == own).all()
 
 

@@ -16,6 +16,7 @@ from clsclip_runtime.arrays import DeviceArray, join_rows, to_host
 from clsclip_runtime.backends.tensorrt.backend import TensorRt
 from clsclip_runtime.bundle.opening import Bundle
 from clsclip_runtime.inference.model import LoadedModel
+from clsclip_runtime.limits import Limits
 from tests.runtime.backends.fakes import WORDS, FakeCuda, FakeTensorRt, make_engine_bundle, scene
 from tests.runtime.tiny_bundle import CONTEXT, GRID, PATCHES, SIZE, make_bundle
 
@@ -97,7 +98,7 @@ def test_kept_and_host_features_give_the_same(bundle: Path, backend: TensorRt, c
 
 
 def test_host_and_device_crops_in_one_call(bundle: Path, backend: TensorRt) -> None:
-    graphs = LoadedModel(Bundle.open(bundle), backend, memory_mb=64)
+    graphs = LoadedModel(Bundle.open(bundle), backend, limits=Limits(memory_mb=64))
     tokens = graphs.text.encode(["red", "green"]).tokens
     pixels = np.random.default_rng(0).normal(size=(2, 3, SIZE, SIZE)).astype(np.float32)
     arrays = graphs.encode(pixels, ["one", "other"])
@@ -207,7 +208,7 @@ def test_a_failed_call_leaves_nothing_and_the_next_one_works(
 def test_a_bundle_without_gate(tmp_path: Path, fake: FakeTensorRt, backend: TensorRt, cuda: FakeCuda) -> None:
     from tests.runtime.backends.fakes import scene, write_engine
 
-    bundle = make_bundle(tmp_path / "bare.clsclip", gate=False)
+    bundle = make_bundle(tmp_path / "bare.clsclip", presence=False)
     for name in ("text_encoder", "image_encoder", "trunk"):
         write_engine(bundle / f"{name}.onnx")
     with Segmenter.load(bundle, backend) as segmenter:

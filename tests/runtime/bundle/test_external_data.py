@@ -54,7 +54,7 @@ def test_the_tiny_bundle_shares_one_file(tmp_path: Path) -> None:
     folder = make_bundle(tmp_path / "tiny")
     for name in ("image_encoder", "trunk", "segmenter"):
         assert external_locations(folder / f"{name}.onnx") == {"vision.weights"}
-    assert external_locations(folder / "gate.onnx") == set()
+    assert external_locations(folder / "presence.onnx") == set()
 
 
 def test_tensors_are_found_wherever_they_hide(tmp_path: Path) -> None:

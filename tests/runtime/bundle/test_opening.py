@@ -76,7 +76,7 @@ def test_a_folder_without_manifest_is_no_bundle(tmp_path: Path) -> None:
         Bundle.open(tmp_path)
 
 
-FILES = ["text_encoder.onnx", "image_encoder.onnx", "trunk.onnx", "gate.onnx", "tokenizer.json", "vision.weights"]
+FILES = ["text_encoder.onnx", "image_encoder.onnx", "trunk.onnx", "presence.onnx", "tokenizer.json", "vision.weights"]
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -308,7 +308,7 @@ DETECTOR: dict[str, Any] = {
     "batch": None,
     "input_type": "float32",
     "class_agnostic": False,
-    "licence": "AGPL-3.0",
+    "license": "AGPL-3.0",
 }
 
 
@@ -380,7 +380,7 @@ def test_unknown_keys_are_ignored() -> None:
 
 
 def test_a_bundle_without_gate_needs_no_gate_file(tmp_path: Path) -> None:
-    assert Bundle.open(make_bundle(tmp_path / "plain", gate=False)).manifest.presence_threshold is None
+    assert Bundle.open(make_bundle(tmp_path / "plain", presence=False)).manifest.presence_threshold is None
 
 
 def test_a_damaged_tokenizer_is_named(own: Path) -> None:

@@ -103,18 +103,18 @@ def test_words_of_a_file_are_added(photo: Path, capsys: Captured) -> None:
 def test_presence_threshold_and_engine_options(photo: Path, capsys: Captured) -> None:
     options = ["--presence-threshold", "0", "--backend", "onnxruntime-cpu", "--threads", "1", "--memory-mb", "64"]
     assert main([str(photo), "--classes", "red", "blue", "--json", *options]) == 0
-    assert [word["verdict"] for word in json.loads(capsys.readouterr().out)["classes"]] == ["found", "no pixels"]
+    assert [word["verdict"] for word in json.loads(capsys.readouterr().out)["classes"]] == ["found", "empty"]
 
 
 def test_the_gate_lets_the_likeliest_through(photo: Path, capsys: Captured) -> None:
     words = ["--classes", "green", "red", "blue", "--json"]
     assert main([str(photo), *words, "--gate", "clip", "--top-k", "1", "--presence-threshold", "0.1"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert [word["verdict"] for word in document["classes"]] == ["found", "outranked", "outranked"]
+    assert [word["verdict"] for word in document["classes"]] == ["found", "filtered", "filtered"]
     assert [word["reason"] for word in document["classes"]] == [None, "outside the top 1", "outside the top 1"]
     assert main([str(photo), *words, "--gate", "off"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert [word["verdict"] for word in document["classes"]] == ["found", "found", "no pixels"]
+    assert [word["verdict"] for word in document["classes"]] == ["found", "found", "empty"]
     assert [word["presence"] for word in document["classes"]] == [None] * 3
 
 

@@ -44,7 +44,7 @@ def spec(layout: str = "yolov8", names: tuple[str, ...] = ("cat", "dog"), **chan
         "batch": 1,
         "input_type": "float32",
         "class_agnostic": False,
-        "licence": "none",
+        "license": "none",
     }
     return DetectorSpec(**{**values, **changes})  # type: ignore[arg-type]
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pytest
 
 from clsclip_runtime import OptionError, Segmenter
+from clsclip_runtime.limits import Limits
 from tests.runtime.tiny_bundle import make_bundle
 
 PEAK = """
@@ -22,12 +23,12 @@ from clsclip_runtime import Segmenter
 folder, memory_mb, count, width, height = sys.argv[1], *map(int, sys.argv[2:])
 picture = np.zeros((height, width, 3), np.uint8)
 picture[: height // 2, :, 0] = 255
-segmenter = Segmenter.load(folder, threads=1, memory_mb=memory_mb, result_mb=64, presence_filter=False)
+segmenter = Segmenter.load(folder, threads=1, limits=Limits(memory_mb=memory_mb, result_mb=64), presence_filter=False)
 words = ["red"] + [f"word {at}" for at in range(count - 1)]
 segmenter(picture[:32, :32], words)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 result = segmenter(picture, words)
-areas = result.areas
+areas = [one.area for one in result]
 result.labels((400, 300))
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(json.dumps({"grown_mb": (after - before) / 1024, "area": int(areas[0]), "present": int(result.present.sum())}))
@@ -49,17 +50,17 @@ def test_a_thousand_words_of_a_large_picture_take_little_memory(tmp_path: Path) 
 
 
 def test_masks_beyond_the_bound_are_refused_before_they_are_made(bundle: Path) -> None:
-    with Segmenter.load(bundle, result_mb=2) as segmenter:
+    with Segmenter.load(bundle, limits=Limits(result_mb=2)) as segmenter:
         result = segmenter(np.zeros((1000, 1100, 3), np.uint8), ["red", "green"], presence_filter=False)
         with pytest.raises(OptionError, match=r"2 masks of 1100x1000 pixels would take 2 MiB.*result\.mask\(word\)"):
             _ = result.masks
         assert result.mask("red").shape == (1000, 1100)
-        assert result.areas.shape == (2,)
+        assert [one.area for one in result].shape == (2,)
 
 
 def test_pairs_beyond_the_bound_are_refused_before_they_are_segmented(bundle: Path) -> None:
     picture = np.zeros((32, 32, 3), np.uint8)
-    with Segmenter.load(bundle, result_mb=1) as segmenter:
+    with Segmenter.load(bundle, limits=Limits(result_mb=1)) as segmenter:
         words = [f"word {at}" for at in range(5000)]
         with pytest.raises(OptionError, match=r"5,000 pairs .* would take 1 MiB.*top_k=10"):
             segmenter(picture, words, presence_filter=False)
@@ -74,7 +75,7 @@ def test_the_archive_holds_one_mask_at_a_time(bundle: Path) -> None:
     with Segmenter.load(bundle) as segmenter:
         result = segmenter(picture, ["red", *(f"word {at}" for at in range(29))], presence_filter=False)
     ((_, writer),) = plan(result, "npz", "x")
-    _ = result.areas
+    _ = [one.area for one in result]
     tracemalloc.start()
     try:
         file = io.BytesIO()

@@ -131,7 +131,7 @@ def missing_region(segmenter: Segmenter) -> Result:
 FALLBACKS: dict[str, tuple[Callable[[Segmenter], Result], Callable[[Result], bool], str]] = {
     "long word": (cut_word, lambda result: "its end was cut off" in result.notes[0], "its end was cut off"),
     "no gate": (threshold_without_gate, lambda result: "has no effect" in result.notes[0], "has no effect"),
-    "no region": (missing_region, lambda result: result.looked_at("red") == "whole image", "no region of ['red']"),
+    "no region": (missing_region, lambda result: result["red"].searched == ("whole-image",), "no region of ['red']"),
 }
 
 
@@ -139,7 +139,7 @@ FALLBACKS: dict[str, tuple[Callable[[Segmenter], Result], Callable[[Result], boo
 def test_other_fallbacks(tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture) -> None:
     call, told, line = FALLBACKS[name]
     caplog.set_level(logging.INFO, logger="clsclip_runtime")
-    with Segmenter.load(make_bundle(tmp_path / "t.clsclip", gate=False), "onnxruntime-cpu") as segmenter:
+    with Segmenter.load(make_bundle(tmp_path / "t.clsclip", presence=False), "onnxruntime-cpu") as segmenter:
         assert told(call(segmenter))
     assert line in caplog.text
 

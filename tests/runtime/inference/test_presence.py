@@ -80,7 +80,7 @@ def test_what_makes_no_sense_is_told_before_the_picture_is_read(
 
 
 def test_a_bundle_without_a_gate_cannot_have_one(tmp_path: Path, scene: Picture) -> None:
-    folder = make_bundle(tmp_path / "plain", gate=False)
+    folder = make_bundle(tmp_path / "plain", presence=False)
     with pytest.raises(OptionError, match="gate='clip' needs a gate, and the bundle has none"):
         Segmenter.load(folder, presence_filter=True)
     with Segmenter.load(folder, presence_filter=False) as plain:
@@ -98,8 +98,14 @@ def test_only_the_likeliest_words_reach_the_trunk(bundle: Path) -> None:
     result = segmenter(scene, ["blue", "green", "dining table", "red", "yellow"], presence_threshold=0.3)
     assert backend.rows["trunk"] == 2
     assert result.present.tolist() == [False, True, False, True, False]
-    assert result.verdicts == ("outranked", "found", "absent", "found", "outranked")
-    assert result.reasons == ("outside the top 2", "", "presence below 0.30", "", "outside the top 2")
+    assert tuple(one.status for one in result) == ("filtered", "found", "absent", "found", "filtered")
+    assert tuple(one.reason for one in result) == (
+        "outside the top 2",
+        "",
+        "presence below 0.30",
+        "",
+        "outside the top 2",
+    )
     assert result.presence is not None
     assert result.presence[0] > 0.3
     assert not result.masks[[0, 2, 4]].any()
@@ -116,7 +122,7 @@ def test_without_the_gate_no_presence_is_computed(bundle: Path, scene: Picture) 
     assert result.presence is None
     assert result.presence_threshold is None
     assert result.present.all()
-    assert result.reasons == ("", "")
+    assert tuple(one.reason for one in result) == ("", "")
     expected = segmenter(scene, ["red", "blue"], presence_threshold=0)
     assert backend.calls["gate"] == 1
     assert (result.masks == expected.masks).all()
@@ -131,7 +137,7 @@ def test_top_k_holds_for_every_crop_by_itself(bundle: Path) -> None:
     boxes = [[0, 0, 8, 8], [24, 24, 32, 32]]
     result = segmenter(scene, ["red", "green"], regions=boxes, presence_threshold=0, max_classes=1)
     assert [(one.word, one.box[0]) for one in result.regions] == [("red", 0), ("green", 24)]
-    assert result.verdicts == ("found", "found")
+    assert tuple(one.status for one in result) == ("found", "found")
 
 
 def test_words_beyond_the_memory_of_a_call_are_asked_in_parts(

@@ -124,7 +124,7 @@ def test_scaled_windows_are_never_empty_and_stay_inside(
         ({"mask_margin": -0.1}, "spill must be"),
         ({"mask_margin": math.inf}, "spill must be"),
         ({"min_crop_size": 2.5}, "min_side must be"),
-        ({"fallback": "guess"}, "on_missing must be one of whole-image, empty"),
+        ({"fallback": "guess"}, "fallback must be one of whole-image, empty"),
     ],
 )
 def test_options_must_make_sense(options: dict[str, Any], told: str) -> None:

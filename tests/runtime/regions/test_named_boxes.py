@@ -73,7 +73,7 @@ def test_every_form_of_the_masks_agrees(segmenter: Segmenter, scene: Picture, tm
     labels = result.labels()
     assert ((labels > 0) == result.masks.any(axis=0)).all()
     assert all(result.masks[at][labels == at + 1].all() for at in range(2))
-    assert result.areas.tolist() == result.masks.sum(axis=(1, 2)).tolist()
+    assert [one.area for one in result].tolist() == result.masks.sum(axis=(1, 2)).tolist()
     double = result.mask_at_size("red", (64, 64))
     assert double.sum() == pytest.approx(4 * result.mask("red").sum(), rel=0.3)
     (path,) = result.save(tmp_path, "npz")
@@ -89,7 +89,7 @@ def test_labels_weigh_words_by_their_own_thresholds(segmenter: Segmenter, scene:
     zoom = ZoomIn(crop_margin=0, mask_threshold=0.000999, mask_margin=None)
     result = segmenter(scene, WORDS, regions=everywhere, zoom_in=zoom, presence_threshold=0)
     above = [
-        (int(result.pairs.words[at]), upsample(result.pairs.logits[at], (32, 32)) - result.pairs.cuts[at])
+        (int(result.pairs.classes[at]), upsample(result.pairs.logits[at], (32, 32)) - result.pairs.mask_logits[at])
         for at in range(len(result.pairs))
     ]
     best = np.max([value for _, value in above], axis=0)

@@ -46,7 +46,7 @@ def check(result: Result, zoom: ZoomIn) -> None:
             assert max(0, math.floor(begin - extra)) <= low <= begin
             assert end <= high <= min(side, math.ceil(end + extra))
     for at in range(len(result.classes)):
-        if result.looked_at(at) == "regions":
+        if result[at].searched == "regions":
             assert (result.masks[at] == joined[at]).all()
 
 

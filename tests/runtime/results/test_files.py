@@ -141,7 +141,7 @@ def test_npz_needs_no_pickle(result: Result, tmp_path: Path) -> None:
         assert arrays["present_index"].tolist() == [0, 2]
         assert (arrays["masks"] == result.masks[[0, 2]]).all()
         assert (arrays["logits"] == result.pairs.logits).all()
-        assert arrays["areas"].tolist() == result.areas.tolist()
+        assert arrays["areas"].tolist() == [one.area for one in result].tolist()
         assert arrays["pair_words"].tolist() == [0, 2]
         assert arrays["pair_windows"].tolist() == [[0, 0, *result.size]] * 2
         assert arrays["pair_boxes"].tolist() == [-1, -1]
@@ -181,7 +181,7 @@ def test_words_are_found_by_name_and_position(result: Result) -> None:
     assert (result.mask("green") == result.mask(2)).all()
     assert (result.mask(-2) == result.mask(2)).all()
     assert (result.masks[2] == result.mask(2)).all()
-    assert result.areas.tolist() == result.masks.sum(axis=(1, 2)).tolist()
+    assert [one.area for one in result].tolist() == result.masks.sum(axis=(1, 2)).tolist()
     assert "2 of 4 words present" in repr(result)
     with pytest.raises(OptionError, match=r"'cat' was not asked. The words are: red, blue"):
         result.mask("cat")

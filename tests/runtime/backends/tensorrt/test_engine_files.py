@@ -43,7 +43,7 @@ def test_versions_are_found_in_headers(version: tuple[int, ...], between: bytes,
 
 def test_every_field_is_in_the_key() -> None:
     changes: dict[str, Any] = {
-        "graph": "gate.onnx",
+        "graph": "presence.onnx",
         "onnx": {"trunk.onnx": "1" * 64},
         "precision": "bf16",
         "profile": PROFILE | {"pairs": [1, 4, 7]},
