@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,8 @@ import click
 
 from clsclip_bench.ours import SPELLINGS
 from clsclip_runtime.cli.arguments import read_words
-from clsclip_runtime.cli.messages import FAILURE, INTERRUPTED, WRONG_USE, fail
-from clsclip_runtime.errors import ClsclipRuntimeError, OptionError, WordError
+from clsclip_runtime.cli.runner import FAILURE, INTERRUPTED, fail, run_command
+from clsclip_runtime.errors import OptionError
 from clsclip_runtime.version import __version__
 
 PROGRAM = "clsclip-bench"
@@ -245,22 +244,7 @@ def _check_file(path: Path | None) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; never a traceback for a user's mistake."""
-    debug = os.environ.get("CLSCLIP_DEBUG", "") not in ("", "0")
-    try:
-        return int(command.main(argv, prog_name=PROGRAM, standalone_mode=False) or 0)
-    except (click.Abort, KeyboardInterrupt):
-        return fail("interrupted", INTERRUPTED, PROGRAM)
-    except click.ClickException as error:
-        return fail(f"{error.format_message()} (see {PROGRAM} --help)", WRONG_USE, PROGRAM)
-    except (WordError, OptionError) as error:
-        return fail(error, WRONG_USE, PROGRAM)
-    except ClsclipRuntimeError as error:
-        return fail(error, FAILURE, PROGRAM)
-    except Exception as error:
-        if debug:
-            traceback.print_exc()
-        message = f"unexpected {type(error).__name__}: {error}. Run with CLSCLIP_DEBUG=1 for the traceback"
-        return fail(message, FAILURE, PROGRAM)
+    return run_command(command, PROGRAM, argv, extra="bench")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Any
 
 from clsclip_bench.report import write
 from clsclip_runtime.errors import OptionError
+from clsclip_runtime.extras import install_command
 
 _STROKES = ("-", "--", ":", "-.")
 _MARKERS = "os^Dv"
@@ -22,7 +23,7 @@ def load_matplotlib() -> Any:
         return import_module("matplotlib.pyplot")
     except ImportError as error:
         raise OptionError(
-            f"a plot needs matplotlib, which cannot be imported ({error}). Run: pip install 'clsclip[bench]'"
+            f"a plot needs matplotlib, which cannot be imported ({error}). Run: {install_command('bench')}"
         ) from error
 
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clsclip.cli.data_options import data_options, folds_asked, open_data
-from clsclip.cli.running import run_command
 from clsclip.cli.tables import table_command
 from clsclip.data import GROUPS, asking
+from clsclip.errors import ClsclipError
 from clsclip_runtime.backends.select import BACKENDS
+from clsclip_runtime.cli.runner import run_command
 
 if TYPE_CHECKING:
     from clsclip.evaluation import Method, Protocol, RegionSource
@@ -36,7 +37,7 @@ Examples:
 
 @click.group(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="clsclip")
-def main() -> None:
+def command() -> None:
     """Measure models on benchmarks, and draw what they do.
 
     A model is a bundle's folder or a checkpoint (.safetensors); without --model, the embedded bundle.
@@ -44,7 +45,7 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
 
 
-def method_options(command: Any) -> Any:
+def method_options(function: Any) -> Any:
     """Options that say how a model is asked."""
     options = (
         click.option("--detector", type=_FILE, metavar="ONNX", help="ClsCLIP+: regions that this detector finds."),
@@ -65,11 +66,11 @@ def method_options(command: Any) -> Any:
         click.option("--device", default="cpu", show_default=True, help="Where checkpoints run: cpu, cuda."),
     )
     for option in reversed(options):
-        command = option(command)
-    return command
+        function = option(function)
+    return function
 
 
-@main.command()
+@command.command()
 @data_options("test")
 @method_options
 @click.option("--model", type=_FILE, metavar="PATH", help="Bundle or checkpoint. Default: the embedded bundle.")
@@ -117,7 +118,7 @@ def run(
         click.echo(table(reports))
 
 
-@main.command()
+@command.command()
 @data_options("test")
 @method_options
 @click.option("--model", "models", type=_FILE, multiple=True, metavar="PATH", help="Bundle or checkpoint; repeat.")
@@ -142,7 +143,7 @@ def show(
     click.echo(f"wrote {out}")
 
 
-@main.command()
+@command.command()
 @click.argument("picture", type=_FILE)
 @click.argument("words", nargs=-1, required=True)
 @click.option("--model", type=_FILE, required=True, metavar="CKPT", help="Checkpoint (.safetensors).")
@@ -253,13 +254,13 @@ class _Progress:
         self._bar.update(self._task, completed=done, total=total)
 
 
-main.add_command(table_command)
+command.add_command(table_command)
 
 
-def run_main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    return run_command(main, PROGRAM, arguments)
+    return run_command(command, PROGRAM, arguments, extra="train", errors=(ClsclipError,))
 
 
 if __name__ == "__main__":
-    sys.exit(run_main())
+    sys.exit(main())

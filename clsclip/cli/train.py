@@ -15,7 +15,8 @@ import click
 
 from clsclip.cli.data_options import DATA_NAMES, data_options, folds_asked, open_data
 from clsclip.cli.numbers import numbers
-from clsclip.cli.running import run_command
+from clsclip.errors import ClsclipError
+from clsclip_runtime.cli.runner import run_command
 
 if TYPE_CHECKING:
     from clsclip.model import ClsClip
@@ -215,7 +216,7 @@ def towers_source(options: dict[str, Any]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    return run_command(command, PROGRAM, arguments)
+    return run_command(command, PROGRAM, arguments, extra="train", errors=(ClsclipError,))
 
 
 if __name__ == "__main__":

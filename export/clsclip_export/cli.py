@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from clsclip.errors import ClsclipError
 from clsclip_export.detector_options import check_from_bundle, detector_options, detector_source, report
 from clsclip_export.engines.options import engine_options, read_engine, read_profile
 from clsclip_export.errors import ExportError, TargetError
 from clsclip_export.int8_options import Quantise, int8_options, read_int8
-from clsclip_runtime.errors import ClsclipRuntimeError, OptionError
+from clsclip_runtime.cli.runner import run_command
 
 if TYPE_CHECKING:
     from clsclip_export.detector import PreparedDetector
     from clsclip_export.profiles import Profile
+
+PROGRAM = "clsclip-export"
 
 EXAMPLES = """
 \b
@@ -160,33 +162,10 @@ def export_checkpoint(
         click.echo("[i] ONNX Runtime's CPU provider runs no BF16: checked as rounded doubles, never as shipped")
 
 
-def own_errors() -> tuple[type[Exception], ...]:
-    """Errors with a message for people; those of ``clsclip`` if it was imported: engines need no PyTorch."""
-    module = sys.modules.get("clsclip.errors")
-    own = (ClsclipRuntimeError, ExportError)
-    return own if module is None else (*own, module.ClsclipError)
-
-
-def main() -> None:
-    """Entry point: exit code 2 for wrong use, 1 for a failure, 130 on interrupt; no traceback for a user's mistake."""
-    try:
-        sys.exit(export.main(standalone_mode=False) or 0)
-    except click.exceptions.Abort:
-        sys.exit(130)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except own_errors() as error:
-        click.echo(f"clsclip-export: {error}", err=True)
-        sys.exit(2 if isinstance(error, OptionError) else 1)
-    except Exception as error:  # the last line of defence: one line, not a traceback
-        if os.environ.get("CLSCLIP_DEBUG"):
-            raise
-        click.echo(
-            f"clsclip-export: {type(error).__name__}: {error}\nRun with CLSCLIP_DEBUG=1 for the traceback.", err=True
-        )
-        sys.exit(1)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; never a traceback for a user's mistake."""
+    return run_command(export, PROGRAM, arguments, extra="export", errors=(ExportError, ClsclipError))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

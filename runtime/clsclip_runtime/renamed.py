@@ -20,7 +20,8 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Collection, Mapping
+import re
+from collections.abc import Callable, Collection, Mapping, Set
 from functools import cache, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
@@ -55,6 +56,32 @@ def sentence(section: str, name: str, owner: str = "") -> str | None:
     if new is None:
         return None
     return f"{owner + ' has no ' if owner else ''}{name}{' any more' if owner else ' is gone'} since 0.2. Use {new}"
+
+
+def new_option(option: str, value: str, known: Set[str]) -> str | None:
+    """Say what a command takes instead of an option, or a value of an option, that 0.1 had.
+
+    Args:
+        option: such as ``--odds``.
+        value: as typed behind it; may be anything where it has none.
+        known: the options of the command.
+
+    Returns:
+        One sentence, or None where neither is old, or this command has not got the new one.
+    """
+    is_file = not value.startswith("-") and Path(value).suffix != ""
+    kept = option in known
+    for section, name in (
+        ("values_of_options", f"{option} {'FILE' if is_file else value}"),
+        ("backends", value if option == "--backend" else ""),
+        ("options", "" if kept else option),
+    ):
+        new = re.findall(r"--[a-z][a-z-]*", old_names(section).get(name, ""))
+        if not new or not known.isdisjoint(new):
+            told = sentence(section, name)
+            if told is not None:
+                return told
+    return None
 
 
 def refuses_old_names(function: Callable[_P, _R]) -> Callable[_P, _R]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from clsclip.checkpoint import load_checkpoint
-from clsclip.cli.evaluate import main as evaluate
+from clsclip.cli.evaluate import command as evaluate
 from clsclip.cli.train import command as train
 from clsclip.reproduce.stickers.__main__ import main as stickers
 

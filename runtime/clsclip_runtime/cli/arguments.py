@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 
 import click
 
+PROGRAM = "clsclip-infer"
+
 PICTURE_SUFFIXES = frozenset(
     f".{name}"
     for name in (

@@ -9,8 +9,9 @@ from pathlib import Path
 import click
 
 from clsclip_runtime.bundle.upgrade import NEW_SCHEMA, upgrade_bundle
-from clsclip_runtime.cli.messages import FAILURE, INTERRUPTED, WRONG_USE, fail
-from clsclip_runtime.errors import ClsclipRuntimeError, OptionError
+from clsclip_runtime.cli.output import print_json
+from clsclip_runtime.cli.runner import run_command
+from clsclip_runtime.paths import readable
 from clsclip_runtime.version import __version__
 
 PROGRAM = "clsclip-bundle"
@@ -28,27 +29,24 @@ def command() -> None:
 @click.argument("old", type=_FOLDER)
 @click.argument("new", type=_FOLDER)
 @click.option("--force", is_flag=True, help="Replace NEW if it exists, once the upgraded bundle is complete.")
-def upgrade(old: Path, new: Path, force: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
+def upgrade(old: Path, new: Path, force: bool, as_json: bool) -> None:
     """Write the bundle OLD, which clsclip 0.1 made, as NEW, which this version reads.
 
     Masks stay the same bit for bit. OLD is verified first, and left as it is.
     """
-    for note in upgrade_bundle(old, new, force=force):
+    notes = upgrade_bundle(old, new, force=force)
+    if as_json:
+        print_json({"bundle": readable(new), "schema_version": NEW_SCHEMA, "notes": list(notes)})
+        return
+    for note in notes:
         click.echo(f"note: {note}", err=True)
     click.echo(f"{new} written: schema version {NEW_SCHEMA}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 2 for wrong use, 1 for a failure, 130 on interrupt."""
-    try:
-        return int(command.main(argv, prog_name=PROGRAM, standalone_mode=False) or 0)
-    except click.Abort:
-        return INTERRUPTED
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except ClsclipRuntimeError as error:
-        return fail(error, WRONG_USE if isinstance(error, OptionError) else FAILURE, PROGRAM)
+    """Run the command line and return its exit code."""
+    return run_command(command, PROGRAM, argv)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ import click
 
 from clsclip_runtime.backends import select
 from clsclip_runtime.backends.select import AUTO, BACKENDS
+from clsclip_runtime.cli.runner import run_command
 from clsclip_runtime.doctor import BAD, GOOD, NOTE, Finding, examine
-from clsclip_runtime.errors import ClsclipRuntimeError
 from clsclip_runtime.version import __version__
 
 PROGRAM = "clsclip-doctor"
@@ -75,16 +75,7 @@ def show(finding: Finding, *, first: bool) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    try:
-        return int(command.main(argv, prog_name=PROGRAM, standalone_mode=False) or 0)
-    except click.Abort:
-        return 130
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except ClsclipRuntimeError as error:
-        click.echo(f"{PROGRAM}: {error}", err=True)
-        return 1
+    return run_command(command, PROGRAM, argv)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import sys
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +12,7 @@ import click
 
 from clsclip_runtime.backends.select import BACKENDS
 from clsclip_runtime.cli.arguments import (
+    PROGRAM,
     STANDARD_INPUT,
     MultiWordCommand,
     NamedSource,
@@ -23,9 +21,9 @@ from clsclip_runtime.cli.arguments import (
     parse_piped,
     read_words,
 )
-from clsclip_runtime.cli.messages import FAILURE, INTERRUPTED, PROGRAM, WRONG_USE, fail
+from clsclip_runtime.cli.runner import run_command
 from clsclip_runtime.cli.zoom import Zooming, zoom_options
-from clsclip_runtime.errors import ClsclipRuntimeError, OptionError, OutputError, WordError
+from clsclip_runtime.errors import OutputError
 from clsclip_runtime.inference.presence import check_filter
 from clsclip_runtime.version import __version__
 
@@ -61,8 +59,9 @@ Exit codes: 0 all done, 1 a failure (the other sources are done),
 
     SOURCE is a picture, several, a folder of pictures, a quoted pattern, a video, the number of a camera (a file or
     folder of that name comes first), the address of a stream (rtsp://, http://, ...), or - for standard input. A word
-    that is not in a picture is reported absent and gets an empty mask. Videos, cameras and streams need OpenCV:
-    pip install 'clsclip[video]'.""",
+    that is not in a picture is reported absent and gets an empty mask. Videos, cameras and streams need the extra
+    "video" of the installation."""
+    "",
 )
 @click.argument("sources", metavar="SOURCE...", nargs=-1)
 @click.option("--classes", multiple=True, metavar="WORD...", help="Words to find, until the next option.")
@@ -194,27 +193,8 @@ def command(sources: tuple[str, ...], classes: tuple[str, ...], classes_file: Pa
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; never a traceback for a user's mistake."""
-    debug = os.environ.get("CLSCLIP_DEBUG", "") not in ("", "0")
-    if debug:
-        logging.basicConfig(level=logging.DEBUG)
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    try:
-        with _own_bomb_limit():
-            return int(command.main(arguments, prog_name=PROGRAM, standalone_mode=False) or 0)
-    except click.Abort:
-        return fail("interrupted", INTERRUPTED)
-    except KeyboardInterrupt:
-        return fail("interrupted", INTERRUPTED)
-    except click.ClickException as error:
-        return fail(f"{error.format_message()} (see {PROGRAM} --help)", WRONG_USE)
-    except (WordError, OptionError) as error:
-        return fail(error, WRONG_USE)
-    except ClsclipRuntimeError as error:
-        return fail(error, FAILURE)
-    except Exception as error:
-        if debug:
-            traceback.print_exc()
-        return fail(f"unexpected {type(error).__name__}: {error}. Run with CLSCLIP_DEBUG=1 for the traceback", FAILURE)
+    with _own_bomb_limit():
+        return run_command(command, PROGRAM, argv)
 
 
 def _no_source(words: list[str]) -> str:

@@ -54,13 +54,6 @@ def _searched(result: Result, one: ClassResult) -> str:
     return f"{count} region{'s' if count != 1 else ''}{of}{how}"
 
 
-def one_line(message: object) -> str:
-    """A message as one printable line, whatever names and reasons it quotes."""
-    text = " ".join(str(message).split())
-    text = "".join("?" if unicodedata.category(character) == "Cc" else character for character in text)
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
 def _columns(rows: Sequence[tuple[str, str, str, str]]) -> str:
     width = max(_cells(row[0]) for row in rows)
     return "\n".join(

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clsclip_runtime.cli.arguments import STANDARD_INPUT, NamedSource
-from clsclip_runtime.cli.messages import FAILURE, fail, print_json
-from clsclip_runtime.cli.report import describe_model, one_line, table
+from clsclip_runtime.cli.arguments import PROGRAM, STANDARD_INPUT, NamedSource
+from clsclip_runtime.cli.output import one_line, print_json
+from clsclip_runtime.cli.report import describe_model, table
+from clsclip_runtime.cli.runner import FAILURE, fail
 from clsclip_runtime.cli.videos import VideoRun
 from clsclip_runtime.errors import ClsclipRuntimeError, OptionError, OutputError, VideoError
 
@@ -95,7 +96,7 @@ class Run:
             except (OutputError, OptionError):
                 raise  # the next source would fail in the same way
             except ClsclipRuntimeError as error:
-                code = fail(error, FAILURE)
+                code = fail(error, FAILURE, PROGRAM)
                 if self._json:
                     print_json({"source": readable(name), "error": one_line(error)})
         return code

@@ -13,8 +13,8 @@ import click
 import numpy as np
 
 from clsclip_runtime.cli.arguments import NamedSource
-from clsclip_runtime.cli.messages import print_json
-from clsclip_runtime.cli.report import frame_table, one_line
+from clsclip_runtime.cli.output import one_line, print_json
+from clsclip_runtime.cli.report import frame_table
 from clsclip_runtime.errors import OutputError
 from clsclip_runtime.paths import readable
 

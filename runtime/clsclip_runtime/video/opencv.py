@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from clsclip_runtime.errors import VideoError
+from clsclip_runtime.extras import install_command
 
 
 def import_cv2() -> Any:
@@ -23,5 +24,5 @@ def import_cv2() -> Any:
         return import_module("cv2")
     except ImportError as error:
         raise VideoError(
-            f"videos, cameras and streams need OpenCV ({error}). Run: pip install 'clsclip[video]'"
+            f"videos, cameras and streams need OpenCV ({error}). Run: {install_command('video')}"
         ) from error

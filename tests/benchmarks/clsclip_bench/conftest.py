@@ -1,5 +1,5 @@
 from __future__ import annotations
 
-from tests.runtime.conftest import bundle, embedded_tiny
+from tests.runtime.conftest import bundle, embedded_tiny, photo, scene
 
-__all__ = ["bundle", "embedded_tiny"]
+__all__ = ["bundle", "embedded_tiny", "photo", "scene"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from clsclip.cli.evaluate import run_main, spread
+from clsclip.cli.evaluate import main, spread
 from tests.clsclip.data.made import labels_with, make_folder, make_voc
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -26,7 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    code = run_main([str(one) for one in arguments])
+    code = main([str(one) for one in arguments])
     captured = capsys.readouterr()
     return code, captured.out, captured.err
 

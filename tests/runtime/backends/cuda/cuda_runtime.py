@@ -1,6 +1,6 @@
 """``cuda.bindings.runtime`` on GPUs that are not there; see :class:`CudaRuntime`.
 
-It has the calls that the product makes and no others. ``test_vendors.py`` compares their names, arguments, answers and
+It has the calls that the product makes and no others. ``tests/vendors`` compares their names, arguments, answers and
 enumerations with the real package, where that is installed.
 """
 

@@ -1,0 +1,85 @@
+"""What extras bring, held against setup.cfg, and the command that installs them, held against what is installed."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import re
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from clsclip_runtime import extras
+
+ROOT = Path(__file__).parents[2]
+
+DISTRIBUTIONS = {
+    "cv2": "opencv-python-headless",
+    "open_clip": "open_clip_torch",
+    "resvg_py": "resvg-py",
+    "skimage": "scikit-image",
+    # open_clip_torch brings both.
+    "torch": "open_clip_torch",
+    "torchvision": "open_clip_torch",
+}
+
+
+def requirements() -> dict[str, set[str]]:
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg", encoding="utf-8")
+    return {
+        extra: {re.split(r"[<>=!;\[ ]", line)[0] for line in lines.splitlines() if line}
+        for extra, lines in parser["options.extras_require"].items()
+    }
+
+
+def test_every_extra_brings_what_it_is_said_to_bring() -> None:
+    known = requirements()
+    for module, names in extras.MODULES.items():
+        for name in names:
+            assert DISTRIBUTIONS.get(module, module) in known[name], (module, name)
+
+
+def test_the_extra_of_the_program_comes_first() -> None:
+    assert extras.extra_of("torch.nn", "export") == "export"
+    assert extras.extra_of("torch", "bench") == extras.extra_of("torch") == "train"
+    assert extras.extra_of("os") is None
+
+
+def installed(monkeypatch: pytest.MonkeyPatch, *origins: str | None) -> None:
+    """Pretend that these ``direct_url.json`` are those of clsclip."""
+    found = [SimpleNamespace(read_text=lambda name, text=text: text) for text in origins]
+    monkeypatch.setattr(extras, "distributions", lambda name: found)
+    monkeypatch.setattr(extras.shutil, "which", lambda name: str(Path(sys.executable).with_name(name)))
+
+
+@pytest.mark.parametrize("editable", [False, True])
+def test_the_command_names_the_folder_that_it_was_installed_from(
+    editable: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "a folder"
+    folder.mkdir()
+    (folder / "setup.cfg").touch()
+    text = json.dumps({"url": folder.as_uri(), "dir_info": {"editable": True} if editable else {}})
+    installed(monkeypatch, None, "not JSON", text)
+    flag = "--editable " if editable else ""
+    monkeypatch.chdir(tmp_path)
+    assert extras.install_command("train") == f"pip install {flag}'{folder}[train]'"
+    monkeypatch.chdir(folder)
+    assert extras.install_command("train") == f"pip install {flag}'.[train]'"
+    (folder / "setup.cfg").unlink()
+    assert extras.install_command("train") == "pip install 'clsclip[train]'"
+
+
+@pytest.mark.parametrize("text", [None, '{"url": "https://host/clsclip.whl"}', '{"url": 3}', "[]"])
+def test_elsewhere_the_command_names_the_package(text: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(monkeypatch, text)
+    assert extras.install_command("bench") == "pip install 'clsclip[bench]'"
+
+
+def test_another_pythons_pip_is_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(monkeypatch)
+    monkeypatch.setattr(extras.shutil, "which", lambda name: "/elsewhere/bin/pip")
+    assert extras.install_command("bench") == f"{sys.executable} -m pip install 'clsclip[bench]'"
