@@ -8,6 +8,7 @@ import numpy as np
 
 from clsclip.checkpoint import load_checkpoint
 from clsclip_runtime import RegionFile, Segmenter
+from tests.runtime.reading import statuses
 
 ROOT = Path(__file__).parent.parent
 MIB = 2**20
@@ -16,7 +17,7 @@ MIB = 2**20
 def test_demo_picture() -> None:
     with Segmenter.load() as segmenter:
         result = segmenter(ROOT / "examples" / "cluttered.png", classes=["bottle", "boat", "dog", "fish", "pizza"])
-    assert tuple(one.status for one in result) == ("found", "found", "found", "found", "absent")
+    assert statuses(result) == ("found", "found", "found", "found", "absent")
     assert not result.mask("pizza").any()
     # Different words mark different places: the word decides, not what stands out.
     for first in ("bottle", "boat", "dog", "fish"):
@@ -31,9 +32,9 @@ def test_tiny_things_are_found_in_their_boxes_alone() -> None:
     words = ["snake", "caterpillar", "top hat", "folder"]
     picture = ROOT / "examples" / "tiny.png"
     with Segmenter.load() as segmenter:
-        assert "found" not in segmenter(picture, tuple(one.status for one in words))
+        assert "found" not in segmenter(picture, statuses(words))
         near = segmenter(picture, words, regions=RegionFile(ROOT / "examples" / "tiny.json").of(str(picture)))
-    assert tuple(one.status for one in near) == ("found",) * 4
+    assert statuses(near) == ("found",) * 4
     assert all(near[word].searched == "regions" for word in words)
 
 

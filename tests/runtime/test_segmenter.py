@@ -21,8 +21,11 @@ from clsclip_runtime import (
 )
 from clsclip_runtime.arrays import Arrays
 from clsclip_runtime.backends.select import select_backend
-from clsclip_runtime.limits import Limits, pair_bytes, pairs_per_call, words_per_call
+from clsclip_runtime.bundle.memory import pair_bytes
+from clsclip_runtime.bundle.memory import pair_bytes, word_bytes
+from clsclip_runtime.limits import Limits, fitting, text_rows_per_call
 from clsclip_runtime.protocols import Backend, Graph, GraphFile
+from tests.runtime.reading import presence_of, segmented, statuses
 from tests.runtime.tiny_bundle import CONTEXT, GRID, make_bundle, paint
 
 Picture = npt.NDArray[np.uint8]
@@ -68,10 +71,10 @@ def counting(bundle: Path) -> tuple[Segmenter, CountingBackend]:
 def test_masks_follow_the_words(segmenter: Segmenter, scene: Picture, red_mask: npt.NDArray[np.bool_]) -> None:
     result = segmenter(scene, ["blue", "red", "green"])
     assert result.classes == ("blue", "red", "green")
-    assert result.presence is not None
-    assert result.presence[1:] == pytest.approx([1, 1])
-    assert result.presence[0] == pytest.approx(3**-0.5, abs=1e-3)
-    assert result.present.tolist() == [False, True, True]
+    assert result[0].presence is not None
+    assert presence_of(result)[1:] == pytest.approx([1, 1])
+    assert presence_of(result)[0] == pytest.approx(3**-0.5, abs=1e-3)
+    assert segmented(result).tolist() == [False, True, True]
     assert (result.mask("red") == red_mask).all()
     assert not result.mask("blue").any()
     assert result.mask("green").any()
@@ -106,12 +109,12 @@ def test_extreme_shapes_are_segmented(segmenter: Segmenter, shape: tuple[int, ..
 def test_threshold_zero_segments_every_word(counting: tuple[Segmenter, CountingBackend], scene: Picture) -> None:
     segmenter, backend = counting
     result = segmenter(scene, ["red", "blue", "green"], presence_threshold=0)
-    assert result.present.all()
-    assert result.presence is not None
+    assert segmented(result).all()
+    assert result[0].presence is not None
     assert result.presence_threshold == 0
     assert backend.rows["trunk"] == 3
     assert np.isfinite(result.logits).all()
-    assert tuple(one.status for one in result) == ("found", "empty", "found")
+    assert statuses(result) == ("found", "empty", "found")
 
 
 def test_absent_words_never_reach_the_trunk(counting: tuple[Segmenter, CountingBackend], scene: Picture) -> None:
@@ -124,7 +127,7 @@ def test_absent_words_never_reach_the_trunk(counting: tuple[Segmenter, CountingB
 
 
 def test_threshold_one_keeps_only_certain_words(segmenter: Segmenter, scene: Picture) -> None:
-    assert segmenter(scene, ["green", "blue"], presence_threshold=1).present.tolist() == [True, False]
+    assert segmented(segmenter(scene, ["green", "blue"], presence_threshold=1)).tolist() == [True, False]
 
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan"), "0.5", True, [0.5]])
@@ -136,13 +139,13 @@ def test_a_threshold_must_be_a_probability(segmenter: Segmenter, scene: Picture,
 def test_a_bundle_without_gate_segments_every_word(tmp_path: Path, scene: Picture) -> None:
     with Segmenter.load(make_bundle(tmp_path / "plain", presence=False)) as segmenter:
         result = segmenter(scene, ["red", "blue"])
-        assert result.presence is None
+        assert np.isnan(presence_of(result)).all()
         assert result.presence_threshold is None
-        assert result.present.all()
-        assert tuple(one.status for one in result) == ("found", "empty")
+        assert segmented(result).all()
+        assert statuses(result) == ("found", "empty")
         ignored = segmenter(scene, ["red", "blue"], presence_threshold=0.5)
-        assert ignored.present.all()
-        assert ignored.notes == ["presence_threshold has no effect: the bundle has no presence gate"]
+        assert segmented(ignored).all()
+        assert ignored.notes == ["presence_threshold has no effect: the bundle cannot tell presence"]
 
 
 def test_a_picture_is_encoded_once(counting: tuple[Segmenter, CountingBackend], scene: Picture) -> None:
@@ -171,7 +174,7 @@ def test_calling_keeps_the_current_picture(segmenter: Segmenter, scene: Picture)
 
 
 def test_predict_needs_a_picture(bundle: Path) -> None:
-    with Segmenter.load(bundle) as segmenter, pytest.raises(OptionError, match="no picture yet"):
+    with Segmenter.load(bundle) as segmenter, pytest.raises(OptionError, match="no image yet"):
         segmenter.predict("red")
 
 
@@ -193,7 +196,7 @@ def test_every_word_is_encoded_once(counting: tuple[Segmenter, CountingBackend],
 def test_templates_are_averaged(tmp_path: Path, scene: Picture) -> None:
     folder = make_bundle(tmp_path / "two", templates=("{}", "{} red", "a {}"))
     with Segmenter.load(folder) as segmenter:
-        token = segmenter._graphs().text.encode(["green"])
+        token = segmenter._opened().text.encode(["green"])
     assert token.tokens[0] == pytest.approx([1 / 3, 1, 0], abs=1e-6)
     feature = np.asarray([2**-0.5, 2 + 2**-0.5, 0])
     assert token.features[0] == pytest.approx(feature / np.linalg.norm(feature), abs=1e-6)
@@ -201,13 +204,13 @@ def test_templates_are_averaged(tmp_path: Path, scene: Picture) -> None:
 
 def test_a_word_without_feature_is_absent_not_nan(segmenter: Segmenter, scene: Picture) -> None:
     result = segmenter(scene, ["dining table", "red"])
-    assert result.presence is not None
-    assert result.presence[0] == 0
-    assert tuple(one.status for one in result) == ("absent", "found")
+    assert result[0].presence is not None
+    assert presence_of(result)[0] == 0
+    assert statuses(result) == ("absent", "found")
 
 
 def test_words_with_braces_are_plain_text(segmenter: Segmenter, scene: Picture) -> None:
-    assert segmenter(scene, ["{0.__class__}", "{}", "red"]).verdicts[2] == "found"
+    assert statuses(segmenter(scene, ["{0.__class__}", "{}", "red"]))[2] == "found"
 
 
 def test_a_word_longer_than_the_context_is_noted_every_time(
@@ -222,7 +225,7 @@ def test_a_word_longer_than_the_context_is_noted_every_time(
 
 
 def test_truncation_keeps_start_and_end_tokens(segmenter: Segmenter) -> None:
-    ids = segmenter._graphs().text._tokenizer.encode(" ".join(["table"] * 50)).ids
+    ids = segmenter._opened().text._tokenizer.encode(" ".join(["table"] * 50)).ids
     assert len(ids) == CONTEXT
     assert (ids[0], ids[-1]) == (1, 2)
 
@@ -250,18 +253,18 @@ def test_duplicates_are_reported_once(segmenter: Segmenter, scene: Picture) -> N
 
 def test_ten_thousand_words(scene: Picture, bundle: Path) -> None:
     backend = CountingBackend()
-    segmenter = Segmenter(Bundle.open(bundle), backend, bounds=Limits(memory_mb=64))
+    segmenter = Segmenter(Bundle.open(bundle), backend, limits=Limits(memory_mb=64))
     words = [f"word {number}" for number in range(9_998)]
     result = segmenter(scene, [*words[:5000], "red", *words[5000:], "green"])
-    assert result.present.sum() == 2
-    assert tuple(one.status for one in result)[5000] == "found"
+    assert segmented(result).sum() == 2
+    assert statuses(result)[5000] == "found"
     assert backend.rows["text_encoder"] == 10_000
     assert backend.largest["text_encoder"] <= 256
-    assert len(segmenter._graphs().text._cache) <= 16384
+    assert len(segmenter._opened().text._cache) <= 16384
 
 
 def test_the_cache_is_bounded_and_forgets_the_oldest(counting: tuple[Segmenter, CountingBackend]) -> None:
-    text = counting[0]._graphs().text
+    text = counting[0]._opened().text
     text._limit = 3
     text.encode(["a", "b", "c"])
     text.encode(["a"])
@@ -274,31 +277,31 @@ def test_the_cache_is_bounded_and_forgets_the_oldest(counting: tuple[Segmenter, 
 
 def test_pairs_are_chunked_to_the_memory_bound(bundle: Path, scene: Picture) -> None:
     words = [f"word {number}" for number in range(40)] + ["red"]
-    whole = Segmenter(Bundle.open(bundle), CountingBackend(), bounds=Limits(memory_mb=1024))
+    whole = Segmenter(Bundle.open(bundle), CountingBackend(), limits=Limits(memory_mb=1024))
     backend = CountingBackend()
-    small = Segmenter(Bundle.open(bundle), backend, bounds=Limits(memory_mb=1))
+    small = Segmenter(Bundle.open(bundle), backend, limits=Limits(memory_mb=1))
     expected, result = whole(scene, words, presence_threshold=0), small(scene, words, presence_threshold=0)
-    fit = pairs_per_call(1, pair_bytes(1 + GRID * GRID, 3, GRID, GRID))
+    fit = fitting(1, pair_bytes(1 + GRID * GRID, 3, GRID, GRID))
     assert 1 < fit < 41
     assert backend.largest["trunk"] == fit
     assert backend.calls["trunk"] == -(-41 // fit)
     assert np.allclose(result.logits, expected.logits, atol=1e-5)
-    assert ([one.area for one in result] == [one.area for one in expected]).all()
+    assert [one.area for one in result] == [one.area for one in expected]
 
 
 def test_memory_estimates_are_monotone_and_at_least_one_fits() -> None:
     small, large = pair_bytes(65, 128, 64, 64), pair_bytes(257, 128, 64, 64)
     assert 0 < small < large
-    assert pairs_per_call(1, 1 << 40) == 1
-    assert words_per_call(1, 77, 512, 80) == 1
-    assert words_per_call(1024, 24, 128, 1) == 256
+    assert fitting(1, 1 << 40) == 1
+    assert text_rows_per_call(1, word_bytes(77, 512)) == 4
+    assert text_rows_per_call(1024, word_bytes(24, 128)) == 256
     # ViT-B/16 at 224 px: a gibibyte holds some dozens of pairs.
-    assert 30 < pairs_per_call(1024, pair_bytes(197, 768, 56, 56)) < 120
+    assert 30 < fitting(1024, pair_bytes(197, 768, 56, 56)) < 120
 
 
 def test_variants_may_need_fewer_or_more_inputs(tmp_path: Path, segmenter: Segmenter, scene: Picture) -> None:
     with Segmenter.load(make_bundle(tmp_path / "more", trunk_takes_patch_features=True)) as other:
-        assert "patch_features" in other._graphs()._trunk.inputs
+        assert "patch_features" in other._opened()._trunk.inputs
         assert np.allclose(other(scene, ["red"]).logits, segmenter(scene, ["red"]).logits)
 
 
@@ -308,7 +311,7 @@ def test_the_single_graph_gives_equal_logits(tmp_path: Path, scene: Picture, tak
     words = ["red", "green", "blue", "white", "yellow"]
     with Segmenter.load(folder) as segmenter:
         result = segmenter(scene, words, presence_threshold=0)
-        tokens = segmenter._graphs().text.encode(words).tokens
+        tokens = segmenter._opened().text.encode(words).tokens
     session = onnxruntime.InferenceSession(str(folder / "segmenter.onnx"), providers=["CPUExecutionProvider"])
     pixels = (scene / np.float32(255) - np.asarray([0.5, 0.4, 0.3])) / np.asarray([0.25, 0.2, 0.3])
     (logits,) = session.run(
@@ -330,7 +333,7 @@ def test_eight_threads_get_the_same_results(bundle: Path, scene: Picture) -> Non
         pictures = [np.roll(scene, 4 * shift, axis=1) for shift in range(8)]
         expected = [segmenter(picture, words).masks for picture in pictures]
         backend.rows.clear()
-        segmenter._graphs().text._cache.clear()
+        segmenter._opened().text._cache.clear()
         start = threading.Barrier(8)
 
         def work(at: int) -> bool:

@@ -23,6 +23,7 @@ from clsclip_runtime import (
 from clsclip_runtime.backends.select import select_backend
 from clsclip_runtime.limits import Limits
 from tests.runtime.bundle.test_opening import DETECTOR
+from tests.runtime.reading import segmented, statuses
 from tests.runtime.tiny_bundle import make_bundle, manifest, sign
 
 Picture = npt.NDArray[np.uint8]
@@ -50,7 +51,7 @@ def test_zooming_in_says_what_is_missing(segmenter: Segmenter, tmp_path: Path, s
     shutil.copy(folder / "presence.onnx", folder / "detector.onnx")
     sign(folder, {**manifest(), "detector": {**DETECTOR, "names": ["cat", "dog"]}})
     with Segmenter.load(folder) as other:
-        assert other(scene, "red").present.all(), "a detector that is not asked for cannot fail"
+        assert segmented(other(scene, "red")).all(), "a detector that is not asked for cannot fail"
         with pytest.raises(DetectorError):
             other(scene, "red", zoom_in=True)
 
@@ -76,7 +77,7 @@ def test_damaged_text_weights_name_the_word_and_are_not_cached(tmp_path: Path, s
         for _ in range(2):
             with pytest.raises(BackendError, match="for the word 'green': the bundle's text weights are damaged"):
                 segmenter(scene, ["red", "green"])
-        assert segmenter(scene, ["red"]).verdicts == ("found",)
+        assert statuses(segmenter(scene, ["red"])) == ("found",)
 
 
 def test_a_damaged_gate_names_the_word(tmp_path: Path, scene: Picture) -> None:

@@ -19,6 +19,7 @@ from hypothesis.extra.numpy import arrays
 from clsclip_runtime import Bundle, ClsclipRuntimeError, OptionError, OutputError, Proposals, Segmenter, ZoomIn
 from clsclip_runtime.limits import Limits
 from clsclip_runtime.masks.upsampling import mask_at
+from tests.runtime.reading import presence_of, regions_of, segmented, statuses
 from tests.runtime.test_segmenter import CountingBackend
 from tests.runtime.tiny_bundle import make_bundle, paint
 
@@ -62,28 +63,28 @@ def large() -> Picture:
 
 def test_a_tiny_thing_is_found_only_in_its_region(segmenter: Segmenter, large: Picture) -> None:
     """In the whole picture a patch is 40 x 30 pixels: too coarse for 8 x 8 pixels."""
-    assert segmenter(large, "red").verdicts == ("absent",)
+    assert statuses(segmenter(large, "red")) == ("absent",)
     result = segmenter(large, "red", regions=[[196, 96, 212, 112]], zoom_in=TIGHT)
     expected = np.zeros((240, 320), np.bool_)
     expected[100:108, 200:208] = True
     found = result.mask("red")
     assert (found & expected).sum() / (found | expected).sum() > 0.6
     assert not found[:96].any() and not found[:, :196].any() and not found[112:].any() and not found[:, 212:].any()
-    (region,) = result.regions
+    (region,) = regions_of(result)
     assert region.box == (196, 96, 212, 112)
     assert region.window == (196, 96, 212, 112)
     assert (region.mask == found).all()
     assert region.crop_mask.shape == (16, 16)
     assert region.score == pytest.approx(region.presence)
     assert result["red"].searched == "regions"
-    assert result.matches[0].how == "any"
+    assert result[0].match.how == "any"
 
 
 def test_boxes_that_may_be_anything_are_asked_for_every_word(segmenter: Segmenter, large: Picture) -> None:
     result = segmenter(large, COLOURS, regions=[[196, 96, 212, 112], [36, 56, 60, 72]], zoom_in=ZoomIn(fallback="none"))
-    assert [one.name for one in result.regions] == ["red", "green"]
-    assert result.present.tolist() == [True, True, False, False]
-    assert tuple(one.status for one in result) == ("found", "found", "absent", "absent")
+    assert [one.name for one in regions_of(result)] == ["red", "green"]
+    assert segmented(result).tolist() == [True, True, False, False]
+    assert statuses(result) == ("found", "found", "absent", "absent")
     everything = segmenter(large, COLOURS, regions=[[196, 96, 212, 112]], presence_threshold=0)
     assert len(everything.regions) == 4
 
@@ -91,11 +92,11 @@ def test_boxes_that_may_be_anything_are_asked_for_every_word(segmenter: Segmente
 def test_a_named_region_is_segmented_whatever_its_presence(segmenter: Segmenter, large: Picture) -> None:
     regions = Proposals.from_boxes([[0, 0, 20, 20], [36, 56, 60, 72]], ["red", "green"])
     result = segmenter(large, ["red", "green", "blue"], regions=regions, zoom_in=ZoomIn(fallback="none"))
-    assert result.present.tolist() == [True, True, False]
-    assert result.presence is not None
-    assert result.presence[0] < 0.9
-    assert np.isnan(result.presence[2])
-    assert tuple(one.status for one in result) == ("empty", "found", "absent")
+    assert segmented(result).tolist() == [True, True, False]
+    assert result[0].presence is not None
+    assert presence_of(result)[0] < 0.9
+    assert np.isnan(presence_of(result)[2])
+    assert statuses(result) == ("empty", "found", "absent")
     assert [result[word].searched for word in ("red", "green", "blue")] == ["regions", "regions", ()]
     document = result.to_json()
     assert [word["presence"] is None for word in document["classes"]] == [False, False, True]
@@ -110,8 +111,8 @@ def test_words_without_a_region_are_looked_for_in_the_whole_picture(segmenter: S
     whole = segmenter(scene, ["red", "green", "blue"])
     assert [result[at].searched for at in range(3)] == ["regions", ("whole-image",), ("whole-image",)]
     assert (result.mask("green") == whole.mask("green")).all()
-    assert result.present.tolist() == [True, True, False]
-    assert len(result.regions) == 1
+    assert segmented(result).tolist() == [True, True, False]
+    assert len(regions_of(result)) == 1
     assert [one.name for one in result.instances] == ["red", "green"]
     assert result.instances[1].whole_image
     assert result.instances[1].box == (0, 0, 32, 32)
@@ -122,11 +123,11 @@ def test_a_detectors_boxes_of_the_words_class(bundle: Path, large: Picture) -> N
     detector = FixedDetector(boxes, ("green", "red"), [1, 0, 0])
     segmenter = with_detector(bundle, detector)
     result = segmenter(large, ["green"], zoom_in=True)
-    assert [one.box for one in result.regions] == [tuple(boxes[1]), tuple(boxes[2])]
-    assert [one.score for one in result.regions] == pytest.approx([0.7, 0.5])
-    assert [one.name for one in result.regions] == ["green", "green"]
-    assert result.proposals is not None
-    assert result.proposals.source == "detector fixed"
+    assert [one.box for one in regions_of(result)] == [tuple(boxes[1]), tuple(boxes[2])]
+    assert [one.score for one in regions_of(result)] == pytest.approx([0.7, 0.5])
+    assert [one.name for one in regions_of(result)] == ["green", "green"]
+    assert result.regions is not None
+    assert result.regions.source == "detector fixed"
     assert "detect" in result.timings
     assert result.notes == ["a note of the detector"]
 
@@ -134,7 +135,7 @@ def test_a_detectors_boxes_of_the_words_class(bundle: Path, large: Picture) -> N
 def test_an_agnostic_detector_serves_every_word(bundle: Path, large: Picture) -> None:
     detector = FixedDetector([[196, 96, 212, 112]], ("thing",), [0], class_agnostic=True)
     result = with_detector(bundle, detector)(large, ["red", "blue"], zoom_in=ZoomIn(fallback="none"))
-    assert [(one.word, one.name) for one in result.regions] == [("red", None)]
+    assert [(one.name, one.region_name) for one in regions_of(result)] == [("red", None)]
 
 
 def test_the_detector_and_the_encoder_run_once_for_a_picture_that_was_set(bundle: Path, scene: Picture) -> None:
@@ -168,7 +169,7 @@ def test_pairs_fill_the_calls(bundle: Path, large: Picture, most: int) -> None:
         crop = np.ascontiguousarray(large[top:bottom, left:right])
         alone = segmenter(crop, COLOURS[result.pairs.classes[at]], presence_threshold=0)
         np.testing.assert_allclose(result.pairs.logits[at], alone.logits[0], atol=1e-4)
-        np.testing.assert_allclose(result.pairs.presence[at], alone.presence[0], atol=1e-4)  # type: ignore[index]
+        np.testing.assert_allclose(result.pairs.presence[at], presence_of(alone)[0], atol=1e-4)  # type: ignore[index]
 
 
 def test_several_pictures_share_the_calls(bundle: Path, large: Picture, scene: Picture) -> None:
@@ -177,11 +178,11 @@ def test_several_pictures_share_the_calls(bundle: Path, large: Picture, scene: P
     regions = [[[196, 96, 212, 112]], [[4, 4, 20, 16], [0, 0, 9, 9]], np.zeros((0, 4))]
     options: dict[str, Any] = {"zoom_in": ZoomIn(fallback="none"), "presence_threshold": 0}
     together = segmenter.batch([large, scene, large], COLOURS, regions=regions, **options)
-    assert backend.calls["trunk"] == backend.calls["image_encoder"] == backend.calls["gate"] == 1
+    assert backend.calls["trunk"] == backend.calls["image_encoder"] == backend.calls["presence"] == 1
     for picture, boxes, result in zip([large, scene, large], regions, together, strict=True):
         alone = segmenter(picture, COLOURS, regions=boxes, **options)
         assert (alone.masks == result.masks).all()
-        assert [one.box for one in alone.regions] == [one.box for one in result.regions]
+        assert [one.box for one in regions_of(alone)] == [one.box for one in regions_of(result)]
     backend.calls.clear()
     whole = segmenter.batch([large, scene], ["red", "green"])
     assert backend.calls["image_encoder"] == backend.calls["trunk"] == 1
@@ -206,7 +207,7 @@ def test_five_thousand_boxes(segmenter: Segmenter, large: Picture) -> None:
     result = segmenter(large, ["red", "green"], regions=boxes)
     assert result.mask("red").shape == (240, 320)
     assert result.mask("red")[100:108, 200:208].mean() > 0.7
-    assert len(result.regions) < 5000
+    assert len(regions_of(result)) < 5000
 
 
 BOXES = arrays(
@@ -221,7 +222,7 @@ def test_any_boxes_are_segmented_or_have_none(
 ) -> None:
     result = segmenter(scene, ["red", "green"], regions=boxes, presence_threshold=0, zoom_in=ZoomIn(fallback="none"))
     assert result.masks.shape == (2, 32, 32)
-    for region in result.regions:
+    for region in regions_of(result):
         left, top, right, bottom = region.window
         outside = region.mask.copy()
         outside[top:bottom, left:right] = False
@@ -261,7 +262,7 @@ def test_boxes_alone_as_masks(bundle: Path, large: Picture) -> None:
     expected[21:40, 10:30] = True
     expected[2:9, 2:9] = True
     assert (result.mask("red") == expected).all()
-    assert tuple(one.status for one in result) == ("found", "absent")
+    assert statuses(result) == ("found", "absent")
     assert backend.calls["trunk"] == backend.calls["image_encoder"] == 0
 
 
@@ -319,9 +320,9 @@ def test_where_a_word_was_looked_for(segmenter: Segmenter, scene: Picture) -> No
 def test_every_word_may_be_asked_of_every_box_of_a_detector(bundle: Path, large: Picture) -> None:
     detector = FixedDetector([[196, 96, 212, 112]], ("cat",), [0])
     segmenter = with_detector(bundle, detector)
-    assert not segmenter(large, "red", zoom_in=ZoomIn(fallback="none")).regions
+    assert not regions_of(segmenter(large, "red", zoom_in=ZoomIn(fallback="none")))
     found = segmenter(large, ["red", "blue"], zoom_in=ZoomIn(fallback="none", class_agnostic=True))
-    assert [(one.word, one.name) for one in found.regions] == [("red", None)]
+    assert [(one.name, one.region_name) for one in regions_of(found)] == [("red", None)]
 
 
 def test_a_call_says_how_sure_a_detector_must_be(bundle: Path, scene: Picture) -> None:
@@ -331,8 +332,8 @@ def test_a_call_says_how_sure_a_detector_must_be(bundle: Path, scene: Picture) -
     for confidence, boxes in ((None, 2), (0.6, 1), (0.6, 1), (0.95, 0)):
         zoom = ZoomIn(confidence=confidence, boxes_as_masks=True)
         for result in (segmenter.predict("red", zoom_in=zoom), segmenter(scene, "red", zoom_in=zoom)):
-            assert result.proposals is not None
-            assert len(result.proposals) == boxes
+            assert result.regions is not None
+            assert len(result.regions) == boxes
     assert detector.pictures == 4 + 3, "a picture that was set is looked at again only for another bound"
     for value in (-0.1, 1.5, True, "high", float("nan"), 0j, np.timedelta64(0)):
         with pytest.raises(OptionError, match="confidence must be a number from 0 to 1"):
@@ -394,14 +395,14 @@ def test_wrong_use_is_told(segmenter: Segmenter, scene: Picture) -> None:
 def test_without_a_gate_every_word_is_segmented_in_every_box(tmp_path: Path, scene: Picture) -> None:
     with Segmenter.load(make_bundle(tmp_path / "plain", presence=False)) as segmenter:
         result = segmenter(scene, ["red", "blue"], regions=[[4, 4, 20, 16]])
-    assert [one.presence for one in result.regions] == [None, None]
-    assert [one.score for one in result.regions] == [1.0, 1.0]
+    assert [one.presence for one in regions_of(result)] == [None, None]
+    assert [one.score for one in regions_of(result)] == [1.0, 1.0]
     assert result.presence is None
 
 
 def test_masks_of_a_window_are_bilinear_in_the_window(segmenter: Segmenter, scene: Picture) -> None:
     result = segmenter(scene, "red", regions=[[3, 3, 21, 17]], zoom_in=TIGHT)
-    left, top, right, bottom = result.regions[0].window
+    left, top, right, bottom = regions_of(result)[0].window
     own = mask_at(result.pairs.logits[0], (right - left, bottom - top), result.mask_logit)
     assert (result.mask("red")[top:bottom, left:right] == own).all()
 

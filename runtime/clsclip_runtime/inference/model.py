@@ -17,6 +17,7 @@ import numpy.typing as npt
 from clsclip_runtime._types import Floats, Integers
 from clsclip_runtime.arrays import Array, Arrays, DeviceArray, to_host
 from clsclip_runtime.bundle.opening import IMAGE_ENCODER, PRESENCE, STEM, TEXT_ENCODER, TRUNK, Bundle
+from clsclip_runtime.bundle.signature import read_signature
 from clsclip_runtime.bundle.specs import FROM_FILTER, FROM_TRUNK, FeatureSpec
 from clsclip_runtime.errors import BackendError, BundleError, OptionError
 from clsclip_runtime.inference.presence import as_probability
@@ -82,7 +83,7 @@ class LoadedModel:
         self._encoders = {first: graphs[first]}
         # A trunk may read features that the stem does not give.
         self._of_trunk = tuple(name for name in self._trunk.inputs if name in self._features)
-        self._has_stem = has_stem and set(self._of_trunk) <= set(self._encoder(STEM).outputs)
+        self._has_stem = has_stem and set(self._of_trunk) <= _outputs(bundle, STEM)
         if first == STEM and not self._has_stem:
             self._encoder(IMAGE_ENCODER)
         on_disk = WordCache.from_bundle(bundle, backend.name, word_cache)
@@ -266,6 +267,11 @@ def _expected_outputs(bundle: Bundle, name: str) -> set[str]:
         told = manifest.presence is not None and manifest.presence.source != FROM_FILTER
         return {"mask_logits", "presence"} if told else {"mask_logits"}
     return set()
+
+
+def _outputs(bundle: Bundle, name: str) -> set[str]:
+    """The outputs of a graph, without loading it."""
+    return {value.name for value in read_signature(bundle.path(name)).outputs}
 
 
 def _names(features: Iterable[FeatureSpec]) -> set[str]:

@@ -71,7 +71,7 @@ def test_auto_passes_over_tensorrt_without_engines(tmp_path: Path, monkeypatch: 
         notes = segmenter(SCENE, ["red"]).backend_notes
     assert "has no engine of image_encoder.onnx" in notes[0]
     assert "clsclip-export --from-bundle" in notes[0]
-    for name in ("text_encoder", "image_encoder", "trunk", "gate"):
+    for name in ("text_encoder", "image_encoder", "trunk", "presence"):
         write_engine(bundle / f"{name}.onnx")
     with Segmenter.load(bundle) as segmenter:
         assert segmenter.backend == "tensorrt"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clsclip_runtime import Bundle, BundleError, OptionError, Segmenter
-from clsclip_runtime.inference import scheduler as looking_module
+from clsclip_runtime.bundle.specs import PresenceSpec
 from clsclip_runtime.inference.presence import PresenceFilter, choose_filter
+from tests.runtime.reading import presence_of, regions_of, segmented, statuses
 from tests.runtime.test_segmenter import CountingBackend
 from tests.runtime.tiny_bundle import make_bundle, paint
 
 Picture = npt.NDArray[np.uint8]
 SCORES = st.sampled_from([0.0, 0.2, 0.5, 0.5000001, 0.9, 1.0])
+
+FITTED, UNFITTED = (PresenceSpec("filter", "probability", threshold) for threshold in (0.6, 0.0))
 
 
 def slow_choice(
@@ -52,24 +56,24 @@ def test_pairs_are_chosen_by_the_rule(
 
 
 def test_what_the_gate_is_by_default() -> None:
-    assert choose_filter(None, None, None, trained=0.6) == (PresenceFilter(0.6), [])
-    assert choose_filter(None, None, None, trained=0.0) == (None, [])
-    assert choose_filter("clip", None, None, trained=0.0) == (PresenceFilter(0.0), [])
-    assert choose_filter(None, None, 3, trained=0.0) == (PresenceFilter(0.0, 3), [])
-    assert choose_filter(None, 0.2, None, trained=0.6) == (PresenceFilter(0.2), [])
-    assert choose_filter("off", 0, None, trained=0.6) == (None, [])
-    assert choose_filter(None, None, None, trained=None) == (None, [])
+    assert choose_filter(None, None, None, spec=FITTED) == (PresenceFilter(0.6), ())
+    assert choose_filter(None, None, None, spec=UNFITTED) == (None, ())
+    assert choose_filter(True, None, None, spec=UNFITTED) == (PresenceFilter(0.0), ())
+    assert choose_filter(None, None, 3, spec=UNFITTED) == (PresenceFilter(0.0, 3), ())
+    assert choose_filter(None, 0.2, None, spec=FITTED) == (PresenceFilter(0.2), ())
+    assert choose_filter(False, 0, None, spec=FITTED) == (None, ())
+    assert choose_filter(None, None, None, spec=None) == (None, ())
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"gate": "on"}, "gate must be one of clip, off"),
-        ({"max_classes": 0}, "top_k must be a whole number"),
-        ({"max_classes": True}, "top_k must be a whole number"),
-        ({"max_classes": 2.5}, "top_k must be a whole number"),
-        ({"gate": "off", "max_classes": 2}, "top_k needs the gate"),
-        ({"gate": "off", "presence_threshold": 0.3}, "presence_threshold needs the gate"),
+        ({"presence_filter": "on"}, "presence_filter must be True, False or None"),
+        ({"max_classes": 0}, "max_classes must be a whole number"),
+        ({"max_classes": True}, "max_classes must be a whole number"),
+        ({"max_classes": 2.5}, "max_classes must be a whole number"),
+        ({"presence_filter": False, "max_classes": 2}, "max_classes needs the presence filter"),
+        ({"presence_filter": False, "presence_threshold": 0.3}, "presence_threshold needs the presence filter"),
     ],
 )
 def test_what_makes_no_sense_is_told_before_the_picture_is_read(
@@ -81,13 +85,13 @@ def test_what_makes_no_sense_is_told_before_the_picture_is_read(
 
 def test_a_bundle_without_a_gate_cannot_have_one(tmp_path: Path, scene: Picture) -> None:
     folder = make_bundle(tmp_path / "plain", presence=False)
-    with pytest.raises(OptionError, match="gate='clip' needs a gate, and the bundle has none"):
+    with pytest.raises(OptionError, match="presence_filter=True needs presence, and the bundle cannot tell it"):
         Segmenter.load(folder, presence_filter=True)
     with Segmenter.load(folder, presence_filter=False) as plain:
-        assert plain(scene, ["red", "blue"]).present.all()
-        with pytest.raises(OptionError, match="gate is 'off'"):
+        assert segmented(plain(scene, ["red", "blue"])).all()
+        with pytest.raises(OptionError, match="presence_filter is False"):
             plain(scene, ["red"], max_classes=1)
-        with pytest.raises(OptionError, match="needs a gate"):
+        with pytest.raises(OptionError, match="needs presence"):
             plain(scene, ["red"], presence_filter=True)
 
 
@@ -97,34 +101,34 @@ def test_only_the_likeliest_words_reach_the_trunk(bundle: Path) -> None:
     scene = paint({"red": (slice(1, 4), slice(1, 5)), "green": (slice(5, 7), slice(2, 4))})
     result = segmenter(scene, ["blue", "green", "dining table", "red", "yellow"], presence_threshold=0.3)
     assert backend.rows["trunk"] == 2
-    assert result.present.tolist() == [False, True, False, True, False]
-    assert tuple(one.status for one in result) == ("filtered", "found", "absent", "found", "filtered")
+    assert segmented(result).tolist() == [False, True, False, True, False]
+    assert statuses(result) == ("filtered", "found", "absent", "found", "filtered")
     assert tuple(one.reason for one in result) == (
         "outside the top 2",
-        "",
+        None,
         "presence below 0.30",
-        "",
+        None,
         "outside the top 2",
     )
-    assert result.presence is not None
-    assert result.presence[0] > 0.3
+    assert result[0].presence is not None
+    assert presence_of(result)[0] > 0.3
     assert not result.masks[[0, 2, 4]].any()
     assert result.max_classes == 2
     every = segmenter(scene, ["blue", "green", "red"], presence_threshold=0, max_classes=3)
-    assert every.present.all()
+    assert segmented(every).all()
 
 
 def test_without_the_gate_no_presence_is_computed(bundle: Path, scene: Picture) -> None:
     backend = CountingBackend()
     segmenter = Segmenter(Bundle.open(bundle), backend)
     result = segmenter(scene, ["red", "blue"], presence_filter=False)
-    assert backend.calls["gate"] == 0
-    assert result.presence is None
+    assert backend.calls["presence"] == 0
+    assert np.isnan(presence_of(result)).all()
     assert result.presence_threshold is None
-    assert result.present.all()
-    assert tuple(one.reason for one in result) == ("", "")
+    assert segmented(result).all()
+    assert [one.reason for one in result] == [None, None]
     expected = segmenter(scene, ["red", "blue"], presence_threshold=0)
-    assert backend.calls["gate"] == 1
+    assert backend.calls["presence"] == 1
     assert (result.masks == expected.masks).all()
     segmenter.set_image(scene)
     assert (segmenter.predict(["red"], presence_filter=False).masks[0] == expected.masks[0]).all()
@@ -136,22 +140,21 @@ def test_top_k_holds_for_every_crop_by_itself(bundle: Path) -> None:
     scene = paint({"red": (slice(0, 2), slice(0, 2)), "green": (slice(6, 8), slice(6, 8))})
     boxes = [[0, 0, 8, 8], [24, 24, 32, 32]]
     result = segmenter(scene, ["red", "green"], regions=boxes, presence_threshold=0, max_classes=1)
-    assert [(one.word, one.box[0]) for one in result.regions] == [("red", 0), ("green", 24)]
-    assert tuple(one.status for one in result) == ("found", "found")
+    assert [(one.name, one.box[0]) for one in regions_of(result)] == [("red", 0), ("green", 24)]
+    assert statuses(result) == ("found", "found")
 
 
-def test_words_beyond_the_memory_of_a_call_are_asked_in_parts(
-    bundle: Path, scene: Picture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_words_beyond_the_memory_of_a_call_are_asked_in_parts(bundle: Path, scene: Picture) -> None:
     backend = CountingBackend()
-    segmenter = Segmenter(Bundle.open(bundle), backend)
     words = ["blue", "red", "green", "white", "yellow"]
-    expected = segmenter(scene, words)
-    monkeypatch.setattr(looking_module, "gate_bytes", lambda tokens: 600 << 20)
-    result = segmenter(scene, words)
-    assert backend.calls["gate"] == 1 + 5
-    assert result.presence is not None
-    np.testing.assert_allclose(result.presence, expected.presence, atol=1e-6)  # type: ignore[arg-type]
+    opened = Bundle.open(bundle)
+    expected = Segmenter(opened, backend)(scene, words)
+    memory = replace(opened.manifest.memory, presence_pair_bytes=600 << 20)
+    large = replace(opened, manifest=replace(opened.manifest, memory=memory))
+    result = Segmenter(large, backend)(scene, words)
+    assert backend.calls["presence"] == 1 + 5
+    assert result[0].presence is not None
+    np.testing.assert_allclose(presence_of(result), presence_of(expected), atol=1e-6)
     assert (result.masks == expected.masks).all()
 
 
@@ -171,21 +174,21 @@ def test_without_the_gate_the_stem_is_enough(tmp_path: Path, scene: Picture, tak
 def test_an_encoder_that_nobody_asks_for_is_not_loaded(tmp_path: Path, scene: Picture) -> None:
     bundle = Bundle.open(make_bundle(tmp_path / "tiny", stem_graph=True))
     for gate, other_gate, first, other in (
-        ("off", "clip", "stem", "image_encoder"),
-        ("clip", "off", "image_encoder", "stem"),
+        (False, True, "stem", "image_encoder"),
+        (True, False, "image_encoder", "stem"),
     ):
         backend = CountingBackend()
-        segmenter = Segmenter(bundle, backend, gate=gate)
+        segmenter = Segmenter(bundle, backend, presence_filter=gate)
         usual = segmenter(scene, ["red", "green"])
         assert (backend.loaded[first], backend.loaded[other]) == (1, 0)
         segmenter.set_image(scene)
         assert np.array_equal(segmenter.predict(["red", "green"]).masks, usual.masks)
         assert (backend.loaded[first], backend.loaded[other]) == (1, 0)
-        asked = segmenter.predict(["red", "green"], gate=other_gate)
+        asked = segmenter.predict(["red", "green"], presence_filter=other_gate)
         assert np.array_equal(asked.masks, usual.masks)
-        assert (asked.presence is None) == (other_gate == "off")
+        assert np.isnan(presence_of(asked)).all() == (not other_gate)
         with ThreadPoolExecutor(4) as pool:
-            calls = [pool.submit(segmenter, scene, ["red", "green"], gate=other_gate) for _ in range(8)]
+            calls = [pool.submit(segmenter, scene, ["red", "green"], presence_filter=other_gate) for _ in range(8)]
         for call in calls:
             assert np.array_equal(call.result().masks, usual.masks)
         assert (backend.loaded[first], backend.loaded[other]) == (1, 1)
@@ -200,7 +203,7 @@ def test_a_graph_that_is_loaded_later_is_verified_again(tmp_path: Path, scene: P
     with pytest.raises(BundleError, match=r"vision\.weights in .* is damaged"):
         segmenter(scene, ["red"], presence_filter=True)
     weights.write_bytes(kept)
-    assert segmenter(scene, ["red"], presence_filter=True).present.all()
+    assert segmented(segmenter(scene, ["red"], presence_filter=True)).all()
 
 
 def test_a_stem_that_is_not_enough_costs_no_second_load(tmp_path: Path, scene: Picture) -> None:

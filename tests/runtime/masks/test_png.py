@@ -19,7 +19,7 @@ Mask = npt.NDArray[np.bool_]
 
 def png_of(mask: Mask) -> bytes:
     file = io.BytesIO()
-    write_mask(file, RleMask.of_mask(mask))
+    write_mask(file, RleMask.from_mask(mask))
     return file.getvalue()
 
 

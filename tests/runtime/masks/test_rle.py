@@ -61,7 +61,7 @@ def test_huge_logits(value: float) -> None:
 @given(SIDES, st.integers(1, 70), SEEDS, st.floats(0, 1))
 def test_all_that_runs_tell_is_told_by_the_mask(height: int, width: int, seed: int, share: float) -> None:
     mask = random_mask(height, width, seed, share)
-    runs = RleMask.of_mask(mask)
+    runs = RleMask.from_mask(mask)
     check_invariants(runs)
     assert (runs.mask() == mask).all()
     assert (runs.packed() == np.packbits(mask, axis=1)).all()
@@ -77,7 +77,7 @@ def test_all_that_runs_tell_is_told_by_the_mask(height: int, width: int, seed: i
 @given(SIDES, st.integers(1, 30), st.lists(st.tuples(SEEDS, st.floats(0, 1)), max_size=4))
 def test_masks_are_joined(height: int, width: int, parts: list[tuple[int, float]]) -> None:
     each = [random_mask(height, width, seed, share) for seed, share in parts]
-    joined = RleMask.joined((width, height), [RleMask.of_mask(one) for one in each])
+    joined = RleMask.joined((width, height), [RleMask.from_mask(one) for one in each])
     check_invariants(joined)
     assert (joined.mask() == np.any([np.zeros((height, width), np.bool_), *each], axis=0)).all()
 
@@ -85,7 +85,7 @@ def test_masks_are_joined(height: int, width: int, parts: list[tuple[int, float]
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 5), st.integers(0, 5), SEEDS)
 def test_masks_are_placed(height: int, width: int, left: int, top: int, seed: int) -> None:
     mask = random_mask(height, width, seed)
-    placed = RleMask.of_mask(mask).placed(left, top, (left + width + 2, top + height + 1))
+    placed = RleMask.from_mask(mask).placed(left, top, (left + width + 2, top + height + 1))
     assert (placed.mask() == np.pad(mask, ((top, 1), (left, 2)))).all()
 
 
@@ -93,7 +93,7 @@ def test_masks_are_placed(height: int, width: int, left: int, top: int, seed: in
 def test_files_hold_the_mask(height: int, width: int, seed: int, share: float) -> None:
     mask = random_mask(height, width, seed, share)
     file = io.BytesIO()
-    write_mask(file, RleMask.of_mask(mask))
+    write_mask(file, RleMask.from_mask(mask))
     with Image.open(file) as image:
         image.verify()  # checksums of every part
     with Image.open(file) as image:

@@ -11,6 +11,7 @@ import pytest
 
 from clsclip_runtime import Proposals, Segmenter, ZoomIn
 from clsclip_runtime.masks.upsampling import upsample
+from tests.runtime.reading import regions_of
 from tests.runtime.test_zoom import Picture
 
 BOXES = [[4, 4, 20, 16], [8, 20, 16, 28]]
@@ -23,7 +24,7 @@ def test_the_threshold_falls_by_the_odds(segmenter: Segmenter, scene: Picture, m
     """What exceeds 1 / (1 + odds) is in the mask, by probabilities computed apart."""
     result = segmenter(scene, WORDS, regions=NAMED, zoom_in=ZoomIn(mask_threshold=mask_threshold, mask_margin=None))
     assert segmenter.bundle.manifest.mask.threshold == 0.5
-    for at, region in enumerate(result.regions):
+    for at, region in enumerate(regions_of(result)):
         left, top, right, bottom = region.window
         logits = upsample(result.pairs.logits[at], (right - left, bottom - top)).astype(np.float64)
         probability = 1 / (1 + np.exp(-logits))
@@ -45,7 +46,7 @@ def test_masks_stay_near_their_boxes(segmenter: Segmenter, scene: Picture) -> No
     for mask_margin, boxes in ((0.0, BOXES), (0.25, [[0, 1, 24, 19], [6, 18, 18, 30]])):
         zoom = ZoomIn(crop_margin=0.5, mask_threshold=0.000999, mask_margin=mask_margin)
         result = segmenter(scene, WORDS, regions=Proposals.from_boxes(BOXES, WORDS), zoom_in=zoom)
-        for mask, region, (left, top, right, bottom) in zip(result.masks, result.regions, boxes, strict=True):
+        for mask, region, (left, top, right, bottom) in zip(result.masks, regions_of(result), boxes, strict=True):
             outside = mask.copy()
             outside[top:bottom, left:right] = False
             assert not outside.any()

@@ -14,6 +14,7 @@ from PIL import Image
 
 from clsclip.data.pascal import PASCAL_WORDS
 from clsclip_runtime import Proposals, RegionFile, Result, Segmenter, ZoomIn
+from tests.runtime.reading import regions_of
 from tests.shared_data import shared_data
 
 Picture = npt.NDArray[np.uint8]
@@ -29,8 +30,8 @@ def check(result: Result, zoom: ZoomIn) -> None:
     """Every mask inside its window, every window its box with margin and smallest side, and masks joined."""
     width, height = result.size
     joined = np.zeros_like(result.masks)
-    assert result.regions
-    for region in result.regions:
+    assert regions_of(result)
+    for region in regions_of(result):
         left, top, right, bottom = region.window
         outside = region.mask.copy()
         outside[top:bottom, left:right] = False
@@ -65,7 +66,7 @@ def test_boxes_of_voc_masks(embedded: Segmenter) -> None:
             root / "JPEGImages" / f"{name}.jpg", words, regions=Proposals.from_boxes(boxes, words), zoom_in=zoom
         )
         assert result.masks.shape == (len(words), *labels.shape)
-        assert [region.box for region in result.regions] == [tuple(map(float, box)) for box in boxes]
+        assert [region.box for region in regions_of(result)] == [tuple(map(float, box)) for box in boxes]
         check(result, zoom)
 
 

@@ -19,7 +19,8 @@ from clsclip_runtime import OptionError, OutputError, Result, Segmenter
 from clsclip_runtime.masks.rle import RleMask
 from clsclip_runtime.results import files as saving
 from clsclip_runtime.results.coco import encode_rle
-from clsclip_runtime.results.overlay import colours
+from clsclip_runtime.results.overlay import colors
+from tests.runtime.reading import presence_of
 
 Picture = npt.NDArray[np.uint8]
 WORDS = ["red", "blue", "green", "dining table"]
@@ -70,7 +71,7 @@ def test_label_map_numbers_are_positions(result: Result, tmp_path: Path, red_mas
         labels = np.asarray(image)
         assert ((labels == 1) == red_mask).all()
         assert set(np.unique(labels)) == {0, 1, 3}
-        assert (np.asarray(image.convert("RGB"))[red_mask] == colours(4)[0]).all()
+        assert (np.asarray(image.convert("RGB"))[red_mask] == colors(4)[0]).all()
 
 
 def test_label_maps_of_many_words_are_16_bit(segmenter: Segmenter, photo: Path, tmp_path: Path) -> None:
@@ -102,7 +103,7 @@ def test_coco_masks_come_back(result: Result, tmp_path: Path) -> None:
 @given(st.integers(1, 30), st.integers(1, 30), st.floats(0, 1), st.integers(0, 99))
 def test_rle_round_trip(height: int, width: int, share: float, seed: int) -> None:
     mask = np.random.default_rng(seed).random((height, width)) < share
-    encoded = json.loads(json.dumps(encode_rle(RleMask.of_mask(mask))))
+    encoded = json.loads(json.dumps(encode_rle(RleMask.from_mask(mask))))
     assert encoded["size"] == [height, width]
     assert (coco_mask.decode(encoded) == mask).all()
 
@@ -118,7 +119,7 @@ def test_rle_of_a_window_is_that_of_the_whole_mask(
     left, top, right, bottom = margins
     crop = np.random.default_rng(seed).random(sides[::-1]) < share
     mask = np.pad(crop, ((top, bottom), (left, right)))
-    found = encode_rle(RleMask.of_mask(crop).placed(left, top, (mask.shape[1], mask.shape[0])))
+    found = encode_rle(RleMask.from_mask(crop).placed(left, top, (mask.shape[1], mask.shape[0])))
     expected = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
     assert found == {"size": list(mask.shape), "counts": expected["counts"].decode()}
 
@@ -137,7 +138,7 @@ def test_npz_needs_no_pickle(result: Result, tmp_path: Path) -> None:
     (path,) = result.save(tmp_path, "npz")
     with np.load(path, allow_pickle=False) as arrays:
         assert arrays["classes"].tolist() == WORDS
-        assert (arrays["presence"] == result.presence).all()
+        assert (arrays["presence"] == presence_of(result)).all()
         assert arrays["present_index"].tolist() == [0, 2]
         assert (arrays["masks"] == result.masks[[0, 2]]).all()
         assert (arrays["logits"] == result.pairs.logits).all()
@@ -291,11 +292,11 @@ def test_slugs_are_safe_and_distinct_on_any_file_system(words: list[str]) -> Non
 
 
 def test_colours_are_distinct() -> None:
-    palette = colours(255)
+    palette = colors(255)
     assert palette.shape == (255, 3)
     assert len({tuple(colour) for colour in palette.tolist()}) == 255
-    assert (colours(5) == palette[:5]).all()
-    assert colours(0).shape == (0, 3)
+    assert (colors(5) == palette[:5]).all()
+    assert colors(0).shape == (0, 3)
 
 
 def test_the_overlay_is_readable_at_any_size(segmenter: Segmenter) -> None:
@@ -312,11 +313,11 @@ def test_the_overlay_colours_what_was_found(segmenter: Segmenter, photo: Path) -
     assert image.shape[0] > 512
     assert image.shape[1] == 512
     # The middle of the red square is half red, half the first colour; the grey between is as it was.
-    assert (np.abs(image[160, 192].astype(int) - (np.asarray([255, 0, 0]) + colours(1)[0]) // 2) <= 1).all()
+    assert (np.abs(image[160, 192].astype(int) - (np.asarray([255, 0, 0]) + colors(1)[0]) // 2) <= 1).all()
     assert (image[16, 500] == 160).all()
     legend = image[512:].reshape(-1, 3)
-    assert (legend == colours(1)[0]).all(axis=1).any()
-    assert not (legend == colours(2)[1]).all(axis=1).any()
+    assert (legend == colors(1)[0]).all(axis=1).any()
+    assert not (legend == colors(2)[1]).all(axis=1).any()
 
 
 def test_legends_of_many_or_strange_words_are_bounded(segmenter: Segmenter, scene: Picture) -> None:
