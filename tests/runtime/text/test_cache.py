@@ -13,23 +13,40 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from clsclip_runtime import Bundle, OptionError, Segmenter
+from clsclip_runtime._types import Floats, Integers
+from clsclip_runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
+from clsclip_runtime.bundle.opening import TEXT_ENCODER
 from clsclip_runtime.bundle.specs import FeatureSpec
+from clsclip_runtime.protocols import Graph
 from clsclip_runtime.text import cache as word_cache
 from clsclip_runtime.text import database
 from clsclip_runtime.text.cache import WordCache
-from clsclip_runtime.text.encoded import EncodedWord, EncodedWords
-from tests.runtime.test_segmenter import CountingBackend
+from clsclip_runtime.text.encoded import EncodedWord
+from clsclip_runtime.text.encoder import TextEncoder
 from tests.runtime.text.words_on_disk import FEATURES, cache_in, check, word, words_of
 from tests.runtime.tiny_bundle import make_bundle, paint
 
 
-def encoded(segmenter: Segmenter, words: list[str]) -> EncodedWords:
-    return segmenter._graphs().text.encode(words)
+class Counting(TextEncoder):
+    """A bundle's text encoder that counts the rows that its graph ran on."""
+
+    rows = 0
+
+    @classmethod
+    def of(cls, bundle: Path, folder: Path | None, engine: str = "counting") -> Counting:
+        opened = Bundle.open(bundle)
+        graph = OnnxRuntimeCpu(threads=1).load(opened.graph(TEXT_ENCODER))
+        return cls.from_bundle(opened, graph, on_disk=WordCache.from_bundle(opened, engine, folder))
+
+    def _run(self, graph: Graph, token_ids: Integers) -> dict[str, Floats]:
+        self.rows += len(token_ids)
+        return super()._run(graph, token_ids)
 
 
 def files(folder: Path) -> list[Path]:
@@ -38,13 +55,10 @@ def files(folder: Path) -> list[Path]:
 
 def test_a_word_is_encoded_once_by_all_processes(bundle: Path, tmp_path: Path) -> None:
     long = "table " * 9
-    backend = CountingBackend()
-    first = encoded(Segmenter(Bundle.open(bundle), backend, word_cache=tmp_path), ["red", long, "green"])
-    other = CountingBackend()
-    again = Segmenter(Bundle.open(bundle), other, word_cache=tmp_path)
-    second = encoded(again, ["green", "red", long, "blue"])
-    assert backend.rows["text_encoder"] == 3
-    assert other.rows["text_encoder"] == 1, "blue alone is new"
+    one, other = Counting.of(bundle, tmp_path), Counting.of(bundle, tmp_path)
+    first, second = one.encode(["red", long, "green"]), other.encode(["green", "red", long, "blue"])
+    assert one.rows == 3
+    assert other.rows == 1, "blue alone is new"
     for name in ("text_tokens", "text_features"):
         assert (second.arrays[name][:3] == first.arrays[name][[2, 0, 1]]).all()
     assert second.truncated == (long,)
@@ -55,16 +69,22 @@ def test_a_word_is_encoded_once_by_all_processes(bundle: Path, tmp_path: Path) -
 
 
 def test_other_encoders_have_other_words(bundle: Path, tmp_path: Path) -> None:
-    """Templates, tokenizer, weights and engine all count."""
-    encoded(Segmenter(Bundle.open(bundle), CountingBackend(), word_cache=tmp_path / "cache"), ["red"])
+    """Templates, tokenizer, weights, features and engine all count."""
+    cache = tmp_path / "cache"
+    Counting.of(bundle, cache).encode(["red"])
+
+    def not_unit(manifest: dict[str, Any]) -> None:
+        manifest["text"] |= {"matching": None}
+        manifest["text"]["features"][1]["unit_norm"] = False
+
     templates = make_bundle(tmp_path / "templates", templates=("a {}",))
     weights = make_bundle(tmp_path / "weights", word_colours={"red": (0.5, 0.0, 0.0)})
-    engine = CountingBackend()
-    engine.name = "another"
-    for folder, backend in ((templates, CountingBackend()), (weights, CountingBackend()), (bundle, engine)):
-        encoded(Segmenter(Bundle.open(folder), backend, word_cache=tmp_path / "cache"), ["red"])
-        assert backend.rows["text_encoder"] == 1
-    assert len(files(tmp_path / "cache")) == 4
+    features = make_bundle(tmp_path / "features", edit=not_unit)
+    for folder, engine in ((templates, "counting"), (weights, "counting"), (features, "counting"), (bundle, "other")):
+        text = Counting.of(folder, cache, engine)
+        text.encode(["red"])
+        assert text.rows == 1
+    assert len(files(cache)) == 5
 
 
 def test_arrays_of_any_shape(tmp_path: Path) -> None:
@@ -91,7 +111,7 @@ def test_damaged_files_are_told_and_written_again(
     bundle: Path, tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     many = [f"word {at}" for at in range(400)]
-    expected = encoded(Segmenter(Bundle.open(bundle), CountingBackend(), word_cache=tmp_path), many)
+    expected = Counting.of(bundle, tmp_path).encode(many)
     (path,) = files(tmp_path)
     content = path.read_bytes()
     path.write_bytes(
@@ -102,18 +122,18 @@ def test_damaged_files_are_told_and_written_again(
             "text": b"words\n" * 400,
         }[damage]
     )
-    backend = CountingBackend()
+    text = Counting.of(bundle, tmp_path)
     with caplog.at_level(logging.WARNING, logger="clsclip_runtime"):
-        found = encoded(Segmenter(Bundle.open(bundle), backend, word_cache=tmp_path), many)
+        found = text.encode(many)
     assert len([one for one in caplog.messages if "were damaged" in one]) == 1
     assert len(found.notes) == 1
     assert "were damaged" in found.notes[0]
     for name, array in expected.arrays.items():
         np.testing.assert_array_equal(found.arrays[name], array)
-    assert backend.rows["text_encoder"] == 400
-    last = CountingBackend()
-    assert encoded(Segmenter(Bundle.open(bundle), last, word_cache=tmp_path), many).notes == ()
-    assert last.rows["text_encoder"] == 0
+    assert text.rows == 400
+    last = Counting.of(bundle, tmp_path)
+    assert last.encode(many).notes == ()
+    assert last.rows == 0
     assert len(files(tmp_path)) == 1, "the damaged file is gone"
 
 
@@ -308,8 +328,8 @@ def test_a_folder_that_cannot_be_written_costs_nothing_but_time(
     bundle: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "words").write_text("a file where the folder would be", encoding="utf-8")
-    segmenter = Segmenter(Bundle.open(bundle), CountingBackend(), word_cache=tmp_path)
-    first, second = (segmenter(paint({}), [name]) for name in ("red", "green"))
+    with Segmenter.load(bundle, word_cache=tmp_path) as segmenter:
+        first, second = (segmenter(paint({}), [name]) for name in ("red", "green"))
     assert len([note for note in first.notes if "cannot be kept" in note]) == 1
     assert "kept in memory alone" in caplog.text
     assert second.notes == []
@@ -414,10 +434,10 @@ def test_where_it_is(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.delenv("CLSCLIP_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "xdg"))
-    encoded(Segmenter(opened, CountingBackend()), ["red"])
+    Counting.of(bundle, None).encode(["red"])
     assert len(files(tmp_path / "xdg" / "clsclip" / "words")) == 1
     monkeypatch.setenv("CLSCLIP_CACHE", str(tmp_path / "own"))
-    encoded(Segmenter(opened, CountingBackend()), ["red"])
+    Counting.of(bundle, None).encode(["red"])
     assert len(files(tmp_path / "own" / "words")) == 1
     monkeypatch.setenv("CLSCLIP_CACHE", "off")
     assert WordCache.from_bundle(opened, "x") is None
@@ -434,4 +454,4 @@ def test_what_is_no_folder_is_refused(bundle: Path, tmp_path: Path, monkeypatch:
         Segmenter.load(bundle, word_cache=tmp_path)
     monkeypatch.setenv("CLSCLIP_CACHE", str(tmp_path))
     with Segmenter.load(bundle) as segmenter:
-        assert encoded(segmenter, ["red"]).arrays["text_tokens"].shape == (1, 3)
+        assert segmenter(paint({}), ["red"]).notes == []
