@@ -21,7 +21,6 @@ from clsclip_runtime import (
 )
 from clsclip_runtime.arrays import Arrays
 from clsclip_runtime.backends.select import select_backend
-from clsclip_runtime.bundle.memory import pair_bytes
 from clsclip_runtime.bundle.memory import pair_bytes, word_bytes
 from clsclip_runtime.limits import Limits, fitting, text_rows_per_call
 from clsclip_runtime.protocols import Backend, Graph, GraphFile

@@ -95,20 +95,22 @@ def keep_within(paths: Sequence[Path], limit: int) -> list[Path]:
     Files that cannot be opened or written are left out: nothing can be done about them.
     """
     damaged: list[Path] = []
-    states: dict[Path, tuple[int, int]] = {}
+    sizes: dict[Path, int] = {}
+    ages: dict[Path, int] = {}  # of the files that have words
 
     def attempt(path: Path, connection: sqlite3.Connection, *, delete: bool) -> None:
-        states.pop(path, None)
+        sizes.pop(path, None)
+        ages.pop(path, None)
         try:
             if delete:
                 _delete_oldest(connection)
-            oldest = _oldest(connection)
+            size, oldest = _live_bytes(connection), _oldest(connection)
+            sizes[path] = size
             if oldest is not None:
-                states[path] = oldest, _live_bytes(connection)
-        except sqlite3.OperationalError:
-            return
-        except sqlite3.DatabaseError:
-            damaged.append(path)
+                ages[path] = oldest
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            if _is_damage(error):
+                damaged.append(path)
 
     with ExitStack() as stack:
         files: dict[Path, sqlite3.Connection] = {}
@@ -116,8 +118,8 @@ def keep_within(paths: Sequence[Path], limit: int) -> list[Path]:
             with suppress(sqlite3.Error):
                 files[path] = stack.enter_context(closing(connect(path, "mode=rw")))
                 attempt(path, files[path], delete=False)
-        while sum(size for _, size in states.values()) > limit:
-            path = min(states, key=lambda path: states[path][0])
+        while ages and sum(sizes.values()) > limit:
+            path = min(ages, key=lambda path: ages[path])
             attempt(path, files[path], delete=True)
     return damaged
 
@@ -133,10 +135,15 @@ def _open(path: Path, mode: str) -> Iterator[sqlite3.Connection]:
         with closing(connect(path, mode)) as connection:
             connection.text_factory = lambda text: text.decode("utf-8", "replace")  # damaged text is compared, too
             yield connection
-    except sqlite3.OperationalError as error:
-        raise UnusableError(str(error)) from error
-    except sqlite3.DatabaseError as error:
-        raise DamagedError(str(error)) from error
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        raise (DamagedError if _is_damage(error) else UnusableError)(str(error)) from error
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether the content of the file is wrong, and not its place or its time."""
+    if not isinstance(error, sqlite3.OperationalError):
+        return True  # UnicodeDecodeError comes from messages of SQLite that quote what is damaged
+    return any(one in str(error) for one in ("no such", "has no column", "unsupported file format", "syntax error"))
 
 
 @contextmanager
@@ -170,7 +177,7 @@ def _delete_oldest(connection: sqlite3.Connection) -> None:
         (count,) = connection.execute("SELECT count(*) FROM words").fetchone()
         step = max(1, count // _SHARE_A_STEP)
         connection.execute("DELETE FROM words WHERE id IN (SELECT id FROM words ORDER BY id LIMIT ?)", (step,))
-    connection.execute("PRAGMA incremental_vacuum").fetchall()
+    connection.executescript("PRAGMA incremental_vacuum")  # execute() would free a few pages alone
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 

@@ -80,7 +80,8 @@ def match_words(
         encode: text features, for the last rule; None leaves it out. It is called only if a word needs it.
         knows: whether ``encode`` can encode a class name; those that it cannot are left out of the last rule. None
             is all.
-        class_agnostic: the detector knows no classes: every word may be any of its boxes; None asks ``is_class_agnostic``.
+        class_agnostic: the detector knows no classes: every word may be any of its boxes; None asks
+            ``is_class_agnostic``.
         threshold: least cosine for the last rule.
 
     Raises:

@@ -26,7 +26,7 @@ from clsclip_bench.ours import (
 )
 from clsclip_bench.report import read_document, write_document
 from clsclip_bench.session import Limits
-from clsclip_runtime.bundle.opening import IMAGE_ENCODER, PRESENCE, TRUNK
+from clsclip_runtime.bundle.opening import IMAGE_ENCODER, PRESENCE, TEXT_ENCODER, TRUNK
 from clsclip_runtime.errors import OptionError
 from tests.benchmarks.clsclip_bench.doubles import MODULE
 
@@ -184,14 +184,19 @@ def test_ctrl_c_keeps_what_was_measured(bundle: Path, tmp_path: Path) -> None:
     assert "tiny fp32, onnxruntime-cpu | 1 | 1 |" in out
 
 
-def test_a_contender_by_itself(bundle: Path, photo: Path) -> None:
+def test_a_contender_by_itself(bundle: Path, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     contender = SegmenterContender(str(bundle), "onnxruntime-cpu", picture=str(photo), asked=["blue", "red"])
+    take, taken = contender._clock.take, []
+    monkeypatch.setattr(contender._clock, "take", lambda: taken.append(take()) or dict(taken[-1]))
     contender.load()
     assert contender.logits() is None
     contender.prepare(Cell(2, 2))
     first, second = contender.call(), contender.call()
-    assert first["engine"] > 0
-    assert second["text"] < first["text"] * 5
+    graphs = [taken[1], taken[3]]  # every call takes twice: what came before it, and its own
+    assert [TEXT_ENCODER in seconds for seconds in graphs] == [True, False], "words are encoded once"
+    for call, seconds in zip((first, second), graphs, strict=True):
+        assert call["engine"] == pytest.approx(sum(seconds.values()) - seconds.get(TEXT_ENCODER, 0)) != 0
+    assert first["text"] > graphs[0][TEXT_ENCODER] > 0
     facts = contender.facts()
     assert facts["pairs"] == 4
     # Both pictures are the scene, where red covers 140 pixels by hand (fixture red_mask) and blue none.

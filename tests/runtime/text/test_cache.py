@@ -1,8 +1,17 @@
 from __future__ import annotations
 
 import logging
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import stat
 import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +19,34 @@ import numpy as np
 import pytest
 
 from clsclip_runtime import Bundle, OptionError, Segmenter
+from clsclip_runtime._types import Floats, Integers
+from clsclip_runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
+from clsclip_runtime.bundle.opening import TEXT_ENCODER
+from clsclip_runtime.bundle.specs import FeatureSpec
+from clsclip_runtime.protocols import Graph
 from clsclip_runtime.text import cache as word_cache
+from clsclip_runtime.text import database
 from clsclip_runtime.text.cache import WordCache
 from clsclip_runtime.text.encoded import EncodedWord
-from tests.runtime.test_segmenter import CountingBackend
-from tests.runtime.tiny_bundle import make_bundle
+from clsclip_runtime.text.encoder import TextEncoder
+from tests.runtime.text.words_on_disk import FEATURES, cache_in, check, word, words_of
+from tests.runtime.tiny_bundle import make_bundle, paint
 
 
-def encoded(segmenter: Segmenter, words: list[str]) -> Any:
-    return segmenter._graphs().text.encode(words)
+class Counting(TextEncoder):
+    """A bundle's text encoder that counts the rows that its graph ran on."""
+
+    rows = 0
+
+    @classmethod
+    def of(cls, bundle: Path, folder: Path | None, engine: str = "counting") -> Counting:
+        opened = Bundle.open(bundle)
+        graph = OnnxRuntimeCpu(threads=1).load(opened.graph(TEXT_ENCODER))
+        return cls.from_bundle(opened, graph, on_disk=WordCache.from_bundle(opened, engine, folder))
+
+    def _run(self, graph: Graph, token_ids: Integers) -> dict[str, Floats]:
+        self.rows += len(token_ids)
+        return super()._run(graph, token_ids)
 
 
 def files(folder: Path) -> list[Path]:
@@ -27,112 +55,378 @@ def files(folder: Path) -> list[Path]:
 
 def test_a_word_is_encoded_once_by_all_processes(bundle: Path, tmp_path: Path) -> None:
     long = "table " * 9
-    backend = CountingBackend()
-    first = encoded(Segmenter(Bundle.open(bundle), backend, word_cache=tmp_path), ["red", long, "green"])
-    other = CountingBackend()
-    again = Segmenter(Bundle.open(bundle), other, word_cache=tmp_path)
-    second = encoded(again, ["green", "red", long, "blue"])
-    assert backend.rows["text_encoder"] == 3
-    assert other.rows["text_encoder"] == 1, "blue alone is new"
-    assert (second.tokens[:3] == first.tokens[[2, 0, 1]]).all()
-    assert (second.features[:3] == first.features[[2, 0, 1]]).all()
+    one, other = Counting.of(bundle, tmp_path), Counting.of(bundle, tmp_path)
+    first, second = one.encode(["red", long, "green"]), other.encode(["green", "red", long, "blue"])
+    assert one.rows == 3
+    assert other.rows == 1, "blue alone is new"
+    for name in ("text_tokens", "text_features"):
+        assert (second.arrays[name][:3] == first.arrays[name][[2, 0, 1]]).all()
     assert second.truncated == (long,)
-    assert all(path.suffix == ".safetensors" for path in files(tmp_path))
+    assert second.notes == ()
+    (path,) = files(tmp_path)
+    assert path.suffix == ".sqlite"
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
 def test_other_encoders_have_other_words(bundle: Path, tmp_path: Path) -> None:
-    """Templates, tokenizer, weights and engine all count."""
-    encoded(Segmenter(Bundle.open(bundle), CountingBackend(), word_cache=tmp_path / "cache"), ["red"])
+    """Templates, tokenizer, weights, features and engine all count."""
+    cache = tmp_path / "cache"
+    Counting.of(bundle, cache).encode(["red"])
+
+    def not_unit(manifest: dict[str, Any]) -> None:
+        manifest["text"] |= {"matching": None}
+        manifest["text"]["features"][1]["unit_norm"] = False
+
     templates = make_bundle(tmp_path / "templates", templates=("a {}",))
     weights = make_bundle(tmp_path / "weights", word_colours={"red": (0.5, 0.0, 0.0)})
-    engine = CountingBackend()
-    engine.name = "another"
-    for folder, backend in ((templates, CountingBackend()), (weights, CountingBackend()), (bundle, engine)):
-        encoded(Segmenter(Bundle.open(folder), backend, word_cache=tmp_path / "cache"), ["red"])
-        assert backend.rows["text_encoder"] == 1
-    assert len(files(tmp_path / "cache")) == 4
+    features = make_bundle(tmp_path / "features", edit=not_unit)
+    for folder, engine in ((templates, "counting"), (weights, "counting"), (features, "counting"), (bundle, "other")):
+        text = Counting.of(folder, cache, engine)
+        text.encode(["red"])
+        assert text.rows == 1
+    assert len(files(cache)) == 5
 
 
-@pytest.mark.parametrize("damage", ["cut", "noise", "empty", "nan", "shape"])
+def test_arrays_of_any_shape(tmp_path: Path) -> None:
+    cache_in(tmp_path).write(words_of(5))
+    cache_in(tmp_path).write(words_of(3, 4))
+    check(cache_in(tmp_path).read([f"w{at}" for at in range(9)]), words_of(7))
+    assert cache_in(tmp_path, "another").read(["w0"]) == {}
+    many = words_of(1200)
+    cache_in(tmp_path).write(many)
+    check(cache_in(tmp_path).read(list(many)), many)
+
+
+def test_values_are_stored_as_little_endian_floats(tmp_path: Path) -> None:
+    cache_in(tmp_path).write({"dog": word(2)})
+    with sqlite3.connect(files(tmp_path)[0]) as connection:
+        ((content,),) = connection.execute("SELECT arrays FROM words WHERE word = 'dog'").fetchall()
+    connection.close()
+    expected = [2, 2.125, 2.25, 2.375, 2.5, 2.625, 2, 2, 2, 2, 2]
+    assert np.frombuffer(content, "<f4").tolist() == expected
+
+
+@pytest.mark.parametrize("damage", ["cut", "noise", "middle", "text"])
 def test_damaged_files_are_told_and_written_again(
     bundle: Path, tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    expected = encoded(Segmenter(Bundle.open(bundle), CountingBackend(), word_cache=tmp_path), ["red", "green"])
+    many = [f"word {at}" for at in range(400)]
+    expected = Counting.of(bundle, tmp_path).encode(many)
     (path,) = files(tmp_path)
     content = path.read_bytes()
-    if damage in ("nan", "shape"):
-        wrong = EncodedWord(np.full(3, np.nan if damage == "nan" else 0, np.float32), np.zeros(3, np.float32), False)
-        path.unlink()
-        WordCache(path.parent)._add({"red": wrong})
-        if damage == "shape":
-            WordCache(path.parent)._add({"red": EncodedWord(np.zeros(4, np.float32), np.zeros(3, np.float32), False)})
-            files(tmp_path)[0].touch()
-    else:
-        path.write_bytes({"cut": content[:-5], "noise": b"\xff" * 64, "empty": b""}[damage])
-    backend = CountingBackend()
+    path.write_bytes(
+        {
+            "cut": content[: len(content) // 2],
+            "noise": b"\xff" * 64,
+            "middle": content[:4096] + b"\xa5" * (len(content) - 4096),
+            "text": b"words\n" * 400,
+        }[damage]
+    )
+    text = Counting.of(bundle, tmp_path)
     with caplog.at_level(logging.WARNING, logger="clsclip_runtime"):
-        found = encoded(Segmenter(Bundle.open(bundle), backend, word_cache=tmp_path), ["red", "green"])
-    assert "is damaged" in caplog.text
-    if damage != "shape":
-        assert (found.tokens == expected.tokens).all()
-        assert backend.rows["text_encoder"] == 2
-    last = CountingBackend()
-    encoded(Segmenter(Bundle.open(bundle), last, word_cache=tmp_path), ["red", "green"])
-    assert last.rows["text_encoder"] == 0
+        found = text.encode(many)
+    assert len([one for one in caplog.messages if "were damaged" in one]) == 1
+    assert len(found.notes) == 1
+    assert "were damaged" in found.notes[0]
+    for name, array in expected.arrays.items():
+        np.testing.assert_array_equal(found.arrays[name], array)
+    assert text.rows == 400
+    last = Counting.of(bundle, tmp_path)
+    assert last.encode(many).notes == ()
+    assert last.rows == 0
+    assert len(files(tmp_path)) == 1, "the damaged file is gone"
 
 
-def words_of(count: int, start: int = 0) -> dict[str, EncodedWord]:
-    return {
-        f"w{at}": EncodedWord(np.full(5, at, np.float32), np.full(2, -at, np.float32), at % 3 == 0)
-        for at in range(start, start + count)
-    }
-
-
-def test_many_small_files_become_one(tmp_path: Path) -> None:
-    cache, late = WordCache(tmp_path / "a"), WordCache(tmp_path / "a")
+def test_bytes_changed_at_random_never_change_a_word(tmp_path: Path) -> None:
+    cache_in(tmp_path / "good").write(words_of(60))
+    content = files(tmp_path / "good")[0].read_bytes()
+    chance = random.Random(0)
+    lost = 0
     for at in range(40):
-        cache.write(words_of(1, at))
-        if at == 10:
-            assert late.read(["w0"])
-    assert len(files(tmp_path)) <= 17
-    for reader in (cache, late, WordCache(tmp_path / "a")):
-        found = reader.read([f"w{at}" for at in range(40)])
-        assert len(found) == 40
-        assert all((found[f"w{at}"].token == at).all() for at in range(40))
-        assert [found[f"w{at}"].truncated for at in range(4)] == [True, False, False, True]
+        changed = bytearray(content)
+        for _ in range(chance.choice([1, 1, 20])):
+            changed[chance.randrange(len(changed))] ^= 1 << chance.randrange(8)
+        folder = tmp_path / str(at)
+        folder.mkdir()
+        (folder / "key.0.sqlite").write_bytes(changed)
+        cache = cache_in(folder)
+        found = cache.read([f"w{at}" for at in range(60)])
+        check(found, {name: one for name, one in words_of(60).items() if name in found})
+        lost += len(found) < 60
+        cache.write({"new": word(1)})
+        cache.write({"new": word(1)})
+    assert lost > 5
+
+
+def test_an_empty_file_is_an_empty_cache(tmp_path: Path) -> None:
+    (tmp_path / "key.0.sqlite").touch()
+    cache = cache_in(tmp_path)
+    assert cache.read(["w0"]) == {}
+    cache.write(words_of(1))
+    check(cache.read(["w0"]), words_of(1))
+    assert cache.take_notes() == ()
+
+
+@pytest.mark.parametrize("wrong", ["nan", "shape", "layout", "checksum", "length", "type"])
+def test_entries_that_do_not_fit_are_left_out(tmp_path: Path, wrong: str) -> None:
+    cache = cache_in(tmp_path)
+    if wrong == "nan":
+        bad = word(1)
+        bad.arrays["vector"][2] = np.nan
+        cache.write({"bad": bad, "w2": word(2)})
+    elif wrong == "shape":
+        turned = (FeatureSpec("sequence", (2, 3), "float32", ("trunk",)), *FEATURES[1:])
+        WordCache(tmp_path, "key", turned).write({"bad": EncodedWord(dict(word(1).arrays), False)})
+    else:
+        cache.write({"bad": word(1)})
+        change = {
+            "layout": "layout = '[]'",
+            "checksum": "truncated = 1 - truncated",
+            "length": "arrays = substr(arrays, 1, 40)",
+            "type": "arrays = 7",
+        }[wrong]
+        connection = sqlite3.connect(files(tmp_path)[0])
+        connection.execute(f"UPDATE words SET {change} WHERE word = 'bad'")
+        connection.commit()
+        connection.close()
+    cache.write({"w2": word(2)})
+    check(cache.read(["bad", "w2"]), {"w2": word(2)})
+    cache.write({"bad": word(4)})
+    check(cache.read(["bad"]), {"bad": word(4)})
+    assert cache.take_notes() == ()
 
 
 def test_the_size_is_bounded_and_the_oldest_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(word_cache, "MAX_BYTES", 20_000)
-    for at in range(12):
-        WordCache(tmp_path / f"encoder{at % 3}").write(words_of(100, 100 * at))
-        assert sum(path.stat().st_size for path in files(tmp_path)) <= 20_000
-    assert not WordCache(tmp_path / "encoder0").read(["w0"])
-    assert WordCache(tmp_path / "encoder2").read(["w1100"])
+    limit = 200_000
+    monkeypatch.setattr(word_cache, "MAX_BYTES", limit)
+    folder = tmp_path / "words"
+    for at in range(24):
+        cache_in(folder, f"encoder{at % 3}").write(words_of(100, 100 * at))
+        assert sum(path.stat().st_size for path in files(folder)) <= limit
+        there = cache_in(folder, f"encoder{at % 3}").read([f"w{100 * at}", f"w{100 * at + 99}"])
+        assert len(there) == 2, "the newest stay"
+    assert sum(path.stat().st_size for path in files(folder)) > limit // 2
+    kept = [len(cache_in(folder, f"encoder{at % 3}").read([f"w{100 * at + 50}"])) for at in range(24)]
+    assert kept == sorted(kept), "an older word goes before a younger one, whatever its encoder"
+    assert 0 < sum(kept) < 24
 
 
-def test_processes_that_write_together_lose_nothing(tmp_path: Path) -> None:
-    code = (
-        "import sys; from pathlib import Path; import numpy as np\n"
-        "from clsclip_runtime.text.cache import WordCache; from clsclip_runtime.text.encoder import EncodedWord\n"
-        "for at in range(25):\n"
-        "    one = np.full(3, at, np.float32)\n"
-        "    WordCache(Path(sys.argv[1])).write({f'{sys.argv[2]}{at}': EncodedWord(one, one, False)})\n"
-    )
-    running = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "a"), name]) for name in "xyz"]
-    assert [one.wait() for one in running] == [0, 0, 0]
-    found = WordCache(tmp_path / "a").read([f"{name}{at}" for name in "xyz" for at in range(25)])
-    assert len(found) == 75
-    assert all(path.suffix == ".safetensors" for path in files(tmp_path))
+def test_damaged_files_of_other_encoders_count_and_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(word_cache, "MAX_BYTES", 100_000)
+    (tmp_path / "other.0.sqlite").write_bytes(b"\xff" * 200_000)
+    cache_in(tmp_path).write(words_of(5))
+    assert sum(path.stat().st_size for path in files(tmp_path)) <= 100_000
+    check(cache_in(tmp_path).read([f"w{at}" for at in range(5)]), words_of(5))
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from tests.runtime.text.words_on_disk import cache_in, word
+folder, name, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+for at in range(count):
+    cache = cache_in(folder)
+    cache.write({f"{name}{at}": word(at)})
+    assert cache.take_notes() == ()
+    print(at, flush=True)
+"""
+
+
+def writer(folder: Path, name: str, count: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", WRITER, str(folder), name, str(count)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_eight_processes_that_write_together_lose_nothing(tmp_path: Path) -> None:
+    running = [writer(tmp_path / "words", name, 15) for name in "abcdefgh"]
+    for one in running:
+        _, problems = one.communicate(timeout=300)
+        assert one.returncode == 0, problems
+    expected = {f"{name}{at}": word(at) for name in "abcdefgh" for at in range(15)}
+    check(cache_in(tmp_path / "words").read(list(expected)), expected)
+    assert [path.name for path in files(tmp_path)] == ["key.0.sqlite"]
+
+
+def test_killed_writers_lose_nothing_that_was_committed(tmp_path: Path) -> None:
+    chance = random.Random(5)
+    told: dict[str, EncodedWord] = {}
+    for turn in range(2):
+        running = {name: writer(tmp_path, f"{name}{turn}-", 100_000) for name in "xy"}
+        for one in running.values():
+            assert one.stdout is not None
+            assert one.stdout.readline() == "0\n"
+        time.sleep(chance.uniform(0.05, 0.4))
+        for one in running.values():
+            os.kill(one.pid, signal.SIGKILL)
+        for name, one in running.items():
+            out, _ = one.communicate(timeout=60)
+            last = max((int(line) for line in out.split("\n")[:-1]), default=0)
+            told |= {f"{name}{turn}-{at}": word(at) for at in range(last + 1)}
+        cache = cache_in(tmp_path)
+        check(cache.read(list(told)), told)
+        assert cache.take_notes() == ()
+    assert len(told) > 4
+    cache_in(tmp_path).write(words_of(1))
+    assert [path.name for path in files(tmp_path)] == ["key.0.sqlite"]
+    with sqlite3.connect(tmp_path / "key.0.sqlite") as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    connection.close()
+
+
+def test_eight_processes_find_a_damaged_file_together(tmp_path: Path) -> None:
+    """Each says so at most once, one new file is begun, and what is written into it stays."""
+    (tmp_path / "key.0.sqlite").write_bytes(b"\xff" * 9000)
+    code = WRITER.replace("    assert cache.take_notes() == ()\n", "    assert len(cache.take_notes()) <= (at == 0)\n")
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    running = [subprocess.Popen([*command, name, "6"], stderr=subprocess.PIPE, text=True) for name in "abcdefgh"]
+    for one in running:
+        _, problems = one.communicate(timeout=300)
+        assert one.returncode == 0, problems
+    expected = {f"{name}{at}": word(at) for name in "abcdefgh" for at in range(6)}
+    check(cache_in(tmp_path).read(list(expected)), expected)
+    assert [path.name for path in files(tmp_path)] == ["key.1.sqlite"]
+
+
+class WithoutWal(sqlite3.Connection):
+    """A file system on which write-ahead logging fails with an error, as on some networks."""
+
+    def execute(self, sql: str, *parameters: object) -> sqlite3.Cursor:
+        if sql == "PRAGMA journal_mode = WAL":
+            raise sqlite3.OperationalError("locking protocol")
+        return super().execute(sql, *parameters)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("how", ["refused", "no shared memory"])
+def test_a_rollback_journal_where_logs_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    def connect(path: Path, mode: str) -> sqlite3.Connection:
+        address = f"{path.as_uri()}?{mode}"
+        if how == "refused":
+            return sqlite3.connect(address, isolation_level=None, uri=True, factory=WithoutWal)
+        return sqlite3.connect(f"{address}&vfs=unix-dotfile", isolation_level=None, uri=True)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "connect", connect)
+        cache = cache_in(tmp_path)
+        cache.write(words_of(3))
+        cache.write(words_of(3, 2))
+        check(cache.read(["w0", "w4"]), {"w0": word(0), "w4": word(4)})
+        assert cache.take_notes() == ()
+    connection = sqlite3.connect(tmp_path / "key.0.sqlite")
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+    connection.close()
+
+
+def test_logs_ahead_where_the_folder_allows_them(tmp_path: Path) -> None:
+    cache_in(tmp_path).write(words_of(1))
+    connection = sqlite3.connect(tmp_path / "key.0.sqlite")
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert connection.execute("PRAGMA auto_vacuum").fetchone() == (2,)
+    connection.close()
 
 
 def test_a_folder_that_cannot_be_written_costs_nothing_but_time(
     bundle: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "words").write_text("a file where the folder would be", encoding="utf-8")
-    segmenter = Segmenter(Bundle.open(bundle), CountingBackend(), word_cache=tmp_path)
-    assert len(encoded(segmenter, ["red"]).tokens) == 1
-    assert "cannot be kept" in caplog.text
+    with Segmenter.load(bundle, word_cache=tmp_path) as segmenter:
+        first, second = (segmenter(paint({}), [name]) for name in ("red", "green"))
+    assert len([note for note in first.notes if "cannot be kept" in note]) == 1
+    assert "kept in memory alone" in caplog.text
+    assert second.notes == []
+    assert caplog.text.count("cannot be kept") == 1
+
+
+@pytest.fixture
+def public_folder() -> Iterator[Path]:
+    """A folder that other users may enter."""
+    folder = Path(tempfile.mkdtemp(prefix="clsclip-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions of folders are another matter there")
+@pytest.mark.parametrize("mode", ["wal", "delete"])
+def test_a_folder_that_may_only_be_read_is_read(public_folder: Path, mode: str) -> None:
+    folder = public_folder / "words"
+    cache_in(folder).write(words_of(3))
+    if mode == "delete":
+        connection = sqlite3.connect(files(folder)[0])
+        connection.execute("PRAGMA journal_mode = DELETE")
+        connection.close()
+    for path in (folder, *files(folder)):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    code = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from tests.runtime.text.words_on_disk import cache_in, check, words_of\n"
+        "if os.getuid() == 0: os.setuid(65534)\n"
+        "cache = cache_in(Path(sys.argv[1]))\n"
+        "check(cache.read(['w0', 'w2', 'w7']), {k: v for k, v in words_of(3).items() if k != 'w1'})\n"
+        "assert cache.take_notes() == ()\n"
+        "cache.write(words_of(1, 7))\n"
+        "(note,) = cache.take_notes()\n"
+        "assert 'cannot be kept' in note, note\n"
+        "check(cache.read(['w0', 'w7']), words_of(1))\n"
+        "cache.write(words_of(1, 8))\n"
+        "assert cache.take_notes() == ()\n"
+    )
+    before = {path: path.read_bytes() for path in files(folder)}
+    done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert {path: path.read_bytes() for path in files(folder)} == before
+    folder.chmod(0o755)
+
+
+def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No page more than the file has: SQLite says what it says on a full disk."""
+    cache = cache_in(tmp_path)
+    cache.write(words_of(3))
+
+    def connect(path: Path, mode: str) -> sqlite3.Connection:
+        connection = sqlite3.connect(f"{path.as_uri()}?{mode}", isolation_level=None, uri=True)
+        connection.execute("PRAGMA max_page_count = 4")
+        return connection
+
+    monkeypatch.setattr(database, "connect", connect)
+    cache.write(words_of(1000, 3))
+    (note,) = cache.take_notes()
+    assert "disk is full" in note
+    check(cache.read(["w0", "w1", "w2", "w3"]), words_of(3))
+
+
+def test_a_file_that_may_not_grow(tmp_path: Path) -> None:
+    code = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "from tests.runtime.text.words_on_disk import cache_in, check, words_of\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))\n"
+        "cache = cache_in(Path(sys.argv[1]))\n"
+        "cache.write(words_of(20))\n"
+        "assert cache.take_notes() == ()\n"
+        "cache.write(words_of(5000, 20))\n"
+        "(note,) = cache.take_notes()\n"
+        "assert 'cannot be kept' in note, note\n"
+        "check(cache.read(['w0', 'w19', 'w20']), {k: v for k, v in words_of(20).items() if k in ('w0', 'w19')})\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    cache_in(tmp_path).write(words_of(30))
+    check(cache_in(tmp_path).read([f"w{at}" for at in range(31)]), words_of(30))
+
+
+def test_a_file_that_another_process_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "WAIT_SECONDS", 0.05)
+    cache = cache_in(tmp_path)
+    cache.write(words_of(2))
+    holder = sqlite3.connect(tmp_path / "key.0.sqlite", isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    check(cache.read(["w0"]), words_of(1))
+    cache.write(words_of(1, 5))
+    (note,) = cache.take_notes()
+    assert "locked" in note
+    check(cache.read(["w1", "w5"]), words_of(1, 1))
+    holder.close()
 
 
 def test_where_it_is(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,24 +434,24 @@ def test_where_it_is(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.delenv("CLSCLIP_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "xdg"))
-    encoded(Segmenter(opened, CountingBackend()), ["red"])
+    Counting.of(bundle, None).encode(["red"])
     assert len(files(tmp_path / "xdg" / "clsclip" / "words")) == 1
     monkeypatch.setenv("CLSCLIP_CACHE", str(tmp_path / "own"))
-    encoded(Segmenter(opened, CountingBackend()), ["red"])
+    Counting.of(bundle, None).encode(["red"])
     assert len(files(tmp_path / "own" / "words")) == 1
     monkeypatch.setenv("CLSCLIP_CACHE", "off")
-    assert WordCache.of(opened, "x") is None
-    assert WordCache.of(opened, "x", False) is None
-    assert WordCache.of(opened, "x", tmp_path) is not None
+    assert WordCache.from_bundle(opened, "x") is None
+    assert WordCache.from_bundle(opened, "x", False) is None
+    assert WordCache.from_bundle(opened, "x", tmp_path) is not None
 
 
 def test_what_is_no_folder_is_refused(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OptionError, match="word_cache must be a folder"):
         Segmenter.load(bundle, word_cache=tmp_path / "file")
-    monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
-    with pytest.raises(OptionError, match="pip install safetensors"):
+    monkeypatch.setitem(sys.modules, "clsclip_runtime.text.database", None)
+    with pytest.raises(OptionError, match="a Python that has sqlite3"):
         Segmenter.load(bundle, word_cache=tmp_path)
     monkeypatch.setenv("CLSCLIP_CACHE", str(tmp_path))
     with Segmenter.load(bundle) as segmenter:
-        assert encoded(segmenter, ["red"]).tokens.shape == (1, 3)
+        assert segmenter(paint({}), ["red"]).notes == []
