@@ -131,11 +131,17 @@ def test_token_ids_beyond_the_vocabulary_are_told(tmp_path: Path, scene: Picture
         segmenter(scene, "red")
 
 
-@pytest.mark.parametrize("name", ["memory_mb", "max_pixels", "threads"])
+@pytest.mark.parametrize("name", ["memory_mb", "pairs_per_call", "result_mb", "max_pixels"])
 @pytest.mark.parametrize("value", [0, -1, 1.5, True, "4"])
-def test_bounds_must_be_positive_whole_numbers(bundle: Path, name: str, value: Any) -> None:
+def test_limits_must_be_positive_whole_numbers(name: str, value: Any) -> None:
     with pytest.raises(OptionError, match=f"{name} must be a whole number of 1 or more"):
-        Segmenter.load(bundle, **{name: value})
+        Limits(**{name: value})
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, True, "4"])
+def test_threads_must_be_a_positive_whole_number(bundle: Path, value: Any) -> None:
+    with pytest.raises(OptionError, match="threads must be a whole number of 1 or more"):
+        Segmenter.load(bundle, threads=value)
 
 
 def test_max_pixels_is_passed_on(bundle: Path, scene: Picture, photo: Path) -> None:

@@ -66,7 +66,7 @@ def zoom_options(command: Command) -> Command:
             click.option(
                 "--region-threshold",
                 "mask_threshold",
-                type=click.FloatRange(0.001, 0.999),
+                type=click.FloatRange(0.0001, 0.9999),
                 metavar="0..1",
                 help="Probability of a pixel's class in boxes that name it; 0.5 is the model's own [default: 0.2].",
             ),

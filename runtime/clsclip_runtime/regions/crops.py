@@ -54,7 +54,7 @@ class ZoomIn:
 
     def __post_init__(self) -> None:
         number_in("crop_margin", self.crop_margin, 0, 10)
-        number_in("mask_threshold", self.mask_threshold, 0.001, 0.999)
+        number_in("mask_threshold", self.mask_threshold, 0.0001, 0.9999)
         if self.mask_margin is not None:
             number_in("mask_margin", self.mask_margin, 0, 10)
         is_whole = isinstance(self.min_crop_size, (int, np.integer)) and not isinstance(self.min_crop_size, bool)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from clsclip_runtime import Bundle, BundleError, Segmenter
 from clsclip_runtime.bundle import opening as bundle_module
 from clsclip_runtime.bundle.manifest import check_file_name, parse_manifest
-from clsclip_runtime.bundle.specs import DetectorSpec, Manifest
+from clsclip_runtime.bundle.specs import DetectorSpec, Manifest, PresenceSpec
 from tests.runtime.tiny_bundle import make_bundle, manifest, sign
 
 
@@ -40,7 +41,7 @@ def test_a_good_bundle_opens(bundle: Path) -> None:
     opened = Bundle.open(bundle)
     assert opened.manifest.name == "tiny"
     assert opened.manifest.image.size == 32
-    assert opened.manifest.presence_threshold == 0.9
+    assert opened.manifest.presence == PresenceSpec("filter", "probability", 0.9)
     assert opened.path("trunk.onnx").is_absolute()
     assert len(opened.fingerprint) == 64
 
@@ -192,8 +193,8 @@ def test_external_data_that_is_not_listed_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_newer_schema_asks_for_an_upgrade(own: Path) -> None:
-    rewrite(own, lambda document: document.update(schema_version=2))
-    with pytest.raises(BundleError, match=r"schema version 2.*Upgrade clsclip"):
+    rewrite(own, lambda document: document.update(schema_version=3))
+    with pytest.raises(BundleError, match=r"schema version 3.*Upgrade clsclip"):
         Bundle.open(own)
 
 
@@ -211,25 +212,37 @@ def test_a_giant_manifest_is_not_read(own: Path) -> None:
         Bundle.open(own)
 
 
+FEATURE: dict[str, Any] = {"name": "anything", "shape": [3], "dtype": "float32", "needed_by": ["trunk"]}
+
 REQUIRED = [
     "schema_version",
     "name",
-    "model",
-    "licence.weights",
+    "license.weights",
     "image",
     "image.size",
     "image.mean",
     "image.std",
     "image.resize",
-    "image.filter",
+    "image.interpolation",
+    "features",
     "text.context_length",
     "text.templates",
     "text.pad_token_id",
+    "text.features",
     "mask.threshold",
     "mask.height",
     "mask.width",
     "presence",
+    "presence.from",
+    "presence.form",
     "presence.threshold",
+    "memory.crop_bytes",
+    "memory.pair_bytes",
+    "memory.presence_pair_bytes",
+    "memory.word_bytes",
+    "profile.crops",
+    "profile.classes",
+    "profile.pairs",
     "precision",
     "files",
 ]
@@ -251,15 +264,10 @@ def test_a_missing_key_is_named(key: str) -> None:
         parse_manifest(json.dumps(document).encode())
 
 
-# An empty object is a right type for two of the keys.
+# An empty object is a right type for one of the keys.
 @pytest.mark.parametrize(
     ("key", "value"),
-    [
-        (key, value)
-        for key in REQUIRED
-        for value in (True, [], "", -1, {})
-        if not (key in ("model", "files") and value == {})
-    ],
+    [(key, value) for key in REQUIRED for value in (True, [], "", -1, {}) if not (key == "files" and value == {})],
 )
 def test_a_wrong_type_is_named(key: str, value: object) -> None:
     document = {"files": {}, **manifest()}
@@ -278,13 +286,35 @@ def test_a_wrong_type_is_named(key: str, value: object) -> None:
         ("image.size", 1e3, "whole number"),
         ("image.size", 10**6, "from 1 to 8192"),
         ("image.resize", "letterbox", "knows squash"),
-        ("image.filter", "magic", "knows nearest"),
+        ("image.interpolation", "magic", "knows nearest"),
         ("text.templates", ["a picture"], "{} once"),
         ("text.templates", ["{} {}"], "{} once"),
         ("text.templates", [3], "{} once"),
         ("mask.threshold", 1, "strictly between"),
         ("presence.threshold", 1.5, "from 0.0 to 1.0"),
         ("description", 3, "a text"),
+        ("requires", ["time travel"], "needs 'time travel'.*Upgrade clsclip"),
+        ("requires", "all", "a list of texts"),
+        ("presence.from", "elsewhere", "knows filter, trunk"),
+        ("presence.form", "odds", "knows probability, logit"),
+        ("memory.pair_bytes", -1, "whole number"),
+        ("profile.pairs", [8, 1, 32], "ascending"),
+        ("profile.pairs", [1, 8], "ascending"),
+        ("features", [], "at least one"),
+        ("features", [FEATURE, FEATURE], "a name of its own"),
+        ("features", [FEATURE | {"name": "crop_index"}], "graphs' own"),
+        ("features", [FEATURE | {"name": "a/b"}], "plain name"),
+        ("features", [FEATURE | {"name": "text_tokens"}], "no image feature"),
+        ("features", [FEATURE | {"shape": [0]}], "whole numbers from 1"),
+        ("features", [FEATURE | {"shape": [2] * 9}], "at most 8"),
+        ("features", [FEATURE | {"shape": [1 << 16, 1 << 16]}], "fewer than"),
+        ("features", [FEATURE | {"dtype": "float16"}], "knows float32"),
+        ("features", [FEATURE | {"needed_by": []}], "trunk or presence"),
+        ("features", [FEATURE | {"needed_by": ["decoder"]}], "'decoder'.*Upgrade clsclip"),
+        ("text.features", [FEATURE | {"unit_norm": True, "shape": [2, 2]}], "no vector"),
+        ("text.matching", "text_tokens", "of unit norm"),
+        ("domain", 3, "an object"),
+        ("tiles", [], "an object"),
         ("files", {"a": {"sha256": "zz", "bytes": 1}}, "64 hexadecimal"),
         ("files", {"a": {"sha256": "0" * 64, "bytes": -1}}, "whole number"),
     ],
@@ -298,13 +328,13 @@ def test_values_out_of_range_are_named(key: str, value: object, reason: str) -> 
 
 
 DETECTOR: dict[str, Any] = {
-    "layout": "yolov8",
+    "output_format": "yolov8",
     "names": ["cat", "hot dog"],
     "height": 640,
     "width": 480,
-    "colours": "rgb",
-    "white": 1,
-    "place": "centre",
+    "channel_order": "rgb",
+    "input_scale": 1,
+    "letterbox": "center",
     "batch": None,
     "input_type": "float32",
     "class_agnostic": False,
@@ -320,7 +350,7 @@ def test_a_detector_in_the_manifest() -> None:
     assert parse(manifest()).detector is None
     assert parse({**manifest(), "detector": None}).detector is None
     found = detector_of(future=1)
-    assert found == DetectorSpec(**{**DETECTOR, "names": ("cat", "hot dog"), "white": 1.0})
+    assert found == DetectorSpec(**{**DETECTOR, "names": ("cat", "hot dog"), "input_scale": 1.0})
     assert found is not None
     assert parse({**manifest(), "detector": asdict(found)}).detector == found, "what is written can be read"
     assert detector_of(batch=8) == replace(found, batch=8)
@@ -342,7 +372,7 @@ def test_a_missing_key_of_a_detector_is_named(key: str) -> None:
             for value in ({}, -1, "", ["x"] * 2)
             if (key, value) != ("names", ["x"] * 2)
         ],
-        ("layout", "yolov99"),
+        ("output_format", "yolov99"),
         ("names", []),
         ("names", ["cat", 3]),
         ("names", ["cat", " "]),
@@ -353,8 +383,8 @@ def test_a_missing_key_of_a_detector_is_named(key: str) -> None:
         ("height", 31),
         ("width", 8193),
         ("width", True),
-        ("white", float("nan")),
-        ("white", 0),
+        ("input_scale", float("nan")),
+        ("input_scale", 0),
         ("batch", 0),
         ("batch", 2000),
         ("batch", 1000),
@@ -379,8 +409,8 @@ def test_unknown_keys_are_ignored() -> None:
     parse({**manifest(), "future": {"anything": 1}})
 
 
-def test_a_bundle_without_gate_needs_no_gate_file(tmp_path: Path) -> None:
-    assert Bundle.open(make_bundle(tmp_path / "plain", presence=False)).manifest.presence_threshold is None
+def test_a_bundle_without_presence_needs_no_file_of_it(tmp_path: Path) -> None:
+    assert Bundle.open(make_bundle(tmp_path / "plain", presence=False)).manifest.presence is None
 
 
 def test_a_damaged_tokenizer_is_named(own: Path) -> None:
@@ -388,3 +418,23 @@ def test_a_damaged_tokenizer_is_named(own: Path) -> None:
     sign(own, manifest())
     with pytest.raises(BundleError, match=r"tokenizer\.json in .* is not a usable tokenizer"):
         Segmenter.load(own)
+
+
+def test_templates_are_averaged_only_over_vectors() -> None:
+    document = {"files": {}, **manifest(templates=("{}", "a {}"))}
+    document["text"]["features"].append(FEATURE | {"shape": [8, 3]})
+    with pytest.raises(BundleError, match="one template: anything is no vector"):
+        parse_manifest(json.dumps(document).encode())
+    document["text"]["templates"] = ["{}"]
+    parse_manifest(json.dumps(document).encode())
+
+
+def test_a_bundle_of_schema_one_is_refused_with_the_command(own: Path) -> None:
+    rewrite(own, lambda document: document.update(schema_version=1))
+    with pytest.raises(BundleError, match=rf"schema version 1.*Run: clsclip-bundle upgrade {re.escape(str(own))} NEW"):
+        Bundle.open(own)
+
+
+def test_reserved_keys_are_kept_and_unknown_ones_ignored(own: Path) -> None:
+    rewrite(own, lambda document: document.update(invented_later={"a": 1}, tiles=None, domain={"name": "colors"}))
+    assert Bundle.open(own).manifest.raw["domain"] == {"name": "colors"}

@@ -16,7 +16,7 @@ from clsclip_runtime.regions.crops import scale_window
 ANY_BOXES = arrays(np.float32, st.tuples(st.integers(0, 12), st.just(4)), elements=st.floats(width=32))
 NEAR_BOXES = arrays(np.float32, st.tuples(st.integers(1, 12), st.just(4)), elements=st.floats(-40, 140, width=32))
 SIZES = st.tuples(st.integers(1, 120), st.integers(1, 120))
-ZOOMS = st.builds(ZoomIn, margin=st.floats(0, 2), min_crop_size=st.integers(1, 200))
+ZOOMS = st.builds(ZoomIn, crop_margin=st.floats(0, 2), min_crop_size=st.integers(1, 200))
 
 
 def windows_of(boxes: list[list[float]], size: tuple[int, int] = (100, 80), **zoom: Any) -> list[list[int]]:
@@ -24,21 +24,23 @@ def windows_of(boxes: list[list[float]], size: tuple[int, int] = (100, 80), **zo
 
 
 def test_margin_is_a_share_of_the_box_on_every_side() -> None:
-    assert windows_of([[20, 30, 40, 70]], margin=0.1, min_crop_size=1) == [[18, 26, 42, 74]]
-    assert windows_of([[20.4, 30.6, 39.5, 69.2]], margin=0, min_crop_size=1) == [[20, 30, 40, 70]], (
+    assert windows_of([[20, 30, 40, 70]], crop_margin=0.1, min_crop_size=1) == [[18, 26, 42, 74]]
+    assert windows_of([[20.4, 30.6, 39.5, 69.2]], crop_margin=0, min_crop_size=1) == [[20, 30, 40, 70]], (
         "every pixel touched"
     )
 
 
 def test_windows_are_cut_at_the_pictures_edges() -> None:
-    assert windows_of([[-50, -50, 10, 10]], margin=0, min_crop_size=1) == [[0, 0, 10, 10]]
-    assert windows_of([[90, 70, 500, 500]], margin=0.5, min_crop_size=1) == [[85, 65, 100, 80]]
+    assert windows_of([[-50, -50, 10, 10]], crop_margin=0, min_crop_size=1) == [[0, 0, 10, 10]]
+    assert windows_of([[90, 70, 500, 500]], crop_margin=0.5, min_crop_size=1) == [[85, 65, 100, 80]]
 
 
 def test_small_boxes_get_the_smallest_side() -> None:
-    assert windows_of([[50, 40, 51, 41]], margin=0, min_crop_size=16) == [[43, 33, 59, 49]]
-    assert windows_of([[0, 79, 1, 80]], margin=0, min_crop_size=16) == [[0, 64, 16, 80]], "moved inside"
-    assert windows_of([[1, 1, 2, 2]], (8, 5), margin=0, min_crop_size=16) == [[0, 0, 8, 5]], "the picture is smaller"
+    assert windows_of([[50, 40, 51, 41]], crop_margin=0, min_crop_size=16) == [[43, 33, 59, 49]]
+    assert windows_of([[0, 79, 1, 80]], crop_margin=0, min_crop_size=16) == [[0, 64, 16, 80]], "moved inside"
+    assert windows_of([[1, 1, 2, 2]], (8, 5), crop_margin=0, min_crop_size=16) == [[0, 0, 8, 5]], (
+        "the picture is smaller"
+    )
 
 
 @pytest.mark.parametrize(
@@ -115,16 +117,16 @@ def test_scaled_windows_are_never_empty_and_stay_inside(
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"margin": -0.1}, "margin must be"),
-        ({"margin": math.nan}, "margin must be"),
-        ({"margin": "0.1"}, "margin must be"),
-        ({"min_crop_size": 0}, "min_side must be"),
-        ({"mask_threshold": 0}, "odds must be a number from 0.001 to 1000"),
-        ({"mask_threshold": None}, "odds must be"),
-        ({"mask_margin": -0.1}, "spill must be"),
-        ({"mask_margin": math.inf}, "spill must be"),
-        ({"min_crop_size": 2.5}, "min_side must be"),
-        ({"fallback": "guess"}, "fallback must be one of whole-image, empty"),
+        ({"crop_margin": -0.1}, "crop_margin must be"),
+        ({"crop_margin": math.nan}, "crop_margin must be"),
+        ({"crop_margin": "0.1"}, "crop_margin must be"),
+        ({"min_crop_size": 0}, "min_crop_size must be"),
+        ({"mask_threshold": 0}, "mask_threshold must be a number from 0.0001 to 0.9999"),
+        ({"mask_threshold": None}, "mask_threshold must be"),
+        ({"mask_margin": -0.1}, "mask_margin must be"),
+        ({"mask_margin": math.inf}, "mask_margin must be"),
+        ({"min_crop_size": 2.5}, "min_crop_size must be"),
+        ({"fallback": "guess"}, "fallback must be one of whole-image, none"),
     ],
 )
 def test_options_must_make_sense(options: dict[str, Any], told: str) -> None:

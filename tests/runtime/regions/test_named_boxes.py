@@ -19,23 +19,23 @@ NAMED = Proposals.from_boxes(BOXES, ["red", "green"])
 WORDS = ["red", "green"]
 
 
-@pytest.mark.parametrize("mask_threshold", [0.25, 1.0, 4.0, 40.0])
-def test_the_threshold_falls_by_the_odds(segmenter: Segmenter, scene: Picture, mask_threshold: float) -> None:
+@pytest.mark.parametrize("odds", [0.25, 1.0, 4.0, 40.0])
+def test_the_threshold_of_named_boxes_is_a_probability(segmenter: Segmenter, scene: Picture, odds: float) -> None:
     """What exceeds 1 / (1 + odds) is in the mask, by probabilities computed apart."""
-    result = segmenter(scene, WORDS, regions=NAMED, zoom_in=ZoomIn(mask_threshold=mask_threshold, mask_margin=None))
+    result = segmenter(scene, WORDS, regions=NAMED, zoom_in=ZoomIn(mask_threshold=1 / (1 + odds), mask_margin=None))
     assert segmenter.bundle.manifest.mask.threshold == 0.5
     for at, region in enumerate(regions_of(result)):
         left, top, right, bottom = region.window
         logits = upsample(result.pairs.logits[at], (right - left, bottom - top)).astype(np.float64)
         probability = 1 / (1 + np.exp(-logits))
-        clear = np.abs(logits + math.log(mask_threshold)) > 1e-4
-        assert (region.crop_mask == (probability > 1 / (1 + mask_threshold)))[clear].all()
+        clear = np.abs(logits + math.log(odds)) > 1e-4
+        assert (region.crop_mask == (probability > 1 / (1 + odds)))[clear].all()
 
 
-def test_larger_odds_only_add_pixels(segmenter: Segmenter, scene: Picture) -> None:
+def test_lower_thresholds_only_add_pixels(segmenter: Segmenter, scene: Picture) -> None:
     few, more = (
         segmenter(scene, WORDS, regions=NAMED, zoom_in=ZoomIn(mask_threshold=mask_threshold)).masks
-        for mask_threshold in (1, 900)
+        for mask_threshold in (0.5, 1 / 901)
     )
     assert (few <= more).all()
     assert few.sum() < more.sum()
@@ -69,18 +69,18 @@ def test_boxes_without_names_and_whole_pictures_are_as_in_the_paper(segmenter: S
 
 def test_every_form_of_the_masks_agrees(segmenter: Segmenter, scene: Picture, tmp_path: Path) -> None:
     result = segmenter(
-        scene, WORDS, regions=NAMED, zoom_in=ZoomIn(crop_margin=0.5, mask_threshold=0.047619, mask_margin=0.1)
+        scene, WORDS, regions=NAMED, zoom_in=ZoomIn(crop_margin=0.5, mask_threshold=1 / 21, mask_margin=0.1)
     )
     labels = result.labels()
     assert ((labels > 0) == result.masks.any(axis=0)).all()
     assert all(result.masks[at][labels == at + 1].all() for at in range(2))
-    assert [one.area for one in result].tolist() == result.masks.sum(axis=(1, 2)).tolist()
+    assert [one.area for one in result] == result.masks.sum(axis=(1, 2)).tolist()
     double = result.mask_at_size("red", (64, 64))
     assert double.sum() == pytest.approx(4 * result.mask("red").sum(), rel=0.3)
     (path,) = result.save(tmp_path, "npz")
     with np.load(path) as arrays:
-        assert arrays["pair_limits"].tolist() == [[2, 2, 22, 18], [7, 19, 17, 29]]
-        assert arrays["pair_threshold_logits"] == pytest.approx([-math.log(20)] * 2)
+        assert arrays["pair_limit"].tolist() == [[2, 2, 22, 18], [7, 19, 17, 29]]
+        assert arrays["pair_mask_logit"] == pytest.approx([-math.log(20)] * 2)
     json.dumps(result.to_json())
 
 

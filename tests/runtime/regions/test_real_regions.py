@@ -41,7 +41,7 @@ def check(result: Result, zoom: ZoomIn) -> None:
             (left, right, region.box[0], region.box[2], width),
             (top, bottom, region.box[1], region.box[3], height),
         ):
-            extra = zoom.margin * (end - begin) + 1
+            extra = zoom.crop_margin * (end - begin) + 1
             if high - low <= zoom.min_crop_size:
                 extra = zoom.min_crop_size
             assert max(0, math.floor(begin - extra)) <= low <= begin
@@ -54,7 +54,7 @@ def check(result: Result, zoom: ZoomIn) -> None:
 def test_boxes_of_voc_masks(embedded: Segmenter) -> None:
     root = shared_data("VOC2012")
     names = (root / "ImageSets/Segmentation/val.txt").read_text().split()[:10]
-    zoom = ZoomIn(margin=0.2, fallback="none")
+    zoom = ZoomIn(crop_margin=0.2, fallback="none")
     for name in names:
         labels = np.asarray(Image.open(root / "SegmentationClassAug" / f"{name}.png"))
         boxes, words = [], []

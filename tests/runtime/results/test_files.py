@@ -20,7 +20,7 @@ from clsclip_runtime.masks.rle import RleMask
 from clsclip_runtime.results import files as saving
 from clsclip_runtime.results.coco import encode_rle
 from clsclip_runtime.results.overlay import colors
-from tests.runtime.reading import presence_of
+from tests.runtime.reading import presence_of, statuses
 
 Picture = npt.NDArray[np.uint8]
 WORDS = ["red", "blue", "green", "dining table"]
@@ -139,13 +139,15 @@ def test_npz_needs_no_pickle(result: Result, tmp_path: Path) -> None:
     with np.load(path, allow_pickle=False) as arrays:
         assert arrays["classes"].tolist() == WORDS
         assert (arrays["presence"] == presence_of(result)).all()
-        assert arrays["present_index"].tolist() == [0, 2]
+        assert arrays["mask_index"].tolist() == [0, 2]
+        assert arrays["schema_version"] == 2
+        assert arrays["status"].tolist() == list(statuses(result))
         assert (arrays["masks"] == result.masks[[0, 2]]).all()
         assert (arrays["logits"] == result.pairs.logits).all()
-        assert arrays["areas"].tolist() == [one.area for one in result].tolist()
-        assert arrays["pair_words"].tolist() == [0, 2]
-        assert arrays["pair_windows"].tolist() == [[0, 0, *result.size]] * 2
-        assert arrays["pair_boxes"].tolist() == [-1, -1]
+        assert arrays["areas"].tolist() == [one.area for one in result]
+        assert arrays["pair_class"].tolist() == [0, 2]
+        assert arrays["pair_window"].tolist() == [[0, 0, *result.size]] * 2
+        assert arrays["pair_box"].tolist() == [-1, -1]
         assert arrays["boxes"].shape == (0, 4)
 
 
@@ -162,32 +164,36 @@ def test_json_is_plain(result: Result) -> None:
     assert document["width"] == document["height"] == 32
     assert document["model"] == "tiny"
     red, blue = document["classes"][:2]
-    assert red["verdict"] == "found"
+    assert red["status"] == "found"
     assert red["area"] == 140
     assert red["area_percent"] == pytest.approx(100 * 140 / 1024, abs=1e-4)
     assert red["box"] == [5, 5, 14, 10]
     assert blue == {
-        "word": "blue",
+        "name": "blue",
         "presence": pytest.approx(0.577, abs=1e-3),
-        "present": False,
-        "verdict": "absent",
+        "status": "absent",
         "reason": "presence below 0.90",
         "area": 0,
         "area_percent": 0,
         "box": None,
+        "searched": ["whole-image"],
+        "match": None,
     }
+    assert document["schema_version"] == 2
+    assert document["regions"] is None
+    assert [one["class"] for one in document["instances"]] == ["red", "green"]
 
 
 def test_words_are_found_by_name_and_position(result: Result) -> None:
     assert (result.mask("green") == result.mask(2)).all()
     assert (result.mask(-2) == result.mask(2)).all()
     assert (result.masks[2] == result.mask(2)).all()
-    assert [one.area for one in result].tolist() == result.masks.sum(axis=(1, 2)).tolist()
-    assert "2 of 4 words present" in repr(result)
-    with pytest.raises(OptionError, match=r"'cat' was not asked. The words are: red, blue"):
+    assert [one.area for one in result] == result.masks.sum(axis=(1, 2)).tolist()
+    assert "2 of 4 classes segmented" in repr(result)
+    with pytest.raises(OptionError, match=r"'cat' was not asked. The classes are: red, blue"):
         result.mask("cat")
     for position in (4, -5):
-        with pytest.raises(OptionError, match="no word number"):
+        with pytest.raises(OptionError, match="no class number"):
             result.mask(position)
 
 
@@ -259,7 +265,7 @@ def test_files_have_the_usual_permissions(result: Result, tmp_path: Path) -> Non
 def test_the_picture_itself_is_never_overwritten(segmenter: Segmenter, photo: Path) -> None:
     trap = photo.rename(photo.with_name("x_red.png"))
     result = segmenter(trap, "red")
-    with pytest.raises(OutputError, match="is the picture itself"):
+    with pytest.raises(OutputError, match="is the image itself"):
         result.save(trap.parent, "png", stem="x")
 
 
