@@ -17,7 +17,7 @@ from clsclip_runtime.cli.arguments import (
     MultiWordCommand,
     NamedSource,
     find_sources,
-    parse_backend_options,
+    parse_pairs,
     parse_piped,
     read_words,
 )
@@ -29,7 +29,7 @@ from clsclip_runtime.version import __version__
 
 DEFAULT_FOLDER = Path("clsclip-out")
 PICTURE_FORMATS, VIDEO_FORMATS = "png,overlay", "overlay"
-_ONLY_VIDEO = ("every", "max_frames", "drop_frames", "batch", "fps", "container")
+_ONLY_VIDEO = ("every", "max_frames", "drop_frames", "batch", "fps", "container", "codec", "stream_option")
 
 EXAMPLES = """\b
 Examples:
@@ -111,7 +111,7 @@ Exit codes: 0 all done, 1 a failure (the other sources are done),
     "backend_options",
     multiple=True,
     metavar="NAME=VALUE",
-    callback=parse_backend_options,
+    callback=parse_pairs,
     help="An option of that backend, such as precision=bf16 of openvino; may be given several times.",
 )
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Threads of the engine. Default: its choice.")
@@ -140,7 +140,19 @@ Exit codes: 0 all done, 1 a failure (the other sources are done),
     help="Videos: frames that share a call of the model [default: 1].",
 )
 @click.option(
-    "--container", type=click.Choice(["mp4", "avi"]), help="Videos: kind of the overlay's file [default: mp4]."
+    "--container", type=click.Choice(["mp4", "webm"]), help="Videos: kind of the overlay's file [default: mp4]."
+)
+@click.option(
+    "--codec",
+    type=click.Choice(["vp9", "h264"]),
+    help="Videos: how the overlay is coded. h264 is for mp4, and written by x264 (GPL) [default: vp9].",
+)
+@click.option(
+    "--stream-option",
+    multiple=True,
+    callback=parse_pairs,
+    metavar="NAME=VALUE",
+    help="Streams: an option of FFmpeg, such as rtsp_transport=udp; repeat.",
 )
 @click.option(
     "--stdin",
@@ -148,7 +160,8 @@ Exit codes: 0 all done, 1 a failure (the other sources are done),
     default="picture",
     show_default=True,
     metavar="KIND",
-    help="What - gives: a picture; a stream of JPEG, PNG or PPM pictures; or raw RGB frames of a size such as 640x480.",
+    help="What - gives: a picture; a stream of JPEG, PNG or PPM pictures; a video (Matroska, MPEG-TS); or raw RGB "
+    "frames of a size such as 640x480.",
 )
 @click.option(
     "--fps",
@@ -215,6 +228,10 @@ def _check_kinds(sources: list[NamedSource], options: dict[str, Any]) -> None:
         raise click.UsageError(f"--drop-frames is for live sources, and {name} is a file, which waits. See --every")
     if options["zooming"].regions is not None and kinds != {"picture"}:
         raise click.UsageError("--regions has boxes of pictures, and a SOURCE is none. Use --detector for videos")
+    if options["codec"] == "h264" and options["container"] == "webm":
+        raise click.UsageError("--codec h264 is for --container mp4; webm takes vp9")
+    if options["stream_option"] and "stream" not in kinds:
+        raise click.UsageError("--stream-option is for streams, and no SOURCE is one")
     if options["skip_existing"] and "picture" not in kinds:
         raise click.UsageError("--skip-existing is for pictures, and no SOURCE is one")
     if options["stdin"] != "picture" and "pipe" not in kinds:

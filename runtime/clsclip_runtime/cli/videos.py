@@ -46,6 +46,7 @@ class VideoRun:
             on_disk: real paths that must not be overwritten.
         """
         self._options, self._words, self._segment, self._on_disk = options, words, segment, on_disk
+        self._notes: tuple[str, ...] = ()
         self._json: bool = options["as_json"]
         self._tables = not (options["quiet"] or self._json)
 
@@ -54,7 +55,7 @@ class VideoRun:
         from clsclip_runtime.video import Pipeline
 
         options = self._options
-        opened = open_source(source, options["stdin"], options["fps"])
+        opened = open_source(source, options["stdin"], options["fps"], dict(options["stream_option"]))
         files = self._files(source, opened)
         totals = _Totals(len(self._words))
         reports: list[Sink] = [totals] if self._tables else []
@@ -91,7 +92,10 @@ class VideoRun:
         if "overlay" in formats:
             path = out / f"{source.stem}_overlay.{self._options['container'] or 'mp4'}"
             fps = opened.fps or self._options["fps"]
-            sinks.append(AnnotatedVideo(path, fps=fps, every=self._options["every"] or 1))
+            every, codec = self._options["every"] or 1, self._options["codec"]
+            video = AnnotatedVideo(path, fps=fps, every=every, codec=codec)
+            self._notes = video.notes
+            sinks.append(video)
         if "coco" in formats:
             sinks.append(CocoFile(out / f"{source.stem}_coco.json", name))
         if per_frame := [one for one in formats if one in _PER_FRAME]:
@@ -115,6 +119,7 @@ class VideoRun:
                     "complete": ended,
                     "seconds": round(pipeline.seconds, 3),
                     "files": [readable(path) for path in files],
+                    "notes": list(self._notes),
                 }
             )
         elif self._tables:
@@ -125,31 +130,36 @@ class VideoRun:
             click.echo(f"  {count} frames{size}{rate}{dropped}")
             if count:
                 click.echo(frame_table(self._words, totals.found, totals.percents / count, count))
-            for note in totals.notes:
+            for note in (*totals.notes, *self._notes):
                 click.echo(f"  note: {one_line(note)}")
             for path in files:
                 click.echo(f"  wrote {one_line(path)}")
 
 
-def open_source(source: NamedSource, piped: Any, fps: float | None) -> FrameSource:
+def open_source(
+    source: NamedSource, piped: Any, fps: float | None, stream_options: dict[str, str] | None = None
+) -> FrameSource:
     """Open what gives frames.
 
     Args:
         source: not a picture.
         piped: what standard input gives; see ``arguments.Piped``.
         fps: frames per second of standard input, which cannot tell.
+        stream_options: of FFmpeg, for streams.
 
     Raises:
         VideoError: it cannot be opened.
     """
-    from clsclip_runtime.video import EncodedFrames, RawFrames, open_camera, open_stream, open_video
+    from clsclip_runtime.video import EncodedFrames, RawFrames, open_camera, open_piped_video, open_stream, open_video
 
     if source.kind == "camera":
         return open_camera(int(source.path))
     if source.kind == "stream":
-        return open_stream(source.path)
+        return open_stream(source.path, options=stream_options)
     if source.kind == "video":
         return open_video(source.path)
+    if piped == "video":
+        return open_piped_video(sys.stdin.buffer)
     if piped == "stream":
         return EncodedFrames(sys.stdin.buffer, fps=fps)
     return RawFrames(sys.stdin.buffer, piped, fps=fps)
