@@ -237,7 +237,7 @@ class Capture:
         self._container, self._file = container, file
         self._camera, self._timeout_s = camera, timeout_s
         self._damaged: list[int] = []
-        self._next = 0
+        self._next = self._given = 0
         self.name, self.live = name, live
         try:
             if not container.streams.video:
@@ -315,6 +315,7 @@ class Capture:
                 in_a_row = 0
                 if frame.is_corrupt:
                     self._damaged.append(self._next)
+                self._given += 1
                 yield self._next, frame
                 self._next += 1
 
@@ -331,11 +332,11 @@ class Capture:
                     f"{self.name} gave no frame for {self._timeout_s:g} s. Check that the sender still runs"
                 ) from error
             what = "Is it still connected?" if self._camera else "The frames before that were segmented"
-            raise VideoError(f"{self.name} broke off after {self._next} frames: {reason_of(error)}. {what}") from error
+            raise VideoError(f"{self.name} broke off after {self._given} frames: {reason_of(error)}. {what}") from error
 
     def _check_end(self, seconds: float) -> None:
         """FFmpeg ends a damaged video as quietly as a whole one; the number of frames tells."""
-        read = self._next
+        read = self._given
         if self._camera:
             raise VideoError(f"{self.name} hung up after {read} frames. Is it still connected?")
         if self.count is not None and self.fps is not None:
@@ -348,7 +349,7 @@ class Capture:
                 )
         if self._damaged and not self.live:
             raise VideoError(
-                f"{len(self._damaged)} of {read} frames of {self.name} are damaged, the first is frame "
+                f"{len(self._damaged)} of {self._next} frames of {self.name} are damaged, the first is frame "
                 f"{self._damaged[0]}. The others were segmented. Get the file again"
             )
 
