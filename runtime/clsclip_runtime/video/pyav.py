@@ -19,9 +19,7 @@ def import_av() -> Any:
     try:
         av = import_module("av")
     except ImportError as error:
-        raise VideoError(
-            f"videos, cameras and streams need PyAV ({error}). Run: {install_command('video')}"
-        ) from error
+        raise VideoError(f"videos, cameras and streams need PyAV ({error}). Run: {install_command('video')}") from error
     # FFmpeg's own lines go to standard error, past everything that a program catches.
     debug = os.environ.get("CLSCLIP_DEBUG", "") not in ("", "0")
     logging = import_module("av.logging")
