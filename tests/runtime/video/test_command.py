@@ -76,7 +76,7 @@ def test_all_formats_of_a_video(capsys: Captured) -> None:
         ("clip.avi", 0, 0.0),
         ("clip.avi", 2, 0.08),
     ]
-    assert first["classes"][0]["verdict"] == "found"
+    assert first["classes"][0]["status"] == "found"
     assert (last["frames"], last["dropped"], last["complete"]) == (2, 0, True)
     assert last["files"] == ["o/clip_overlay.webm", "o/clip_coco.json", "o/clip_frames"]
     assert sorted(path.name for path in Path("o/clip_frames").iterdir()) == [
@@ -327,11 +327,11 @@ def test_progress_is_a_line_on_a_terminal_only(capsys: Captured, monkeypatch: py
 def test_frames_are_zoomed_into(capsys: Captured) -> None:
     detector = shared_data("models", "yolov8n_320_int8.onnx")
     make_video(Path("clip.mp4"), 3)
-    options = ["--detector", str(detector), "--on-missing", "empty", "--batch", "2", "--json"]
+    options = ["--detector", str(detector), "--fallback", "none", "--batch", "2", "--json"]
     assert main(["clip.mp4", "--classes", "red", *options]) == 0
     *frames, _ = documents(capsys)
     assert len(frames) == 3
-    assert all(one["proposals"]["source"].startswith("detector") for one in frames)
+    assert all(one["regions"]["source"].startswith("detector") for one in frames)
 
 
 def test_masks_of_a_video_are_those_of_its_pictures(segmenter: Segmenter, capsys: Captured) -> None:

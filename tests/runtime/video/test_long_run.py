@@ -59,7 +59,9 @@ def test_300_frames_in_300_frames_out_and_memory_is_flat(bundle: Path, tmp_path:
     assert process.returncode == 0
     assert numbers == list(range(300))
     assert document["complete"]
-    assert max(pages[50:]) < 1.05 * pages[50], f"from {pages[50]} to {max(pages[50:])} pages"
+    # Buffers of the codecs are full after a hundred frames; a frame that is kept would add 56 pages each time.
+    before, after = max(pages[100:200]), max(pages[200:])
+    assert after < 1.03 * before, f"from {before} to {after} pages"
     frames, fps = read_video(tmp_path / "o" / "clip_overlay.mp4")
     assert (len(frames), fps) == (300, pytest.approx(25))
     assert len(json.loads((tmp_path / "o" / "clip_coco.json").read_text())["images"]) == 300
