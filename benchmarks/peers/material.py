@@ -51,7 +51,7 @@ def bundle_of(folder: Path, precision: str = "fp32") -> Path:
     Raises:
         ExportError: this version cannot export that precision, or the export is not right.
     """
-    from clsclip_export.bundle import write_bundle
+    from clsclip_export.bundle import BundleOptions, write_bundle
     from clsclip_export.profiles import Profile
 
     out = folder / f"b16-{precision}.clsclip"
@@ -61,9 +61,8 @@ def bundle_of(folder: Path, precision: str = "fp32") -> Path:
         quantise(bundle_of(folder), out)
     else:
         profile = Profile((1, 1, 1), (1, 1, 2), (1, 1, 2))  # parity at full size is the export's own test
-        write_bundle(
-            full_size_model(), {}, out, name="random ViT-B/16", force=True, precision=precision, profile=profile
-        )
+        options = BundleOptions("random ViT-B/16", precision, profile)
+        write_bundle(full_size_model(), {}, out, options, force=True)
     return out
 
 
