@@ -16,6 +16,7 @@ from clsclip.cli.tables import table_command
 from clsclip.data import GROUPS, asking
 from clsclip.errors import ClsclipError
 from clsclip_runtime.backends.select import BACKENDS
+from clsclip_runtime.cli.progress import LogHandler, Progress
 from clsclip_runtime.cli.runner import run_command
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def command() -> None:
 
     A model is a bundle's folder or a checkpoint (.safetensors); without --model, the embedded bundle.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[LogHandler()])
 
 
 def method_options(function: Any) -> Any:
@@ -109,7 +110,7 @@ def run(
     for number in folds:
         opened = asking(open_data(number, part="test", **data), ask)
         one = shuffled(method, opened.test.classes) if shuffle_words else method
-        with _Progress(f"fold {number}" if number >= 0 else "pictures") as progress:
+        with Progress(f"fold {number}, pictures" if number >= 0 else "pictures") as progress:
             reports.append(evaluate(opened, one, protocol, absent=not no_absent, limit=limit, progress=progress.update))
     if as_json:
         mean = {name: None if value != value else value for name, value in mean_of(reports).items()}
@@ -229,29 +230,6 @@ def _regions(asked: dict[str, Any]) -> RegionSource | None:
     if asked["regions"] is not None:
         return FileRegions(asked["regions"])
     return TruthRegions() if asked["true_regions"] else None
-
-
-class _Progress:
-    """A bar on standard error, when that is a terminal."""
-
-    def __init__(self, label: str) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._bar = Progress(*columns, console=console, disable=not console.is_terminal)
-        self._task = self._bar.add_task(label, total=None)
-
-    def __enter__(self) -> _Progress:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def update(self, done: int, total: int) -> None:
-        self._bar.update(self._task, completed=done, total=total)
 
 
 command.add_command(table_command)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ import click
 
 from clsclip_runtime.cli.arguments import PROGRAM, STANDARD_INPUT, NamedSource
 from clsclip_runtime.cli.output import one_line, print_json
+from clsclip_runtime.cli.progress import Progress
 from clsclip_runtime.cli.report import describe_model, table
 from clsclip_runtime.cli.runner import FAILURE, fail
 from clsclip_runtime.cli.videos import VideoRun
@@ -70,10 +70,10 @@ class Run:
                 click.echo(one_line_each(describe_model(segmenter.bundle.manifest, segmenter.backend)))
                 for note in notes:
                     click.echo(f"note: {one_line(note)}")
-            with self._progress(left) as steps:
-                return self._each(segmenter, steps, len(left))
+            with self._progress(left) as progress:
+                return self._each(segmenter, left, progress)
 
-    def _each(self, segmenter: Segmenter, sources: Iterator[NamedSource], count: int) -> int:
+    def _each(self, segmenter: Segmenter, sources: list[NamedSource], progress: Progress) -> int:
         from clsclip_runtime.paths import readable
         from clsclip_runtime.video.capture import public_address
 
@@ -87,7 +87,7 @@ class Run:
         for number, source in enumerate(sources, 1):
             name = public_address(source.path) if source.kind == "stream" else source.path
             if self._tables:
-                click.echo(f"\n[{number}/{count}] {one_line(name)}")
+                click.echo(f"\n[{number}/{len(sources)}] {one_line(name)}")
             try:
                 if source.kind == "picture":
                     self._one_picture(segmenter, source)
@@ -96,9 +96,11 @@ class Run:
             except (OutputError, OptionError):
                 raise  # the next source would fail in the same way
             except ClsclipRuntimeError as error:
+                progress.clear()
                 code = fail(error, FAILURE, PROGRAM)
                 if self._json:
                     print_json({"source": readable(name), "error": one_line(error)})
+            progress.update(number)
         return code
 
     def _one_picture(self, segmenter: Segmenter, source: NamedSource) -> None:
@@ -155,17 +157,13 @@ class Run:
             click.echo(f"skipped {skipped} of {len(self._sources)}, whose files all exist; {len(left)} to do")
         return left
 
-    @contextmanager
-    def _progress(self, sources: list[NamedSource]) -> Iterator[Iterator[NamedSource]]:
-        # Where the tables go to the same terminal they are the progress; a bar would be torn by them, and by the
-        # line of a video.
-        shown = sys.stderr.isatty() and len(sources) > 1 and not self._options["quiet"]
+    def _progress(self, sources: list[NamedSource]) -> Progress:
+        # Where the results go to the same terminal they are the progress; a line between them would be torn, and so it
+        # would by the line of a video.
         videos = any(source.kind != "picture" for source in sources)
-        if not shown or videos or (self._tables and sys.stdout.isatty()):
-            yield iter(sources)
-            return
-        with click.progressbar(sources, label="pictures", file=sys.stderr, show_pos=True) as steps:
-            yield iter(steps)
+        torn = not self._options["quiet"] and sys.stdout.isatty()
+        shown = len(sources) > 1 and not (videos or torn or self._options["quiet"])
+        return Progress("pictures", len(sources), shown=shown)
 
 
 def one_line_each(text: str) -> str:

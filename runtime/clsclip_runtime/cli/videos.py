@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 
 from clsclip_runtime.cli.arguments import NamedSource
 from clsclip_runtime.cli.output import one_line, print_json
+from clsclip_runtime.cli.progress import Progress
 from clsclip_runtime.cli.report import frame_table
 from clsclip_runtime.errors import OutputError
 from clsclip_runtime.paths import readable
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from clsclip_runtime.video import FileSink, Frame, FrameSource, Pipeline, Sink
 
 _PER_FRAME = ("png", "labels", "npz")
-_LINE_EVERY_S = 0.2
 
 
 class VideoRun:
@@ -70,13 +69,18 @@ class VideoRun:
             max_frames=options["max_frames"],
             drop_frames=bool(options["drop_frames"]),
         )
-        line = _ProgressLine(pipeline, opened.name, shown=self._line_shown())
+        progress = Progress(opened.name, pipeline.expected, shown=self._progress_shown())
+
+        def tick() -> None:
+            dropped = f"{pipeline.dropped} dropped" if pipeline.dropped else ""
+            progress.update(pipeline.written, detail=dropped)
+
         ended = False
         try:
-            pipeline.run(line.tick)
+            pipeline.run(tick)
             ended = True
         finally:
-            line.clear()
+            progress.close()
             self._report(pipeline, opened, [sink.path for sink in files if sink.done], totals, ended)
 
     def _files(self, source: NamedSource, opened: FrameSource) -> list[FileSink]:
@@ -106,8 +110,8 @@ class VideoRun:
                 raise OutputError(f"{sink.path} is or holds one of the sources and would be overwritten. Change --out")
         return sinks
 
-    def _line_shown(self) -> bool:
-        return sys.stderr.isatty() and not self._options["quiet"] and not (self._json and sys.stdout.isatty())
+    def _progress_shown(self) -> bool:
+        return not self._options["quiet"] and not (self._json and sys.stdout.isatty())
 
     def _report(self, pipeline: Pipeline, opened: FrameSource, files: list[Path], totals: _Totals, ended: bool) -> None:
         if self._json:
@@ -196,40 +200,3 @@ class _JsonLines:
 
     def close(self) -> None:
         pass
-
-
-class _ProgressLine:
-    """One line on the terminal that is written over and over."""
-
-    def __init__(self, pipeline: Pipeline, name: str, *, shown: bool) -> None:
-        self._pipeline, self._name, self._shown = pipeline, name, shown
-        self._next = 0.0
-
-    def tick(self) -> None:
-        if self._shown and self._pipeline.seconds >= self._next:
-            self._next = self._pipeline.seconds + _LINE_EVERY_S
-            self._print(progress_text(self._pipeline))
-
-    def clear(self) -> None:
-        if self._shown:
-            self._print("")
-            click.echo("\r", nl=False, err=True)
-
-    def _print(self, text: str) -> None:
-        width = max(20, shutil.get_terminal_size().columns - 1)
-        line = f"{one_line(self._name)}  {text}" if text else ""
-        click.echo(f"\r{line[-width:]:<{width}}", nl=False, err=True)
-
-
-def progress_text(pipeline: Pipeline) -> str:
-    """``120/300 frames  8.2 a second  0:22 left  3 dropped``, as far as it is known."""
-    done, seconds, expected = pipeline.written, pipeline.seconds, pipeline.expected
-    parts = [f"{done}/{expected} frames" if expected else f"{done} frames"]
-    if done and seconds:
-        parts.append(f"{done / seconds:.1f} a second")
-        if expected and expected >= done:
-            left = round((expected - done) * seconds / done)
-            parts.append(f"{left // 60}:{left % 60:02} left")
-    if pipeline.dropped:
-        parts.append(f"{pipeline.dropped} dropped")
-    return "  ".join(parts)

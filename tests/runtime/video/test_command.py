@@ -16,7 +16,6 @@ from PIL import Image
 
 from clsclip_runtime import Segmenter
 from clsclip_runtime.cli.infer import main
-from clsclip_runtime.cli.videos import progress_text
 from tests.runtime.video.made import make_video, numbered, read_video
 from tests.shared_data import shared_data
 
@@ -298,27 +297,14 @@ def test_skipping_existing_pictures(photo: Path, capsys: Captured, monkeypatch: 
     assert "skipped 3 of 3" in capsys.readouterr().out
 
 
-def test_progress_tells_rate_and_time_left() -> None:
-    def text(**values: Any) -> str:
-        return progress_text(
-            SimpleNamespace(**({"written": 0, "seconds": 0.0, "expected": None, "dropped": 0} | values))
-        )
-
-    assert text() == "0 frames"
-    assert text(expected=300) == "0/300 frames"
-    assert text(written=120, seconds=15.0, expected=300) == "120/300 frames  8.0 a second  0:22 left"
-    assert text(written=10, seconds=100.0, expected=1000) == "10/1000 frames  0.1 a second  165:00 left"
-    assert text(written=5, seconds=1.0, dropped=3) == "5 frames  5.0 a second  3 dropped"
-
-
 def test_progress_is_a_line_on_a_terminal_only(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
     make_video(Path("clip.mp4"), 30)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    monkeypatch.setattr("clsclip_runtime.cli.videos._LINE_EVERY_S", 0.0)
+    monkeypatch.setattr("clsclip_runtime.cli.progress.REDRAW_S", 0.0)
     assert main(["clip.mp4", "--classes", "red"]) == 0
     captured = capsys.readouterr()
     lines = captured.err.split("\r")
-    assert any("clip.mp4  " in line and "/30 frames" in line for line in lines)
+    assert any("clip.mp4  " in line and "/30" in line for line in lines)
     assert lines[-1] == ""
     assert lines[-2].strip() == ""  # nothing of it is left
     assert "\r" not in captured.out
