@@ -24,6 +24,7 @@ from clsclip_runtime.backends.select import select_backend
 from clsclip_runtime.bundle.memory import pair_bytes, word_bytes
 from clsclip_runtime.limits import Limits, fitting, text_rows_per_call
 from clsclip_runtime.protocols import Backend, Graph, GraphFile
+from clsclip_runtime.text.encoder import CACHED_BYTES
 from tests.runtime.reading import presence_of, segmented, statuses
 from tests.runtime.tiny_bundle import CONTEXT, GRID, make_bundle, paint
 
@@ -196,9 +197,9 @@ def test_templates_are_averaged(tmp_path: Path, scene: Picture) -> None:
     folder = make_bundle(tmp_path / "two", templates=("{}", "{} red", "a {}"))
     with Segmenter.load(folder) as segmenter:
         token = segmenter._opened().text.encode(["green"])
-    assert token.tokens[0] == pytest.approx([1 / 3, 1, 0], abs=1e-6)
+    assert token.arrays["text_tokens"][0] == pytest.approx([1 / 3, 1, 0], abs=1e-6)
     feature = np.asarray([2**-0.5, 2 + 2**-0.5, 0])
-    assert token.features[0] == pytest.approx(feature / np.linalg.norm(feature), abs=1e-6)
+    assert token.arrays["text_features"][0] == pytest.approx(feature / np.linalg.norm(feature), abs=1e-6)
 
 
 def test_a_word_without_feature_is_absent_not_nan(segmenter: Segmenter, scene: Picture) -> None:
@@ -224,7 +225,9 @@ def test_a_word_longer_than_the_context_is_noted_every_time(
 
 
 def test_truncation_keeps_start_and_end_tokens(segmenter: Segmenter) -> None:
-    ids = segmenter._opened().text._tokenizer.encode(" ".join(["table"] * 50)).ids
+    model = segmenter._opened().text._model
+    assert model is not None
+    ids = model[0].encode(" ".join(["table"] * 50)).ids
     assert len(ids) == CONTEXT
     assert (ids[0], ids[-1]) == (1, 2)
 
@@ -259,18 +262,18 @@ def test_ten_thousand_words(scene: Picture, bundle: Path) -> None:
     assert statuses(result)[5000] == "found"
     assert backend.rows["text_encoder"] == 10_000
     assert backend.largest["text_encoder"] <= 256
-    assert len(segmenter._opened().text._cache) <= 16384
+    assert segmenter._opened().text._cache.nbytes <= CACHED_BYTES
 
 
 def test_the_cache_is_bounded_and_forgets_the_oldest(counting: tuple[Segmenter, CountingBackend]) -> None:
     text = counting[0]._opened().text
-    text._limit = 3
+    text._cache.limit = 3 * (24 + 512)  # two vectors of 3 float32, and what Python needs beside them
     text.encode(["a", "b", "c"])
     text.encode(["a"])
     text.encode(["d"])
     assert list(text._cache) == ["c", "a", "d"]
     large = text.encode([f"w{number}" for number in range(10)])
-    assert large.tokens.shape == (10, 3)
+    assert large.arrays["text_tokens"].shape == (10, 3)
     assert len(text._cache) == 3
 
 
@@ -292,7 +295,8 @@ def test_memory_estimates_are_monotone_and_at_least_one_fits() -> None:
     small, large = pair_bytes(65, 128, 64, 64), pair_bytes(257, 128, 64, 64)
     assert 0 < small < large
     assert fitting(1, 1 << 40) == 1
-    assert text_rows_per_call(1, word_bytes(77, 512)) == 4
+    assert text_rows_per_call(1, 1 << 18) == 4
+    assert text_rows_per_call(1, word_bytes(77, 512)) == 1
     assert text_rows_per_call(1024, word_bytes(24, 128)) == 256
     # ViT-B/16 at 224 px: a gibibyte holds some dozens of pairs.
     assert 30 < fitting(1024, pair_bytes(197, 768, 56, 56)) < 120
@@ -310,7 +314,7 @@ def test_the_single_graph_gives_equal_logits(tmp_path: Path, scene: Picture, tak
     words = ["red", "green", "blue", "white", "yellow"]
     with Segmenter.load(folder) as segmenter:
         result = segmenter(scene, words, presence_threshold=0)
-        tokens = segmenter._opened().text.encode(words).tokens
+        tokens = segmenter._opened().text.encode(words).arrays["text_tokens"]
     session = onnxruntime.InferenceSession(str(folder / "segmenter.onnx"), providers=["CPUExecutionProvider"])
     pixels = (scene / np.float32(255) - np.asarray([0.5, 0.4, 0.3])) / np.asarray([0.25, 0.2, 0.3])
     (logits,) = session.run(
