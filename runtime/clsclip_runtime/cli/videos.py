@@ -6,12 +6,12 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 import numpy as np
 
-from clsclip_runtime.cli.arguments import NamedSource
+from clsclip_runtime.cli.arguments import NamedSource, Piped
 from clsclip_runtime.cli.output import one_line, print_json
 from clsclip_runtime.cli.progress import Progress
 from clsclip_runtime.cli.report import frame_table
@@ -19,6 +19,7 @@ from clsclip_runtime.errors import OutputError
 from clsclip_runtime.paths import readable
 
 if TYPE_CHECKING:
+    from clsclip_runtime.cli.options import InferOptions
     from clsclip_runtime.images import Source
     from clsclip_runtime.results.result import Result
     from clsclip_runtime.video import FileSink, Frame, FrameSource, Pipeline, Sink
@@ -31,7 +32,7 @@ class VideoRun:
 
     def __init__(
         self,
-        options: dict[str, Any],
+        options: InferOptions,
         words: tuple[str, ...],
         segment: Callable[[Sequence[Source]], list[Result]],
         on_disk: set[str],
@@ -44,30 +45,29 @@ class VideoRun:
             segment: the model.
             on_disk: real paths that must not be overwritten.
         """
-        self._options, self._words, self._segment, self._on_disk = options, words, segment, on_disk
+        self._options, self._frames, self._output = options, options.frames, options.output
+        self._words, self._segment, self._on_disk = words, segment, on_disk
         self._notes: tuple[str, ...] = ()
-        self._json: bool = options["as_json"]
-        self._tables = not (options["quiet"] or self._json)
 
     def one(self, source: NamedSource) -> None:
         """Segment one source, and say what came of it even where it ends early."""
         from clsclip_runtime.video import Pipeline
 
-        options = self._options
-        opened = open_source(source, options["stdin"], options["fps"], dict(options["stream_option"]))
+        frames = self._frames
+        opened = open_source(source, self._options.piped, frames.fps, dict(frames.stream_option))
         files = self._files(source, opened)
         totals = _Totals(len(self._words))
-        reports: list[Sink] = [totals] if self._tables else []
-        if self._json:
+        reports: list[Sink] = [totals] if self._output.tables else []
+        if self._output.as_json:
             reports.append(_JsonLines(opened.name))
         pipeline = Pipeline(
             opened,
             self._segment,
             [*files, *reports],
-            batch=options["batch"] or 1,
-            every=options["every"] or 1,
-            max_frames=options["max_frames"],
-            drop_frames=bool(options["drop_frames"]),
+            batch=frames.batch or 1,
+            every=frames.every or 1,
+            max_frames=frames.max_frames,
+            drop_frames=bool(frames.drop_frames),
         )
         progress = Progress(opened.name, pipeline.expected, shown=self._progress_shown())
 
@@ -87,17 +87,14 @@ class VideoRun:
         """The sinks that write files."""
         from clsclip_runtime.video import AnnotatedVideo, CocoFile, FrameFiles
 
-        out: Path | None = self._options["out"]
+        out, formats, options = self._output.out, self._output.video_formats, self._frames
         if out is None:
             return []
-        formats: list[str] = self._options["video_formats"]
         name = readable(Path(source.path).name) if source.kind == "video" else opened.name
         sinks: list[FileSink] = []
         if "overlay" in formats:
-            path = out / f"{source.stem}_overlay.{self._options['container'] or 'mp4'}"
-            fps = opened.fps or self._options["fps"]
-            every, codec = self._options["every"] or 1, self._options["codec"]
-            video = AnnotatedVideo(path, fps=fps, every=every, codec=codec)
+            path = out / f"{source.stem}_overlay.{options.container or 'mp4'}"
+            video = AnnotatedVideo(path, fps=opened.fps or options.fps, every=options.every or 1, codec=options.codec)
             self._notes = video.notes
             sinks.append(video)
         if "coco" in formats:
@@ -111,10 +108,10 @@ class VideoRun:
         return sinks
 
     def _progress_shown(self) -> bool:
-        return not self._options["quiet"] and not (self._json and sys.stdout.isatty())
+        return not self._output.quiet and not (self._output.as_json and sys.stdout.isatty())
 
     def _report(self, pipeline: Pipeline, opened: FrameSource, files: list[Path], totals: _Totals, ended: bool) -> None:
-        if self._json:
+        if self._output.as_json:
             print_json(
                 {
                     "source": opened.name,
@@ -126,10 +123,10 @@ class VideoRun:
                     "notes": list(self._notes),
                 }
             )
-        elif self._tables:
+        elif self._output.tables:
             count, seconds = pipeline.written, pipeline.seconds
             rate = f", {count / seconds:.1f} a second" if count and seconds else ""
-            dropped = f", {pipeline.dropped} dropped" if self._options["drop_frames"] else ""
+            dropped = f", {pipeline.dropped} dropped" if self._frames.drop_frames else ""
             size = f" of {totals.size[0]}x{totals.size[1]} pixels" if totals.size else ""
             click.echo(f"  {count} frames{size}{rate}{dropped}")
             if count:
@@ -141,7 +138,7 @@ class VideoRun:
 
 
 def open_source(
-    source: NamedSource, piped: Any, fps: float | None, stream_options: dict[str, str] | None = None
+    source: NamedSource, piped: Piped, fps: float | None, stream_options: dict[str, str] | None = None
 ) -> FrameSource:
     """Open what gives frames.
 
@@ -164,9 +161,9 @@ def open_source(
         return open_video(source.path)
     if piped == "video":
         return open_piped_video(sys.stdin.buffer)
-    if piped == "stream":
-        return EncodedFrames(sys.stdin.buffer, fps=fps)
-    return RawFrames(sys.stdin.buffer, piped, fps=fps)
+    if isinstance(piped, tuple):
+        return RawFrames(sys.stdin.buffer, piped, fps=fps)
+    return EncodedFrames(sys.stdin.buffer, fps=fps)
 
 
 class _Totals:
