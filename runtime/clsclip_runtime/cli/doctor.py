@@ -15,7 +15,7 @@ from clsclip_runtime.backends import select
 from clsclip_runtime.backends.select import AUTO, BACKENDS
 from clsclip_runtime.cli.output import print_json
 from clsclip_runtime.cli.runner import run_command
-from clsclip_runtime.doctor import FAIL, OK, INFO, Finding, examine
+from clsclip_runtime.doctor import FAIL, INFO, OK, Finding, examine
 from clsclip_runtime.version import __version__
 
 PROGRAM = "clsclip-doctor"
