@@ -23,7 +23,7 @@ import click
 from benchmarks.peers import disk, plus
 from benchmarks.peers import table as peers
 from clsclip_bench.plots import plot
-from clsclip_bench.report import limits_sentence, markdown, read_document, write_document, write_text
+from clsclip_bench.report import markdown, peaks_sentence, read_document, write_document, write_text
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -37,7 +37,7 @@ class Step:
 
     Attributes:
         name: of its JSON, and of its markers in the README.
-        command: module and arguments; ``--json`` is added.
+        command: module and arguments; ``--report`` is added.
         minutes: after which it is ended, and counted as failed.
         markdown: makes its table.
         needs_bundle: it measures the full-size model, whose bundle has to be made before.
@@ -54,15 +54,15 @@ def steps(work: Path) -> list[Step]:
     """In this order; what matters most first."""
     full_size = str(work / "b16-fp32.clsclip")
     folder = ("--work", str(work))
-    one_picture = ("--minutes", "1.5", "--model", full_size, "--crops", "1", "--top-k", "1")
-    exact, gated = ("--mode", "exact", "--classes", "1,5,20"), ("--mode", "gated", "--classes", "1,20,100,1000")
+    one_picture = ("--minutes", "1.5", "--model", full_size, "--crops", "1", "--max-classes", "1")
+    exact, filtered = ("--mode", "exact", "--classes", "1,5,20"), ("--mode", "filtered", "--classes", "1,20,100,1000")
     return [
         Step("peers", ("benchmarks.peers.table", "--seconds", "2", *folder), 12, peers.markdown),
         Step("plus", ("benchmarks.peers.plus", "--seconds", "3", *folder), 2, plus.markdown),
         Step("disk", ("benchmarks.peers.disk", "--seconds", "6", *folder), 2, disk.markdown, True),
         Step("embedded", (BENCH, "--minutes", "1"), 3, markdown),
         Step("full-size", (BENCH, *one_picture, *exact), 3, markdown, True),
-        Step("full-size-gated", (BENCH, *one_picture, *gated), 3, markdown, True),
+        Step("full-size-filtered", (BENCH, *one_picture, *filtered), 3, markdown, True),
     ]
 
 
@@ -107,7 +107,7 @@ def run_step(step: Step, parts: Path, work: Path) -> bool:
     try:
         if step.needs_bundle:
             run([sys.executable, "-m", "benchmarks.peers.material", str(work)], 5)
-        run([sys.executable, "-m", *step.command, "--json", str(scratch)], step.minutes)
+        run([sys.executable, "-m", *step.command, "--report", str(scratch)], step.minutes)
     except (OSError, subprocess.SubprocessError) as error:
         click.echo(f"{step.name}: failed after {time.monotonic() - begin:.0f} s: {error}", err=True)
         return False
@@ -129,7 +129,7 @@ def put_together(documents: dict[str, dict[str, Any]], every: list[Step], result
         if step.name in documents:
             document = documents[step.name]
             lines += [f"## {step.name}\n", f"    python -m {' '.join(step.command)}\n"]
-            lines += [step.markdown(document).strip() + "\n", limits_sentence(document) + "\n"]
+            lines += [step.markdown(document).strip() + "\n", peaks_sentence(document) + "\n"]
             if step.command[0] == BENCH and any(row["whole_ms"] for row in document["rows"]):
                 plot(document, results / f"{name}-{step.name}.png")
     write_text(results / f"{name}.md", "\n".join(lines))

@@ -21,7 +21,6 @@ import os
 import posixpath
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -148,19 +147,16 @@ def _help(name: str, function: str, *sub: str) -> str:
         module, _, attribute = function.partition(":")
         out = io.StringIO()
         argv = [name, *sub, "--help"]
-        with contextlib.redirect_stdout(out), mock.patch.object(sys, "argv", argv), _environment(COLUMNS="100"):
-            with contextlib.suppress(SystemExit):
-                getattr(importlib.import_module(module), attribute)()
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(contextlib.suppress(SystemExit))
+            stack.enter_context(contextlib.redirect_stdout(out))
+            stack.enter_context(mock.patch.object(sys, "argv", argv))
+            stack.enter_context(mock.patch.dict(os.environ, COLUMNS="100"))
+            getattr(importlib.import_module(module), attribute)()
         _helps[key] = out.getvalue().rstrip()
         if "Usage:" not in _helps[key]:
             raise PluginError(f"{key} --help printed no help")
     return _helps[key]
-
-
-@contextlib.contextmanager
-def _environment(**values: str) -> Iterator[None]:
-    with mock.patch.dict(os.environ, values):
-        yield
 
 
 def adopted(source: str, path: str, moved: dict[str, str]) -> tuple[str, set[Path]]:

@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.manifest_schema import compare_always
+
 settings.register_profile("shared-machine", deadline=None)
 settings.load_profile("shared-machine")
+compare_always()
 
 
 @pytest.fixture(scope="session", autouse=True)

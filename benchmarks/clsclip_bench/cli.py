@@ -6,16 +6,22 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from clsclip_bench.ours import SPELLINGS
+from clsclip_bench.ours import MODES, SPELLINGS
 from clsclip_runtime.cli.arguments import read_words
+from clsclip_runtime.cli.output import print_json
+from clsclip_runtime.cli.progress import Progress
 from clsclip_runtime.cli.runner import FAILURE, INTERRUPTED, fail, run_command
 from clsclip_runtime.errors import OptionError
 from clsclip_runtime.version import __version__
+
+if TYPE_CHECKING:
+    from clsclip_bench.compare import Change
 
 PROGRAM = "clsclip-bench"
 
@@ -23,7 +29,7 @@ EXAMPLES = """\b
 Examples:
   clsclip-bench
   clsclip-bench --model model.clsclip --model model-int8.clsclip --minutes 5
-  clsclip-bench --backend onnxruntime-cpu --crops 1 --classes 1,20 --json new.json --plot new.png
+  clsclip-bench --backend onnxruntime-cpu --crops 1 --classes 1,20 --report new.json --plot new.png
   clsclip-bench --compare old.json --fail-slower 10
   clsclip-bench --from new.json --compare old.json --markdown table.md
 
@@ -47,10 +53,10 @@ def parse_counts(ctx: click.Context, param: click.Parameter, value: str) -> tupl
 @click.command(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=EXAMPLES,
-    help="""Measure bundles on this machine: times, throughput, memory, loading, and the share of the machine's limit.
+    help="""Measure bundles on this machine: times, throughput, memory, loading, and % of the machine's peak.
 
-    Every row is a process of its own. Rows that are compared take turns, and the machine's rate of matrix products is
-    measured in the same turns, so ratios and shares hold on a busy machine too.""",
+    Every row is a process of its own. Rows that are compared run in rounds. The peak, the machine's rate of matrix
+    products, is measured in the same rounds, so ratios and percentages hold on a busy machine too.""",
 )
 @click.option(
     "--model",
@@ -71,8 +77,8 @@ def parse_counts(ctx: click.Context, param: click.Parameter, value: str) -> tupl
     "--mode",
     "modes",
     multiple=True,
-    type=click.Choice(["exact", "gated"]),
-    help="Segment every pair, or those that the gate lets through. Default: all that this version has.",
+    type=click.Choice(MODES),
+    help="Segment every pair, or those that the presence filter lets through. Default: both.",
 )
 @click.option(
     "--crops", callback=parse_counts, metavar="LIST", default="1,4,16", show_default=True, help="Pictures in one call."
@@ -109,12 +115,12 @@ def parse_counts(ctx: click.Context, param: click.Parameter, value: str) -> tupl
     help="Words to ask, one a line (UTF-8; # comments). Default: made up.",
 )
 @click.option(
-    "--top-k",
+    "--max-classes",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Gated rows: so many words of a picture, whatever they score. Default: those above the model's threshold.",
+    help="Filtered rows: so many words of a picture, whatever they score. Default: those above the model's threshold.",
 )
-@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Of the engines and of the limit.")
+@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Of the engines and of the peak.")
 @click.option(
     "--memory-mb",
     type=click.IntRange(min=1),
@@ -123,7 +129,8 @@ def parse_counts(ctx: click.Context, param: click.Parameter, value: str) -> tupl
     metavar="N",
     help="Bound on the activations of one call, MiB.",
 )
-@click.option("--json", "json_path", type=click.Path(path_type=Path), metavar="FILE", help="Write everything here.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output, in place of tables.")
+@click.option("--report", type=click.Path(path_type=Path), metavar="FILE", help="Write that document here.")
 @click.option("--markdown", type=click.Path(path_type=Path), metavar="FILE", help="Write the table here, too.")
 @click.option("--plot", type=click.Path(path_type=Path), metavar="FILE", help="Write a PNG. Needs matplotlib.")
 @click.option("--compare", "old", type=click.Path(path_type=Path), metavar="OLD.json", help="Ratios to an earlier run.")
@@ -144,90 +151,131 @@ def parse_counts(ctx: click.Context, param: click.Parameter, value: str) -> tupl
 @click.version_option(__version__, prog_name=PROGRAM)
 def command(**options: Any) -> int:
     """Check everything that costs nothing, measure, and write; returns the exit code."""
+    return _run(Options(**options))
+
+
+@dataclass(frozen=True)
+class Options:
+    """The command line; see the options' own help."""
+
+    models: tuple[Path, ...]
+    backends: tuple[str, ...]
+    modes: tuple[str, ...]
+    crops: tuple[int, ...]
+    classes: tuple[int, ...]
+    minutes: float
+    picture: Path | None
+    side: int | None
+    words: Path | None
+    max_classes: int | None
+    threads: int | None
+    memory_mb: int
+    as_json: bool
+    report: Path | None
+    markdown: Path | None
+    plot: Path | None
+    old: Path | None
+    fail_slower: float | None
+    source: Path | None
+    quiet: bool
+
+
+def _run(options: Options) -> int:
     from clsclip_bench.plots import load_matplotlib, plot
     from clsclip_bench.report import markdown, read_document, write_document, write_text
 
-    if options["fail_slower"] is not None and options["old"] is None:
+    if options.fail_slower is not None and options.old is None:
         raise click.UsageError("--fail-slower needs an earlier run. Give it: --compare old.json")
-    if options["plot"] is not None:
+    if options.plot is not None:
         load_matplotlib()
-    old = None if options["old"] is None else read_document(options["old"])
-    for name in ("json_path", "markdown", "plot"):
-        _check_file(options[name])
+    old = None if options.old is None else read_document(options.old)
+    for file in (options.report, options.markdown, options.plot):
+        _check_file(file)
     code = 0
-    if options["source"] is not None:
-        document = read_document(options["source"])
-        if options["json_path"] is not None:
-            write_document(options["json_path"], document)
+    if options.source is not None:
+        document = read_document(options.source)
+        if options.report is not None:
+            write_document(options.report, document)
     else:
         document, code = _measure(options)
+    changes = None if old is None else _changes(old, document)
     text = markdown(document)
-    click.echo(text)
-    if options["markdown"] is not None:
-        write_text(options["markdown"], text)
-    if options["plot"] is not None and any(row["whole_ms"] for row in document["rows"]):
-        plot(document, options["plot"])
-    if old is not None:
-        code = max(code, _compare(old, document, options["fail_slower"]))
-    return code
+    if options.as_json:
+        print_json(document if changes is None else document | {"comparison": [asdict(one) for one in changes]})
+    else:
+        click.echo(text)
+    if options.markdown is not None:
+        write_text(options.markdown, text)
+    if options.plot is not None and any(row["whole_ms"] for row in document["rows"]):
+        plot(document, options.plot)
+    return code if changes is None else max(code, _compared(changes, options))
 
 
-def _measure(options: dict[str, Any]) -> tuple[dict[str, Any], int]:
+def _measure(options: Options) -> tuple[dict[str, Any], int]:
     """The document, and the exit code so far."""
-    from clsclip_bench.ours import MODES
     from clsclip_bench.report import write_document
     from clsclip_bench.run import Plan, Run, open_bundles
     from clsclip_runtime.text.words import clean_words
 
-    asked = None if options["words"] is None else list(clean_words(read_words(options["words"]))[0])
-    if asked is not None and len(asked) < max(options["classes"]):
+    asked = None if options.words is None else list(clean_words(read_words(options.words))[0])
+    if asked is not None and len(asked) < max(options.classes):
         raise click.UsageError(
-            f"{options['words']} has {len(asked)} words, and {max(options['classes'])} are to be asked. "
+            f"{options.words} has {len(asked)} words, and {max(options.classes)} are to be asked. "
             "Give a longer list, or fewer --classes"
         )
-    if options["picture"] is not None and not options["picture"].is_file():
-        raise click.UsageError(f"no such file: {options['picture']}")
-    for model in options["models"]:
+    if options.picture is not None and not options.picture.is_file():
+        raise click.UsageError(f"no such file: {options.picture}")
+    for model in options.models:
         if not model.is_dir():
             raise click.UsageError(f"no such bundle: {model}. Give the folder that clsclip-export wrote")
     plan = Plan(
-        bundles=open_bundles(options["models"]),
-        backends=options["backends"],
-        modes=options["modes"] or MODES,
-        crops=options["crops"],
-        classes=options["classes"],
-        minutes=options["minutes"],
-        max_classes=options["max_classes"],
+        bundles=open_bundles(options.models),
+        backends=options.backends,
+        modes=options.modes or MODES,
+        crops=options.crops,
+        classes=options.classes,
+        minutes=options.minutes,
+        max_classes=options.max_classes,
         options={
-            "threads": options["threads"],
-            "memory_mb": options["memory_mb"],
-            "picture": None if options["picture"] is None else str(options["picture"].absolute()),
-            "side": options["side"],
+            "threads": options.threads,
+            "memory_mb": options.memory_mb,
+            "picture": None if options.picture is None else str(options.picture.absolute()),
+            "side": options.side,
             "asked": asked,
         },
     )
-    run = Run(plan, (lambda line: None) if options["quiet"] else (lambda line: click.echo(line, err=True)))
-    json_path = options["json_path"]
-    try:
-        run.measure(lambda document: None if json_path is None else write_document(json_path, document))
-    except KeyboardInterrupt:
-        where = "" if json_path is None else f"; what was measured is in {json_path}"
-        return run.document, fail(f"interrupted{where}", INTERRUPTED, PROGRAM)
+    report = options.report
+    with Progress("workloads", shown=not options.quiet) as progress:
+        run = Run(plan, progress)
+        try:
+            run.measure(lambda document: None if report is None else write_document(report, document))
+        except KeyboardInterrupt:
+            progress.close()
+            where = "" if report is None else f"; what was measured is in {report}"
+            return run.document, fail(f"interrupted{where}", INTERRUPTED, PROGRAM)
     if run.failed:
         for name, reason in run.document["left_out"].items():
             fail(f"{name}: {reason}", FAILURE, PROGRAM)
     return run.document, FAILURE if run.failed else 0
 
 
-def _compare(old: dict[str, Any], new: dict[str, Any], tolerance: float | None) -> int:
-    """Print the ratios; 1 if a row became slower than is allowed."""
-    from clsclip_bench.compare import compare, comparison_table, slower
+def _changes(old: dict[str, Any], new: dict[str, Any]) -> list[Change]:
+    """Rows of both runs. OptionError if there is none."""
+    from clsclip_bench.compare import compare
 
     changes = compare(old, new)
     if not changes:
         raise OptionError("the two runs have no row in common: model, engine, crops or classes differ. Compare others")
-    click.echo(comparison_table(changes))
-    worse = [] if tolerance is None else slower(changes, tolerance / 100)
+    return changes
+
+
+def _compared(changes: list[Change], options: Options) -> int:
+    """Print the ratios; 1 if a row became slower than is allowed."""
+    from clsclip_bench.compare import comparison_table, slower
+
+    if not options.as_json:
+        click.echo(comparison_table(changes))
+    worse = [] if options.fail_slower is None else slower(changes, options.fail_slower / 100)
     for change in worse:
         fail(f"{change.key[0]}, {change.key[1]} x {change.key[2]}: {change.ratio:.2f} times as long", FAILURE, PROGRAM)
     return FAILURE if worse else 0

@@ -16,7 +16,7 @@ class Change:
     Attributes:
         key: values of ``report.KEY``.
         old, new: median milliseconds of the whole call.
-        old_share, new_share: of the machine's limit; None where that is not known.
+        old_share, new_share: of the machine's peak; None where that is not known.
     """
 
     key: tuple[Any, ...]
@@ -44,7 +44,7 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
         other = before.get(_key(row))
         if other is not None and row.get("whole_ms"):
             times = other["whole_ms"]["p50"], row["whole_ms"]["p50"]
-            changes.append(Change(_key(row), *times, other.get("share_whole"), row.get("share_whole")))
+            changes.append(Change(_key(row), *times, other.get("peak_share_whole"), row.get("peak_share_whole")))
     return changes
 
 

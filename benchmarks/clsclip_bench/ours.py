@@ -1,4 +1,4 @@
-"""A bundle in one backend, as a contender: all that ``Segmenter`` does for a call, and the engine's part of it."""
+"""A bundle in one backend, as a case: all that ``Segmenter`` does for a call, and the engine's part of it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clsclip_bench.contender import Cell, Spec
+from clsclip_bench.case import Spec, Workload
 from clsclip_bench.engine_time import EngineClock
-from clsclip_bench.limits import PRECISIONS
+from clsclip_bench.peak import PRECISIONS
 from clsclip_runtime.backends.select import BACKENDS, select_backend
 from clsclip_runtime.bundle.opening import TEXT_ENCODER, Bundle
 from clsclip_runtime.errors import BackendError, OptionError
@@ -18,12 +18,12 @@ from clsclip_runtime.limits import Limits
 from clsclip_runtime.results.pairs import Pairs
 from clsclip_runtime.segmenter import Segmenter
 
-FACTORY = "clsclip_bench.ours:SegmenterContender"
+FACTORY = "clsclip_bench.ours:SegmenterCase"
 
-EXACT, GATED = "exact", "gated"
-"""Every pair is segmented; or the gate drops pairs before the trunk."""
+EXACT, FILTERED = "exact", "filtered"
+"""Every pair is segmented; or the presence filter drops pairs before the trunk."""
 
-MODES = (EXACT, GATED)
+MODES = (EXACT, FILTERED)
 
 
 SPELLINGS = (*BACKENDS, "openvino:bf16")
@@ -79,34 +79,34 @@ def bundle_specs(
     backend: str,
     modes: tuple[str, ...],
     options: dict[str, Any],
-    top_ks: tuple[int | None, ...] = (None,),
+    most: tuple[int | None, ...] = (None,),
 ) -> list[Spec]:
-    """The contenders of a bundle in one backend.
+    """The cases of a bundle in one backend.
 
     Args:
         bundle: opened, so that it is known to be whole.
         backend: a name of ``BACKENDS``.
         modes: of ``MODES``.
-        options: of :class:`SegmenterContender`, the same for all.
-        top_ks: a gated contender for each: so many words of a crop, whatever they score; None leaves it to the
+        options: of :class:`SegmenterCase`, the same for all.
+        most: a filtered case for each: so many words of a crop, whatever they score; None leaves it to the
             model's threshold.
     """
     stated = bundle.manifest.precision
     precision = precision_of(backend, stated)
     specs = []
-    forms = [(mode, max_classes) for mode in modes for max_classes in (top_ks if mode == GATED else (None,))]
+    forms = [(mode, max_classes) for mode in modes for max_classes in (most if mode == FILTERED else (None,))]
     for mode, max_classes in forms:
         own = {"model": str(bundle.folder), "backend": backend, "mode": mode, "max_classes": max_classes}
         labels = {"model": bundle.manifest.name, "bundle": stated, "engine": backend, "mode": mode}
         name = f"{bundle.manifest.name} {stated}, {backend}" + ("" if mode == EXACT else f", {mode}")
-        if len(top_ks) > 1 and max_classes is not None:
+        if len(most) > 1 and max_classes is not None:
             name += f" to {max_classes}"
         specs.append(Spec(name, FACTORY, own | options, precision, device_of(backend), labels))
     return specs
 
 
-class SegmenterContender:
-    """A contender that segments pictures with a warm ``Segmenter``."""
+class SegmenterCase:
+    """A case that segments pictures with a warm ``Segmenter``."""
 
     def __init__(
         self,
@@ -126,14 +126,14 @@ class SegmenterContender:
         Args:
             model: folder of the bundle.
             backend: name of the engine.
-            mode: ``exact`` or ``gated``.
-            top_k: of the gate: so many words a crop, whatever they score; None is the model's threshold.
+            mode: ``exact`` or ``filtered``.
+            max_classes: of a filtered call: so many words a crop, whatever they score; None is the model's threshold.
             threads, memory_mb: as in ``Segmenter.load``.
             picture: file to segment; None makes a picture.
             side: of the made picture, pixels; None is the model's own.
-            asked: words to ask; None makes some. A cell with more classes than words is refused.
+            asked: words to ask; None makes some. A workload with more classes than words is refused.
         """
-        self._model, self._backend, self._mode, self._top_k = model, backend, mode, max_classes
+        self._model, self._backend, self._mode, self._max_classes = model, backend, mode, max_classes
         self._threads, self._memory_mb = threads, memory_mb
         self._picture, self._side, self._asked = picture, side, asked
         self._clock = EngineClock()
@@ -146,24 +146,24 @@ class SegmenterContender:
         """Load the bundle."""
         name, own = parse_backend(self._backend)
         engine = self._clock.watch(select_backend(name, threads=self._threads, options=own))
-        self._options = gate_options(self._mode, self._top_k)
+        self._options = filter_options(self._mode, self._max_classes)
         self._segmenter = Segmenter.load(
             self._model,
             engine,
             presence_filter=self._options["presence_filter"],
             limits=Limits(memory_mb=self._memory_mb),
-        )  # the gate decides which graphs are loaded
+        )  # the filter decides which graphs are loaded
 
-    def prepare(self, cell: Cell) -> None:
+    def prepare(self, workload: Workload) -> None:
         """Make pictures and words."""
-        if self._asked is not None and len(self._asked) < cell.classes:
-            raise OptionError(f"{cell.classes} words are to be asked, and only {len(self._asked)} were given")
+        if self._asked is not None and len(self._asked) < workload.classes:
+            raise OptionError(f"{workload.classes} words are to be asked, and only {len(self._asked)} were given")
         side = self._side or self._segmenter.bundle.manifest.image.size
         if self._picture is not None:
-            self._pictures = [np.asarray(open_image(self._picture).image)] * cell.crops
+            self._pictures = [np.asarray(open_image(self._picture).image)] * workload.crops
         else:
-            self._pictures = [made_picture(side, side, seed) for seed in range(cell.crops)]
-        self._words = words(cell.classes) if self._asked is None else self._asked[: cell.classes]
+            self._pictures = [made_picture(side, side, seed) for seed in range(workload.crops)]
+        self._words = words(workload.classes) if self._asked is None else self._asked[: workload.classes]
 
     def call(self) -> dict[str, float]:
         """From pixels to masks of the pictures' size; ``engine`` is the graphs' part, ``text`` encoding of words."""
@@ -187,7 +187,7 @@ class SegmenterContender:
         return dict(self._found)
 
     def logits(self) -> npt.NDArray[np.float32] | None:
-        """(K, h, w) of the first picture; -inf for words that the gate dropped."""
+        """(K, h, w) of the first picture; -inf for words that the filter dropped."""
         if self._first is None:
             return None
         pairs, count = self._first
@@ -196,7 +196,7 @@ class SegmenterContender:
         return logits
 
 
-def gate_options(mode: str, max_classes: int | None) -> dict[str, Any]:
+def filter_options(mode: str, max_classes: int | None) -> dict[str, Any]:
     """Keyword arguments of a call in ``mode``."""
     if mode == EXACT:
         return {"presence_filter": False}

@@ -1,4 +1,4 @@
-"""A picture of a run: time by number of classes, and shares of the machine's limit."""
+"""A picture of a run: time by number of classes, and shares of the machine's peak."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ def plot(document: Mapping[str, Any], path: Path) -> None:
         style: dict[str, Any] = {"color": f"C{colour}", "marker": _MARKERS[size % len(_MARKERS)]}
         style["linestyle"] = _STROKES[size % len(_STROKES)]
         times.plot(classes, [row["whole_ms"]["p50"] for row in line], label=label, **style)
-        known = [row for row in line if row["share"] is not None]
-        shares.plot([row["classes"] for row in known], [100 * row["share"] for row in known], **style)
-    for axes, title in ((times, "median ms of a call, from pixels to masks"), (shares, "engine, % of the limit")):
+        known = [row for row in line if row["peak_share"] is not None]
+        shares.plot([row["classes"] for row in known], [100 * row["peak_share"] for row in known], **style)
+    for axes, title in ((times, "median ms of a call, from pixels to masks"), (shares, "engine, % of the peak")):
         axes.set_xscale("log")
         axes.set_xlabel("classes")
         axes.set_title(title)

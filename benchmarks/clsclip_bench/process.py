@@ -1,4 +1,4 @@
-"""A contender's process, seen from the one that measures."""
+"""A case's process, seen from the one that measures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from clsclip_bench.contender import Cell, Spec
+from clsclip_bench.case import Spec, Workload
 from clsclip_runtime.errors import ClsclipRuntimeError
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -21,7 +21,7 @@ _SECONDS_TO_END = 10
 
 
 def variables_of(threads: int | None, cache: Path | None = None) -> dict[str, str]:
-    """Environment variables of contenders.
+    """Environment variables of cases.
 
     Args:
         threads: of libraries that are told so; None is their own choice.
@@ -33,12 +33,12 @@ def variables_of(threads: int | None, cache: Path | None = None) -> dict[str, st
     return variables
 
 
-class ContenderError(ClsclipRuntimeError):
-    """A contender could not do its work; the message is its reason."""
+class CaseError(ClsclipRuntimeError):
+    """A case could not do its work; the message is its reason."""
 
 
-class ContenderProcess:
-    """One contender in a process of its own; a context manager that ends it."""
+class CaseProcess:
+    """One case in a process of its own; a context manager that ends it."""
 
     def __init__(self, spec: Spec, variables: Mapping[str, str] | None = None) -> None:
         """Start the process; nothing is loaded yet. ``variables`` are added to the environment."""
@@ -59,16 +59,16 @@ class ContenderProcess:
         )
 
     def load(self) -> float:
-        """Load the contender; seconds that it took, imports included. ContenderError if it cannot."""
+        """Load the case; seconds that it took, imports included. CaseError if it cannot."""
         return float(self.ask("load", spec=self.spec.to_json())["seconds"])
 
-    def prepare(self, cell: Cell) -> None:
-        """Make the inputs of a cell."""
-        self.ask("prepare", cell={"crops": cell.crops, "classes": cell.classes})
+    def prepare(self, workload: Workload) -> None:
+        """Make the inputs of a workload."""
+        self.ask("prepare", workload={"crops": workload.crops, "classes": workload.classes})
 
-    def turn(self, seconds: float = 0.0) -> list[dict[str, float]]:
+    def round(self, seconds: float = 0.0) -> list[dict[str, float]]:
         """Call until ``seconds`` have passed, once at least; figures of every call, ``whole`` in seconds."""
-        calls: list[dict[str, float]] = self.ask("turn", seconds=seconds)["calls"]
+        calls: list[dict[str, float]] = self.ask("round", seconds=seconds)["calls"]
         return calls
 
     def facts(self) -> dict[str, Any]:
@@ -87,22 +87,22 @@ class ContenderProcess:
         """Send a request and wait for its answer.
 
         Raises:
-            ContenderError: the contender raised an error, or its process ended.
+            CaseError: the case raised an error, or its process ended.
         """
         stdin, stdout = self._process.stdin, self._process.stdout
         if stdin is None or stdout is None or stdin.closed:
-            raise ContenderError(f"the process of {self.spec.name} was closed")
+            raise CaseError(f"the process of {self.spec.name} was closed")
         try:
             stdin.write(json.dumps({"do": do, **details}) + "\n")
             stdin.flush()
             line = stdout.readline()
         except (OSError, ValueError) as error:
-            raise ContenderError(f"{self.spec.name} does not answer ({error}). {self._last_words()}") from error
+            raise CaseError(f"{self.spec.name} does not answer ({error}). {self._last_words()}") from error
         if not line:
-            raise ContenderError(f"the process of {self.spec.name} ended. {self._last_words()}")
+            raise CaseError(f"the process of {self.spec.name} ended. {self._last_words()}")
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
-            raise ContenderError(answer["error"])
+            raise CaseError(answer["error"])
         return answer
 
     def close(self) -> None:
@@ -118,7 +118,7 @@ class ContenderProcess:
                     continue
         self._errors.close()
 
-    def __enter__(self) -> ContenderProcess:
+    def __enter__(self) -> CaseProcess:
         """The process itself."""
         return self
 

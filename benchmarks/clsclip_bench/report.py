@@ -10,11 +10,13 @@ from typing import IO, Any
 
 from clsclip_bench.machine import load_average, machine, now, versions
 from clsclip_bench.operations import BundleOperations, CountError
-from clsclip_bench.session import Limits, Measured
+from clsclip_bench.session import Measured, Peaks
 from clsclip_runtime.errors import OptionError
 from clsclip_runtime.paths import Writer, cannot_write, write_file
+from clsclip_runtime.renamed import old_names
 
-SCHEMA = 1
+SCHEMA = 2
+"""1 had other names; see ``renamed.json``."""
 
 Row = Mapping[str, Any]
 
@@ -31,7 +33,7 @@ def new_document(program: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         "machine": machine() | {"load_average": load_average()},
         "versions": versions(),
         "settings": dict(settings),
-        "limits": {},
+        "peaks": {},
         "rows": [],
         "interrupted": False,
     }
@@ -42,27 +44,27 @@ def row_of(measured: Measured, operations: BundleOperations | None = None) -> di
 
     Args:
         measured: what was found.
-        operations: of the bundle; not needed for a contender whose facts state the ``operations`` of a call.
+        operations: of the bundle; not needed for a case whose facts state the ``operations`` of a call.
 
     ``text_ms`` is of the first call; words that an earlier row of the run has encoded may come from a cache.
 
-    ``share`` is of the engine's time: the operations of its graphs a second, by the machine's rate of matrix products
-    in the row's precision, measured in the same turns. ``share_whole`` takes the time of the whole call.
+    ``peak_share`` is the operations of the graphs by the engine's time, as a share of the machine's rate of matrix
+    products in the row's precision, measured in the same rounds. ``peak_share_whole`` takes the time of the whole call.
     """
-    cell, whole, engine = measured.cell, measured.summary(), measured.summary("engine")
+    workload, whole, engine = measured.workload, measured.summary(), measured.summary("engine")
     row: dict[str, Any] = {
         "name": measured.spec.name,
         **measured.spec.labels,
         "precision": measured.spec.precision,
         "device": measured.spec.device,
-        "crops": cell.crops,
-        "classes": cell.classes,
+        "crops": workload.crops,
+        "classes": workload.classes,
         "pairs": measured.facts.get("pairs"),
         "reason": measured.reason,
         "whole_ms": whole,
         "engine_ms": engine,
         "outside_share": None,
-        "images_x_classes_per_second": None if whole is None else _round(cell.pairs / (whole["p50"] / 1000)),
+        "images_x_classes_per_second": None if whole is None else _round(workload.pairs / (whole["p50"] / 1000)),
         "load_s": _round(measured.load_seconds),
         "first_call_ms": _milliseconds(measured.first_call.get("whole")),
         "text_ms": _milliseconds(measured.first_call.get("text")),
@@ -74,50 +76,59 @@ def row_of(measured: Measured, operations: BundleOperations | None = None) -> di
     if whole is not None and engine is not None:
         row["outside_share"] = _round(1 - engine["p50"] / whole["p50"])
     row["operations"] = _operations(measured, operations)
-    row |= _shares(row, measured.limit)
+    row |= _shares(row, measured.peak)
     return row
 
 
 def _operations(measured: Measured, operations: BundleOperations | None) -> dict[str, Any] | None:
     """Operations of one call whose words are known already (``text`` is what encoding them took), or why not."""
-    facts, cell = measured.facts, measured.cell
+    facts, workload = measured.facts, measured.workload
     if "operations" in facts:
         return {"call": facts["operations"]}
     if operations is None or "graphs" not in facts:
         return None
     try:
-        by_graph = operations.by_graph(facts["graphs"], cell.crops, cell.classes, facts["pairs"])
-        return {"by_graph": by_graph, "call": math.fsum(by_graph.values()), "text": operations.of_words(cell.classes)}
+        by_graph = operations.by_graph(facts["graphs"], workload.crops, workload.classes, facts["pairs"])
+        return {
+            "by_graph": by_graph,
+            "call": math.fsum(by_graph.values()),
+            "text": operations.of_words(workload.classes),
+        }
     except CountError as error:
         return {"reason": str(error)}
 
 
-def _shares(row: Row, limit: float | None) -> dict[str, Any]:
-    found: dict[str, Any] = {"limit_per_second": _round(limit), "per_second": None, "share": None, "share_whole": None}
+def _shares(row: Row, peak: float | None) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "peak_per_second": _round(peak),
+        "per_second": None,
+        "peak_share": None,
+        "peak_share_whole": None,
+    }
     operations, whole = row["operations"], row["whole_ms"]
     if operations is None or "call" not in operations or whole is None:
         return found
     engine = row["engine_ms"] or whole
     found["per_second"] = _round(operations["call"] / (engine["p50"] / 1000))
-    if limit:
-        found["share"] = _round(found["per_second"] / limit)
-        found["share_whole"] = _round(operations["call"] / (whole["p50"] / 1000) / limit)
+    if peak:
+        found["peak_share"] = _round(found["per_second"] / peak)
+        found["peak_share_whole"] = _round(operations["call"] / (whole["p50"] / 1000) / peak)
     return found
 
 
-def limits_json(limits: Limits) -> dict[str, Any]:
+def peaks_json(peaks: Peaks) -> dict[str, Any]:
     """The machine's rates of matrix products over the whole run, and why some have none."""
     found: dict[str, Any] = {}
-    for name, facts in limits.found.items():
+    for name, facts in peaks.found.items():
         device, _, precision = name.partition(" ")
         if "reason" in facts:
             found[name] = {"not_measured": facts["reason"]}
         else:
-            rate = limits.rate(device, precision)
+            rate = peaks.rate(device, precision)
             tried = {engine: _round(one) for engine, one in facts.get("tried", {}).items()}
-            turns = len(limits.times.get((device, precision), []))
+            rounds = len(peaks.times.get((device, precision), []))
             found[name] = {"engine": facts.get("engine"), "size": facts.get("size"), "per_second": _round(rate)}
-            found[name] |= {"tried_per_second": tried, "products": turns}
+            found[name] |= {"tried_per_second": tried, "products": rounds}
     return found
 
 
@@ -154,14 +165,29 @@ def read_document(path: Path) -> dict[str, Any]:
         document = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise OptionError(f"cannot read {path}: {reason}. Give the JSON that clsclip-bench --json wrote") from error
+        raise OptionError(f"cannot read {path}: {reason}. Give the JSON that clsclip-bench --report wrote") from error
     rows = document.get("rows") if isinstance(document, dict) else None
     keyed = isinstance(rows, list) and all(isinstance(row, dict) and set(KEY) <= set(row) for row in rows)
     if not keyed or not isinstance(document.get("schema"), int):
-        raise OptionError(f"{path} is not the result of a benchmark. Give the JSON that clsclip-bench --json wrote")
+        raise OptionError(f"{path} is not the result of a benchmark. Give the JSON that clsclip-bench --report wrote")
     if document["schema"] > SCHEMA:
-        raise OptionError(f"{path} was written by a newer clsclip. Upgrade: pip install --upgrade clsclip")
-    return dict(document)
+        raise OptionError(f"{path} was written by a newer clsclip. Upgrade clsclip")
+    return dict(document) if document["schema"] == SCHEMA else _renewed(document)
+
+
+def _renewed(document: Mapping[str, Any]) -> dict[str, Any]:
+    """A document of schema 1 with the names of this one."""
+    names = old_names("benchmark")
+
+    def renamed(part: Mapping[str, Any]) -> dict[str, Any]:
+        return {names.get(key, key): value for key, value in part.items()}
+
+    rows = [renamed(row) for row in document["rows"]]
+    for row in rows:
+        if row.get("mode") in names:
+            new = names[row["mode"]]
+            row |= {"mode": new, "name": row["name"].replace(f", {row['mode']}", f", {new}")}
+    return renamed(document) | {"schema": SCHEMA, "rows": rows, "settings": renamed(document.get("settings", {}))}
 
 
 COLUMNS = (
@@ -176,7 +202,7 @@ COLUMNS = (
     ("outside", "outside_share"),
     ("images x classes / s", "images_x_classes_per_second"),
     ("GFLOP", "gflop"),
-    ("share of limit", "share"),
+    ("% of peak", "peak_share"),
     ("load s", "load_s"),
     ("peak MiB", "peak_memory_mib"),
     ("calls", "calls"),
@@ -184,12 +210,13 @@ COLUMNS = (
 
 
 def markdown(document: Mapping[str, Any]) -> str:
-    """The rows as a table, and below it what the limits were and what was not measured."""
+    """The rows as a table, and below it what the peaks were and what was not measured."""
     rows = document["rows"]
     measured = [row for row in rows if row["whole_ms"] is not None]
-    lines = [table([title for title, _ in COLUMNS], [[_cell(row, key) for _, key in COLUMNS] for row in measured])]
-    lines.append(limits_sentence(document))
+    lines = [table([title for title, _ in COLUMNS], [[_entry(row, key) for _, key in COLUMNS] for row in measured])]
+    lines.append(peaks_sentence(document))
     lines += not_measured(rows)
+    lines += [f"Left out: {name}: {reason}" for name, reason in document.get("left_out", {}).items()]
     return "\n\n".join(line for line in lines if line) + "\n"
 
 
@@ -199,26 +226,26 @@ def not_measured(rows: Iterable[Row]) -> list[str]:
     for row in rows:
         if row["whole_ms"] is None:
             missing.setdefault((row["name"], row["reason"]), []).append(f"{row['crops']} x {row['classes']}")
-    return [f"Not measured: {name}, {', '.join(cells)}: {reason}" for (name, reason), cells in missing.items()]
+    return [f"Not measured: {name}, {', '.join(sizes)}: {reason}" for (name, reason), sizes in missing.items()]
 
 
-def limits_sentence(document: Mapping[str, Any]) -> str:
-    """What the machine's limits were, and on what everything was measured."""
+def peaks_sentence(document: Mapping[str, Any]) -> str:
+    """What the machine's peaks were, and on what everything was measured."""
     about, parts = document["machine"], []
-    for name, facts in document["limits"].items():
+    for name, facts in document["peaks"].items():
         if "not_measured" in facts:
             parts.append(f"{name} not measured ({facts['not_measured']})")
         elif facts["per_second"]:
             parts.append(f"{name} {facts['per_second'] / 1e9:.0f} GFLOP/s ({facts['engine']}, {facts['size']}³)")
     gpus = "".join(f", {gpu['name']}" for gpu in about.get("gpus", []))
     where = f"{about['processor']}, {about['cores']} cores{gpus}; {document['date'][:10]}"
-    return f"Matrix products of the machine, measured in the same turns: {'; '.join(parts) or 'none'}. {where}."
+    return f"Matrix products of the machine, measured in the same rounds: {'; '.join(parts) or 'none'}. {where}."
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table; columns behind the first are right-aligned."""
     lines = ["| " + " | ".join(header) + " |", "|---|" + "---:|" * (len(header) - 1)]
-    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    lines += ["| " + " | ".join(entry.replace("|", "\\|") for entry in row) + " |" for row in rows]
     return "\n".join(lines)
 
 
@@ -237,7 +264,7 @@ def percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.1f} %" if abs(value) < 0.1 else f"{100 * value:.0f} %"
 
 
-def _cell(row: Row, key: str) -> str:
+def _entry(row: Row, key: str) -> str:
     whole = row["whole_ms"]
     if key == "whole":
         return figure(whole["p50"])
@@ -250,7 +277,7 @@ def _cell(row: Row, key: str) -> str:
     if key == "gflop":
         operations = row["operations"] or {}
         return figure(operations["call"] / 1e9) if "call" in operations else "–"
-    if key in ("share", "outside_share"):
+    if key in ("peak_share", "outside_share"):
         return percent(row[key])
     value = row[key]
     return figure(value) if isinstance(value, float) else "–" if value is None else str(value)

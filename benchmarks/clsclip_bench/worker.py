@@ -1,4 +1,4 @@
-"""The process of one contender: ``python -m clsclip_bench.worker``, told what to do by lines of JSON.
+"""The process of one case: ``python -m clsclip_bench.worker``, told what to do by lines of JSON.
 
 It is alone in its process from before the first import, so what it measures of loading and memory is its own. An answer
 is one line of JSON; whatever libraries print goes to standard error.
@@ -13,16 +13,16 @@ import threading
 import time
 from typing import IO, Any
 
-from clsclip_bench.contender import Cell, Contender, Spec
+from clsclip_bench.case import Case, Spec, Workload
 from clsclip_bench.memory import gpu_memory_mib, peak_memory_mib
 
 
 class Worker:
-    """Answers requests about one contender."""
+    """Answers requests about one case."""
 
     def __init__(self) -> None:
         """Nothing is loaded yet."""
-        self._contender: Contender | None = None
+        self._case: Case | None = None
         self._on_gpu = False
         self._gpu_before: float | None = None
 
@@ -31,17 +31,17 @@ class Worker:
         do = request["do"]
         if do == "load":
             return self._load(Spec(**request["spec"]))
-        if self._contender is None:
+        if self._case is None:
             raise RuntimeError(f"{do} before load")
         if do == "prepare":
-            self._contender.prepare(Cell(**request["cell"]))
+            self._case.prepare(Workload(**request["workload"]))
             return {}
-        if do == "turn":
-            return self._turn(self._contender, request["seconds"])
+        if do == "round":
+            return self._round(self._case, request["seconds"])
         if do == "facts":
-            return self._contender.facts()
+            return self._case.facts()
         if do == "logits":
-            return self._logits(self._contender, request["path"])
+            return self._logits(self._case, request["path"])
         if do == "memory":
             return self._memory()
         raise RuntimeError(f"unknown request {do!r}")
@@ -51,24 +51,24 @@ class Worker:
         if self._on_gpu:
             self._gpu_before = gpu_memory_mib()
         start = time.perf_counter()
-        self._contender = spec.make()
-        self._contender.load()
+        self._case = spec.make()
+        self._case.load()
         return {"seconds": time.perf_counter() - start}
 
-    def _turn(self, contender: Contender, seconds: float) -> dict[str, Any]:
+    def _round(self, case: Case, seconds: float) -> dict[str, Any]:
         """Call until ``seconds`` have passed, once at least."""
         calls: list[dict[str, float]] = []
         begin = time.perf_counter()
         while not calls or time.perf_counter() - begin < seconds:
             start = time.perf_counter()
-            figures = contender.call()
+            figures = case.call()
             calls.append({**figures, "whole": time.perf_counter() - start})
         return {"calls": calls}
 
-    def _logits(self, contender: Contender, path: str) -> dict[str, Any]:
+    def _logits(self, case: Case, path: str) -> dict[str, Any]:
         import numpy as np
 
-        logits = contender.logits()
+        logits = case.logits()
         if logits is None:
             return {"shape": None}
         np.save(path, np.asarray(logits, np.float32), allow_pickle=False)
@@ -86,7 +86,7 @@ def serve(requests: IO[str], answers: IO[str]) -> None:
     for line in requests:
         try:
             answer = worker.answer(json.loads(line))
-        except Exception as error:  # whatever a contender raises is the row's reason, told by the parent
+        except Exception as error:  # whatever a case raises is the row's reason, told by the parent
             answer = {"error": reason_of(error)}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()

@@ -2,10 +2,10 @@
 
     python benchmarks/gate/cost.py BUNDLE [--backend onnxruntime-cpu] [--rounds 5] [--kept 1 2 3] [--json FILE]
 
-BUNDLE may have random weights: a time does not depend on them, only on how many words are let through, which ``max_classes``
-fixes here. Every row is one call of a warm Segmenter on one picture, words known; rows run in turns. The peer is what a
-user writes first, PyTorch eager with one class at a time and nothing shared, on as many words as there are in
-``--peer-words``, times 20 / that. Milliseconds: wall clock and processor (all threads).
+BUNDLE may have random weights: a time does not depend on them, only on how many words are let through, and
+``max_classes`` fixes that here. Every row is one call of a warm Segmenter on one picture, words known; rows run in
+rounds. The peer is what a user writes first, PyTorch eager with one class at a time and nothing shared, on as many words
+as there are in ``--peer-words``, times 20 / that. Milliseconds: wall clock and processor (all threads).
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Other ways to do the same work, each a contender of :mod:`clsclip_bench`; ``python -m benchmarks.peers``."""
+"""Other ways to do the same work, each a case of :mod:`clsclip_bench`; ``python -m benchmarks.peers``."""

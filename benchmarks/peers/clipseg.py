@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.peers import material
 from benchmarks.peers.peer import Peer, pictures
-from clsclip_bench.contender import Cell
+from clsclip_bench.case import Workload
 from clsclip_runtime.images import preprocess
 
 CONFIG: dict[str, Any] = {"vision_config": {"image_size": material.SIDE, "patch_size": material.PATCH}}
@@ -20,7 +20,7 @@ CONFIG: dict[str, Any] = {"vision_config": {"image_size": material.SIDE, "patch_
 
 
 class ClipSegPeer(Peer):
-    """From the picture's pixels to masks of its size. A contender."""
+    """From the picture's pixels to masks of its size. A case."""
 
     def __init__(self, bundle: str, threads: int | None = None) -> None:
         self.bundle, self.threads = bundle, threads
@@ -37,19 +37,19 @@ class ClipSegPeer(Peer):
         self.torch, self.model = torch, CLIPSegForImageSegmentation(CLIPSegConfig(**CONFIG)).eval()
         self.spec = material.image_spec(self.bundle)
 
-    def prepare(self, cell: Cell) -> None:
-        """Embeddings of the cell's words: any numbers of unit norm."""
-        self.cell = cell
+    def prepare(self, workload: Workload) -> None:
+        """Embeddings of the workload's words: any numbers of unit norm."""
+        self.workload = workload
         torch = self.torch
         generator = torch.Generator().manual_seed(material.SEED)
-        made = torch.randn(cell.classes, self.model.config.projection_dim, generator=generator)
-        self.words = torch.nn.functional.normalize(made, dim=-1).repeat(cell.crops, 1)
+        made = torch.randn(workload.classes, self.model.config.projection_dim, generator=generator)
+        self.words = torch.nn.functional.normalize(made, dim=-1).repeat(workload.crops, 1)
 
     def call(self) -> dict[str, float]:
         """Masks (C * K, H, W) of one call; the first call counts its operations."""
         from torch.utils.flop_counter import FlopCounterMode
 
-        pixels = self.torch.from_numpy(np.stack([preprocess(image, self.spec) for image in pictures(self.cell)]))
+        pixels = self.torch.from_numpy(np.stack([preprocess(image, self.spec) for image in pictures(self.workload)]))
         with self.torch.inference_mode():
             if self.operations is None:
                 with FlopCounterMode(display=False) as counter:
@@ -58,7 +58,7 @@ class ClipSegPeer(Peer):
             else:
                 logits = self.forward(pixels)
             masks = (logits > 0).numpy()
-        self.found = logits[: self.cell.classes].numpy()
+        self.found = logits[: self.workload.classes].numpy()
         return {} if masks.any() else {"empty": 1.0}
 
     def forward(self, pixels: Any) -> Any:
@@ -67,14 +67,14 @@ class ClipSegPeer(Peer):
 
     def facts(self) -> dict[str, Any]:
         """Pairs, and operations of a call."""
-        return {"pairs": self.cell.pairs, "operations": self.operations}
+        return {"pairs": self.workload.pairs, "operations": self.operations}
 
 
 class Documented(ClipSegPeer):
     """As documented: the picture is repeated for every prompt, and all go through the whole model."""
 
     def forward(self, pixels: Any) -> Any:
-        repeated = pixels.repeat_interleave(self.cell.classes, dim=0)
+        repeated = pixels.repeat_interleave(self.workload.classes, dim=0)
         return self.model(pixel_values=repeated, conditional_embeddings=self.words).logits
 
 
@@ -84,5 +84,5 @@ class EncoderShared(ClipSegPeer):
     def forward(self, pixels: Any) -> Any:
         states = self.model.clip.vision_model(pixel_values=pixels, output_hidden_states=True).hidden_states
         chosen = [states[layer + 1] for layer in self.model.extract_layers]
-        activations = [one.repeat_interleave(self.cell.classes, dim=0) for one in chosen]
+        activations = [one.repeat_interleave(self.workload.classes, dim=0) for one in chosen]
         return self.model.decoder(activations, self.words).logits

@@ -1,6 +1,6 @@
 """From a photo's file to masks on disk: how much of it is not the engine.
 
-    python -m benchmarks.peers.disk --json FILE [--work DIR] [--classes 20] [--seconds 10]
+    python -m benchmarks.peers.disk --report FILE [--work DIR] [--classes 20] [--seconds 10]
 
 A made-up 12-megapixel JPEG, a warm Segmenter of ViT-B/16 size, every word segmented, one PNG a word written.
 
@@ -21,13 +21,13 @@ import numpy.typing as npt
 from PIL import Image
 
 from benchmarks.peers.material import bundle_of
-from clsclip_bench.contender import Cell, Spec
+from clsclip_bench.case import Spec, Workload
 from clsclip_bench.engine_time import EngineClock
 from clsclip_bench.operations import BundleOperations
-from clsclip_bench.ours import EXACT, device_of, gate_options, made_picture, precision_of, words
+from clsclip_bench.ours import EXACT, device_of, filter_options, made_picture, precision_of, words
 from clsclip_bench.process import variables_of
-from clsclip_bench.report import figure, limits_json, new_document, percent, row_of, table, write_document
-from clsclip_bench.session import Limits, measure
+from clsclip_bench.report import figure, new_document, peaks_json, percent, row_of, table, write_document
+from clsclip_bench.session import Peaks, measure
 from clsclip_runtime.backends.cuda.driver import ask_driver
 from clsclip_runtime.backends.select import BACKENDS
 from clsclip_runtime.bundle.opening import TEXT_ENCODER, Bundle
@@ -39,7 +39,7 @@ PARTS = ("read", "engine", "save")
 
 
 class FileToDisk:
-    """Reads the photo, segments it, writes masks. A contender."""
+    """Reads the photo, segments it, writes masks. A case."""
 
     def __init__(
         self, model: str, backend: str, photo: str, out: str, smooth: bool = False, threads: int | None = None
@@ -56,14 +56,14 @@ class FileToDisk:
         engine = self._clock.watch(BACKENDS[self._backend](self._threads))
         self._segmenter = Segmenter.load(self._model, engine, presence_filter=False)
 
-    def prepare(self, cell: Cell) -> None:
-        self._words = words(cell.classes)
+    def prepare(self, workload: Workload) -> None:
+        self._words = words(workload.classes)
         mask = self._segmenter.bundle.manifest.mask
-        self._shapes = smooth_logits(cell.classes, mask.height, mask.width)
+        self._shapes = smooth_logits(workload.classes, mask.height, mask.width)
 
     def call(self) -> dict[str, float]:
         self._clock.take()
-        result = self._segmenter(self._photo, self._words, **gate_options(EXACT, None))
+        result = self._segmenter(self._photo, self._words, **filter_options(EXACT, None))
         if self._smooth:
             result.pairs.logits[...] = self._shapes
         begin = time.perf_counter()
@@ -98,14 +98,14 @@ def make_photo(path: Path) -> Path:
 
 
 @click.command()
-@click.option("--json", "json_path", required=True, type=click.Path(path_type=Path))
+@click.option("--report", "report_path", required=True, type=click.Path(path_type=Path))
 @click.option("--work", default=Path("build/benchmarks"), type=click.Path(path_type=Path))
 @click.option("--classes", default=20, show_default=True, type=click.IntRange(1, 1000))
 @click.option("--seconds", default=10.0, show_default=True, help="Of timed calls for each row.")
 @click.option("--model", type=click.Path(path_type=Path, exists=True), help="Bundle. Default: random ViT-B/16, FP32.")
 @click.option("--threads", type=click.IntRange(min=1))
-def main(json_path: Path, work: Path, classes: int, seconds: float, model: Path | None, threads: int | None) -> None:
-    """Measure every backend in turns."""
+def main(report_path: Path, work: Path, classes: int, seconds: float, model: Path | None, threads: int | None) -> None:
+    """Measure every backend in rounds."""
     bundle = Bundle.open(model or bundle_of(work))
     photo, out = make_photo(work / "photo.jpg"), work / "masks"
     gpu = bool(ask_driver().gpus)
@@ -121,16 +121,16 @@ def main(json_path: Path, work: Path, classes: int, seconds: float, model: Path 
             specs.append(Spec(f"{name}, {label}", factory, own, precision, device_of(name)))
     document = new_document("benchmarks.peers.disk", {"classes": classes, "photo": [WIDTH, HEIGHT], "seconds": seconds})
     operations = BundleOperations(bundle)
-    with Limits(threads) as limits:
+    with Peaks(threads) as peaks:
         for measured in measure(
-            specs, Cell(1, classes), limits, seconds=seconds, variables=variables_of(threads, work / "words")
+            specs, Workload(1, classes), peaks, seconds=seconds, variables=variables_of(threads, work / "words")
         ):
             row = row_of(measured, operations)
             row["parts_ms"] = {name: measured.summary(name) for name in PARTS}
             document["rows"].append(row)
-        document["limits"] = limits_json(limits)
+        document["peaks"] = peaks_json(peaks)
     shutil.rmtree(out, ignore_errors=True)
-    write_document(json_path, document)
+    write_document(report_path, document)
     click.echo(markdown(document))
 
 

@@ -9,13 +9,13 @@ import numpy.typing as npt
 
 from benchmarks.peers import material
 from benchmarks.peers.peer import Peer, pictures
-from clsclip_bench.contender import Cell
+from clsclip_bench.case import Workload
 from clsclip_runtime.images import preprocess
 from clsclip_runtime.masks.upsampling import upsample
 
 
 class EnginePeer(Peer):
-    """From the picture's pixels to masks of its size; text tokens are there already. A contender."""
+    """From the picture's pixels to masks of its size; text tokens are there already. A case."""
 
     def __init__(self, bundle: str, threads: int | None = None, precision: str = "fp32") -> None:
         self.bundle, self.threads, self.precision = bundle, threads, precision
@@ -29,21 +29,21 @@ class EnginePeer(Peer):
         """Load the graph."""
         self.spec = material.image_spec(self.bundle)
 
-    def prepare(self, cell: Cell) -> None:
-        """Words and pairs of the cell."""
-        self.cell = cell
+    def prepare(self, workload: Workload) -> None:
+        """Words and pairs of the workload."""
+        self.workload = workload
         self.feeds = {
-            "text_tokens": material.text_tokens(self.bundle, cell),
-            "crop_index": np.repeat(np.arange(cell.crops), cell.classes),
-            "class_index": np.tile(np.arange(cell.classes), cell.crops),
+            "text_tokens": material.text_tokens(self.bundle, workload),
+            "crop_index": np.repeat(np.arange(workload.crops), workload.classes),
+            "class_index": np.tile(np.arange(workload.classes), workload.crops),
         }
 
     def call(self) -> dict[str, float]:
         """Masks (C * K, H, W) of one call."""
-        pixels = np.stack([preprocess(image, self.spec) for image in pictures(self.cell)])
+        pixels = np.stack([preprocess(image, self.spec) for image in pictures(self.workload)])
         logits = self.run({"pixel_values": pixels, **self.feeds})
         masks = upsample(logits, (material.SIDE, material.SIDE)) > 0
-        self.found = logits[: self.cell.classes]
+        self.found = logits[: self.workload.classes]
         return {} if masks.any() else {"empty": 1.0}
 
     def run(self, feeds: dict[str, Any]) -> npt.NDArray[np.float32]:

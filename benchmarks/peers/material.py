@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from clsclip_bench.contender import Cell
+from clsclip_bench.case import Workload
 from clsclip_bench.operations import count_operations
 from clsclip_bench.ours import made_picture, words
 from clsclip_runtime.bundle.manifest import parse_manifest
@@ -51,7 +51,7 @@ def bundle_of(folder: Path, precision: str = "fp32") -> Path:
     Raises:
         ExportError: this version cannot export that precision, or the export is not right.
     """
-    from clsclip_export.bundle import write_bundle
+    from clsclip_export.bundle import BundleOptions, write_bundle
     from clsclip_export.profiles import Profile
 
     out = folder / f"b16-{precision}.clsclip"
@@ -61,9 +61,8 @@ def bundle_of(folder: Path, precision: str = "fp32") -> Path:
         quantise(bundle_of(folder), out)
     else:
         profile = Profile((1, 1, 1), (1, 1, 2), (1, 1, 2))  # parity at full size is the export's own test
-        write_bundle(
-            full_size_model(), {}, out, name="random ViT-B/16", force=True, precision=precision, profile=profile
-        )
+        options = BundleOptions("random ViT-B/16", precision, profile)
+        write_bundle(full_size_model(), {}, out, options, force=True)
     return out
 
 
@@ -101,9 +100,9 @@ def picture() -> npt.NDArray[np.uint8]:
     return made_picture(SIDE, SIDE)
 
 
-def texts(cell: Cell) -> list[str]:
-    """The prompted words of a cell."""
-    return [TEMPLATE.format(word) for word in words(cell.classes)]
+def texts(workload: Workload) -> list[str]:
+    """The prompted words of a workload."""
+    return [TEMPLATE.format(word) for word in words(workload.classes)]
 
 
 def image_spec(bundle: str) -> ImageSpec:
@@ -116,19 +115,19 @@ def operations(bundle: str, crops: int, classes: int, pairs: int) -> float:
     return count_operations(Path(bundle) / SEGMENTER).at(C=crops, K=classes, P=pairs)
 
 
-def text_tokens(bundle: str, cell: Cell) -> npt.NDArray[np.float32]:
-    """(K, d_text) of the cell's words, by the bundle's own text encoder; kept beside the bundle for other processes."""
+def text_tokens(bundle: str, workload: Workload) -> npt.NDArray[np.float32]:
+    """(K, d_text) of the workload's words, by the bundle's own text encoder; kept beside it for other processes."""
     from clsclip_runtime.backends.select import select_backend
     from clsclip_runtime.bundle.opening import TEXT_ENCODER, Bundle
     from clsclip_runtime.text.encoder import TextEncoder
 
-    kept = Path(bundle).parent / f"tokens-{cell.classes}.npy"
+    kept = Path(bundle).parent / f"tokens-{workload.classes}.npy"
     if kept.is_file():
         tokens: npt.NDArray[np.float32] = np.load(kept, allow_pickle=False)
         return tokens
     opened = Bundle.open(bundle)
     graph = select_backend("onnxruntime-cpu").load(opened.graph(TEXT_ENCODER))
-    tokens = TextEncoder.from_bundle(opened, graph).encode(words(cell.classes)).arrays["text_tokens"]
+    tokens = TextEncoder.from_bundle(opened, graph).encode(words(workload.classes)).arrays["text_tokens"]
     scratch = kept.with_name(f".{os.getpid()}.npy")
     np.save(scratch, tokens, allow_pickle=False)
     scratch.replace(kept)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clsclip_bench.process import ContenderProcess
+from clsclip_bench.process import CaseProcess
 
 
 def difference(found: npt.NDArray[np.float32], expected: npt.NDArray[np.float32], cut: float = 0.0) -> dict[str, Any]:
@@ -36,13 +36,13 @@ def difference(found: npt.NDArray[np.float32], expected: npt.NDArray[np.float32]
 
 
 class Parity:
-    """Compares every contender with the first one of its family. For ``after`` of ``bench.session.measure``."""
+    """Compares every case with the first one of its family. For ``after`` of ``bench.session.measure``."""
 
     def __init__(self) -> None:
         self._references: dict[str, npt.NDArray[np.float32]] = {}
 
-    def __call__(self, process: ContenderProcess) -> dict[str, Any]:
-        """Figures of one contender after its first call."""
+    def __call__(self, process: CaseProcess) -> dict[str, Any]:
+        """Figures of one case after its first call."""
         family = str(process.spec.labels.get("family", ""))
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "logits.npy"

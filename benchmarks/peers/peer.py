@@ -8,21 +8,21 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.peers import material
-from clsclip_bench.contender import Cell
+from clsclip_bench.case import Workload
 
 
 class Peer:
-    """A contender of the same work. ``prepare`` sets ``cell``, and ``call`` sets ``found``, (K, h, w) logits."""
+    """A case of the same work. ``prepare`` sets ``workload``, and ``call`` sets ``found``, (K, h, w) logits."""
 
     bundle: str
-    cell: Cell
+    workload: Workload
     found: npt.NDArray[np.float32] | None = None
 
     def facts(self) -> dict[str, Any]:
         """Pairs, and operations of a call."""
-        crops, classes = self.cell.crops, self.cell.classes
+        crops, classes = self.workload.crops, self.workload.classes
         return {
-            "pairs": self.cell.pairs,
+            "pairs": self.workload.pairs,
             "operations": material.operations(self.bundle, crops, classes, crops * classes),
         }
 
@@ -31,8 +31,8 @@ class Peer:
         return self.found
 
 
-def pictures(cell: Cell) -> list[Any]:
-    """The cell's pictures."""
+def pictures(workload: Workload) -> list[Any]:
+    """The workload's pictures."""
     from PIL import Image
 
-    return [Image.fromarray(material.picture())] * cell.crops
+    return [Image.fromarray(material.picture())] * workload.crops

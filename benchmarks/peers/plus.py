@@ -1,6 +1,6 @@
 """ClsCLIP+ end to end on the embedded model: this project beside the same steps in ultralytics and PyTorch.
 
-    python -m benchmarks.peers.plus --json FILE [--work DIR] [--seconds 5]
+    python -m benchmarks.peers.plus --report FILE [--work DIR] [--seconds 5]
 
 One picture, five regions, three words. Both sides are warm and get the picture's pixels: detect, crop with a margin,
 encode the crops, presence, segment every crop for every word, paste and join the masks. The detector is a YOLO11n of
@@ -20,11 +20,11 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-from clsclip_bench.contender import Cell, Spec
+from clsclip_bench.case import Spec, Workload
 from clsclip_bench.ours import device_of
-from clsclip_bench.process import ContenderProcess, variables_of
+from clsclip_bench.process import CaseProcess, variables_of
 from clsclip_bench.report import figure, new_document, percent, row_of, table, write_document
-from clsclip_bench.session import Limits, measure
+from clsclip_bench.session import Peaks, measure
 from clsclip_runtime.backends.select import BACKENDS
 
 from .parity import difference
@@ -54,22 +54,22 @@ def picture() -> npt.NDArray[np.uint8]:
 
 
 class Ours:
-    """A warm ``Segmenter`` with a detector. A contender."""
+    """A warm ``Segmenter`` with a detector. A case."""
 
     def __init__(self, detector: str, backend: str, threads: int | None = None) -> None:
         self._detector, self._backend, self._threads = detector, backend, threads
         self._found: dict[str, Any] = {}
 
     def load(self) -> None:
-        from clsclip_bench.ours import EXACT, gate_options
+        from clsclip_bench.ours import EXACT, filter_options
         from clsclip_runtime import Proposals, Segmenter
 
         self._segmenter = Segmenter.load(None, self._backend, detector=self._detector, threads=self._threads)
         self._pixels = picture()
         self._proposals = Proposals.from_boxes(boxes(self._pixels.shape[1], self._pixels.shape[0]))
-        self._options = gate_options(EXACT, None)
+        self._options = filter_options(EXACT, None)
 
-    def prepare(self, cell: Cell) -> None:
+    def prepare(self, workload: Workload) -> None:
         """Nothing: the work is always the same."""
 
     def call(self) -> dict[str, float]:
@@ -91,7 +91,7 @@ class Ours:
 
 
 class Theirs:
-    """The same steps as somebody writes them with ultralytics and PyTorch. A contender.
+    """The same steps as somebody writes them with ultralytics and PyTorch. A case.
 
     A call of the model for every word, or, where ``shared``, the encoder once a crop and one call for its words.
     """
@@ -122,7 +122,7 @@ class Theirs:
             texts = [f"a picture of a {word}" for word in WORDS]
             self._tokens, self._features = self._model.encode_words(texts)
 
-    def prepare(self, cell: Cell) -> None:
+    def prepare(self, workload: Workload) -> None:
         """Nothing: the work is always the same."""
 
     def call(self) -> dict[str, float]:
@@ -185,13 +185,13 @@ def detector_files(work: Path) -> tuple[Path, Path]:
 
 
 @click.command()
-@click.option("--json", "json_path", required=True, type=click.Path(path_type=Path))
+@click.option("--report", "report_path", required=True, type=click.Path(path_type=Path))
 @click.option("--work", default=Path("build/benchmarks"), type=click.Path(path_type=Path))
 @click.option("--backend", "backends", multiple=True, type=click.Choice(list(BACKENDS)), help="Default: all on CPUs.")
 @click.option("--seconds", default=5.0, show_default=True, help="Of timed calls for each row.")
 @click.option("--threads", type=click.IntRange(min=1))
-def main(json_path: Path, work: Path, backends: tuple[str, ...], seconds: float, threads: int | None) -> None:
-    """Measure both sides in turns."""
+def main(report_path: Path, work: Path, backends: tuple[str, ...], seconds: float, threads: int | None) -> None:
+    """Measure both sides in rounds."""
     weights, exported = detector_files(work)
     here = "benchmarks.peers.plus:"
     common = {"weights": str(weights), "threads": threads}
@@ -205,7 +205,7 @@ def main(json_path: Path, work: Path, backends: tuple[str, ...], seconds: float,
     document = new_document("benchmarks.peers.plus", {"words": WORDS, "regions": 5, "seconds": seconds})
     first: list[npt.NDArray[np.float32]] = []
 
-    def after(process: ContenderProcess) -> dict[str, Any]:
+    def after(process: CaseProcess) -> dict[str, Any]:
         path = work / f".masks-{os.getpid()}.npy"
         process.logits(path)
         masks = np.load(path, allow_pickle=False)
@@ -213,15 +213,15 @@ def main(json_path: Path, work: Path, backends: tuple[str, ...], seconds: float,
         first.append(masks)
         return {"reference": True} if len(first) == 1 else difference(masks, first[0])
 
-    with Limits(threads) as limits:
+    with Peaks(threads) as peaks:
         variables = variables_of(threads, work / "words")
-        found = measure(specs, Cell(1, len(WORDS)), limits, seconds=seconds, variables=variables, after=after)
+        found = measure(specs, Workload(1, len(WORDS)), peaks, seconds=seconds, variables=variables, after=after)
     rows = [row_of(one) for one in found]
     for row in rows:
         known = row["whole_ms"] is not None and rows[0]["whole_ms"] is not None
         row["times_first"] = round(rows[0]["whole_ms"]["p50"] / row["whole_ms"]["p50"], 3) if known else None
     document["rows"] = rows
-    write_document(json_path, document)
+    write_document(report_path, document)
     click.echo(markdown(document))
 
 

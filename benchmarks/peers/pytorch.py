@@ -9,13 +9,13 @@ import numpy as np
 
 from benchmarks.peers import material
 from benchmarks.peers.peer import Peer, pictures
-from clsclip_bench.contender import Cell
+from clsclip_bench.case import Workload
 from clsclip_runtime.images import preprocess
 from clsclip_runtime.masks.upsampling import logit
 
 
 class TorchPeer(Peer):
-    """From the picture's pixels to masks of its size; text tokens are there already. A contender."""
+    """From the picture's pixels to masks of its size; text tokens are there already. A case."""
 
     def __init__(self, bundle: str, threads: int | None = None, device: str = "cpu", dtype: str = "float32") -> None:
         self.bundle, self.threads, self.device, self.dtype = bundle, threads, device, dtype
@@ -30,21 +30,21 @@ class TorchPeer(Peer):
         self.model = material.full_size_model().to(self.device)
         self.spec = material.image_spec(self.bundle)
 
-    def prepare(self, cell: Cell) -> None:
-        """The words of the cell."""
-        self.cell = cell
-        self.tokens = self.torch.from_numpy(material.text_tokens(self.bundle, cell)).to(self.device)
+    def prepare(self, workload: Workload) -> None:
+        """The words of the workload."""
+        self.workload = workload
+        self.tokens = self.torch.from_numpy(material.text_tokens(self.bundle, workload)).to(self.device)
 
     def call(self) -> dict[str, float]:
         """Masks (C, K, H, W) of one call."""
         torch = self.torch
-        pixels = np.stack([preprocess(image, self.spec) for image in pictures(self.cell)])
+        pixels = np.stack([preprocess(image, self.spec) for image in pictures(self.workload)])
         lower = torch.autocast(self.device, getattr(torch, self.dtype), enabled=self.dtype != "float32")
         with torch.inference_mode(), lower:
             logits = self.forward(torch.from_numpy(pixels).to(self.device)).float()
             large = torch.nn.functional.interpolate(logits[:, None], (material.SIDE, material.SIDE), mode="bilinear")
             masks = (large > logit(0.5)).cpu().numpy()
-        self.found = logits[: self.cell.classes].cpu().numpy()
+        self.found = logits[: self.workload.classes].cpu().numpy()
         return {} if masks.any() else {"empty": 1.0}
 
     def forward(self, pixels: Any) -> Any:
@@ -53,8 +53,8 @@ class TorchPeer(Peer):
 
     def pairs(self) -> tuple[Any, Any]:
         """Crop and class of every pair, all words of one crop after another."""
-        crops = self.torch.arange(self.cell.crops, device=self.device).repeat_interleave(self.cell.classes)
-        return crops, self.torch.arange(self.cell.classes, device=self.device).repeat(self.cell.crops)
+        crops = self.torch.arange(self.workload.crops, device=self.device).repeat_interleave(self.workload.classes)
+        return crops, self.torch.arange(self.workload.classes, device=self.device).repeat(self.workload.crops)
 
 
 class EagerLoop(TorchPeer):
@@ -65,13 +65,13 @@ class EagerLoop(TorchPeer):
         made = [
             self.model(crop[None], self.tokens[at : at + 1], zero, zero)
             for crop in pixels
-            for at in range(self.cell.classes)
+            for at in range(self.workload.classes)
         ]
         return self.torch.cat(made)
 
     def facts(self) -> dict[str, Any]:
         one = material.operations(self.bundle, 1, 1, 1)
-        return {"pairs": self.cell.pairs, "operations": self.cell.pairs * one}
+        return {"pairs": self.workload.pairs, "operations": self.workload.pairs * one}
 
 
 class EagerBatched(TorchPeer):

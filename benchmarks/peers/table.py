@@ -1,6 +1,6 @@
 """All ways to ask one picture for some words, side by side, with their differences to PyTorch.
 
-    python -m benchmarks.peers.table --json FILE [--work DIR] [--classes 20] [--seconds 4]
+    python -m benchmarks.peers.table --report FILE [--work DIR] [--classes 20] [--seconds 4]
 
 The first row, a call of PyTorch for every word, is measured again beside every group of the others, and ratios are to
 the one in the same group: more processes at once would not fit into memory.
@@ -17,23 +17,23 @@ import click
 
 from benchmarks.peers.material import bundle_of
 from benchmarks.peers.parity import Parity
-from clsclip_bench.contender import Cell, Spec
+from clsclip_bench.case import Spec, Workload
 from clsclip_bench.operations import BundleOperations
 from clsclip_bench.ours import MODES, SPELLINGS, bundle_specs, device_of
 from clsclip_bench.process import variables_of
-from clsclip_bench.report import figure, limits_json, new_document, percent, row_of, table, write_document
+from clsclip_bench.report import figure, new_document, peaks_json, percent, row_of, table, write_document
 from clsclip_bench.run import line_of
-from clsclip_bench.session import Limits, measure
+from clsclip_bench.session import Peaks, measure
 from clsclip_runtime.backends.cuda.driver import ask_driver
 from clsclip_runtime.bundle.opening import Bundle
 from clsclip_runtime.doctor import BUILDS_WHEN_LOADED
 
 FIRST = "PyTorch eager, a call for every word"
 TOGETHER = 6
-"""Contenders beside the first, at one time."""
+"""Cases beside the first, at one time."""
 
-TOP_KS = (1, 8)
-"""Words of the gated rows that are segmented: the least there is, and what a threshold of 0.3 lets through of 20 on
+MAX_CLASSES = (1, 8)
+"""Words of the filtered rows that are segmented: the least there is, and what a threshold of 0.3 lets through of 20 on
 sticker pictures that show 4.8 of them, at a loss of 0.2 mIoU (benchmarks/gate)."""
 
 
@@ -86,7 +86,7 @@ def our_specs(bundles: dict[str, Path], threads: int | None, gpu: bool) -> list[
              {**spec.labels, "family": "ClsCLIP"})
         for bundle in bundles.values()
         for name in backends
-        for spec in bundle_specs(Bundle.open(bundle), name, MODES, {"threads": threads, "side": 224}, TOP_KS)
+        for spec in bundle_specs(Bundle.open(bundle), name, MODES, {"threads": threads, "side": 224}, MAX_CLASSES)
     ]  # fmt: skip
 
 
@@ -97,7 +97,7 @@ def groups(first: Spec, others: list[Spec]) -> Iterator[list[Spec]]:
 
 
 @click.command()
-@click.option("--json", "json_path", required=True, type=click.Path(path_type=Path))
+@click.option("--report", "report_path", required=True, type=click.Path(path_type=Path))
 @click.option(
     "--work", default=Path("build/benchmarks"), type=click.Path(path_type=Path), help="Where bundles are made."
 )
@@ -111,7 +111,7 @@ def groups(first: Spec, others: list[Spec]) -> Iterator[list[Spec]]:
 )
 @click.option("--only", multiple=True, help="Rows whose name has this; the first is always there.")
 def main(
-    json_path: Path,
+    report_path: Path,
     work: Path,
     classes: int,
     crops: int,
@@ -123,8 +123,8 @@ def main(
 ) -> None:
     """Measure all, group by group; the JSON is written after each."""
     gpu = bool(ask_driver().gpus)
-    cell = Cell(crops, classes)
-    settings = {"classes": classes, "crops": crops, "seconds": seconds, "threads": threads, "top_ks": TOP_KS}
+    workload = Workload(crops, classes)
+    settings = {"classes": classes, "crops": crops, "seconds": seconds, "threads": threads, "max_classes": MAX_CLASSES}
     document = new_document("benchmarks.peers.table", settings)
     bundles, document["left_out"] = make_bundles(work, precisions or (("int8", "fp16") if gpu else ("int8",)))
     first, *others = torch_specs(str(bundles["fp32"]), threads, gpu)
@@ -133,20 +133,20 @@ def main(
     chosen = [spec for spec in others if not only or any(part in spec.name for part in only)]
     opened = [Bundle.open(path) for path in bundles.values()]
     parity, counted = Parity(), {str(bundle.folder): BundleOperations(bundle) for bundle in opened}
-    with Limits(threads) as limits:
+    with Peaks(threads) as peaks:
         for number, group in enumerate(groups(first, chosen), 1):
             if time.monotonic() > end:
                 document["left_out"] |= dict.fromkeys((spec.name for spec in group[1:]), "no time left; give --minutes")
                 continue
             click.echo(f"group {number}: {', '.join(spec.name for spec in group)}", err=True)
-            measured = measure(group, cell, limits, seconds=seconds, variables=variables, after=parity)
+            measured = measure(group, workload, peaks, seconds=seconds, variables=variables, after=parity)
             rows = [row_of(one, counted.get(str(one.spec.options.get("model")))) for one in measured]
             document["rows"] += with_ratios(rows, number)
-            document["limits"] = limits_json(limits)
-            write_document(json_path, document)  # a run that is cut short keeps its groups
+            document["peaks"] = peaks_json(peaks)
+            write_document(report_path, document)  # a run that is cut short keeps its groups
             for row in rows:
                 click.echo(f"  {line_of(row)}", err=True)
-    write_document(json_path, document)
+    write_document(report_path, document)
     click.echo(markdown(document))
 
 
@@ -177,7 +177,7 @@ def with_ratios(rows: list[dict[str, Any]], group: int) -> list[dict[str, Any]]:
 
 def markdown(document: dict[str, Any]) -> str:
     """The table of the README; the first row once."""
-    header = ("way", "ms", "times the first", "pairs", "GFLOP", "share of limit", "max difference", "mask IoU",
+    header = ("way", "ms", "times the first", "pairs", "GFLOP", "% of peak", "max difference", "mask IoU",
               "load s", "peak MiB")  # fmt: skip
     lines, seen = [], False
     for row in document["rows"]:
@@ -187,7 +187,7 @@ def markdown(document: dict[str, Any]) -> str:
         if row["whole_ms"] is None:
             continue
         operations, parity = row["operations"] or {}, row["parity"] or {}
-        share = percent(row["share"]) + (f" of {row['precision']}" if row["share"] is not None else "")
+        share = percent(row["peak_share"]) + (f" of {row['precision']}" if row["peak_share"] is not None else "")
         difference = "reference" if parity.get("reference") else figure(parity.get("max_difference"), 2)
         lines.append([
             row["name"], figure(row["whole_ms"]["p50"]), figure(row["times_first"]), str(row["pairs"]),

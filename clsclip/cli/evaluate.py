@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,10 @@ from clsclip.cli.tables import table_command
 from clsclip.data import GROUPS, asking
 from clsclip.errors import ClsclipError
 from clsclip_runtime.backends.select import BACKENDS
+from clsclip_runtime.cli.options import take
+from clsclip_runtime.cli.progress import LogHandler, Progress
 from clsclip_runtime.cli.runner import run_command
+from clsclip_runtime.cli.zoom import CropOptions, crop_options
 
 if TYPE_CHECKING:
     from clsclip.evaluation import Method, Protocol, RegionSource
@@ -30,7 +34,7 @@ Examples:
   clsclip-eval run --data pascal --root VOC2012 --splits splits/pascal --fold all --model model.clsclip
   clsclip-eval run --data coco --root COCO --fold 0 --model last.safetensors --json
   clsclip-eval run --data folder --root mine --model model.clsclip --detector yolov8n.onnx
-  clsclip-eval run --data pascal --root VOC2012 --fold 0 --detector yolov8n.onnx --boxes-only
+  clsclip-eval run --data pascal --root VOC2012 --fold 0 --detector yolov8n.onnx --boxes-as-masks
   clsclip-eval show --data pascal --root VOC2012 --fold 0 --model a.clsclip --model b.clsclip --out show.png
   clsclip-eval attention photo.jpg dog cat --model last.safetensors --out attention.png"""
 
@@ -42,7 +46,7 @@ def command() -> None:
 
     A model is a bundle's folder or a checkpoint (.safetensors); without --model, the embedded bundle.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[LogHandler()])
 
 
 def method_options(function: Any) -> Any:
@@ -51,14 +55,6 @@ def method_options(function: Any) -> Any:
         click.option("--detector", type=_FILE, metavar="ONNX", help="ClsCLIP+: regions that this detector finds."),
         click.option("--regions", type=_FILE, metavar="JSON", help="ClsCLIP+: regions from a file."),
         click.option("--true-regions", is_flag=True, help="ClsCLIP+: regions of the true masks."),
-        click.option("--margin", type=click.FloatRange(0, 10), help="Context of a region [default: 0.1]."),
-        click.option("--odds", type=click.FloatRange(1e-3, 1e3), help="Of pixels near a named box [default: 4]."),
-        click.option("--spill", type=click.FloatRange(0, 10), help="Of masks over a named box [default: 0.03]."),
-        click.option(
-            "--on-missing",
-            type=click.Choice(["whole-image", "empty"]),
-            help="What a word without a region gets [default: whole-image].",
-        ),
         click.option("--protocol", default="original", show_default=True, help="original, or a side: 480, 473, 400."),
         click.option("--presence", is_flag=True, help="Absent words get empty masks, by the model's own threshold."),
         click.option("--backend", type=click.Choice(["auto", *BACKENDS]), default="auto", help="Engine of bundles."),
@@ -67,7 +63,21 @@ def method_options(function: Any) -> Any:
     )
     for option in reversed(options):
         function = option(function)
-    return function
+    return crop_options(function)
+
+
+@dataclass(frozen=True)
+class MethodOptions(CropOptions):
+    """How a model is asked; see the options' own help."""
+
+    detector: Path | None
+    regions: Path | None
+    true_regions: bool
+    protocol: str
+    presence: bool
+    backend: str
+    threads: int | None
+    device: str
 
 
 @command.command()
@@ -78,7 +88,7 @@ def method_options(function: Any) -> Any:
 @click.option("--episodes", type=click.Choice(["1000", "every"]), default="1000", show_default=True, help="How often.")
 @click.option("--ask", type=click.Choice(GROUPS), default="novel", show_default=True, help="Words that are asked.")
 @click.option("--shuffle-words", is_flag=True, help="Control: ask another word than the mask's; its mIoU is chance.")
-@click.option("--boxes-only", is_flag=True, help="The regions alone as masks, without a model.")
+@click.option("--boxes-as-masks", is_flag=True, help="The regions alone as masks, without a model.")
 @click.option("--no-absent", is_flag=True, help="Do not ask for absent words: faster, and no leakage.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N pictures.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
@@ -97,11 +107,11 @@ def run(
     """Measure mIoU, FB-IoU, leakage and which-word mIoU."""
     from clsclip.evaluation import evaluate, mean_of, shuffled, table
 
-    asked, data = _split(options)
+    asked, data = take(MethodOptions, options), options
     folds = folds_asked(data["kind"], fold, data["words"])
-    protocol = size_protocol(asked["protocol"], episodes == "every")
+    protocol = size_protocol(asked.protocol, episodes == "every")
     if boxes_as_masks and model is not None:
-        raise click.UsageError("--boxes-only needs no --model.")
+        raise click.UsageError("--boxes-as-masks needs no --model.")
     if shuffle_words and boxes_as_masks:
         raise click.UsageError("--shuffle-words needs a model.")
     method = _method(model, asked, boxes_as_masks)
@@ -109,7 +119,7 @@ def run(
     for number in folds:
         opened = asking(open_data(number, part="test", **data), ask)
         one = shuffled(method, opened.test.classes) if shuffle_words else method
-        with _Progress(f"fold {number}" if number >= 0 else "pictures") as progress:
+        with Progress(f"fold {number}, pictures" if number >= 0 else "pictures") as progress:
             reports.append(evaluate(opened, one, protocol, absent=not no_absent, limit=limit, progress=progress.update))
     if as_json:
         mean = {name: None if value != value else value for name, value in mean_of(reports).items()}
@@ -132,8 +142,8 @@ def show(
     """Draw pictures, truths and the masks of models side by side."""
     from clsclip.evaluation.figures import save_figure, side_by_side
 
-    asked, data = _split(options)
-    protocol = size_protocol(asked["protocol"], True)
+    asked, data = take(MethodOptions, options), options
+    protocol = size_protocol(asked.protocol, True)
     numbers = folds_asked(data["kind"], fold, data["words"])
     methods = [_method(model, asked, False) for model in models or (None,)]
     opened = open_data(numbers[0], part="test", **data)
@@ -169,15 +179,6 @@ def spread(pairs: Sequence[tuple[int, int]], count: int) -> list[tuple[int, int]
     return list(pairs[::step][:count])
 
 
-def _split(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(how a model is asked, which data)."""
-    names = (
-        *("detector", "regions", "true_regions", "margin", "mask_threshold", "mask_margin", "fallback"),
-        *("protocol", "presence", "backend", "threads", "device"),
-    )
-    return {name: options.pop(name) for name in names}, options
-
-
 def size_protocol(size: str, every: bool) -> Protocol:
     """What ``--protocol`` and ``--episodes`` name. UsageError when it is neither "original" nor a side in pixels."""
     from clsclip.evaluation import Protocol
@@ -189,69 +190,42 @@ def size_protocol(size: str, every: bool) -> Protocol:
     return Protocol(int(size), every)
 
 
-def _method(model: Path | None, asked: dict[str, Any], boxes_as_masks: bool) -> Method:
+def _method(model: Path | None, asked: MethodOptions, boxes_as_masks: bool) -> Method:
     from clsclip.evaluation import Method, open_predictor
     from clsclip_runtime.regions import ZoomIn
 
     source = _regions(asked)
     if boxes_as_masks and source is None:
-        raise click.UsageError("--boxes-only needs --detector, --regions or --true-regions.")
-    how = {
-        name: asked[name] for name in ("margin", "mask_threshold", "mask_margin", "fallback") if asked[name] is not None
-    }
-    if how and (source is None or boxes_as_masks):
-        raise click.UsageError(
-            "--margin, --odds, --spill and --on-missing are about crops of --detector, --regions or --true-regions."
-        )
+        raise click.UsageError("--boxes-as-masks needs --detector, --regions or --true-regions.")
+    given = asked.given_options()
+    if given and (source is None or boxes_as_masks):
+        raise click.UsageError(f"{given[0]} is about crops of --detector, --regions or --true-regions.")
     predictor = None
     if not boxes_as_masks:
         if model is not None and not model.exists():
             raise click.UsageError(f"no such model: {model}. Give a bundle's folder or a checkpoint.")
         predictor = open_predictor(
             model,
-            backend=asked["backend"],
-            threads=asked["threads"],
-            presence=asked["presence"],
-            device=asked["device"],
+            backend=asked.backend,
+            threads=asked.threads,
+            presence=asked.presence,
+            device=asked.device,
         )
-    return Method(predictor, source, ZoomIn(**how))
+    return Method(predictor, source, ZoomIn(**asked.given()))
 
 
-def _regions(asked: dict[str, Any]) -> RegionSource | None:
+def _regions(asked: MethodOptions) -> RegionSource | None:
     from clsclip.evaluation import DetectorRegions, FileRegions, TruthRegions
 
-    if sum((asked["detector"] is not None, asked["regions"] is not None, asked["true_regions"])) > 1:
+    if sum((asked.detector is not None, asked.regions is not None, asked.true_regions)) > 1:
         raise click.UsageError("Give one of --detector, --regions and --true-regions.")
-    if asked["detector"] is not None:
+    if asked.detector is not None:
         from clsclip_runtime.detectors import Detector
 
-        return DetectorRegions(Detector.load(asked["detector"], threads=asked["threads"]), asked["detector"].stem)
-    if asked["regions"] is not None:
-        return FileRegions(asked["regions"])
-    return TruthRegions() if asked["true_regions"] else None
-
-
-class _Progress:
-    """A bar on standard error, when that is a terminal."""
-
-    def __init__(self, label: str) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._bar = Progress(*columns, console=console, disable=not console.is_terminal)
-        self._task = self._bar.add_task(label, total=None)
-
-    def __enter__(self) -> _Progress:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def update(self, done: int, total: int) -> None:
-        self._bar.update(self._task, completed=done, total=total)
+        return DetectorRegions(Detector.load(asked.detector, threads=asked.threads), asked.detector.stem)
+    if asked.regions is not None:
+        return FileRegions(asked.regions)
+    return TruthRegions() if asked.true_regions else None
 
 
 command.add_command(table_command)

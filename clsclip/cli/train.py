@@ -16,6 +16,7 @@ import click
 from clsclip.cli.data_options import DATA_NAMES, data_options, folds_asked, open_data
 from clsclip.cli.numbers import numbers
 from clsclip.errors import ClsclipError
+from clsclip_runtime.cli.progress import LogHandler
 from clsclip_runtime.cli.runner import run_command
 
 if TYPE_CHECKING:
@@ -94,7 +95,8 @@ def command(**options: Any) -> None:
     train.jsonl (metrics).
     """
     first = os.environ.get("RANK", "0") == "0"
-    logging.basicConfig(level=logging.INFO if first else logging.WARNING, format="%(message)s", stream=sys.stderr)
+    level = logging.INFO if first else logging.WARNING
+    logging.basicConfig(level=level, format="%(message)s", handlers=[LogHandler()])
     check_use(options)
     from clsclip.training import train
 

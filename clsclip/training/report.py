@@ -1,20 +1,16 @@
-"""What a run tells while it runs: ``train.jsonl``, a progress bar or plain lines, and TensorBoard when asked."""
+"""What a run tells while it runs: ``train.jsonl``, its progress, and TensorBoard when asked."""
 
 from __future__ import annotations
 
 import json
-import logging
-import sys
-import time
 from pathlib import Path
 from typing import Any, Protocol
 
 from clsclip.errors import TrainingError
 from clsclip.files import replace_text
+from clsclip_runtime.cli.progress import Progress
 
 LOG_FILE = "train.jsonl"
-
-_log = logging.getLogger(__name__)
 
 
 class Report(Protocol):
@@ -82,48 +78,21 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return lines
 
 
-class PlainLines:
-    """Log lines, for files and pipes."""
+class Shown:
+    """The progress display, with the newest metrics."""
 
     def __init__(self, total: int, step: int) -> None:
-        self.total, self.started, self.first = total, time.perf_counter(), step
+        self.progress = Progress("training, steps", total, begin=step)
 
     def step(self, done: int) -> None:
-        pass
+        self.progress.update(done)
 
     def metrics(self, line: dict[str, Any]) -> None:
-        done = line["step"]
-        seconds = (time.perf_counter() - self.started) / max(1, done - self.first) * (self.total - done)
-        _log.info(
-            "step %d/%d  loss %s  lr %.2e  %.1f pairs/s  %s left",
-            *(done, self.total, line["loss"], line["lr"], line["pairs_per_second"], duration(seconds)),
-        )
+        loss, rate = line["loss"], line["lr"]
+        self.progress.update(line["step"], detail=f"loss {loss}  lr {rate:.1e}  {line['pairs_per_second']} pairs/s")
 
     def close(self) -> None:
-        pass
-
-
-class Bar:
-    """A bar with the time that is left, for terminals."""
-
-    def __init__(self, total: int, step: int) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self.progress = Progress(*columns, TextColumn("{task.fields[metrics]}"), console=Console(stderr=True))
-        self.task = self.progress.add_task("training", total=total, completed=step, metrics="")
-        self.progress.start()
-
-    def step(self, done: int) -> None:
-        self.progress.update(self.task, completed=done)
-
-    def metrics(self, line: dict[str, Any]) -> None:
-        text = f"loss {line['loss']}  lr {line['lr']:.1e}  {line['pairs_per_second']} pairs/s"
-        self.progress.update(self.task, metrics=text)
-
-    def close(self) -> None:
-        self.progress.stop()
+        self.progress.close()
 
 
 class TensorBoard:
@@ -185,12 +154,5 @@ def open_report(out: Path, total: int, step: int, tensorboard: bool) -> Report:
     """
     reports: list[Report] = [TensorBoard(out / "tensorboard")] if tensorboard else []
     reports.append(JsonLines(out / LOG_FILE, step))
-    reports.append(Bar(total, step) if sys.stderr.isatty() else PlainLines(total, step))
+    reports.append(Shown(total, step))
     return Reports(reports)
-
-
-def duration(seconds: float) -> str:
-    """Hours, minutes and seconds: ``1:02:03``."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}"

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from clsclip_export.check_data import SUFFIXES, WORDS, hostile_pictures
+from clsclip_export.check_data import SUFFIXES, WORDS, stress_images
 from clsclip_export.errors import CalibrationError
 from clsclip_runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from clsclip_runtime.bundle.opening import TEXT_ENCODER, Bundle
@@ -36,7 +36,7 @@ MOST_PICTURES = 128
 
 WORDS_A_PICTURE = 4
 
-HOSTILE_PICTURES = 4
+STRESS_IMAGES = 4
 
 TEXT_MEMORY_MB = 256
 
@@ -93,13 +93,13 @@ class Calibration:
         return tuple(one for one in pictures if pixels_sha256(one) not in known)
 
     def _pictures(self, size: int) -> Iterator[Image.Image]:
-        """The pictures one at a time, then hostile ones: what a covered or blinded camera sees must not be cut off."""
+        """The pictures one at a time, then stress ones: what a covered or blinded camera sees must not be cut off."""
         for path in self.paths:
             yield open_image(path).image
-        yield from hostile_pictures(HOSTILE_PICTURES, size)
+        yield from stress_images(STRESS_IMAGES, size)
 
     def inputs(self, bundle: Bundle, graphs: Sequence[str]) -> Iterator[dict[str, Feeds]]:
-        """Inputs of every graph of a bundle, by file, one picture and some words at a time; hostile pictures come last.
+        """Inputs of every graph of a bundle, by file, one picture and some words at a time; stress pictures come last.
 
         Args:
             bundle: in FP32; its graphs give each other's inputs.

@@ -1,4 +1,4 @@
-"""What an export is checked on: photographs, hostile pictures, words, and every graph's inputs from them."""
+"""What an export is checked on: real images, images that stress a model, words, and every graph's inputs from them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from PIL import Image
 from torch import Tensor
 
 from clsclip.model import ClsClip
-from clsclip.reproduce.stickers.grounds import photographs
-from clsclip_export.errors import EvidenceError
+from clsclip.photographs import photographs
+from clsclip_export.errors import CheckDataError
 from clsclip_runtime.errors import ImageError
 from clsclip_runtime.images import open_image
 
-KINDS = ("real", "hostile")
+KINDS = ("real", "stress")
 
 # fmt: off
 WORDS = (
@@ -31,25 +31,25 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """Pictures and words that an export is checked on.
+class CheckData:
+    """Images and words that an export is checked on.
 
     Attributes:
-        pictures: RGB; the default is scikit-image's photographs.
+        images: RGB; the default is scikit-image's photographs.
         words: bare, without a template.
     """
 
-    pictures: tuple[Image.Image, ...] = field(
+    images: tuple[Image.Image, ...] = field(
         default_factory=lambda: tuple(Image.fromarray(pixels) for pixels in photographs())
     )
     words: tuple[str, ...] = WORDS
 
     @classmethod
-    def read(cls, folder: Path | None, words: Sequence[str] = ()) -> Evidence:
-        """The pictures of a folder, or one file, and words; None and nothing are the defaults.
+    def read(cls, folder: Path | None, words: Sequence[str] = ()) -> CheckData:
+        """Read the images of a folder, or one file, and take words; None and nothing are the defaults.
 
         Raises:
-            EvidenceError: there is no picture, or one cannot be read.
+            CheckDataError: there is no image, or one cannot be read.
         """
         chosen = tuple(words) or WORDS
         if folder is None:
@@ -57,56 +57,54 @@ class Evidence:
         else:
             paths = sorted(folder.iterdir()) if folder.is_dir() else [folder]
             try:
-                pictures = tuple(open_image(path).image for path in paths if path.suffix.lower() in SUFFIXES)
+                images = tuple(open_image(path).image for path in paths if path.suffix.lower() in SUFFIXES)
             except ImageError as error:
-                raise EvidenceError(f"{error}, so the export cannot be checked on it.") from error
-            found = cls(pictures, chosen)
-        if not found.pictures:
+                raise CheckDataError(f"{error}, so the export cannot be checked on it.") from error
+            found = cls(images, chosen)
+        if not found.images:
             where = "scikit-image's photographs are not installed" if folder is None else f"{folder} holds none"
-            raise EvidenceError(f"An export is checked on pictures, and {where}. Give --check-pictures FOLDER.")
+            raise CheckDataError(f"An export is checked on images, and {where}. Give --check-images FOLDER.")
         return found
 
 
-def hostile_pictures(count: int, size: int) -> list[Image.Image]:
-    """What a covered, blinded or broken camera sees: black, white, noise, and one colour at its end, in turn."""
+def stress_images(count: int, size: int) -> list[Image.Image]:
+    """Make what a covered, blinded or broken camera sees: black, white, noise, and one colour at its end, in turn."""
     noise = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
     plain = [(0, 0, 0), (255, 255, 255), None, (255, 0, 255)]
-    made = [Image.fromarray(noise) if colour is None else Image.new("RGB", (size, size), colour) for colour in plain]
+    made = [Image.fromarray(noise) if color is None else Image.new("RGB", (size, size), color) for color in plain]
     return [made[index % len(made)] for index in range(count)]
 
 
-def reference_pixels(model: ClsClip, pictures: Sequence[Image.Image]) -> Tensor:
-    """Pictures as the towers were trained on them: (C, 3, S, S) float32. Written beside the runtime's, to check it."""
-    image = model.towers.image
-    resized = [one.convert("RGB").resize((image.size, image.size), Image.Resampling.BICUBIC) for one in pictures]
+def reference_pixels(model: ClsClip, images: Sequence[Image.Image]) -> Tensor:
+    """Prepare images as for the towers in training: (C, 3, S, S) float32. Written beside the runtime's, to check it."""
+    spec = model.towers.image
+    resized = [one.convert("RGB").resize((spec.size, spec.size), Image.Resampling.BICUBIC) for one in images]
     values = torch.from_numpy(np.stack([np.asarray(one) for one in resized])).permute(0, 3, 1, 2).float() / 255
-    return (values - torch.tensor(image.mean).view(3, 1, 1)) / torch.tensor(image.std).view(3, 1, 1)
+    return (values - torch.tensor(spec.mean).view(3, 1, 1)) / torch.tensor(spec.std).view(3, 1, 1)
 
 
-def pictures_of(evidence: Evidence, kind: str, crops: int, size: int) -> list[Image.Image]:
-    """``crops`` pictures of one of :data:`KINDS`; ``size`` is the side of hostile ones."""
-    if kind == "hostile":
-        return hostile_pictures(crops, size)
-    return [evidence.pictures[index % len(evidence.pictures)] for index in range(crops)]
+def images_of(data: CheckData, kind: str, crops: int, size: int) -> list[Image.Image]:
+    """Give ``crops`` images of one of :data:`KINDS`; ``size`` is the side of stress images."""
+    if kind == "stress":
+        return stress_images(crops, size)
+    return [data.images[index % len(data.images)] for index in range(crops)]
 
 
 @torch.no_grad()
-def graph_inputs(model: ClsClip, evidence: Evidence, kind: str, sizes: tuple[int, int, int]) -> dict[str, Tensor]:
-    """Inputs of every graph, by name, as PyTorch gives them.
+def graph_inputs(model: ClsClip, data: CheckData, kind: str, sizes: tuple[int, int, int]) -> dict[str, Tensor]:
+    """Compute the inputs of every graph, by name, with PyTorch.
 
     Args:
         model: in evaluation mode.
-        evidence: pictures and words.
+        data: images and words.
         kind: one of :data:`KINDS`.
         sizes: (crops, classes, pairs); pairs reach the first and the last of both.
     """
     crops, classes, pairs = sizes
     towers = model.towers
-    pixel_values = reference_pixels(model, pictures_of(evidence, kind, crops, towers.image.size))
-    rounds = [
-        f"{1 + index // len(evidence.words)} " if index >= len(evidence.words) else "" for index in range(classes)
-    ]
-    words = [f"{rounds[index]}{evidence.words[index % len(evidence.words)]}" for index in range(classes)]
+    pixel_values = reference_pixels(model, images_of(data, kind, crops, towers.image.size))
+    rounds = [f"{1 + index // len(data.words)} " if index >= len(data.words) else "" for index in range(classes)]
+    words = [f"{rounds[index]}{data.words[index % len(data.words)]}" for index in range(classes)]
     token_ids = towers.tokenize([f"a picture of a {word}" for word in words])
     stem, image_features, patch_features = model.encode_image(pixel_values)
     text_tokens = towers.text_tokens(token_ids)

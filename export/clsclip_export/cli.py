@@ -16,10 +16,11 @@ import click
 
 from clsclip.errors import ClsclipError
 from clsclip_export.detector_options import check_from_bundle, detector_options, detector_source, report
-from clsclip_export.engines.options import engine_options, read_engine, read_profile
-from clsclip_export.errors import ExportError, TargetError
-from clsclip_export.int8_options import Quantise, int8_options, read_int8
+from clsclip_export.engine_options import engine_options, read_engine, read_profile
+from clsclip_export.errors import ExportError
+from clsclip_export.int8_options import Quantize, int8_options, read_int8
 from clsclip_runtime.cli.runner import run_command
+from clsclip_runtime.paths import cannot_write
 
 if TYPE_CHECKING:
     from clsclip_export.detector import PreparedDetector
@@ -34,7 +35,7 @@ Examples:
   clsclip-export --ckpt last.safetensors --towers ViT-B-16 --pretrained vit_b16.safetensors --out model.clsclip
   clsclip-export --ckpt last.safetensors --out model.clsclip --detector yolo11n.onnx
   clsclip-export --from-bundle model.clsclip --out new.clsclip --detector yolo11n.pt --trust-pickle
-  clsclip-export --ckpt last.safetensors --out model.clsclip --fp16 --check-pictures photos --check-words boat
+  clsclip-export --ckpt last.safetensors --out model.clsclip --fp16 --check-images photos --check-words boat
   clsclip-export --ckpt last.safetensors --out model.clsclip --int8 --calibration-images photos
   clsclip-export --from-bundle model.clsclip --out small.clsclip --int8 --calibration-images photos
   clsclip-export --ckpt last.safetensors --out model.clsclip --fp16 --engine tensorrt-rtx --pairs 1,8,64
@@ -53,9 +54,9 @@ Examples:
 @click.option("--bf16", "precision", flag_value="bf16", help="Graphs in BF16 likewise; ONNX Runtime's CPU has none.")
 @int8_options
 @click.option(
-    "--check-pictures",
+    "--check-images",
     type=click.Path(exists=True, path_type=Path),
-    help="Picture or folder to check the export on; default: scikit-image's photographs.",
+    help="Image or folder to check the export on; default: scikit-image's photographs.",
 )
 @click.option("--check-words", multiple=True, metavar="WORD", help="Word to check with; repeat. Default: 26 nouns.")
 @click.option("--force", is_flag=True, help="Replace an existing bundle, once the new one is complete and checked.")
@@ -70,13 +71,13 @@ def export(ckpt: Path | None, from_bundle: Path | None, out: Path | None, **opti
     check_from_bundle(from_bundle, ckpt, out, options)
     if out is not None and out.exists() and not options["force"]:
         raise click.UsageError(f"{out} exists. Give --force to replace it, or another --out.")
-    quantise = read_int8(options)
+    quantize = read_int8(options)
     profile, build = read_profile(options), read_engine(options)
     warnings.simplefilter("ignore")
     for logger in ("torch", "torch.onnx", "onnxscript", "onnx_ir"):
         logging.getLogger(logger).setLevel(logging.ERROR)
     if out is not None:
-        write(ckpt, from_bundle, out, profile, quantise, options)
+        write(ckpt, from_bundle, out, profile, quantize, options)
     folder = out or from_bundle
     if build is not None and folder is not None:
         build(folder, profile)
@@ -87,7 +88,7 @@ def write(
     from_bundle: Path | None,
     out: Path,
     profile: Profile,
-    quantise: Quantise | None,
+    quantize: Quantize | None,
     options: dict[str, Any],
 ) -> None:
     """Write the bundle that the command line asks for."""
@@ -99,7 +100,7 @@ def write(
 
             detector = stack.enter_context(prepared_detector(source))
             report(detector)
-        if quantise is not None and (ckpt is not None or detector is not None):
+        if quantize is not None and (ckpt is not None or detector is not None):
             target = stack.enter_context(beside(out)) / out.name
         if ckpt is not None:
             export_checkpoint(ckpt, target, detector, profile, options)
@@ -109,8 +110,8 @@ def write(
             add_to_bundle(from_bundle, detector, target, force=options["force"])
         elif from_bundle is not None:
             target = from_bundle
-        if quantise is not None:
-            quantise(target, out, options)
+        if quantize is not None:
+            quantize(target, out, options)
     size = sum(path.stat().st_size for path in out.iterdir()) / 2**20
     click.echo(f"[✓] {out} written: {size:.1f} MiB, words chosen at call time")
 
@@ -122,7 +123,7 @@ def beside(out: Path) -> Iterator[Path]:
         out.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     except OSError as error:
-        raise TargetError(f"{out.parent} cannot be written: {error.strerror}.") from error
+        raise cannot_write(out.parent, error) from error
     try:
         yield folder
     finally:
@@ -135,12 +136,12 @@ def export_checkpoint(
     """Write a checkpoint's bundle, and print how well it computes what PyTorch does."""
     from clsclip.checkpoint import load_checkpoint, read_header
     from clsclip.tower_files import load_towers
-    from clsclip_export.bundle import write_bundle
-    from clsclip_export.check_data import Evidence
+    from clsclip_export.bundle import BundleOptions, write_bundle
+    from clsclip_export.check_data import CheckData
 
     given, precision = None, options["precision"] or "fp32"
     if precision == "int8":
-        precision = "fp32"  # which is exact, and quantised afterwards
+        precision = "fp32"  # which is exact, and quantized afterwards
     if options["towers"] is not None:
         size = read_header(ckpt)["towers"]["image_size"]
         given = load_towers(options["towers"], options["pretrained"], image_size=size)
@@ -149,12 +150,14 @@ def export_checkpoint(
         model,
         header,
         out,
-        name=options["name"] or out.name.removesuffix(".clsclip"),
+        BundleOptions(
+            name=options["name"] or out.name.removesuffix(".clsclip"),
+            precision=precision,
+            profile=profile,
+            detector=detector,
+        ),
+        data=CheckData.read(options["check_images"], options["check_words"]),
         force=options["force"],
-        detector=detector,
-        precision=precision,
-        evidence=Evidence.read(options["check_pictures"], options["check_words"]),
-        profile=profile,
     )
     for row in parity:
         click.echo(row.line())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import shutil
 import subprocess
@@ -18,13 +17,14 @@ from typing import Any
 import numpy as np
 import onnx
 
-from clsclip_export.bundle import file_entry, replace_folder
-from clsclip_export.errors import DetectorFileError, TargetError
+from clsclip_export.errors import DetectorFileError
 from clsclip_runtime.backends.select import select_backend
 from clsclip_runtime.bundle.external_data import NotOnnxError, external_locations
+from clsclip_runtime.bundle.folder import check_target, file_entries, staged_folder
 from clsclip_runtime.bundle.opening import DETECTOR, MANIFEST, Bundle
 from clsclip_runtime.detectors import Detector, DetectorSpec, read_spec
 from clsclip_runtime.errors import DetectorError
+from clsclip_runtime.paths import write_json
 from clsclip_runtime.protocols import GraphFile
 
 SIDE = 640
@@ -90,9 +90,8 @@ class PreparedDetector:
         classes = "knows no classes" if spec.class_agnostic else f"{len(spec.names)} classes"
         ran = " and ".join(str(count) for count in self.batches)
         batch = "any batch" if spec.batch is None else f"batch {spec.batch}"
-        found = [
-            f"[✓] {DETECTOR:18} {spec.output_format}, {classes}, {spec.width}x{spec.height}, {batch}, ran on {ran} pictures"
-        ]
+        facts = f"{spec.output_format}, {classes}, {spec.width}x{spec.height}, {batch}"
+        found = [f"[✓] {DETECTOR:18} {facts}, ran on {ran} images"]
         found += [f"[i] {note}" for note in self.notes]
         return [*found, f"[i] licence of the detector's weights: {spec.license}"]
 
@@ -200,29 +199,18 @@ def add_to_bundle(bundle: Path, detector: PreparedDetector, out: Path, *, force:
 
     Raises:
         BundleError: ``bundle`` is none, or damaged.
-        TargetError: ``out`` exists and ``force`` is not set, or its folder cannot be written.
+        OutputError: ``out`` exists and ``force`` is not set, or its folder cannot be written.
     """
-    if out.exists() and not force:
-        raise TargetError(f"{out} exists. Give --force to replace it, or another --out.")
+    check_target(out, force=force)
     opened = Bundle.open(bundle)
-    scratch = None
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-        scratch.chmod(0o755)
+    with staged_folder(out, force=force) as folder:
         for name in opened.manifest.files:
             if name != DETECTOR:
-                (scratch / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(opened.path(name), scratch / name)
-        shutil.copyfile(detector.path, scratch / DETECTOR)
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(opened.path(name), folder / name)
+        shutil.copyfile(detector.path, folder / DETECTOR)
         document = dict(opened.manifest.raw)
-        document["files"] = {**document["files"], DETECTOR: file_entry(scratch / DETECTOR)}
+        document["files"] = file_entries(folder)
         document["detector"] = detector.section()
-        (scratch / MANIFEST).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", "utf-8")
-        Bundle.open(scratch)
-        replace_folder(scratch, out)
-    except OSError as error:
-        raise TargetError(f"{out} cannot be written: {error.strerror or error}.") from error
-    finally:
-        if scratch is not None:
-            shutil.rmtree(scratch, ignore_errors=True)
+        write_json(folder / MANIFEST, document)
+        Bundle.open(folder)

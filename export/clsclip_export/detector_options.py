@@ -15,8 +15,8 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 _FILE = click.Path(path_type=Path)
 _DETAILS = ("detector_names", "detector_layout", "detector_licence", "detector_side", "trust_pickle")
-_OF_CHECKPOINT = ("towers", "pretrained", "name", "precision", "check_pictures", "check_words")
-_OF_INT8 = ("precision", "check_pictures", "check_words")
+_OF_CHECKPOINT = ("towers", "pretrained", "name", "precision", "check_images", "check_words")
+_OF_INT8 = ("precision", "check_images", "check_words")
 
 
 def detector_options(command: Command) -> Command:

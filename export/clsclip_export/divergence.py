@@ -17,7 +17,7 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from clsclip_export.graphs import Exported, Graph
+from clsclip_export.graphs import ExportedGraph, Graph
 from clsclip_export.parity import MIN_COSINE, row_cosines
 from clsclip_export.precision import rounded
 
@@ -43,7 +43,7 @@ class Divergence:
         return f"First tensor that diverges from {beside}: {self.tensor} ({self.made_by}): {self.how}."
 
 
-def explain_failure(exported: Exported, precision: str, feeds: Arrays, row: int) -> str:
+def explain_failure(exported: ExportedGraph, precision: str, feeds: Arrays, row: int) -> str:
     """A sentence that names the first tensor that diverges.
 
     Args:
@@ -77,7 +77,7 @@ def unread(graph: Graph, name: str, feeds: Arrays) -> Tensor:
     return example[:1].expand(count, *example.shape[1:])
 
 
-def from_pytorch(exported: Exported, feeds: Arrays) -> Divergence | None:
+def from_pytorch(exported: ExportedGraph, feeds: Arrays) -> Divergence | None:
     """The first tensor of the FP32 graph that is not what PyTorch computes under that name."""
     reference: dict[str, Tensor] = {}
 
@@ -113,7 +113,7 @@ def from_pytorch(exported: Exported, feeds: Arrays) -> Divergence | None:
     return None
 
 
-def from_fp32(exported: Exported, precision: str, feeds: Arrays) -> Divergence | None:
+def from_fp32(exported: ExportedGraph, precision: str, feeds: Arrays) -> Divergence | None:
     """The first tensor that, computed in half, is infinite or points elsewhere than in FP32."""
     names = {name for node in exported.proto.graph.node for name in node.output}
     wide = dict(all_tensors(exported.proto, feeds))
@@ -151,7 +151,7 @@ def all_tensors(model: onnx.ModelProto, feeds: Arrays) -> Iterator[tuple[str, np
     yield from zip(kept, values, strict=True)
 
 
-def made_by(exported: Exported, tensor: str) -> str:
+def made_by(exported: ExportedGraph, tensor: str) -> str:
     """Operator and weights behind a tensor, through the product that its bias was added to."""
     makers = {name: node for node in exported.proto.graph.node for name in node.output}
     weights = {one.name: one for one in exported.proto.graph.initializer}

@@ -1,28 +1,28 @@
 """Every error that ``clsclip_export`` raises on purpose.
 
 ExportError
-├── CalibrationError    the pictures that INT8's ranges come from cannot be used
+├── CalibrationError    the images that INT8's ranges come from cannot be used
+├── CheckDataError      the images or words to check on cannot be used
 ├── DetectorFileError   a detector's file cannot become part of a bundle
 ├── EngineError         TensorRT cannot build an engine, or built another than was asked for
-├── EvidenceError       the pictures or words to check on cannot be used
 ├── ParityError         an exported graph does not compute what PyTorch computes
 ├── PrecisionError      a model cannot be expressed in the precision asked for
-├── ProfileError        numbers of crops, classes or pairs that make no sense
-└── TargetError         the bundle cannot be written where it was asked for
+└── ProfileError        numbers of crops, classes or pairs that make no sense
+
+What cannot be written raises ``clsclip_runtime.OutputError``.
 """
 
 from __future__ import annotations
 
 __all__ = [
     "CalibrationError",
+    "CheckDataError",
     "DetectorFileError",
     "EngineError",
-    "EvidenceError",
     "ExportError",
     "ParityError",
     "PrecisionError",
     "ProfileError",
-    "TargetError",
 ]
 
 
@@ -31,7 +31,11 @@ class ExportError(Exception):
 
 
 class CalibrationError(ExportError):
-    """The pictures that INT8's ranges come from cannot be used."""
+    """The images that INT8's ranges come from cannot be used."""
+
+
+class CheckDataError(ExportError):
+    """The images or words to check an export on cannot be used."""
 
 
 class DetectorFileError(ExportError):
@@ -40,10 +44,6 @@ class DetectorFileError(ExportError):
 
 class EngineError(ExportError):
     """TensorRT cannot build an engine, or built another than was asked for."""
-
-
-class EvidenceError(ExportError):
-    """The pictures or words to check an export on cannot be used."""
 
 
 class ParityError(ExportError):
@@ -56,7 +56,3 @@ class PrecisionError(ExportError):
 
 class ProfileError(ExportError):
     """Numbers of crops, classes or pairs that make no sense."""
-
-
-class TargetError(ExportError):
-    """The bundle cannot be written where it was asked for."""

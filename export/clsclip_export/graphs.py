@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -178,7 +179,7 @@ def graphs(model: ClsClip) -> list[Graph]:
 
 
 @dataclass(frozen=True, eq=False)
-class Exported:
+class ExportedGraph:
     """A graph in FP32 ONNX, with what it came from.
 
     Attributes:
@@ -192,7 +193,25 @@ class Exported:
     program: torch.export.ExportedProgram
 
 
-def export_graph(graph: Graph) -> Exported:
+@dataclass(frozen=True, eq=False)
+class Exported:
+    """A model with all its graphs in FP32 ONNX.
+
+    Attributes:
+        model: in evaluation mode.
+        graphs: by their file in the bundle.
+    """
+
+    model: ClsClip
+    graphs: Mapping[str, ExportedGraph]
+
+
+def export_graphs(model: ClsClip) -> Exported:
+    """Export every graph of a bundle; ``model`` is in evaluation mode."""
+    return Exported(model, {graph.file: export_graph(graph) for graph in graphs(model)})
+
+
+def export_graph(graph: Graph) -> ExportedGraph:
     """Export one graph with ``torch.onnx.export(dynamo=True)``; batch axes stay dynamic."""
     dynamic: list[dict[int, Any]] = [
         {axis: torch.export.Dim(name) for axis, name in graph.axes[key].items()} for key in graph.inputs
@@ -222,7 +241,7 @@ def export_graph(graph: Graph) -> Exported:
     fold_weights(proto.graph)
     drop_unread_inputs(proto.graph)
     assert program.exported_program is not None  # noqa: S101 (the same)
-    return Exported(graph, proto, program.exported_program)
+    return ExportedGraph(graph, proto, program.exported_program)
 
 
 def drop_unread_inputs(graph: onnx.GraphProto) -> None:

@@ -25,7 +25,7 @@ from clsclip_export.calibration import Feeds
 from clsclip_export.errors import PrecisionError
 from clsclip_export.precision import last_products
 
-QUANTISED_OPS = ("Conv", "MatMul")
+QUANTIZED_OPS = ("Conv", "MatMul")
 
 _PREPROCESSED = ("onnx.quant.pre_process", "onnxruntime.quant")
 """Without this mark ONNX Runtime advises to run its optimiser first; what that fuses, engines fuse by themselves."""
@@ -41,7 +41,7 @@ class _Reader(CalibrationDataReader):
         return next(self._feeds, None)
 
 
-def quantised(model: onnx.ModelProto, feeds: Sequence[Feeds]) -> onnx.ModelProto:
+def quantized(model: onnx.ModelProto, feeds: Sequence[Feeds]) -> onnx.ModelProto:
     """The graph with its products in INT8.
 
     Args:
@@ -58,14 +58,14 @@ def quantised(model: onnx.ModelProto, feeds: Sequence[Feeds]) -> onnx.ModelProto
     mark = source.metadata_props.add()
     mark.key, mark.value = _PREPROCESSED
     with tempfile.TemporaryDirectory(prefix="clsclip.int8.") as folder:
-        path = Path(folder) / "quantised.onnx"
+        path = Path(folder) / "quantized.onnx"
         try:
             quantize_static(
                 source,
                 path,
                 _Reader(feeds),
                 quant_format=QuantFormat.QDQ,
-                op_types_to_quantize=list(QUANTISED_OPS),
+                op_types_to_quantize=list(QUANTIZED_OPS),
                 nodes_to_quantize=products(source.graph),
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
@@ -74,7 +74,7 @@ def quantised(model: onnx.ModelProto, feeds: Sequence[Feeds]) -> onnx.ModelProto
                 extra_options={
                     "ActivationSymmetric": False,
                     "WeightSymmetric": True,
-                    "OpTypesToExcludeOutputQuantization": list(QUANTISED_OPS),
+                    "OpTypesToExcludeOutputQuantization": list(QUANTIZED_OPS),
                 },
             )
         except Exception as error:  # ONNX Runtime's errors share no base class of their own
@@ -93,5 +93,5 @@ def products(graph: onnx.GraphProto) -> list[str]:
     return [
         node.name
         for at, node in enumerate(graph.node)
-        if node.op_type in QUANTISED_OPS and weights & set(node.input[:2]) and at not in last
+        if node.op_type in QUANTIZED_OPS and weights & set(node.input[:2]) and at not in last
     ]

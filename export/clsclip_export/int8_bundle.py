@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import tempfile
 from pathlib import Path
-from typing import Any
 
 import onnx
 
-from clsclip_export.bundle import ALWAYS_FP32, OWN_WEIGHTS, WEIGHTS_FILE, file_entry, replace_folder
+from clsclip_export.bundle import OWN_WEIGHTS
 from clsclip_export.calibration import Calibration, Feeds
-from clsclip_export.check_data import Evidence
-from clsclip_export.errors import PrecisionError, TargetError
-from clsclip_export.int8 import quantised
+from clsclip_export.check_data import CheckData
+from clsclip_export.errors import PrecisionError
+from clsclip_export.int8 import quantized
 from clsclip_export.int8_check import Int8Check, check_int8
-from clsclip_export.weights import save_shared
+from clsclip_export.verify import ALWAYS_FP32
+from clsclip_export.weights import WEIGHTS_FILE, save_shared
+from clsclip_runtime.bundle.folder import check_target, file_entries, staged_folder
 from clsclip_runtime.bundle.opening import DETECTOR, MANIFEST, Bundle
+from clsclip_runtime.paths import write_json
 
 STAY_AS_THEY_ARE = (*OWN_WEIGHTS, DETECTOR)
 """Graphs that are copied: the text encoder runs once a word, and all that a word means is in what it gives; a detector
 comes from elsewhere."""
 
 
-def quantise_bundle(
-    source: Path, out: Path, calibration: Calibration, evidence: Evidence, *, force: bool = False
+def quantize_bundle(
+    source: Path, out: Path, calibration: Calibration, data: CheckData, *, force: bool = False
 ) -> Int8Check:
     """Write the INT8 bundle ``out``: nothing is there until everything is right.
 
     Args:
         source: an FP32 bundle, which is verified first; it may be ``out``.
         out: the bundle, by custom ending in ``.clsclip``.
-        calibration: pictures and words that ranges come from.
-        evidence: pictures and words to check on; those that are calibrated on are left out.
+        calibration: images and words that ranges come from.
+        data: images and words to check on; those that are calibrated on are left out.
         force: replace what stands at ``out``.
 
     Returns:
@@ -42,38 +42,27 @@ def quantise_bundle(
     Raises:
         BundleError: ``source`` is none, or damaged.
         PrecisionError: it is not in FP32, or cannot be quantised.
-        CalibrationError: a picture cannot be read any more.
-        EvidenceError: there is nothing to check on.
+        CalibrationError: an image cannot be read any more.
+        CheckDataError: there is nothing to check on.
         ParityError: the masks are not those of FP32.
-        TargetError: ``out`` exists and ``force`` is not set, or its folder cannot be written.
+        OutputError: ``out`` exists and ``force`` is not set, or its folder cannot be written.
     """
-    if out.exists() and not force:
-        raise TargetError(f"{out} exists. Give --force to replace it, or another --out.")
+    check_target(out, force=force)
     opened = Bundle.open(source)
     if opened.manifest.precision != "fp32":
         raise PrecisionError(
             f"{source} is in {opened.manifest.precision}, and INT8 is made of FP32. Give --ckpt, or a bundle in FP32."
         )
-    scratch = None
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-        scratch.chmod(0o755)
-        write_graphs(opened, calibration, scratch)
+    with staged_folder(out, force=force) as folder:
+        write_graphs(opened, calibration, folder)
         document = dict(opened.manifest.raw)
         document["precision"] = "int8"
-        document["files"] = {name: file_entry(scratch / name) for name in opened.manifest.files}
-        write_manifest(scratch, document)
-        figures = check_int8(opened, Bundle.open(scratch), calibration, evidence)
+        document["files"] = file_entries(folder)
+        write_json(folder / MANIFEST, document)
+        figures = check_int8(opened, Bundle.open(folder), calibration, data)
         document["calibration"] = calibration.to_json()
         document["parity"] = {**document.get("parity", {}), "int8": figures.to_json()}
-        write_manifest(scratch, document)
-        replace_folder(scratch, out)
-    except OSError as error:
-        raise TargetError(f"{out} cannot be written: {error.strerror or error}.") from error
-    finally:
-        if scratch is not None:
-            shutil.rmtree(scratch, ignore_errors=True)
+        write_json(folder / MANIFEST, document)
     return figures
 
 
@@ -88,13 +77,8 @@ def write_graphs(bundle: Bundle, calibration: Calibration, folder: Path) -> None
     protos = {}
     for name in names:
         model = onnx.load(bundle.path(name))
-        protos[name] = quantised(model, feeds.pop(name)) if name in feeds else model
+        protos[name] = quantized(model, feeds.pop(name)) if name in feeds else model
     save_shared(protos, folder, WEIGHTS_FILE)
     for name in set(bundle.manifest.files) - {*names, WEIGHTS_FILE}:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(bundle.path(name), folder / name)
-
-
-def write_manifest(folder: Path, document: dict[str, Any]) -> None:
-    """Write ``manifest.json``."""
-    (folder / MANIFEST).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", "utf-8")

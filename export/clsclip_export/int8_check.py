@@ -11,10 +11,10 @@ import numpy.typing as npt
 import onnx
 from PIL import Image
 
-from clsclip_export.calibration import HOSTILE_PICTURES, Calibration, Feeds, text_encoder
-from clsclip_export.check_data import Evidence, hostile_pictures
+from clsclip_export.calibration import STRESS_IMAGES, Calibration, Feeds, text_encoder
+from clsclip_export.check_data import CheckData, stress_images
 from clsclip_export.divergence import all_tensors
-from clsclip_export.errors import EvidenceError, ParityError
+from clsclip_export.errors import CheckDataError, ParityError
 from clsclip_export.parity import MIN_COVER, row_cosines
 from clsclip_runtime import Segmenter
 from clsclip_runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
@@ -31,7 +31,7 @@ MAX_TENSOR_ERROR = 0.15
 
 WHOLE = "segmenter.onnx"
 RUN = "as the runtime runs it"
-MOST_PICTURES = 8
+MOST_IMAGES = 8
 """Pictures of one kind that are checked on; every word is asked of every one."""
 
 
@@ -41,7 +41,7 @@ class Figures:
 
     Attributes:
         run: which graphs: ``segmenter.onnx``, or as the runtime runs them.
-        kind: ``real`` or ``hostile``.
+        kind: ``real`` or ``stress``.
         pictures: how many.
         masks: how many of their masks, of FP32 or INT8, cover :data:`MIN_COVER` of the picture and so were judged.
         mean_iou, min_iou: of these; None where there are none.
@@ -90,36 +90,36 @@ class Int8Check:
         return {
             "reference": "the same graphs in FP32",
             "min_mean_mask_iou_allowed": MIN_MEAN_IOU,
-            "pictures": "none that was calibrated on",
+            "images": "none that was calibrated on",
             "rows": [{name: _plain(value) for name, value in vars(row).items()} for row in self.rows],
         }
 
 
-def check_int8(wide: Bundle, narrow: Bundle, calibration: Calibration, evidence: Evidence) -> Int8Check:
+def check_int8(wide: Bundle, narrow: Bundle, calibration: Calibration, data: CheckData) -> Int8Check:
     """Compare an INT8 bundle with its FP32 original.
 
     Raises:
-        EvidenceError: no picture or no mask is left to judge by.
+        CheckDataError: no picture or no mask is left to judge by.
         ParityError: the masks differ; it names the first tensor that diverges.
     """
-    real = calibration.disjoint(evidence.pictures)[:MOST_PICTURES]
+    real = calibration.disjoint(data.images)[:MOST_IMAGES]
     if not real:
-        raise EvidenceError("INT8 was calibrated on every picture that is to check it. Give other --check-pictures.")
-    hostile = hostile_pictures(HOSTILE_PICTURES, wide.manifest.image.size)
+        raise CheckDataError("INT8 was calibrated on every picture that is to check it. Give other --check-images.")
+    stress = stress_images(STRESS_IMAGES, wide.manifest.image.size)
     rows = []
-    for kind, pictures in (("real", real), ("hostile", tuple(hostile))):
-        for row, worst in _compare(wide, narrow, kind, pictures, evidence.words):
+    for kind, pictures in (("real", real), ("stress", tuple(stress))):
+        for row, worst in _compare(wide, narrow, kind, pictures, data.words):
             if row.fault is not None:
-                named = first_divergence(wide, narrow, pictures[worst[0]], evidence.words[worst[1]])
+                named = first_divergence(wide, narrow, pictures[worst[0]], data.words[worst[1]])
                 raise ParityError(
                     f"{row.line()}: {row.fault}. {named} No bundle was written. Calibrate on more pictures, like "
                     "those that the model will see (--calibration-images), or export in --fp16."
                 )
             rows.append(row)
     if not any(row.masks for row in rows if row.kind == "real"):
-        raise EvidenceError(
+        raise CheckDataError(
             "INT8 cannot be judged: no word marks anything in the pictures to check on. Give pictures and words of "
-            "what the model knows: --check-pictures, --check-words."
+            "what the model knows: --check-images, --check-words."
         )
     return Int8Check(tuple(rows))
 
@@ -135,7 +135,7 @@ def _compare(
     Masks are those that the runtime draws by the bundle's own presence threshold: an absent word is empty, so one that
     only FP32 or only INT8 calls absent has an IoU of 0.
     """
-    cut = logit(wide.manifest.mask.threshold)
+    mask_logit = logit(wide.manifest.mask.threshold)
     expected, runtime, whole, presence = [], [], [], 0.0
     session = OnnxRuntimeCpu().load(narrow.graph(WHOLE))
     encoded = text_encoder(narrow).encode(words)
@@ -153,15 +153,15 @@ def _compare(
             segmented = np.array([one.segmented for one in theirs.searches])
             whole.append(np.where(segmented[:, None, None], logits, -np.inf))
     for run, found, differs in ((RUN, runtime, presence), (WHOLE, whole, 0.0)):
-        yield _figures(run, kind, np.stack(found), np.stack(expected), cut, differs)
+        yield _figures(run, kind, np.stack(found), np.stack(expected), mask_logit, differs)
 
 
 def _figures(
-    run: str, kind: str, ours: npt.NDArray[Any], theirs: npt.NDArray[Any], cut: float, presence: float
+    run: str, kind: str, ours: npt.NDArray[Any], theirs: npt.NDArray[Any], mask_logit: float, presence: float
 ) -> Compared:
     """Figures of logits (pictures, words, h, w), and where the cosine is lowest."""
     pictures, words = ours.shape[:2]
-    ious = mask_ious(ours > cut, theirs > cut)
+    ious = mask_ious(ours > mask_logit, theirs > mask_logit)
     first, second = (one.reshape(pictures * words, -1) for one in (ours, theirs))
     both = np.flatnonzero(np.isfinite(first).all(axis=1) & np.isfinite(second).all(axis=1))
     cosines = row_cosines(first[both], second[both])

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-Quantise = Callable[[Path, Path, dict[str, Any]], None]
+Quantize = Callable[[Path, Path, dict[str, Any]], None]
 """(FP32 bundle, INT8 bundle to write, the other options) -> None."""
 
 
@@ -41,7 +41,7 @@ def int8_options(command: Command) -> Command:
     return command
 
 
-def read_int8(options: dict[str, Any]) -> Quantise | None:
+def read_int8(options: dict[str, Any]) -> Quantize | None:
     """Take these options out of ``options``; None without ``--int8``.
 
     Raises:
@@ -65,14 +65,14 @@ def read_int8(options: dict[str, Any]) -> Quantise | None:
 
     calibration = Calibration.read(folder, words)
 
-    def quantise(source: Path, out: Path, options: dict[str, Any]) -> None:
-        from clsclip_export.check_data import Evidence
-        from clsclip_export.int8_bundle import quantise_bundle
+    def quantize(source: Path, out: Path, options: dict[str, Any]) -> None:
+        from clsclip_export.check_data import CheckData
+        from clsclip_export.int8_bundle import quantize_bundle
 
         chosen = f"{len(calibration.paths)} of {calibration.found} pictures"
         click.echo(f"[i] int8: calibrated on {chosen} and {len(calibration.words)} words")
-        evidence = Evidence.read(options["check_pictures"], options["check_words"])
-        for row in quantise_bundle(source, out, calibration, evidence, force=options["force"]).rows:
+        data = CheckData.read(options["check_images"], options["check_words"])
+        for row in quantize_bundle(source, out, calibration, data, force=options["force"]).rows:
             click.echo(row.line())
 
-    return quantise
+    return quantize

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from clsclip.model import ClsClip
-from clsclip_export.check_data import KINDS, Evidence, graph_inputs
+from clsclip_export.check_data import KINDS, CheckData, graph_inputs
 from clsclip_export.errors import ParityError
 from clsclip_export.graphs import Graph
 
@@ -51,7 +51,7 @@ class Parity:
         graph: file of the bundle.
         output: its output.
         crops, classes, pairs: sizes of the batch.
-        kind: of its pictures, ``real`` or ``hostile``.
+        kind: of its images, ``real`` or ``stress``.
         run: :data:`AS_SHIPPED` or :data:`ROUNDED`.
         precision: of the graph.
         difference: largest |difference|.
@@ -108,7 +108,7 @@ class Case:
         path: the ONNX file.
         precision: that it must have by the gates: ``fp32`` or a half.
         run: :data:`AS_SHIPPED` or :data:`ROUNDED`.
-        kinds: of pictures.
+        kinds: of images.
     """
 
     graph: Graph
@@ -121,9 +121,9 @@ class Case:
 def check_parity(
     model: ClsClip,
     cases: Sequence[Case],
-    evidence: Evidence,
+    data: CheckData,
     batches: Sequence[tuple[int, int, int]],
-    cut: float,
+    mask_logit: float,
     explain: Explain,
 ) -> list[Parity]:
     """Compare every case with PyTorch on every batch.
@@ -131,15 +131,15 @@ def check_parity(
     Args:
         model: in evaluation mode.
         cases: what to run.
-        evidence: pictures and words.
+        data: images and words.
         batches: (crops, classes, pairs) to check at.
-        cut: the logit above which a pixel belongs to a mask.
+        mask_logit: the logit above which a pixel belongs to a mask.
         explain: called for the first comparison that fails.
 
     Raises:
         ParityError: a comparison fails; it names the first tensor that diverges.
     """
-    inputs = {(sizes, kind): graph_inputs(model, evidence, kind, sizes) for sizes in batches for kind in KINDS}
+    inputs = {(sizes, kind): graph_inputs(model, data, kind, sizes) for sizes in batches for kind in KINDS}
     results = []
     for case in cases:
         options = onnxruntime.SessionOptions()
@@ -147,7 +147,7 @@ def check_parity(
         session = onnxruntime.InferenceSession(str(case.path), options, providers=["CPUExecutionProvider"])
         for (sizes, kind), tensors in inputs.items():
             if kind in case.kinds:
-                results += compare(case, session, tensors, sizes, kind, cut, explain)
+                results += compare(case, session, tensors, sizes, kind, mask_logit, explain)
     return results
 
 
@@ -157,7 +157,7 @@ def compare(
     inputs: dict[str, Tensor],
     sizes: tuple[int, int, int],
     kind: str,
-    cut: float,
+    mask_logit: float,
     explain: Explain,
 ) -> list[Parity]:
     """One graph at one batch; see :func:`check_parity`."""
@@ -170,11 +170,11 @@ def compare(
     results = []
     for at, (name, ours) in enumerate(zip(graph.outputs, found, strict=True)):
         theirs = expected[at].numpy()
-        parity = parity_of(case, name, sizes, kind, ours, theirs, cut)
+        parity = parity_of(case, name, sizes, kind, ours, theirs, mask_logit)
         if parity.fault is not None and case.precision == "fp32":
             exact = exact or reference_outputs(graph, inputs, torch.float64)
             theirs = exact[at].numpy()
-            parity = replace(parity_of(case, name, sizes, kind, ours, theirs, cut), reference="FP64")
+            parity = replace(parity_of(case, name, sizes, kind, ours, theirs, mask_logit), reference="FP64")
         if parity.fault is not None:
             worst = int(np.abs(ours - theirs).reshape(len(ours), -1).max(axis=1).argmax())  # argmax takes the first NaN
             raise ParityError(
@@ -203,7 +203,7 @@ def parity_of(
     kind: str,
     ours: npt.NDArray[Any],
     theirs: npt.NDArray[Any],
-    cut: float,
+    mask_logit: float,
 ) -> Parity:
     """The figures of one output."""
     return Parity(
@@ -215,7 +215,7 @@ def parity_of(
         case.precision,
         float(np.abs(ours - theirs).max()),
         float(row_cosines(ours, theirs).min()),
-        pooled_iou(ours, theirs, cut) if output == "mask_logits" else None,
+        pooled_iou(ours, theirs, mask_logit) if output == "mask_logits" else None,
     )
 
 
@@ -229,8 +229,8 @@ def row_cosines(ours: npt.NDArray[Any], theirs: npt.NDArray[Any]) -> npt.NDArray
     return same
 
 
-def pooled_iou(ours: npt.NDArray[Any], theirs: npt.NDArray[Any], cut: float) -> float | None:
+def pooled_iou(ours: npt.NDArray[Any], theirs: npt.NDArray[Any], mask_logit: float) -> float | None:
     """IoU of the masks of two stacks of logits (P, h, w), intersections and unions summed over the stack."""
-    first, second = ours > cut, theirs > cut
+    first, second = ours > mask_logit, theirs > mask_logit
     union = int((first | second).sum())
     return int((first & second).sum()) / union if union >= MIN_COVER * first.size else None

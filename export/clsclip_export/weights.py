@@ -8,6 +8,9 @@ from pathlib import Path
 
 import onnx
 
+WEIGHTS_FILE = "vision.weights"
+"""What the graphs of the image share."""
+
 SMALLEST = 1024
 """Bytes below which a tensor stays inside its graph."""
 

@@ -22,10 +22,10 @@ from clsclip_runtime.bundle.opening import Bundle
 from clsclip_runtime.errors import BackendError, BundleError, ClsclipRuntimeError
 from clsclip_runtime.version import __version__
 
-GOOD, BAD, NOTE = "good", "bad", "note"
+OK, FAIL, INFO = "ok", "fail", "info"
 
 GROUPS = ("machine", "TensorRT", "bundle", "engines", "backends")
-"""In the order in which they are told."""
+"""In this order."""
 
 BUILDS_WHEN_LOADED = ("onnxruntime-tensorrt",)
 """Backends that take minutes to load a bundle, and so are not tried on one."""
@@ -40,16 +40,16 @@ class Finding:
     Attributes:
         group: one of :data:`GROUPS`.
         name: of what was looked at.
-        state: :data:`GOOD`, :data:`BAD`, or :data:`NOTE` for what is neither.
+        state: :data:`OK`, :data:`FAIL`, or :data:`INFO` for what is neither.
         detail: what was found.
-        mend: the command that mends it; None where nothing is to be mended, or nobody knows how.
+        fix: the command that fixes it; None where nothing is to be fixed, or no command would.
     """
 
     group: str
     name: str
     state: str
     detail: str
-    mend: str | None = None
+    fix: str | None = None
 
 
 def examine(path: str | os.PathLike[str] | None = None) -> Iterator[Finding]:
@@ -72,7 +72,7 @@ def examine(path: str | os.PathLike[str] | None = None) -> Iterator[Finding]:
         yield failed("bundle", str(path or "embedded"), error)
         return
     yield Finding(
-        "bundle", bundle.manifest.name, GOOD, f"{bundle.folder}, {bundle.manifest.precision}, every file verified"
+        "bundle", bundle.manifest.name, OK, f"{bundle.folder}, {bundle.manifest.precision}, every file verified"
     )
     yield from engines(bundle, editions, driver)
     for name in BACKENDS:
@@ -87,14 +87,14 @@ def machine(driver: Driver) -> Iterator[Finding]:
         if (found := installed(name))
     ]
     system = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    yield Finding("machine", f"clsclip {__version__}", NOTE, f"{system}, {', '.join(packages)}")
+    yield Finding("machine", f"clsclip {__version__}", INFO, f"{system}, {', '.join(packages)}")
     if driver.problem is not None:
-        yield Finding("machine", "GPU", NOTE, f"none: {driver.problem}")
+        yield Finding("machine", "GPU", INFO, f"none: {driver.problem}")
         return
     numbers = f"CUDA up to {driver.cuda}" + (f", driver {found}" if (found := driver_version()) else "")
     for gpu in driver.gpus:
         capability = f"compute capability {gpu.compute_capability}"
-        yield Finding("machine", gpu.name, GOOD, f"{gpu.memory / 2**30:.0f} GiB, {capability}, {numbers}")
+        yield Finding("machine", gpu.name, OK, f"{gpu.memory / 2**30:.0f} GiB, {capability}, {numbers}")
 
 
 def tensorrt(name: str) -> tuple[Finding, TensorRtEdition | None]:
@@ -102,9 +102,9 @@ def tensorrt(name: str) -> tuple[Finding, TensorRtEdition | None]:
     try:
         edition = find_edition(name)
     except BackendError as error:
-        return failed("TensorRT", name, error, NOTE), None
+        return failed("TensorRT", name, error, INFO), None
     builds = "builds engines here, GPU or not" if edition.builds_without_gpu else "builds engines where there is a GPU"
-    return Finding("TensorRT", name, GOOD, f"{edition.version}, {builds}"), edition
+    return Finding("TensorRT", name, OK, f"{edition.version}, {builds}"), edition
 
 
 def cuda_package() -> Finding:
@@ -112,9 +112,9 @@ def cuda_package() -> Finding:
     for name in ("cuda-bindings", "cuda-python", "pycuda"):
         found = installed(name)
         if found:
-            return Finding("TensorRT", "CUDA package", GOOD, f"{name} {found}")
+            return Finding("TensorRT", "CUDA package", OK, f"{name} {found}")
     return Finding(
-        "TensorRT", "CUDA package", NOTE, "neither cuda-python nor pycuda is installed", "pip install cuda-python"
+        "TensorRT", "CUDA package", INFO, "neither cuda-python nor pycuda is installed", "pip install cuda-python"
     )
 
 
@@ -135,7 +135,7 @@ def engines(bundle: Bundle, editions: list[TensorRtEdition], driver: Driver) -> 
         here = next((one for one in machines if one.edition == engine.spec.edition), None)
         if here is None:
             missing = f"{engine.plan.name} needs {engine.spec.edition} {engine.spec.version}, which is not installed"
-            yield Finding("engines", name, BAD, missing)
+            yield Finding("engines", name, FAIL, missing)
             continue
         try:
             reason = misfit(engine, here, bundle.graph(engine.spec.graph).digests)
@@ -145,13 +145,13 @@ def engines(bundle: Bundle, editions: list[TensorRtEdition], driver: Driver) -> 
             continue
         again = f"clsclip-export --from-bundle {bundle.folder} --engine {here.edition}"
         if reason is not None:
-            yield Finding("engines", name, BAD, reason, again)
+            yield Finding("engines", name, FAIL, reason, again)
         elif first is None:
-            yield Finding("engines", name, NOTE, f"{engine.plan.name} is whole; whether it runs, only a GPU tells")
+            yield Finding("engines", name, INFO, f"{engine.plan.name} is whole; whether it runs, only a GPU tells")
         else:
-            yield Finding("engines", name, GOOD, f"{engine.plan.name} fits {here}")
+            yield Finding("engines", name, OK, f"{engine.plan.name} fits {here}")
     if none:
-        yield Finding("engines", "none", NOTE, "the TensorRT backend needs some", _build_command(bundle, editions))
+        yield Finding("engines", "none", INFO, "the TensorRT backend needs some", _build_command(bundle, editions))
 
 
 def backend(name: str, bundle: Bundle) -> Finding:
@@ -163,7 +163,7 @@ def backend(name: str, bundle: Bundle) -> Finding:
     try:
         engine = BACKENDS[name](None)
         if name in BUILDS_WHEN_LOADED:
-            return Finding("backends", name, GOOD, f"is there; builds its own engines when it loads{preferred}")
+            return Finding("backends", name, OK, f"is there; builds its own engines when it loads{preferred}")
         size = bundle.manifest.image.size
         with Segmenter(bundle, engine, word_cache=False) as segmenter:  # the text encoder is to run
             start = time.perf_counter()
@@ -171,11 +171,11 @@ def backend(name: str, bundle: Bundle) -> Finding:
             took = (time.perf_counter() - start) * 1000
     except ClsclipRuntimeError as error:
         return failed("backends", name, error)
-    return Finding("backends", name, GOOD, f"segmented a picture in {took:.0f} ms, the first call{preferred}")
+    return Finding("backends", name, OK, f"segmented a picture in {took:.0f} ms, the first call{preferred}")
 
 
-def failed(group: str, name: str, error: Exception, state: str = BAD) -> Finding:
-    """A finding of an error: the command in its message is what mends it."""
+def failed(group: str, name: str, error: Exception, state: str = FAIL) -> Finding:
+    """A finding of an error: the command in its message is what fixes it."""
     text, _, command = str(error).partition(_COMMAND)
     return Finding(group, name, state, text.strip().rstrip("."), command.strip() or None)
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 MODULES = {
-    "cv2": ("video",),
+    "av": ("video",),
     "matplotlib": ("bench", "train"),
     "ml_dtypes": ("export",),
     "onnx": ("export", "detect"),

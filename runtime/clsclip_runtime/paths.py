@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -58,9 +59,14 @@ def write_file(path: Path, writer: Writer, *, sync: bool = False) -> None:
         raise
 
 
+def write_bytes(path: Path, content: bytes, *, sync: bool = False) -> None:
+    """Write bytes, see :func:`write_file`."""
+    write_file(path, lambda file: file.write(content), sync=sync)
+
+
 def write_text(path: Path, text: str, *, sync: bool = False) -> None:
     """Write a text as UTF-8, see :func:`write_file`."""
-    write_file(path, lambda file: file.write(text.encode("utf-8")), sync=sync)
+    write_bytes(path, text.encode("utf-8"), sync=sync)
 
 
 def write_json(path: Path, document: Any, *, sync: bool = False) -> None:
@@ -81,4 +87,15 @@ def plain(value: Any) -> Any:
 def cannot_write(path: Path, error: Exception) -> OutputError:
     """The error for a path that cannot be written."""
     reason = getattr(error, "strerror", None) or error
-    return OutputError(f"cannot write {path}: {reason}. Give a folder that you may write to")
+    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+    return OutputError(
+        f"cannot write {path}: {reason}. {'Make room on the disk' if full else 'Give a folder that you may write to'}"
+    )
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it. OutputError if that is not possible."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(path, error) from error

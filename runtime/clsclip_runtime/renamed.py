@@ -162,3 +162,18 @@ def _refuse(owner: str, given: Mapping[str, Any], taken: Collection[str] | None)
         told = None if taken is None or name in taken else sentence("arguments", name, owner)
         if told is not None:
             raise OptionError(told)
+
+
+def rename_keys(document: Mapping[str, Any], table: Mapping[str, str]) -> dict[str, Any]:
+    """Give the keys of nested objects their new names.
+
+    Args:
+        document: read from JSON.
+        table: dotted path of an old key -> of the new one, which stays in the same object.
+    """
+    here = {old: new for old, new in table.items() if "." not in old}
+    changed = {}
+    for key, value in document.items():
+        inner = {old[len(key) + 1 :]: new.partition(".")[2] for old, new in table.items() if old.startswith(f"{key}.")}
+        changed[here.get(key, key)] = rename_keys(value, inner) if isinstance(value, Mapping) else value
+    return changed

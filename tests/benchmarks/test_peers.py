@@ -18,11 +18,11 @@ from benchmarks.peers.parity import difference
 from benchmarks.peers.pytorch import EagerBatched, EagerLoop
 from benchmarks.peers.table import FIRST, TOGETHER, engine_specs, groups, markdown, torch_specs, with_ratios
 from clsclip.checkpoint import load_checkpoint
-from clsclip_bench.contender import Cell
-from clsclip_bench.ours import SegmenterContender
+from clsclip_bench.case import Workload
+from clsclip_bench.ours import SegmenterCase
 from clsclip_runtime.bundle.opening import EMBEDDED
 
-CELL = Cell(1, 3)
+WORKLOAD = Workload(1, 3)
 
 
 @pytest.fixture
@@ -34,11 +34,11 @@ def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_all_ways_agree(bundle: str) -> None:
     peers = [EagerLoop(bundle), EagerBatched(bundle), OnnxRuntimePeer(bundle, threads=1)]
-    peers.append(SegmenterContender(bundle, "onnxruntime-cpu", side=material.SIDE, threads=1))
+    peers.append(SegmenterCase(bundle, "onnxruntime-cpu", side=material.SIDE, threads=1))
     found = []
     for peer in peers:
         peer.load()
-        peer.prepare(CELL)
+        peer.prepare(WORKLOAD)
         peer.call()
         assert peer.facts()["pairs"] == 3
         found.append(peer.logits())
@@ -60,7 +60,7 @@ def test_openvino_agrees(bundle: str) -> None:
         peers = [OnnxRuntimePeer(bundle, threads=1), OpenVinoPeer(bundle, threads=1)]
         for peer in peers:
             peer.load()
-            peer.prepare(CELL)
+            peer.prepare(WORKLOAD)
             peer.call()
     first, second = (peer.logits() for peer in peers)
     assert first is not None
@@ -79,7 +79,7 @@ def test_both_forms_of_clipseg_agree(bundle: str, monkeypatch: pytest.MonkeyPatc
         for kind in (clipseg.Documented, clipseg.EncoderShared):
             peer = kind(bundle)
             peer.load()
-            peer.prepare(CELL)
+            peer.prepare(WORKLOAD)
             peer.call()
             found.append(peer.logits())
             operations.append(peer.facts()["operations"])
@@ -152,7 +152,13 @@ def test_ratios_and_the_table() -> None:
     def row(name: str, milliseconds: float | None) -> dict[str, object]:
         whole = None if milliseconds is None else {"p50": milliseconds}
         parity = {"reference": True} if name == FIRST else {"max_difference": 1e-6, "mean_iou": 1.0}
-        figures = {"whole_ms": whole, "operations": {"call": 2e9}, "share": 0.5, "load_s": 1.0, "peak_memory_mib": 10.0}
+        figures = {
+            "whole_ms": whole,
+            "operations": {"call": 2e9},
+            "peak_share": 0.5,
+            "load_s": 1.0,
+            "peak_memory_mib": 10.0,
+        }
         return {"name": name, "reason": "not here", "pairs": 20, "parity": parity, "precision": "fp32", **figures}
 
     rows = with_ratios([row(FIRST, 100), row("a", 20), row("b", None)], 1) + with_ratios(

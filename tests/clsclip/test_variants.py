@@ -14,7 +14,7 @@ from clsclip.checkpoint import load_checkpoint, save_checkpoint
 from clsclip.errors import CheckpointError
 from clsclip.model import ModelConfig
 from clsclip.variants import SpatialAttention, VisualPrompts
-from clsclip_export.bundle import write_bundle
+from clsclip_export.bundle import BundleOptions, write_bundle
 from clsclip_export.parity import TOLERANCE
 from tests.tiny import tiny_model, tiny_towers
 
@@ -137,7 +137,7 @@ def test_checkpoints_from_before_the_variants_load(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [name for name in VARIANTS if name != "exact"])
 def test_every_variant_exports(name: str, tmp_path: Path) -> None:
     out = tmp_path / "tiny.clsclip"
-    parity = write_bundle(tiny_model(**VARIANTS[name]), {}, out, name="tiny")
+    parity = write_bundle(tiny_model(**VARIANTS[name]), {}, out, BundleOptions("tiny"))
     assert max(row.difference for row in parity) <= TOLERANCE
     manifest = json.loads((out / "manifest.json").read_text("utf-8"))
     assert manifest["model"]["variant"] == name

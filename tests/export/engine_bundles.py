@@ -8,9 +8,11 @@ from pathlib import Path
 
 import onnx
 
-from clsclip_export.bundle import ALWAYS_FP32, OWN_WEIGHTS, WEIGHTS_FILE, file_entry
+from clsclip_export.bundle import OWN_WEIGHTS
 from clsclip_export.precision import to_half
-from clsclip_export.weights import save_shared
+from clsclip_export.verify import ALWAYS_FP32
+from clsclip_export.weights import WEIGHTS_FILE, save_shared
+from clsclip_runtime.bundle.folder import file_entry
 from clsclip_runtime.bundle.opening import EMBEDDED
 
 

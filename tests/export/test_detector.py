@@ -17,8 +17,8 @@ from click.testing import CliRunner, Result
 
 from clsclip_export.cli import export
 from clsclip_export.detector import DetectorSource, add_to_bundle, prepared_detector
-from clsclip_export.errors import DetectorFileError, TargetError
-from clsclip_runtime import Bundle, BundleError, DetectorError, Segmenter
+from clsclip_export.errors import DetectorFileError
+from clsclip_runtime import Bundle, BundleError, DetectorError, OutputError, Segmenter
 from clsclip_runtime.backends.select import select_backend
 from clsclip_runtime.detectors import COCO_NAMES, Detector
 from tests.runtime.detectors.doubles import PICTURE, SIDE, save_onnx
@@ -58,7 +58,7 @@ def test_a_detector_is_added_to_a_bundle(bundle: Path, tmp_path: Path) -> None:
     out = tmp_path / "with.clsclip"
     done = run("--from-bundle", bundle, "--detector", yolov8(tmp_path / "mine.onnx"), "--out", out)
     assert done.exit_code == 0, done.output
-    assert "[✓] detector.onnx      yolov8, 2 classes, 64x64, any batch, ran on 1 and 2 pictures" in done.output
+    assert "[✓] detector.onnx      yolov8, 2 classes, 64x64, any batch, ran on 1 and 2 images" in done.output
     assert "licence of the detector's weights: AGPL-3.0" in done.output
     opened, old = Bundle.open(out), Bundle.open(bundle)
     assert set(opened.manifest.files) == {*old.manifest.files, "detector.onnx"}
@@ -77,7 +77,7 @@ def test_a_detector_is_added_to_a_bundle(bundle: Path, tmp_path: Path) -> None:
 def test_a_bundle_may_be_replaced_by_itself(bundle: Path, tmp_path: Path) -> None:
     source = DetectorSource(yolov8(tmp_path / "a.onnx"))
     with prepared_detector(source) as detector:
-        with pytest.raises(TargetError, match="--force"):
+        with pytest.raises(OutputError, match="--force"):
             add_to_bundle(bundle, detector, bundle)
         add_to_bundle(bundle, detector, bundle, force=True)
     other = DetectorSource(yolov8(tmp_path / "b.onnx", {"names": "['a', 'b']"}), licence="MIT")

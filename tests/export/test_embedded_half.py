@@ -9,9 +9,9 @@ import onnx
 import pytest
 from PIL import Image
 
-from clsclip_export.bundle import ALWAYS_FP32
 from clsclip_export.parity import MIN_COSINE, MIN_IOU, pooled_iou, row_cosines
 from clsclip_export.precision import rounded
+from clsclip_export.verify import ALWAYS_FP32
 from clsclip_runtime import Segmenter
 from clsclip_runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from clsclip_runtime.protocols import Backend, Graph, GraphFile

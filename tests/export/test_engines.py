@@ -8,9 +8,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import onnx
 import pytest
@@ -19,17 +19,18 @@ from onnx import TensorProto, helper
 
 from clsclip_export.cli import export
 from clsclip_export.engines import build as build_module
-from clsclip_export.engines.build import Built, EngineOptions, build_engine, build_engines, write_whole
+from clsclip_export.engines.build import LEFTOVERS_AFTER, Built, build_engine, build_engines
 from clsclip_export.engines.inspect import Inspection, prove_precision
+from clsclip_export.engines.options import EngineOptions
 from clsclip_export.engines.trt import BuildLog, build_plan
-from clsclip_export.errors import EngineError, ProfileError, TargetError
+from clsclip_export.errors import EngineError, ProfileError
 from clsclip_export.profiles import Profile
 from clsclip_runtime.backends.cuda.driver import ask_driver
 from clsclip_runtime.backends.tensorrt.backend import TensorRt
 from clsclip_runtime.backends.tensorrt.edition import TensorRtEdition, find_edition
 from clsclip_runtime.backends.tensorrt.engine_files import FOLDER, Machine, plan_version, read_engine, verify_plan
 from clsclip_runtime.bundle.opening import IMAGE_ENCODER, PRESENCE, TEXT_ENCODER, TRUNK, Bundle
-from clsclip_runtime.errors import BackendError
+from clsclip_runtime.errors import BackendError, OutputError
 from tests.export.engine_bundles import embedded_bundle, sign
 from tests.runtime.backends.fakes import FakeCuda
 
@@ -179,7 +180,7 @@ def test_full_disk(fresh: Bundle, rtx: TensorRtEdition, here: Machine, monkeypat
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(TargetError, match=r"cannot be written: No space left on device\. Make room"):
+    with pytest.raises(OutputError, match=r"cannot write .*: No space left on device\. Make room"):
         one(fresh, PRESENCE, rtx, here)
     monkeypatch.undo()
     assert list((fresh.folder / FOLDER).iterdir()) == [], "nothing half-written stays"
@@ -189,16 +190,13 @@ def test_full_disk(fresh: Bundle, rtx: TensorRtEdition, here: Machine, monkeypat
 def test_killed_build(fresh: Bundle, rtx: TensorRtEdition, here: Machine) -> None:
     """Killed in the middle of writing the plan: the worst moment."""
     program = (
-        "import os, sys\n"
+        "import os, pathlib, sys\n"
         "from clsclip_export.cli import export\n"
         "from clsclip_export.engines import build\n"
-        "whole = build.write_whole\n"
-        "def write(path, content):\n"
-        "    if path.suffix == '.plan':\n"
-        "        path.with_name(f'.{path.name}.tmp').write_bytes(content[:100])\n"
+        "def killed(number):\n"
+        "    if list(pathlib.Path(sys.argv[2]).glob('*/*.log')):\n"  # it is written before the plan
         "        os.kill(os.getpid(), 9)\n"
-        "    whole(path, content)\n"
-        "build.write_whole = write\n"
+        "os.fsync = killed\n"
         "build.GRAPHS = ('presence.onnx',)\n"
         "export(sys.argv[1:], standalone_mode=False)\n"
     )
@@ -215,9 +213,13 @@ def test_killed_build(fresh: Bundle, rtx: TensorRtEdition, here: Machine) -> Non
     command = [sys.executable, "-c", program, *arguments, "--pairs", "1,6,12"]
     done = subprocess.run(command, capture_output=True, timeout=300, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    left = sorted(path.suffix for path in (fresh.folder / FOLDER).iterdir())
-    assert left == [".log", ".tmp"], "no plan under its own name, and no JSON"
+    part, log = sorted((fresh.folder / FOLDER).iterdir())
+    assert (part.suffix, log.suffix) == (".part", ".log"), "no plan under its own name, and no JSON"
+    assert part.stat().st_size > 0
     assert not one(fresh, PRESENCE, rtx, here).reused
+    assert part.exists(), "another build may be writing it"
+    os.utime(part, (0, time.time() - LEFTOVERS_AFTER - 1))
+    assert one(fresh, PRESENCE, rtx, here).reused
     assert sorted(path.suffix for path in (fresh.folder / FOLDER).iterdir()) == [".json", ".log", ".plan"]
 
 
@@ -274,20 +276,6 @@ def test_graphs_that_cannot_be_built(rtx: TensorRtEdition, tmp_path: Path) -> No
     with pytest.raises(KeyboardInterrupt):
         build_plan(rtx, plain, OPTIONS, BuildLog(rtx), lambda *step: False)
     assert build_plan(rtx, plain, OPTIONS, BuildLog(rtx), go_on)[1:4] == b"trt"
-
-
-def test_write_whole_leaves_old_content_on_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "a.plan"
-    write_whole(path, b"old")
-
-    def fails(*args: Any) -> None:
-        raise OSError(errno.EIO, "broken")
-
-    monkeypatch.setattr(os, "fsync", fails)
-    with pytest.raises(OSError, match="broken"):
-        write_whole(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_command_line(half: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

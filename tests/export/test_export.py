@@ -16,12 +16,14 @@ from clsclip.checkpoint import load_checkpoint, save_checkpoint
 from clsclip.model import ClsClip
 from clsclip.reproduce.pretrain import normalise
 from clsclip.tower_files import save_towers
-from clsclip_export.bundle import TEMPLATES, WEIGHTS_FILE, write_bundle
+from clsclip_export.bundle import BundleOptions, write_bundle
 from clsclip_export.detector import DetectorSource, prepared_detector
-from clsclip_export.errors import ParityError, TargetError
+from clsclip_export.errors import ParityError
+from clsclip_export.manifest import TEMPLATES
 from clsclip_export.parity import TOLERANCE
 from clsclip_export.profiles import Profile
-from clsclip_runtime import Bundle
+from clsclip_export.weights import WEIGHTS_FILE
+from clsclip_runtime import Bundle, OutputError
 from tests.runtime.detectors.doubles import save_onnx
 from tests.tiny import tiny_config, tiny_model, tiny_towers
 
@@ -43,7 +45,7 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     with prepared_detector(
         DetectorSource(save_onnx(folder / "mine.onnx", np.zeros((1, 6, 84))), ["a", "b"])
     ) as detector:
-        parity = write_bundle(model, header, out, name="tiny", detector=detector)
+        parity = write_bundle(model, header, out, BundleOptions("tiny", detector=detector))
     assert {(row.crops, row.classes, row.pairs) for row in parity} == set(Profile().batches())
     assert max(row.difference for row in parity) <= TOLERANCE
     return model, out
@@ -100,12 +102,12 @@ def test_existing_bundle_stays_unless_forced(exported: tuple[ClsClip, Path], tmp
     out = tmp_path / "kept.clsclip"
     out.mkdir()
     (out / "note").write_text("mine")
-    with pytest.raises(TargetError, match="--force"):
-        write_bundle(model, header, out, name="x")
+    with pytest.raises(OutputError, match="--force"):
+        write_bundle(model, header, out, BundleOptions("x"))
     assert (out / "note").read_text() == "mine"
     torch.nn.init.constant_(model.decoder.head.bias, float("nan"))
     with pytest.raises(ParityError, match=r"segmenter\.onnx +mask_logits.*First tensor.*is NaN, in PyTorch too"):
-        write_bundle(model, header, out, name="x", force=True)
+        write_bundle(model, header, out, BundleOptions("x"), force=True)
     assert (out / "note").read_text() == "mine", "a failed export must not touch the bundle that stands"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["kept.clsclip", "last.safetensors", "towers"]
 

@@ -13,10 +13,11 @@ from clsclip.model import ClsClip, ModelConfig
 from clsclip.tower_files import load_towers
 from clsclip_bench.operations import count_operations
 from clsclip_export import bundle as bundle_module
-from clsclip_export.bundle import write_bundle
-from clsclip_export.check_data import Evidence
-from clsclip_export.engines.build import EngineOptions, build_engines
-from clsclip_export.graphs import export_graph, graphs
+from clsclip_export.bundle import BundleOptions, write_bundle
+from clsclip_export.check_data import CheckData
+from clsclip_export.engines.build import build_engines
+from clsclip_export.engines.options import EngineOptions
+from clsclip_export.graphs import export_graphs
 from clsclip_export.parity import TOLERANCE
 from clsclip_export.profiles import Profile
 from clsclip_runtime.backends.tensorrt.edition import find_edition
@@ -29,15 +30,15 @@ def test_parity_size_and_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     torch.manual_seed(0)
     towers = load_towers("ViT-B-16")
     model = ClsClip(towers, ModelConfig(decoder_heads=12)).eval()
-    exported = {graph.file: export_graph(graph) for graph in graphs(model)}
-    monkeypatch.setattr(bundle_module, "export_graph", lambda graph: exported[graph.file])
-    evidence, profile = Evidence.read(photographs()), Profile((1, 1, 2), (1, 4, 8), (1, 4, 8))
+    exported = export_graphs(model)
+    monkeypatch.setattr(bundle_module, "export_graphs", lambda model: exported)
+    data, profile = CheckData.read(photographs()), Profile((1, 1, 2), (1, 4, 8), (1, 4, 8))
     wide, half = tmp_path / "fp32.clsclip", tmp_path / "fp16.clsclip"
-    parity = write_bundle(model, {}, wide, name="b16", evidence=evidence, profile=profile)
+    parity = write_bundle(model, {}, wide, BundleOptions("b16", profile=profile), data=data)
     assert max(row.difference for row in parity) <= TOLERANCE
     assert {row.pairs for row in parity} == {1, 2, 8}
     counted_by_hand(wide)
-    parity = write_bundle(model, {}, half, name="b16", precision="fp16", evidence=evidence, profile=profile)
+    parity = write_bundle(model, {}, half, BundleOptions("b16", "fp16", profile), data=data)
     judged = [row.iou for row in parity if row.iou is not None]
     assert min(judged) >= 0.99
     assert len(judged) >= 12, "a random model marks about half of every picture"

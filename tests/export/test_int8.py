@@ -16,24 +16,25 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from clsclip_export import int8_bundle
-from clsclip_export.bundle import WEIGHTS_FILE, write_bundle
+from clsclip_export.bundle import BundleOptions, write_bundle
 from clsclip_export.calibration import (
     FEWEST_PICTURES,
-    HOSTILE_PICTURES,
     MOST_PICTURES,
+    STRESS_IMAGES,
     WORDS_A_PICTURE,
     Calibration,
     pixels_sha256,
 )
-from clsclip_export.check_data import Evidence
+from clsclip_export.check_data import CheckData
 from clsclip_export.cli import export
-from clsclip_export.errors import CalibrationError, EngineError, EvidenceError, ParityError, PrecisionError, TargetError
-from clsclip_export.int8 import products, quantised
-from clsclip_export.int8_bundle import quantise_bundle
+from clsclip_export.errors import CalibrationError, CheckDataError, EngineError, ParityError, PrecisionError
+from clsclip_export.int8 import products, quantized
+from clsclip_export.int8_bundle import quantize_bundle
 from clsclip_export.int8_check import MIN_MEAN_IOU, mask_ious
 from clsclip_export.parity import row_cosines
 from clsclip_export.profiles import Profile
-from clsclip_runtime import Segmenter
+from clsclip_export.weights import WEIGHTS_FILE
+from clsclip_runtime import OutputError, Segmenter
 from clsclip_runtime.bundle.opening import Bundle
 from tests.tiny import tiny_model
 
@@ -58,19 +59,19 @@ def save_pictures(folder: Path, count: int, first: int = 0) -> Path:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with ``wide.clsclip`` in FP32, and ``pictures`` to calibrate on; not to be changed."""
     folder = tmp_path_factory.mktemp("int8")
-    write_bundle(tiny_model(), {}, folder / "wide.clsclip", name="t", profile=SMALL)
+    write_bundle(tiny_model(), {}, folder / "wide.clsclip", BundleOptions("t", profile=SMALL))
     save_pictures(folder / "pictures", 12)
     return folder
 
 
-EVIDENCE = Evidence(tuple(noise(100 + at) for at in range(3)), WORDS)
+DATA = CheckData(tuple(noise(100 + at) for at in range(3)), WORDS)
 
 
 @pytest.fixture(scope="module")
 def narrow(made: Path) -> Path:
     """The INT8 bundle of ``wide.clsclip``."""
     out = made / "narrow.clsclip"
-    quantise_bundle(made / "wide.clsclip", out, Calibration.read(made / "pictures"), EVIDENCE)
+    quantize_bundle(made / "wide.clsclip", out, Calibration.read(made / "pictures"), DATA)
     return out
 
 
@@ -88,7 +89,7 @@ def weight_types(path: Path) -> dict[str, int]:
     return found
 
 
-def test_what_is_quantised(narrow: Path, made: Path) -> None:
+def test_what_is_quantized(narrow: Path, made: Path) -> None:
     for file in ("image_encoder.onnx", "trunk.onnx", "segmenter.onnx"):
         kinds = list(weight_types(narrow / file).values())
         floats = [kind for kind in kinds if kind != TensorProto.INT8]
@@ -122,7 +123,7 @@ def test_the_manifest_tells_where_it_comes_from(narrow: Path, made: Path) -> Non
     assert "000.png" not in json.dumps(document)
     rows = document["parity"]["int8"]["rows"]
     assert {(row["run"], row["kind"]) for row in rows} == {
-        (run, kind) for run in ("as the runtime runs it", "segmenter.onnx") for kind in ("real", "hostile")
+        (run, kind) for run in ("as the runtime runs it", "segmenter.onnx") for kind in ("real", "stress")
     }
     assert all(row["mean_iou"] >= MIN_MEAN_IOU for row in rows if row["masks"])
     assert document["parity"]["max_difference"], "what FP32 was checked for stays told"
@@ -154,7 +155,7 @@ def test_arithmetic_by_hand() -> None:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     before = model.SerializeToString()
-    result = quantised(model, [{"x": x}])
+    result = quantized(model, [{"x": x}])
     assert model.SerializeToString() == before
     stored = {one.name: numpy_helper.to_array(one) for one in result.graph.initializer}
     step = np.abs(w).max(axis=0) / 127
@@ -198,7 +199,7 @@ def test_calibration(tmp_path: Path, made: Path) -> None:
     bundle = Bundle.open(made / "wide.clsclip")
     names = ["trunk.onnx", "segmenter.onnx", "image_encoder.onnx"]
     every = list(Calibration.read(made / "pictures").inputs(bundle, names))
-    assert len(every) == 12 + HOSTILE_PICTURES
+    assert len(every) == 12 + STRESS_IMAGES
     assert set(every[0]) == set(names)
     assert len(every[0]["trunk.onnx"]["class_index"]) == WORDS_A_PICTURE
     assert not np.array_equal(every[0]["trunk.onnx"]["text_tokens"], every[1]["trunk.onnx"]["text_tokens"])
@@ -227,22 +228,22 @@ def test_bad_calibration(tmp_path: Path, made: Path) -> None:
         Calibration.read(few)
 
 
-def test_wrong_bundles_and_evidence(made: Path, narrow: Path, tmp_path: Path) -> None:
+def test_wrong_bundles_and_check_data(made: Path, narrow: Path, tmp_path: Path) -> None:
     calibration = Calibration.read(made / "pictures")
     with pytest.raises(PrecisionError, match=r"is in int8, and INT8 is made of FP32"):
-        quantise_bundle(narrow, tmp_path / "out", calibration, EVIDENCE)
-    with pytest.raises(TargetError, match="--force"):
-        quantise_bundle(made / "wide.clsclip", narrow, calibration, EVIDENCE)
-    same = Evidence((noise(0), noise(1)), WORDS)
-    with pytest.raises(EvidenceError, match="calibrated on every picture"):
-        quantise_bundle(made / "wide.clsclip", tmp_path / "out", calibration, same)
+        quantize_bundle(narrow, tmp_path / "out", calibration, DATA)
+    with pytest.raises(OutputError, match="--force"):
+        quantize_bundle(made / "wide.clsclip", narrow, calibration, DATA)
+    same = CheckData((noise(0), noise(1)), WORDS)
+    with pytest.raises(CheckDataError, match="calibrated on every picture"):
+        quantize_bundle(made / "wide.clsclip", tmp_path / "out", calibration, same)
     assert not list(tmp_path.iterdir()), "nothing is left"
 
 
 @pytest.fixture
 def spoil(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Plant a fault into what is quantised: one scale is thirty times too large."""
-    right = int8_bundle.quantised
+    right = int8_bundle.quantized
 
     def plant(weight: str) -> None:
         def wrong(model: onnx.ModelProto, feeds: Any) -> onnx.ModelProto:
@@ -253,7 +254,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
                     tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
             return result
 
-        monkeypatch.setattr(int8_bundle, "quantised", wrong)
+        monkeypatch.setattr(int8_bundle, "quantized", wrong)
 
     return plant
 
@@ -265,7 +266,7 @@ def test_a_failing_export_names_the_tensor(made: Path, tmp_path: Path, spoil: Ca
     weights = {tensor.name for tensor in graph.initializer}
     spoil(next(name for name in node.input if name in weights))
     with pytest.raises(ParityError) as caught:
-        quantise_bundle(made / "wide.clsclip", tmp_path / "out", Calibration.read(made / "pictures"), EVIDENCE)
+        quantize_bundle(made / "wide.clsclip", tmp_path / "out", Calibration.read(made / "pictures"), DATA)
     message = str(caught.value)
     assert f"< {MIN_MEAN_IOU}" in message
     assert re.search(f"First tensor that diverges from FP32, for '(dog|boat)': {node.output[0]} \\(MatMul of", message)
@@ -292,7 +293,7 @@ def test_command_line(made: Path, tmp_path: Path) -> None:
     out = tmp_path / "new.clsclip"
     code, output = run(
         *("--from-bundle", source, "--out", str(out), "--int8", "--calibration-images", pictures),
-        *("--check-pictures", check, "--check-words", "dog", "--calibration-words", "cat"),
+        *("--check-images", check, "--check-words", "dog", "--calibration-words", "cat"),
     )
     assert code == 0, output
     assert "[i] int8: calibrated on 12 of 12 pictures and 1 words" in output
@@ -302,7 +303,8 @@ def test_command_line(made: Path, tmp_path: Path) -> None:
 
 
 def test_tensorrt_takes_none(narrow: Path) -> None:
-    from clsclip_export.engines.build import EngineOptions, build_engines
+    from clsclip_export.engines.build import build_engines
+    from clsclip_export.engines.options import EngineOptions
     from clsclip_runtime.backends.tensorrt.edition import TensorRtEdition
     from clsclip_runtime.backends.tensorrt.engine_files import Machine
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -20,10 +21,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from clsclip.model import ClsClip
 from clsclip_export import bundle as bundle_module
-from clsclip_export.bundle import write_bundle
-from clsclip_export.check_data import Evidence
-from clsclip_export.errors import EvidenceError, ParityError, PrecisionError, ProfileError
-from clsclip_export.graphs import Exported, export_graph, graphs
+from clsclip_export import verify as verify_module
+from clsclip_export.bundle import BundleOptions, write_bundle
+from clsclip_export.check_data import CheckData
+from clsclip_export.errors import CheckDataError, ParityError, PrecisionError, ProfileError
+from clsclip_export.graphs import Exported, ExportedGraph, export_graph, export_graphs, graphs
 from clsclip_export.parity import pooled_iou, row_cosines
 from clsclip_export.precision import HALF_DTYPES, half_values, rounded, to_half
 from clsclip_export.profiles import Profile, parse_bounds
@@ -34,18 +36,17 @@ HALVES = ("fp16", "bf16")
 
 
 @pytest.fixture(scope="module")
-def tiny() -> tuple[ClsClip, dict[str, Exported]]:
+def tiny() -> Exported:
     """A model with every extra decoder input, and its graphs; not to be changed."""
     model = tiny_model(decoder_inputs=("text_token", "similarity"))
-    return model, {graph.file: export_graph(graph) for graph in graphs(model)}
+    return export_graphs(model)
 
 
 @pytest.fixture
-def exports_once(tiny: tuple[ClsClip, dict[str, Exported]], monkeypatch: pytest.MonkeyPatch) -> ClsClip:
+def exports_once(tiny: Exported, monkeypatch: pytest.MonkeyPatch) -> ClsClip:
     """The tiny model; write_bundle takes its graphs from the fixture instead of exporting them again."""
-    model, exported = tiny
-    monkeypatch.setattr(bundle_module, "export_graph", lambda graph: exported[graph.file])
-    return model
+    monkeypatch.setattr(bundle_module, "export_graphs", lambda model: tiny)
+    return tiny.model
 
 
 def product(x: npt.NDArray[np.float32], w: npt.NDArray[np.float32], scale: float = 1.0) -> onnx.ModelProto:
@@ -110,9 +111,9 @@ def test_weights_round_or_are_refused(values: list[float], precision: str) -> No
 
 
 @pytest.mark.parametrize("precision", HALVES)
-def test_islands_stay_wide(tiny: tuple[ClsClip, dict[str, Exported]], precision: str) -> None:
+def test_islands_stay_wide(tiny: Exported, precision: str) -> None:
     half_type = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}[precision]
-    for file, one in tiny[1].items():
+    for file, one in tiny.graphs.items():
         if file == "presence.onnx":
             continue
         model = onnx.shape_inference.infer_shapes(to_half(one.proto, precision), strict_mode=True, check_type=True)
@@ -139,9 +140,9 @@ def test_bundles_in_every_precision(exports_once: ClsClip, tmp_path: Path) -> No
     sizes, manifests = {}, {}
     for precision in ("fp32", *HALVES):
         out = tmp_path / f"{precision}.clsclip"
-        parity = write_bundle(exports_once, {}, out, name="t", precision=precision, profile=SMALL)
+        parity = write_bundle(exports_once, {}, out, BundleOptions("t", precision, SMALL))
         assert {(row.crops, row.classes, row.pairs) for row in parity} == set(SMALL.batches())
-        assert {row.kind for row in parity} == {"real", "hostile"}
+        assert {row.kind for row in parity} == {"real", "stress"}
         sizes[precision] = sum(path.stat().st_size for path in out.iterdir() if path.suffix in (".onnx", ".weights"))
         manifests[precision] = json.loads((out / "manifest.json").read_text("utf-8"))
         assert manifests[precision]["precision"] == precision
@@ -172,21 +173,24 @@ def runtime_takes_them(folder: Path) -> None:
         Segmenter.load(folder / "bf16.clsclip", "onnxruntime-cpu")
 
 
-Fault = Callable[[Exported], Exported]
+Fault = Callable[[ExportedGraph], ExportedGraph]
+
+
+def partial_manifest(model: ClsClip, folder: Path, header: object, options: BundleOptions) -> dict[str, Any]:
+    return {"precision": options.precision, "mask": {"threshold": 0.5}}
 
 
 @pytest.fixture
 def trunk_alone(monkeypatch: pytest.MonkeyPatch) -> Callable[[ClsClip, Fault], None]:
     """Bundles of the trunk alone, exported once; the call plants a fault between export and check."""
-    every = bundle_module.graphs
-    monkeypatch.setattr(
-        bundle_module, "graphs", lambda model: [one for one in every(model) if one.file == "trunk.onnx"]
-    )
-    monkeypatch.setattr(bundle_module, "OWN_WEIGHTS", ())
+
+    # The rest of a bundle is not there, so it is no bundle that can be described.
+    monkeypatch.setattr(bundle_module, "build_manifest", partial_manifest)
 
     def plant(model: ClsClip, fault: Fault) -> None:
-        faulty = fault(export_graph(bundle_module.graphs(model)[0]))
-        monkeypatch.setattr(bundle_module, "export_graph", lambda graph: faulty)
+        trunk = next(one for one in graphs(model) if one.file == "trunk.onnx")
+        exported = Exported(model, {"trunk.onnx": fault(export_graph(trunk))})
+        monkeypatch.setattr(bundle_module, "export_graphs", lambda model: exported)
 
     return plant
 
@@ -206,9 +210,9 @@ def test_a_scale_that_overflows_half(trunk_alone: Callable[[ClsClip, Fault], Non
     model = scaled_values(tiny_model(), 2.0**18)
     trunk_alone(model, lambda exported: exported)
     out = tmp_path / "t.clsclip"
-    write_bundle(model, {}, out, name="t", precision="fp32", profile=SMALL)
+    write_bundle(model, {}, out, BundleOptions("t", "fp32", SMALL))
     with pytest.raises(ParityError) as caught:
-        write_bundle(model, {}, out, name="t", precision="fp16", profile=SMALL, force=True)
+        write_bundle(model, {}, out, BundleOptions("t", "fp16", SMALL), force=True)
     message = str(caught.value)
     assert "trunk.onnx" in message
     assert "First tensor that diverges from FP32" in message
@@ -218,22 +222,22 @@ def test_a_scale_that_overflows_half(trunk_alone: Callable[[ClsClip, Fault], Non
     assert [path.name for path in tmp_path.iterdir()] == ["t.clsclip"]
 
 
-def test_a_weight_that_overflows_half(tiny: tuple[ClsClip, dict[str, Exported]]) -> None:
-    exported = tiny[1]["trunk.onnx"]
+def test_a_weight_that_overflows_half(tiny: Exported) -> None:
+    exported = tiny.graphs["trunk.onnx"]
     proto = onnx.ModelProto()
     proto.CopyFrom(exported.proto)
     head = next(one for one in proto.graph.initializer if one.name.endswith("maps.3.weight"))
     head.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(head) * np.float32(1e6), head.name))
     with pytest.raises(PrecisionError, match=r"maps\.3\.weight reaches .* fp16 holds at most 6\.55e\+04"):
-        bundle_module.shipped(Exported(exported.graph, proto, exported.program), "fp16")
-    bundle_module.shipped(Exported(exported.graph, proto, exported.program), "bf16")
+        bundle_module.shipped(ExportedGraph(exported.graph, proto, exported.program), "fp16")
+    bundle_module.shipped(ExportedGraph(exported.graph, proto, exported.program), "bf16")
 
 
 def test_a_swapped_pair_of_weights(trunk_alone: Callable[[ClsClip, Fault], None], tmp_path: Path) -> None:
     model = tiny_model()
     layers = model.towers.visual.transformer.resblocks
 
-    def swap(exported: Exported) -> Exported:
+    def swap(exported: ExportedGraph) -> ExportedGraph:
         proto = onnx.ModelProto()
         proto.CopyFrom(exported.proto)
         pair = [
@@ -244,22 +248,22 @@ def test_a_swapped_pair_of_weights(trunk_alone: Callable[[ClsClip, Fault], None]
         ]
         assert len(pair) == 2
         pair[0].raw_data, pair[1].raw_data = pair[1].raw_data, pair[0].raw_data
-        return Exported(exported.graph, proto, exported.program)
+        return ExportedGraph(exported.graph, proto, exported.program)
 
     trunk_alone(model, swap)
     for precision in ("fp32", "fp16"):
         with pytest.raises(ParityError, match="First tensor that diverges from PyTorch") as caught:
-            write_bundle(model, {}, tmp_path / "t.clsclip", name="t", precision=precision, profile=SMALL)
+            write_bundle(model, {}, tmp_path / "t.clsclip", BundleOptions("t", precision, SMALL))
         wrong = "layer 3 multiplies by what belongs to layer 5"
         assert "MatMul and Add with towers.visual.transformer.resblocks.5.mlp.c_fc.weight" in str(caught.value), wrong
         assert not list(tmp_path.iterdir())
 
 
 def test_a_wrong_mean(exports_once: ClsClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    right = bundle_module.image_spec
-    monkeypatch.setattr(bundle_module, "image_spec", lambda model: replace(right(model), mean=(0.5, 0.5, 0.4)))
+    right = verify_module.image_spec
+    monkeypatch.setattr(verify_module, "image_spec", lambda model: replace(right(model), mean=(0.5, 0.5, 0.4)))
     with pytest.raises(ParityError, match=r"diverges from PyTorch: pixel_values.*mean \(0\.5, 0\.5, 0\.4\)"):
-        write_bundle(exports_once, {}, tmp_path / "t.clsclip", name="t", profile=SMALL)
+        write_bundle(exports_once, {}, tmp_path / "t.clsclip", BundleOptions("t", profile=SMALL))
     assert not list(tmp_path.iterdir())
 
 
@@ -274,7 +278,7 @@ def test_figures() -> None:
     assert pooled_iou(first, second, 0.0) == pytest.approx(40 / 55)
 
 
-def test_bad_profiles_and_evidence(tmp_path: Path) -> None:
+def test_bad_profiles_and_check_data(tmp_path: Path) -> None:
     assert parse_bounds("pairs", "1,8,32") == (1, 8, 32)
     assert parse_bounds("pairs", "4") == (4, 4, 4)
     for text in ("", "1,2", "a,b,c", "1,2,3,4"):
@@ -283,8 +287,8 @@ def test_bad_profiles_and_evidence(tmp_path: Path) -> None:
     for bounds in ((0, 1, 2), (2, 1, 3), (1, 5, 4)):
         with pytest.raises(ProfileError, match="1 <= smallest"):
             Profile(pairs=bounds)
-    with pytest.raises(EvidenceError, match="--check-pictures"):
-        Evidence.read(tmp_path)
+    with pytest.raises(CheckDataError, match="--check-images"):
+        CheckData.read(tmp_path)
     (tmp_path / "broken.png").write_bytes(b"no picture")
-    with pytest.raises(EvidenceError, match=r"broken\.png"):
-        Evidence.read(tmp_path)
+    with pytest.raises(CheckDataError, match=r"broken\.png"):
+        CheckData.read(tmp_path)

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from clsclip_export.engines.build import EngineOptions, build_engines
+from clsclip_export.engines.build import build_engines
+from clsclip_export.engines.options import EngineOptions
 from clsclip_export.profiles import Profile
 from clsclip_runtime import Segmenter
 from clsclip_runtime.backends.select import BACKENDS
@@ -79,13 +80,13 @@ def full_size_bundle(folder: Path, precision: str) -> Path:
 
     from clsclip.model import ClsClip, ModelConfig
     from clsclip.tower_files import load_towers
-    from clsclip_export.bundle import write_bundle
+    from clsclip_export.bundle import BundleOptions, write_bundle
 
     torch.manual_seed(0)
     model = ClsClip(load_towers("ViT-B-16"), ModelConfig(decoder_heads=12)).eval()
     out = folder / f"b16_{precision}.clsclip"
     profile = Profile((1, 1, 1), (1, 1, 2), (1, 1, 2))  # parity is the export's own test
-    write_bundle(model, {}, out, name="random ViT-B/16", precision=precision, profile=profile)
+    write_bundle(model, {}, out, BundleOptions("random ViT-B/16", precision, profile))
     return out
 
 

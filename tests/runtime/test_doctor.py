@@ -53,7 +53,7 @@ def test_json(bundle: Path) -> None:
     assert code == 0
     assert "onnxruntime-cpu" in document["works"]
     assert {one["group"] for one in document["findings"]} == set(doctor_module.GROUPS)
-    assert all(one["state"] in ("good", "bad", "note") for one in document["findings"])
+    assert all(one["state"] in ("ok", "fail", "info") for one in document["findings"])
 
 
 def test_bad_bundles_and_wrong_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -75,7 +75,7 @@ def test_a_machine_with_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         raise BackendError("tensorrt-rtx is not installed (x). Run: pip install tensorrt-rtx-cu13")
 
     monkeypatch.setattr(doctor_module, "ask_driver", lambda: H200)
-    monkeypatch.setattr(doctor_module, "find_flavour", find)
+    monkeypatch.setattr(doctor_module, "find_edition", find)
     monkeypatch.setattr(doctor_module, "driver_version", lambda: "580.1")
     bundle = make_bundle(tmp_path / "tiny.clsclip")
     fits = write_engine(bundle / "trunk.onnx")
@@ -84,22 +84,22 @@ def test_a_machine_with_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     write_engine(bundle / "text_encoder.onnx", edition="tensorrt-rtx", gpu="any", compute_capability="any")
     found = findings(bundle)
     gpu = found["machine", "NVIDIA H200"]
-    assert (gpu.state, gpu.detail) == ("good", "141 GiB, compute capability 9.0, CUDA up to 13.0, driver 580.1")
-    assert found["TensorRT", "tensorrt-rtx"].mend == "pip install tensorrt-rtx-cu13"
-    assert found["engines", "trunk.onnx fp32"].state == "good"
+    assert (gpu.state, gpu.detail) == ("ok", "141 GiB, compute capability 9.0, CUDA up to 13.0, driver 580.1")
+    assert found["TensorRT", "tensorrt-rtx"].fix == "pip install tensorrt-rtx-cu13"
+    assert found["engines", "trunk.onnx fp32"].state == "ok"
     assert f"fits {MACHINE}" in found["engines", "trunk.onnx fp32"].detail
     for name, reason in (
         ("image_encoder.onnx", "built by tensorrt 10.13.0.1"),
         ("presence.onnx", "for NVIDIA A100 (sm_80)"),
     ):
         one = found["engines", f"{name} fp32"]
-        assert one.state == "bad"
+        assert one.state == "fail"
         assert reason in one.detail
-        assert one.mend == f"clsclip-export --from-bundle {bundle} --engine tensorrt"
+        assert one.fix == f"clsclip-export --from-bundle {bundle} --engine tensorrt"
     assert "needs tensorrt-rtx 10.16.1.11, which is not installed" in found["engines", "text_encoder.onnx fp32"].detail
     fits.write_bytes(fits.read_bytes()[:-1])
     one = findings(bundle)["engines", "trunk.onnx fp32"]
-    assert one.state == "bad"
+    assert one.state == "fail"
     assert "damaged" in one.detail
 
 
@@ -107,13 +107,13 @@ def test_backends_are_tried_and_not_guessed(bundle: Path, monkeypatch: pytest.Mo
     def breaks(threads: int | None) -> Any:
         class Breaks(OnnxRuntimeCpu):
             def load(self, file: GraphFile) -> Any:
-                raise BackendError(f"{file.path.name} does not load. Run: mend it")
+                raise BackendError(f"{file.path.name} does not load. Run: fix it")
 
         return Breaks()
 
     monkeypatch.setitem(select.BACKENDS, "onnxruntime-cuda", breaks)
     one = findings(bundle)["backends", "onnxruntime-cuda"]
-    assert (one.state, one.mend) == ("bad", "mend it"), "it can be made, and still does not run the bundle"
+    assert (one.state, one.fix) == ("fail", "fix it"), "it can be made, and still does not run the bundle"
     broken = ("onnxruntime-cuda", "openvino", "onnxruntime-cpu")
     for name in broken:
         monkeypatch.setitem(select.BACKENDS, name, breaks)

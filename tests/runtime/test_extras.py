@@ -16,7 +16,6 @@ from clsclip_runtime import extras
 ROOT = Path(__file__).parents[2]
 
 DISTRIBUTIONS = {
-    "cv2": "opencv-python-headless",
     "open_clip": "open_clip_torch",
     "resvg_py": "resvg-py",
     "skimage": "scikit-image",

@@ -314,7 +314,7 @@ def test_a_bomb_of_small_bytes_is_refused() -> None:
         open_image(buffer.getvalue())
 
 
-SPEC = ImageSpec(size=16, mean=(0.5, 0.4, 0.3), std=(0.25, 0.2, 0.3), resize="squash", filter="bicubic")
+SPEC = ImageSpec(size=16, mean=(0.5, 0.4, 0.3), std=(0.25, 0.2, 0.3), resize="squash", interpolation="bicubic")
 
 
 def test_preprocessing_squashes_and_normalises(noise: npt.NDArray[np.uint8]) -> None:

@@ -12,7 +12,7 @@ import pytest
 import clsclip_runtime
 
 HEAVY = {"torch", "onnx", "onnxruntime", "numpy", "PIL", "tokenizers", "pycocotools", "click"}
-FORBIDDEN = {"torch", "cv2", "torchvision", "onnx", "open_clip", "clsclip", "clsclip_export", "scipy"}
+FORBIDDEN = {"torch", "av", "cv2", "torchvision", "onnx", "open_clip", "clsclip", "clsclip_export", "scipy"}
 
 
 def modules_after(code: str, *arguments: str) -> set[str]:

@@ -24,6 +24,7 @@ from clsclip_runtime.backends.select import select_backend
 from clsclip_runtime.bundle.memory import pair_bytes, word_bytes
 from clsclip_runtime.limits import Limits, fitting, text_rows_per_call
 from clsclip_runtime.protocols import Backend, Graph, GraphFile
+from clsclip_runtime.text.encoder import CACHED_BYTES
 from tests.runtime.reading import presence_of, segmented, statuses
 from tests.runtime.tiny_bundle import CONTEXT, GRID, make_bundle, paint
 
@@ -224,7 +225,9 @@ def test_a_word_longer_than_the_context_is_noted_every_time(
 
 
 def test_truncation_keeps_start_and_end_tokens(segmenter: Segmenter) -> None:
-    ids = segmenter._opened().text._model[0].encode(" ".join(["table"] * 50)).ids
+    model = segmenter._opened().text._model
+    assert model is not None
+    ids = model[0].encode(" ".join(["table"] * 50)).ids
     assert len(ids) == CONTEXT
     assert (ids[0], ids[-1]) == (1, 2)
 
@@ -259,12 +262,12 @@ def test_ten_thousand_words(scene: Picture, bundle: Path) -> None:
     assert statuses(result)[5000] == "found"
     assert backend.rows["text_encoder"] == 10_000
     assert backend.largest["text_encoder"] <= 256
-    memory = segmenter._opened().text._cache
-    assert 0 < memory.nbytes <= memory.limit
+    assert segmenter._opened().text._cache.nbytes <= CACHED_BYTES
 
 
 def test_the_cache_is_bounded_and_forgets_the_oldest(counting: tuple[Segmenter, CountingBackend]) -> None:
     text = counting[0]._opened().text
+    text._cache.limit = 3 * (24 + 512)  # two vectors of 3 float32, and what Python needs beside them
     text.encode(["a", "b", "c"])
     text._cache.limit = text._cache.nbytes  # as many bytes as these three words take
     text.encode(["a"])
@@ -293,6 +296,7 @@ def test_memory_estimates_are_monotone_and_at_least_one_fits() -> None:
     small, large = pair_bytes(65, 128, 64, 64), pair_bytes(257, 128, 64, 64)
     assert 0 < small < large
     assert fitting(1, 1 << 40) == 1
+    assert text_rows_per_call(1, 1 << 18) == 4
     assert text_rows_per_call(1, word_bytes(77, 512)) == 1
     assert text_rows_per_call(1024, word_bytes(24, 128)) == 256
     # ViT-B/16 at 224 px: a gibibyte holds some dozens of pairs.

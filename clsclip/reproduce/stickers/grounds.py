@@ -6,10 +6,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-Pixels = npt.NDArray[np.uint8]
+from clsclip.photographs import photographs
 
-PHOTOGRAPHS = ("astronaut", "brick", "camera", "cell", "coins", "grass", "gravel", "hubble_deep_field", "moon")
-"""scikit-image's packaged photographs that show nothing of the vocabulary (no cat, coffee, rocket, horse)."""
+Pixels = npt.NDArray[np.uint8]
 
 POOL_SIDE = 256
 
@@ -58,20 +57,6 @@ def shapes(rng: np.random.Generator) -> Pixels:
         region = inside[0] ** 2 + inside[1] ** 2 < 1 if rng.random() < 0.5 else np.maximum(*inside) < 1
         canvas[region] = rng.integers(0, 256, 3)
     return canvas
-
-
-def photographs() -> list[Pixels]:
-    """The photographs that scikit-image carries, at most 512 px a side (an empty list without scikit-image)."""
-    try:
-        from skimage import data
-    except ImportError:
-        return []
-    pictures = []
-    for name in PHOTOGRAPHS:
-        picture = Image.fromarray(np.asarray(getattr(data, name)())).convert("RGB")
-        picture.thumbnail((512, 512))
-        pictures.append(np.asarray(picture))
-    return pictures
 
 
 def ground_pool(rng: np.random.Generator, count: int) -> list[Pixels]:

@@ -35,7 +35,7 @@ from clsclip_runtime.regions import ZoomIn
 
 _log = logging.getLogger(__name__)
 
-PAPERS_ZOOM = ZoomIn(mask_threshold=1, mask_margin=None)
+PAPERS_ZOOM = ZoomIn(mask_threshold=0.5, mask_margin=None)
 """Masks of regions as in the paper: a box's name moves no threshold and cuts no mask."""
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import json
-import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +13,10 @@ from typing import Any
 import onnx
 
 from clsclip_export.engines.inspect import Inspection, inspect_build, prove_precision
+from clsclip_export.engines.options import EngineOptions
 from clsclip_export.engines.trt import BuildLog, TimingCache, build_plan
-from clsclip_export.errors import EngineError, ProfileError, TargetError
-from clsclip_export.profiles import AXES, Profile
+from clsclip_export.errors import EngineError, ProfileError
+from clsclip_export.profiles import AXES
 from clsclip_runtime.backends.tensorrt.edition import TensorRtEdition, version_numbers
 from clsclip_runtime.backends.tensorrt.engine_files import (
     ANY_GPU,
@@ -33,39 +31,16 @@ from clsclip_runtime.backends.tensorrt.engine_files import (
 )
 from clsclip_runtime.bundle.opening import DETECTOR, IMAGE_ENCODER, PRESENCE, STEM, TEXT_ENCODER, TRUNK, Bundle
 from clsclip_runtime.errors import BackendError
+from clsclip_runtime.paths import make_folder, write_bytes, write_json, write_text
 
 GRAPHS = (TEXT_ENCODER, IMAGE_ENCODER, STEM, PRESENCE, TRUNK)
 """What the runtime runs; a detector comes on top where the bundle has one. ``segmenter.onnx`` is these in one."""
 
+LEFTOVERS_AFTER = 3600
+"""Seconds after which what a killed build was writing is removed."""
+
 ITS_OWN = "its own"
 """Precision of a detector: it comes from elsewhere and is left as it is, so there is nothing to prove."""
-
-
-@dataclass(frozen=True)
-class EngineOptions:
-    """What the builder is told besides the graph.
-
-    Attributes:
-        profile: sizes that the engines take.
-        workspace_mib: bound on the memory of one layer while building and running; None leaves it to TensorRT.
-        version_compatible: later versions of the same major may run the engine, somewhat slower.
-        hardware_compatible: other GPUs of the same or a newer generation may run it, somewhat slower.
-        strip_weights: leave the weights out of the plan; they come from the ONNX when it is loaded.
-        tf32: round FP32 products to 10 bits of mantissa, which is fast and no longer FP32.
-        optimization_level: 0 to 5, how long to look for fast kernels; None is the flavour's own.
-    """
-
-    profile: Profile
-    workspace_mib: int | None = None
-    version_compatible: bool = False
-    hardware_compatible: bool = False
-    strip_weights: bool = False
-    tf32: bool = False
-    optimization_level: int | None = None
-
-    def flags(self) -> dict[str, Any]:
-        """All but the profile, for the key."""
-        return {name: value for name, value in asdict(self).items() if name != "profile"}
 
 
 @dataclass(frozen=True)
@@ -136,7 +111,7 @@ def build_engines(
 
     Args:
         bundle: verified.
-        flavour: which TensorRT.
+        edition: which TensorRT.
         machine: what they are built for.
         options: see there.
         graphs: files of the bundle; None is what the runtime runs.
@@ -144,7 +119,7 @@ def build_engines(
 
     Raises:
         EngineError: TensorRT cannot build one, or built it in another precision.
-        TargetError: the folder cannot be written.
+        OutputError: the folder cannot be written.
     """
     if bundle.manifest.precision == "int8":
         raise EngineError(
@@ -169,6 +144,8 @@ def build_engine(
     spec = engine_spec(bundle, graph, edition, machine, options)
     sidecar = bundle.folder / FOLDER / f"{spec.key}.json"
     existing = usable(sidecar, edition)
+    make_folder(sidecar.parent)
+    remove_leftovers(sidecar.parent)
     if existing is not None:
         return Built(existing, True, time.perf_counter() - start)
     axes, log, timings = graph_axes(bundle.path(graph)), BuildLog(edition), None
@@ -180,16 +157,14 @@ def build_engine(
         if spec.precision != ITS_OWN:
             prove_precision(graph, spec.precision, inspection)
     except EngineError as error:
-        with writing(sidecar):
-            write_whole(sidecar.with_suffix(".log"), log.text().encode())
+        write_text(sidecar.with_suffix(".log"), log.text(), sync=True)
         raise EngineError(f"{error} The build log is {sidecar.with_suffix('.log')}.") from error
-    with writing(sidecar):
-        document = describe(spec, plan, inspection, axes, time.perf_counter() - start)
-        write_whole(sidecar.with_suffix(".log"), log.text().encode())
-        if timings is not None and timings.content is not None:
-            write_whole(timings.path, timings.content)
-        write_whole(sidecar.with_suffix(".plan"), plan)
-        write_whole(sidecar, (json.dumps(document, indent=1) + "\n").encode())
+    document = describe(spec, plan, inspection, axes, time.perf_counter() - start)
+    write_text(sidecar.with_suffix(".log"), log.text(), sync=True)
+    if timings is not None and timings.content is not None:
+        write_bytes(timings.path, timings.content, sync=True)
+    write_bytes(sidecar.with_suffix(".plan"), plan, sync=True)
+    write_json(sidecar, document, sync=True)
     return Built(read_engine(sidecar), False, time.perf_counter() - start)
 
 
@@ -249,25 +224,9 @@ def describe(
     }
 
 
-@contextmanager
-def writing(sidecar: Path) -> Iterator[None]:
-    """Make the folder of engines, and tell of a disk that cannot take them."""
-    try:
-        sidecar.parent.mkdir(exist_ok=True)
-        yield
-    except OSError as error:
-        room = " Make room on the disk." if error.errno == errno.ENOSPC else ""
-        raise TargetError(f"{sidecar.parent} cannot be written: {error.strerror or error}.{room}") from error
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write under a temporary name, then rename; what a killed build left under that name is written over."""
-    scratch = path.with_name(f".{path.name}.tmp")
-    try:
-        with scratch.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed builds were writing; others may be writing just now."""
+    for path in folder.glob(".*.part"):
+        with suppress(OSError):
+            if path.stat().st_mtime < time.time() - LEFTOVERS_AFTER:
+                path.unlink()

@@ -8,14 +8,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from clsclip_export.engines.options import EngineOptions
 from clsclip_export.errors import EngineError, ProfileError
 from clsclip_export.profiles import AXES, Profile
 from clsclip_runtime.backends.tensorrt.edition import TensorRtEdition
-
-if TYPE_CHECKING:
-    from clsclip_export.engines.build import EngineOptions
 
 LAST_LINES = 4
 """Error lines of TensorRT's log that go into a message."""

@@ -15,18 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from clsclip_runtime.bundle import memory
+from clsclip_runtime.bundle.description import describe_features, read_signatures
 from clsclip_runtime.bundle.folder import check_target, file_entries, staged_folder
-from clsclip_runtime.bundle.manifest import check_file_name
-from clsclip_runtime.bundle.opening import DETECTOR, IMAGE_ENCODER, MANIFEST, TEXT_ENCODER, TRUNK, Bundle
-from clsclip_runtime.bundle.protobuf import NotProtobufError
-from clsclip_runtime.bundle.signature import Signature, Value, read_signature
+from clsclip_runtime.bundle.manifest import SCHEMA_VERSION, check_file_name
+from clsclip_runtime.bundle.opening import IMAGE_ENCODER, MANIFEST, PRESENCE, TEXT_ENCODER, TRUNK, Bundle
 from clsclip_runtime.errors import BundleError, OptionError
 from clsclip_runtime.paths import file_sha256, write_json
-from clsclip_runtime.renamed import old_names
+from clsclip_runtime.renamed import old_names, rename_keys
 from clsclip_runtime.version import __version__
 
-OLD_SCHEMA, NEW_SCHEMA = 1, 2
-PRESENCE = "presence.onnx"
+OLD_SCHEMA, NEW_SCHEMA = 1, SCHEMA_VERSION
 PROFILE = {"crops": [1, 1, 4], "classes": [1, 8, 64], "pairs": [1, 8, 32]}
 """Sizes that 0.1 built engines for; its manifests do not state them."""
 
@@ -90,15 +88,15 @@ def new_manifest(document: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     Raises:
         BundleError: a key or a graph is not what 0.1 wrote.
     """
-    graphs = {path.name: _signature(path) for path in sorted(folder.glob("*.onnx")) if path.name != DETECTOR}
+    graphs = read_signatures(folder)
     for file in (IMAGE_ENCODER, TRUNK, TEXT_ENCODER):
         if file not in graphs:
             raise BundleError(f"the bundle has no {file}. {_AGAIN}")
     presence = document.get("presence")
     if presence is not None and PRESENCE not in graphs:
         raise BundleError(f"the bundle has a threshold of presence and no gate.onnx. {_AGAIN}")
-    features = _features(graphs, IMAGE_ENCODER)
-    text = _features(graphs, TEXT_ENCODER)
+    features = describe_features(graphs, IMAGE_ENCODER)
+    text = describe_features(graphs, TEXT_ENCODER, compared=[_MATCHING])
     for one in text:
         one["unit_norm"] = one["name"] == _MATCHING
     before = {"schema_version": OLD_SCHEMA, "clsclip_version": document.get("clsclip_version")}
@@ -130,7 +128,7 @@ def new_manifest(document: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 def rename_words(document: Mapping[str, Any]) -> dict[str, Any]:
     """Give the keys and values of a manifest, and the files that its parity is about, their new names."""
-    changed = _rename_keys(document, old_names("manifest"))
+    changed = rename_keys(document, old_names("manifest"))
     spellings: Mapping[str, Any] = old_names("values")
     for path, words in spellings.items():
         section, _, key = path.partition(".")
@@ -139,16 +137,6 @@ def rename_words(document: Mapping[str, Any]) -> dict[str, Any]:
             found[key] = words.get(found[key], found[key])
     if "parity" in changed:
         changed["parity"] = _rename_files(changed["parity"])
-    return changed
-
-
-def _rename_keys(document: Mapping[str, Any], table: Mapping[str, str]) -> dict[str, Any]:
-    """Rename the keys of nested objects; the table has dotted paths, and a key stays in its object."""
-    here = {old: new for old, new in table.items() if "." not in old}
-    changed = {}
-    for key, value in document.items():
-        inner = {old[len(key) + 1 :]: new.partition(".")[2] for old, new in table.items() if old.startswith(f"{key}.")}
-        changed[here.get(key, key)] = _rename_keys(value, inner) if isinstance(value, Mapping) else value
     return changed
 
 
@@ -206,39 +194,6 @@ def _verified_files(folder: Path, document: Mapping[str, Any]) -> Iterable[str]:
             what = "missing" if not path.is_file() else "damaged: its size or SHA-256 is not the one in the manifest"
             raise BundleError(f"{name} in {folder} is {what}. {_AGAIN}")
     return entries
-
-
-def _signature(path: Path) -> Signature:
-    try:
-        return read_signature(path)
-    except NotProtobufError as error:
-        raise BundleError(f"{path.name} is not an ONNX graph ({error}). {_AGAIN}") from error
-
-
-def _features(graphs: Mapping[str, Signature], maker: str) -> list[dict[str, Any]]:
-    """What ``maker`` gives and others need."""
-    readers = {"trunk": {one.name for one in graphs[TRUNK].inputs}}
-    readers["presence"] = {one.name for one in graphs[PRESENCE].inputs} if PRESENCE in graphs else set()
-    found = []
-    for value in graphs[maker].outputs:
-        needed_by = [reader for reader, inputs in readers.items() if value.name in inputs]
-        # Words are compared with a detector's class names by this one, also where no presence graph reads it.
-        if value.name == _MATCHING:
-            needed_by = needed_by or ["presence"]
-        if needed_by:
-            shape = _fixed_shape(value, maker)
-            found.append({"name": value.name, "shape": shape, "dtype": value.dtype, "needed_by": needed_by})
-    return found
-
-
-def _fixed_shape(value: Value, file: str) -> list[int]:
-    sizes = [size for size in value.shape[1:] if isinstance(size, int)]
-    if not value.shape or len(sizes) != len(value.shape) - 1:
-        raise BundleError(
-            f"{file} does not state the size of {value.name}, whose shape is {list(value.shape)}. Export the bundle "
-            "again with clsclip-export"
-        )
-    return sizes
 
 
 def _memory(

@@ -33,8 +33,8 @@ STREAM_SCHEMES = ("http", "https", "rtmp", "rtmps", "rtsp", "rtsps", "srt", "tcp
 STANDARD_INPUT = "-"
 
 Kind: TypeAlias = Literal["picture", "video", "camera", "stream", "pipe"]
-Piped: TypeAlias = "Literal['picture', 'stream'] | tuple[int, int]"
-"""What standard input gives: one picture, pictures one after another, or raw RGB frames of (width, height)."""
+Piped: TypeAlias = "Literal['picture', 'stream', 'video'] | tuple[int, int]"
+"""What standard input gives: one picture, pictures one after another, a video, or raw RGB frames of (width, height)."""
 
 
 def spread_words(arguments: Sequence[str], option: str) -> list[str]:
@@ -65,21 +65,21 @@ class MultiWordCommand(click.Command):
         return super().parse_args(ctx, spread_words(args, "--classes"))
 
 
-def parse_backend_options(
+def parse_pairs(
     context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
 ) -> tuple[tuple[str, str], ...]:
-    """``NAME=VALUE`` pairs. click.BadParameter for what is none."""
+    """Parse ``NAME=VALUE`` pairs. click.BadParameter for what is none."""
     pairs = []
     for value in values:
         name, equals, given = value.partition("=")
         if not equals or not name or not given:
-            raise click.BadParameter(f"{value!r} is not NAME=VALUE, such as precision=bf16")
+            raise click.BadParameter(f"{value!r} is not NAME=VALUE")
         pairs.append((name, given))
     return tuple(pairs)
 
 
 def parse_piped(ctx: click.Context, param: click.Parameter, value: str) -> Piped:
-    """The value of ``--stdin``: ``picture``, ``stream`` or ``WIDTHxHEIGHT``; see ``Piped``. For click's ``callback``.
+    """Parse ``--stdin``: ``picture``, ``stream``, ``video`` or ``WIDTHxHEIGHT``; see ``Piped``. A click ``callback``.
 
     Raises:
         click.BadParameter: it is none of them.
@@ -88,9 +88,13 @@ def parse_piped(ctx: click.Context, param: click.Parameter, value: str) -> Piped
         return "picture"
     if value == "stream":
         return "stream"
+    if value == "video":
+        return "video"
     size = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", value)
     if size is None:
-        raise click.BadParameter(f"'{value}' is not picture, stream, or the size of raw RGB frames such as 640x480")
+        raise click.BadParameter(
+            f"'{value}' is not picture, stream, video, or the size of raw RGB frames such as 640x480"
+        )
     return int(size[1]), int(size[2])
 
 

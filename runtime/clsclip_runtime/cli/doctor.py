@@ -1,8 +1,7 @@
-"""``clsclip-doctor``: what works here, why the rest does not, and the command that mends it."""
+"""``clsclip-doctor``: what works here, why the rest does not, and the command that fixes it."""
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import textwrap
@@ -14,13 +13,14 @@ import click
 
 from clsclip_runtime.backends import select
 from clsclip_runtime.backends.select import AUTO, BACKENDS
+from clsclip_runtime.cli.output import print_json
 from clsclip_runtime.cli.runner import run_command
-from clsclip_runtime.doctor import BAD, GOOD, NOTE, Finding, examine
+from clsclip_runtime.doctor import FAIL, INFO, OK, Finding, examine
 from clsclip_runtime.version import __version__
 
 PROGRAM = "clsclip-doctor"
 
-MARKS = {GOOD: click.style("✓", fg="green"), BAD: click.style("✗", fg="red"), NOTE: "·"}
+MARKS = {OK: click.style("✓", fg="green"), FAIL: click.style("✗", fg="red"), INFO: "·"}
 
 _NAME_WIDTH = 24
 
@@ -31,7 +31,7 @@ _NAME_WIDTH = 24
 @click.option("--json", "as_json", is_flag=True, help="One JSON document instead of lines.")
 @click.version_option(__version__, prog_name=PROGRAM)
 def command(model: Path | None, backend: str | None, as_json: bool) -> int:
-    """Try every backend on this machine, and say what works, why the rest does not, and what mends it.
+    """Try every backend on this machine, and say what works, why the rest does not, and what fixes it.
 
     Exit codes: 0 a backend runs the bundle (with --backend: that one), 1 none does, 2 wrong use.
     """
@@ -40,10 +40,10 @@ def command(model: Path | None, backend: str | None, as_json: bool) -> int:
         if not as_json:
             show(finding, first=not findings or findings[-1].group != finding.group)
         findings.append(finding)
-    works = [one.name for one in findings if one.group == "backends" and one.state == GOOD]
+    works = [one.name for one in findings if one.group == "backends" and one.state == OK]
     fine = backend in works if backend else bool(works)
     if as_json:
-        click.echo(json.dumps({"works": works, "findings": [asdict(one) for one in findings]}, indent=1))
+        print_json({"works": works, "findings": [asdict(one) for one in findings]})
     else:
         click.echo(f"\n{summary(works, backend)}")
     return 0 if fine else 1
@@ -69,8 +69,8 @@ def show(finding: Finding, *, first: bool) -> None:
     click.echo(f"  {MARKS[finding.state]} {finding.name:<{_NAME_WIDTH - 1}} {lines[0]}")
     for line in lines[1:]:
         click.echo(indent + line)
-    if finding.mend:
-        click.echo(indent + click.style(f"-> {finding.mend}", fg="cyan"))
+    if finding.fix:
+        click.echo(indent + click.style(f"-> {finding.fix}", fg="cyan"))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,23 +12,26 @@ import click
 from clsclip_runtime.backends.select import BACKENDS
 from clsclip_runtime.cli.arguments import (
     PROGRAM,
-    STANDARD_INPUT,
     MultiWordCommand,
-    NamedSource,
     find_sources,
-    parse_backend_options,
+    parse_pairs,
     parse_piped,
     read_words,
 )
+from clsclip_runtime.cli.options import (
+    DEFAULT_FOLDER,
+    PICTURE_FORMATS,
+    VIDEO_FORMATS,
+    FrameOptions,
+    InferOptions,
+    ModelOptions,
+    OutputOptions,
+    take,
+)
 from clsclip_runtime.cli.runner import run_command
-from clsclip_runtime.cli.zoom import Zooming, zoom_options
-from clsclip_runtime.errors import OutputError
+from clsclip_runtime.cli.zoom import Zooming, ZoomOptions, zoom_options
 from clsclip_runtime.inference.presence import check_filter
 from clsclip_runtime.version import __version__
-
-DEFAULT_FOLDER = Path("clsclip-out")
-PICTURE_FORMATS, VIDEO_FORMATS = "png,overlay", "overlay"
-_ONLY_VIDEO = ("every", "max_frames", "drop_frames", "batch", "fps", "container")
 
 EXAMPLES = """\b
 Examples:
@@ -60,8 +62,7 @@ Exit codes: 0 all done, 1 a failure (the other sources are done),
     SOURCE is a picture, several, a folder of pictures, a quoted pattern, a video, the number of a camera (a file or
     folder of that name comes first), the address of a stream (rtsp://, http://, ...), or - for standard input. A word
     that is not in a picture is reported absent and gets an empty mask. Videos, cameras and streams need the extra
-    "video" of the installation."""
-    "",
+    "video" of the installation.""",
 )
 @click.argument("sources", metavar="SOURCE...", nargs=-1)
 @click.option("--classes", multiple=True, metavar="WORD...", help="Words to find, until the next option.")
@@ -111,7 +112,7 @@ Exit codes: 0 all done, 1 a failure (the other sources are done),
     "backend_options",
     multiple=True,
     metavar="NAME=VALUE",
-    callback=parse_backend_options,
+    callback=parse_pairs,
     help="An option of that backend, such as precision=bf16 of openvino; may be given several times.",
 )
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Threads of the engine. Default: its choice.")
@@ -140,7 +141,19 @@ Exit codes: 0 all done, 1 a failure (the other sources are done),
     help="Videos: frames that share a call of the model [default: 1].",
 )
 @click.option(
-    "--container", type=click.Choice(["mp4", "avi"]), help="Videos: kind of the overlay's file [default: mp4]."
+    "--container", type=click.Choice(["mp4", "webm"]), help="Videos: kind of the overlay's file [default: mp4]."
+)
+@click.option(
+    "--codec",
+    type=click.Choice(["vp9", "h264"]),
+    help="Videos: how the overlay is coded. h264 is for mp4, and written by x264 (GPL) [default: vp9].",
+)
+@click.option(
+    "--stream-option",
+    multiple=True,
+    callback=parse_pairs,
+    metavar="NAME=VALUE",
+    help="Streams: an option of FFmpeg, such as rtsp_transport=udp; repeat.",
 )
 @click.option(
     "--stdin",
@@ -148,7 +161,8 @@ Exit codes: 0 all done, 1 a failure (the other sources are done),
     default="picture",
     show_default=True,
     metavar="KIND",
-    help="What - gives: a picture; a stream of JPEG, PNG or PPM pictures; or raw RGB frames of a size such as 640x480.",
+    help="What - gives: a picture; a stream of JPEG, PNG or PPM pictures; a video (Matroska, MPEG-TS); or raw RGB "
+    "frames of a size such as 640x480.",
 )
 @click.option(
     "--fps",
@@ -162,7 +176,6 @@ def command(sources: tuple[str, ...], classes: tuple[str, ...], classes_file: Pa
     """Parse, check everything that costs nothing, then run; returns the exit code."""
     # Wrong use must be told at once, not after a model was loaded or a picture was segmented.
     from clsclip_runtime.cli.run import Run
-    from clsclip_runtime.results.files import check_formats
     from clsclip_runtime.text.words import clean_words
 
     words = [*classes, *(read_words(classes_file) if classes_file else [])]
@@ -172,23 +185,19 @@ def command(sources: tuple[str, ...], classes: tuple[str, ...], classes_file: Pa
         raise click.UsageError("no words were given. Add them: --classes bottle boat")
     cleaned, notes = clean_words(words)
     found = find_sources(sources, options["stdin"])
-    options["zooming"] = Zooming.of(options)
-    check_filter(options["presence_filter"], options["presence_threshold"], options["max_classes"])
-    _check_kinds(found, options)
-    for kind, default in (("picture_formats", PICTURE_FORMATS), ("video_formats", VIDEO_FORMATS)):
-        chosen = default if options["formats"] is None else options["formats"]
-        options[kind] = check_formats([name.strip() for name in chosen.split(",")])
-    if options["model"] is not None and not options["model"].is_dir():
-        raise click.UsageError(f"no such bundle: {options['model']}. Give the folder that clsclip-export wrote")
-    if options["out"] is None and options["as_json"] and options["skip_existing"]:
-        raise click.UsageError("--skip-existing looks for files, and --json writes none. Add --out")
-    if options["out"] is None and not options["as_json"]:
-        options["out"] = DEFAULT_FOLDER
-    if options["out"] is not None:
-        _check_folder(options["out"])
-    if options["quiet"] or options["as_json"]:
-        notes = []
-    return Run(options, cleaned, found).all_sources(notes)
+    model, threshold = take(ModelOptions, options), options.pop("presence_threshold")
+    about_presence = {
+        "--presence-filter": model.presence_filter,
+        "--presence-threshold": threshold,
+        "--max-classes": model.max_classes,
+    }
+    zooming = Zooming.from_options(take(ZoomOptions, options), [k for k, v in about_presence.items() if v is not None])
+    check_filter(model.presence_filter, threshold, model.max_classes)
+    frames, piped = take(FrameOptions, options), options.pop("stdin")
+    output = OutputOptions.from_options(**options)
+    asked = InferOptions(model, threshold, zooming, frames, output, piped)
+    asked.check(found)
+    return Run(asked, cleaned, found).all_sources(notes if output.tables else [])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -202,30 +211,6 @@ def _no_source(words: list[str]) -> str:
     if any(Path(word).exists() for word in words):
         message += f"; words run until the next option, so put it before --classes: {PROGRAM} photo.jpg --classes dog"
     return message
-
-
-def _check_kinds(sources: list[NamedSource], options: dict[str, Any]) -> None:
-    """Options that say something about frames, pictures or standard input must have some. click.UsageError if not."""
-    kinds = {source.kind for source in sources}
-    given = [f"--{name.replace('_', '-')}" for name in _ONLY_VIDEO if options[name]]
-    if given and kinds == {"picture"}:
-        raise click.UsageError(f"{given[0]} is for videos, cameras, streams and pipes, and no SOURCE is one")
-    if options["drop_frames"] and "video" in kinds:
-        name = next(source.path for source in sources if source.kind == "video")
-        raise click.UsageError(f"--drop-frames is for live sources, and {name} is a file, which waits. See --every")
-    if options["zooming"].regions is not None and kinds != {"picture"}:
-        raise click.UsageError("--regions has boxes of pictures, and a SOURCE is none. Use --detector for videos")
-    if options["skip_existing"] and "picture" not in kinds:
-        raise click.UsageError("--skip-existing is for pictures, and no SOURCE is one")
-    if options["stdin"] != "picture" and "pipe" not in kinds:
-        raise click.UsageError(f"--stdin says what standard input gives. Give it as a SOURCE: {STANDARD_INPUT}")
-
-
-def _check_folder(folder: Path) -> None:
-    """Fail before the work, not after it, where a folder cannot be made or written; make nothing yet."""
-    existing = next((path for path in (folder, *folder.absolute().parents) if path.exists()), None)
-    if existing is not None and (not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK)):
-        raise OutputError(f"cannot write to {folder}: {existing} is not a folder that you may write to. Change --out")
 
 
 @contextmanager

@@ -20,3 +20,18 @@ def one_line(message: object) -> str:
 def print_json(document: Mapping[str, Any]) -> None:
     """Print a document as one line on standard output. BrokenPipeError if its reader is gone."""
     click.echo(json.dumps(document, allow_nan=False))
+
+
+def cells(text: str) -> int:
+    """Columns that a terminal takes: two for wide East Asian characters, none for combining ones."""
+    return sum(
+        0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        for character in text
+    )
+
+
+def cut_left(text: str, width: int) -> str:
+    """The end of a text, filled up with spaces: exactly ``width`` columns of a terminal."""
+    while cells(text) > width:
+        text = text[1:]
+    return text + " " * (width - cells(text))

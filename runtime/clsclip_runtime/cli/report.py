@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+
+from clsclip_runtime.cli.output import cells
 
 if TYPE_CHECKING:
     from clsclip_runtime.bundle.specs import Manifest
@@ -55,15 +56,7 @@ def _searched(result: Result, one: ClassResult) -> str:
 
 
 def _columns(rows: Sequence[tuple[str, str, str, str]]) -> str:
-    width = max(_cells(row[0]) for row in rows)
+    width = max(cells(row[0]) for row in rows)
     return "\n".join(
-        f"  {row[0]}{' ' * (width - _cells(row[0]))}  {row[1]:>8}  {row[2]:>6}  {row[3]}".rstrip() for row in rows
-    )
-
-
-def _cells(text: str) -> int:
-    """Cells that a terminal takes: two for wide East Asian characters, none for combining ones."""
-    return sum(
-        0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
-        for character in text
+        f"  {row[0]}{' ' * (width - cells(row[0]))}  {row[1]:>8}  {row[2]:>6}  {row[3]}".rstrip() for row in rows
     )

@@ -5,22 +5,23 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from clsclip_runtime.cli.arguments import PROGRAM, STANDARD_INPUT, NamedSource
 from clsclip_runtime.cli.output import one_line, print_json
+from clsclip_runtime.cli.progress import Progress
 from clsclip_runtime.cli.report import describe_model, table
 from clsclip_runtime.cli.runner import FAILURE, fail
 from clsclip_runtime.cli.videos import VideoRun
 from clsclip_runtime.errors import ClsclipRuntimeError, OptionError, OutputError, VideoError
 
 if TYPE_CHECKING:
+    from clsclip_runtime.cli.options import InferOptions
     from clsclip_runtime.images import Source
     from clsclip_runtime.results.result import Result
     from clsclip_runtime.segmenter import Segmenter
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 class Run:
     """All sources through one model."""
 
-    def __init__(self, options: dict[str, Any], words: tuple[str, ...], sources: list[NamedSource]) -> None:
+    def __init__(self, options: InferOptions, words: tuple[str, ...], sources: list[NamedSource]) -> None:
         """Prepare a run.
 
         Args:
@@ -37,57 +38,41 @@ class Run:
             words: cleaned.
             sources: all of them; their files are never overwritten.
         """
-        self._options = options
+        self._options, self._output = options, options.output
         self._words = words
         self._sources = sources
         self._on_disk = {os.path.realpath(source.path) for source in sources}
-        self._out: Path | None = options["out"]
-        self._json: bool = options["as_json"]
-        self._tables = not (options["quiet"] or self._json)
 
     def all_sources(self, notes: list[str]) -> int:
         """Segment all sources; returns the exit code. ``notes`` are for the user."""
-        from clsclip_runtime.limits import Limits
-        from clsclip_runtime.segmenter import Segmenter
-
-        options = self._options
+        model, zooming = self._options.model, self._options.zooming
         left = self._without_existing()
         if not left:
             return 0
-        with Segmenter.load(
-            options["model"],
-            options["backend"],
-            detector=options["zooming"].load_detector(options["backend"], options["threads"]),
-            backend_options=dict(options["backend_options"]),
-            presence_filter=options["presence_filter"],
-            max_classes=options["max_classes"],
-            threads=options["threads"],
-            limits=Limits(memory_mb=options["memory_mb"]),
-        ) as segmenter:
-            has_detector = segmenter.bundle.manifest.detector is not None or options["zooming"].detector is not None
-            options["zooming"].check(has_detector)
-            if self._tables:
+        with model.load(zooming.load_detector(model.backend, model.threads)) as segmenter:
+            zooming.check(segmenter.bundle.manifest.detector is not None or zooming.detector is not None)
+            if self._output.tables:
                 click.echo(one_line_each(describe_model(segmenter.bundle.manifest, segmenter.backend)))
                 for note in notes:
                     click.echo(f"note: {one_line(note)}")
-            with self._progress(left) as steps:
-                return self._each(segmenter, steps, len(left))
+            with self._progress(left) as progress:
+                return self._each(segmenter, left, progress)
 
-    def _each(self, segmenter: Segmenter, sources: Iterator[NamedSource], count: int) -> int:
+    def _each(self, segmenter: Segmenter, sources: list[NamedSource], progress: Progress) -> int:
         from clsclip_runtime.paths import readable
         from clsclip_runtime.video.capture import public_address
 
-        threshold, zooming = self._options["presence_threshold"], self._options["zooming"]
+        threshold, zooming = self._options.presence_threshold, self._options.zooming
 
         def segment(frames: Sequence[Source]) -> list[Result]:
-            return segmenter.batch(frames, self._words, presence_threshold=threshold, **zooming.of_frames())
+            return segmenter.batch(frames, self._words, presence_threshold=threshold, zoom_in=zooming.zoom or False)
 
         code = 0
         videos = VideoRun(self._options, self._words, segment, self._on_disk)
         for number, source in enumerate(sources, 1):
             name = public_address(source.path) if source.kind == "stream" else source.path
-            if self._tables:
-                click.echo(f"\n[{number}/{count}] {one_line(name)}")
+            if self._output.tables:
+                click.echo(f"\n[{number}/{len(sources)}] {one_line(name)}")
             try:
                 if source.kind == "picture":
                     self._one_picture(segmenter, source)
@@ -96,9 +81,11 @@ class Run:
             except (OutputError, OptionError):
                 raise  # the next source would fail in the same way
             except ClsclipRuntimeError as error:
+                progress.clear()
                 code = fail(error, FAILURE, PROGRAM)
-                if self._json:
+                if self._output.as_json:
                     print_json({"source": readable(name), "error": one_line(error)})
+            progress.update(number)
         return code
 
     def _one_picture(self, segmenter: Segmenter, source: NamedSource) -> None:
@@ -106,14 +93,19 @@ class Run:
 
         content: Source = sys.stdin.buffer.read() if source.path == STANDARD_INPUT else source.path
         options = self._options
-        zooming = options["zooming"].arguments(source.path)
-        result = segmenter(content, self._words, presence_threshold=options["presence_threshold"], **zooming)
+        result = segmenter(
+            content,
+            self._words,
+            presence_threshold=options.presence_threshold,
+            zoom_in=options.zooming.zoom or False,
+            regions=options.zooming.regions_of(source.path),
+        )
         if isinstance(content, bytes) and _goes_on(content):
             result.notes.append("standard input goes on after this picture, which alone was read. See --stdin stream")
         files = self._save(result, source.stem)
-        if self._json:
+        if self._output.as_json:
             print_json(result.to_json() | {"files": [readable(path) for path in files]})
-        elif self._tables:
+        elif self._output.tables:
             click.echo(f"  {result.size[0]}x{result.size[1]} pixels, {result.timings['total']:.0f} ms")
             click.echo(table(result))
             for note in result.notes:
@@ -122,50 +114,46 @@ class Run:
                 click.echo(f"  wrote {_summary(files)}")
 
     def _save(self, result: Result, stem: str) -> list[Path]:
-        if self._out is None:
+        if self._output.out is None:
             return []
         for path in self._files(stem):
             if os.path.realpath(path) in self._on_disk:
                 raise OutputError(f"{path} is one of the pictures and would be overwritten. Change --out")
-        return result.save(self._out, self._options["picture_formats"], stem)
+        return result.save(self._output.out, self._output.picture_formats, stem)
 
     def _files(self, stem: str) -> list[Path]:
         """The files that a picture's result will be saved as."""
         from clsclip_runtime.results.files import file_names
 
-        folder = self._out or Path()
-        return [folder / name for name in file_names(self._words, self._options["picture_formats"], stem)]
+        folder = self._output.out or Path()
+        return [folder / name for name in file_names(self._words, self._output.picture_formats, stem)]
 
     def _without_existing(self) -> list[NamedSource]:
         """The sources that are to be done: with ``--skip-existing`` without the pictures that have all their files."""
         from clsclip_runtime.paths import readable
 
-        if not self._options["skip_existing"]:
+        if not self._output.skip_existing:
             return self._sources
         left = []
         for source in self._sources:
             files = self._files(source.stem) if source.kind == "picture" and source.path != STANDARD_INPUT else []
             if not files or not all(path.is_file() for path in files):
                 left.append(source)
-            elif self._json:
+            elif self._output.as_json:
                 names = [readable(path) for path in files]
                 print_json({"source": readable(source.path), "skipped": True, "files": names})
         skipped = len(self._sources) - len(left)
-        if self._tables:
+        if self._output.tables:
             click.echo(f"skipped {skipped} of {len(self._sources)}, whose files all exist; {len(left)} to do")
         return left
 
-    @contextmanager
-    def _progress(self, sources: list[NamedSource]) -> Iterator[Iterator[NamedSource]]:
-        # Where the tables go to the same terminal they are the progress; a bar would be torn by them, and by the
-        # line of a video.
-        shown = sys.stderr.isatty() and len(sources) > 1 and not self._options["quiet"]
+    def _progress(self, sources: list[NamedSource]) -> Progress:
+        # Where the results go to the same terminal they are the progress; a line between them would be torn, and so it
+        # would by the line of a video.
         videos = any(source.kind != "picture" for source in sources)
-        if not shown or videos or (self._tables and sys.stdout.isatty()):
-            yield iter(sources)
-            return
-        with click.progressbar(sources, label="pictures", file=sys.stderr, show_pos=True) as steps:
-            yield iter(steps)
+        torn = not self._output.quiet and sys.stdout.isatty()
+        shown = len(sources) > 1 and not (videos or torn or self._output.quiet)
+        return Progress("pictures", len(sources), shown=shown)
 
 
 def one_line_each(text: str) -> str:

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import click
 
 from clsclip_runtime.cli.output import one_line
+from clsclip_runtime.cli.progress import LogHandler
 from clsclip_runtime.errors import ClsclipRuntimeError, OptionError, WordError
 from clsclip_runtime.extras import extra_of, install_command
 from clsclip_runtime.renamed import new_option
@@ -43,7 +44,7 @@ def run_command(
     """
     debug = os.environ.get("CLSCLIP_DEBUG", "") not in ("", "0")
     if debug:
-        logging.basicConfig(level=logging.DEBUG)
+        logging.basicConfig(level=logging.DEBUG, handlers=[LogHandler()])
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         code = _run(command, program, given)

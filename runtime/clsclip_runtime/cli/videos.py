@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 import numpy as np
 
-from clsclip_runtime.cli.arguments import NamedSource
+from clsclip_runtime.cli.arguments import NamedSource, Piped
 from clsclip_runtime.cli.output import one_line, print_json
+from clsclip_runtime.cli.progress import Progress
 from clsclip_runtime.cli.report import frame_table
 from clsclip_runtime.errors import OutputError
 from clsclip_runtime.paths import readable
 
 if TYPE_CHECKING:
+    from clsclip_runtime.cli.options import InferOptions
     from clsclip_runtime.images import Source
     from clsclip_runtime.results.result import Result
     from clsclip_runtime.video import FileSink, Frame, FrameSource, Pipeline, Sink
 
 _PER_FRAME = ("png", "labels", "npz")
-_LINE_EVERY_S = 0.2
 
 
 class VideoRun:
@@ -32,7 +32,7 @@ class VideoRun:
 
     def __init__(
         self,
-        options: dict[str, Any],
+        options: InferOptions,
         words: tuple[str, ...],
         segment: Callable[[Sequence[Source]], list[Result]],
         on_disk: set[str],
@@ -45,53 +45,58 @@ class VideoRun:
             segment: the model.
             on_disk: real paths that must not be overwritten.
         """
-        self._options, self._words, self._segment, self._on_disk = options, words, segment, on_disk
-        self._json: bool = options["as_json"]
-        self._tables = not (options["quiet"] or self._json)
+        self._options, self._frames, self._output = options, options.frames, options.output
+        self._words, self._segment, self._on_disk = words, segment, on_disk
+        self._notes: tuple[str, ...] = ()
 
     def one(self, source: NamedSource) -> None:
         """Segment one source, and say what came of it even where it ends early."""
         from clsclip_runtime.video import Pipeline
 
-        options = self._options
-        opened = open_source(source, options["stdin"], options["fps"])
+        frames = self._frames
+        opened = open_source(source, self._options.piped, frames.fps, dict(frames.stream_option))
         files = self._files(source, opened)
         totals = _Totals(len(self._words))
-        reports: list[Sink] = [totals] if self._tables else []
-        if self._json:
+        reports: list[Sink] = [totals] if self._output.tables else []
+        if self._output.as_json:
             reports.append(_JsonLines(opened.name))
         pipeline = Pipeline(
             opened,
             self._segment,
             [*files, *reports],
-            batch=options["batch"] or 1,
-            every=options["every"] or 1,
-            max_frames=options["max_frames"],
-            drop_frames=bool(options["drop_frames"]),
+            batch=frames.batch or 1,
+            every=frames.every or 1,
+            max_frames=frames.max_frames,
+            drop_frames=bool(frames.drop_frames),
         )
-        line = _ProgressLine(pipeline, opened.name, shown=self._line_shown())
+        progress = Progress(opened.name, pipeline.expected, shown=self._progress_shown())
+
+        def tick() -> None:
+            dropped = f"{pipeline.dropped} dropped" if pipeline.dropped else ""
+            progress.update(pipeline.written, detail=dropped)
+
         ended = False
         try:
-            pipeline.run(line.tick)
+            pipeline.run(tick)
             ended = True
         finally:
-            line.clear()
+            progress.close()
             self._report(pipeline, opened, [sink.path for sink in files if sink.done], totals, ended)
 
     def _files(self, source: NamedSource, opened: FrameSource) -> list[FileSink]:
         """The sinks that write files."""
         from clsclip_runtime.video import AnnotatedVideo, CocoFile, FrameFiles
 
-        out: Path | None = self._options["out"]
+        out, formats, options = self._output.out, self._output.video_formats, self._frames
         if out is None:
             return []
-        formats: list[str] = self._options["video_formats"]
         name = readable(Path(source.path).name) if source.kind == "video" else opened.name
         sinks: list[FileSink] = []
         if "overlay" in formats:
-            path = out / f"{source.stem}_overlay.{self._options['container'] or 'mp4'}"
-            fps = opened.fps or self._options["fps"]
-            sinks.append(AnnotatedVideo(path, fps=fps, every=self._options["every"] or 1))
+            path = out / f"{source.stem}_overlay.{options.container or 'mp4'}"
+            video = AnnotatedVideo(path, fps=opened.fps or options.fps, every=options.every or 1, codec=options.codec)
+            self._notes = video.notes
+            sinks.append(video)
         if "coco" in formats:
             sinks.append(CocoFile(out / f"{source.stem}_coco.json", name))
         if per_frame := [one for one in formats if one in _PER_FRAME]:
@@ -102,11 +107,11 @@ class VideoRun:
                 raise OutputError(f"{sink.path} is or holds one of the sources and would be overwritten. Change --out")
         return sinks
 
-    def _line_shown(self) -> bool:
-        return sys.stderr.isatty() and not self._options["quiet"] and not (self._json and sys.stdout.isatty())
+    def _progress_shown(self) -> bool:
+        return not self._output.quiet and not (self._output.as_json and sys.stdout.isatty())
 
     def _report(self, pipeline: Pipeline, opened: FrameSource, files: list[Path], totals: _Totals, ended: bool) -> None:
-        if self._json:
+        if self._output.as_json:
             print_json(
                 {
                     "source": opened.name,
@@ -115,44 +120,50 @@ class VideoRun:
                     "complete": ended,
                     "seconds": round(pipeline.seconds, 3),
                     "files": [readable(path) for path in files],
+                    "notes": list(self._notes),
                 }
             )
-        elif self._tables:
+        elif self._output.tables:
             count, seconds = pipeline.written, pipeline.seconds
             rate = f", {count / seconds:.1f} a second" if count and seconds else ""
-            dropped = f", {pipeline.dropped} dropped" if self._options["drop_frames"] else ""
+            dropped = f", {pipeline.dropped} dropped" if self._frames.drop_frames else ""
             size = f" of {totals.size[0]}x{totals.size[1]} pixels" if totals.size else ""
             click.echo(f"  {count} frames{size}{rate}{dropped}")
             if count:
                 click.echo(frame_table(self._words, totals.found, totals.percents / count, count))
-            for note in totals.notes:
+            for note in (*totals.notes, *self._notes):
                 click.echo(f"  note: {one_line(note)}")
             for path in files:
                 click.echo(f"  wrote {one_line(path)}")
 
 
-def open_source(source: NamedSource, piped: Any, fps: float | None) -> FrameSource:
+def open_source(
+    source: NamedSource, piped: Piped, fps: float | None, stream_options: dict[str, str] | None = None
+) -> FrameSource:
     """Open what gives frames.
 
     Args:
         source: not a picture.
         piped: what standard input gives; see ``arguments.Piped``.
         fps: frames per second of standard input, which cannot tell.
+        stream_options: of FFmpeg, for streams.
 
     Raises:
         VideoError: it cannot be opened.
     """
-    from clsclip_runtime.video import EncodedFrames, RawFrames, open_camera, open_stream, open_video
+    from clsclip_runtime.video import EncodedFrames, RawFrames, open_camera, open_piped_video, open_stream, open_video
 
     if source.kind == "camera":
         return open_camera(int(source.path))
     if source.kind == "stream":
-        return open_stream(source.path)
+        return open_stream(source.path, options=stream_options)
     if source.kind == "video":
         return open_video(source.path)
-    if piped == "stream":
-        return EncodedFrames(sys.stdin.buffer, fps=fps)
-    return RawFrames(sys.stdin.buffer, piped, fps=fps)
+    if piped == "video":
+        return open_piped_video(sys.stdin.buffer)
+    if isinstance(piped, tuple):
+        return RawFrames(sys.stdin.buffer, piped, fps=fps)
+    return EncodedFrames(sys.stdin.buffer, fps=fps)
 
 
 class _Totals:
@@ -186,40 +197,3 @@ class _JsonLines:
 
     def close(self) -> None:
         pass
-
-
-class _ProgressLine:
-    """One line on the terminal that is written over and over."""
-
-    def __init__(self, pipeline: Pipeline, name: str, *, shown: bool) -> None:
-        self._pipeline, self._name, self._shown = pipeline, name, shown
-        self._next = 0.0
-
-    def tick(self) -> None:
-        if self._shown and self._pipeline.seconds >= self._next:
-            self._next = self._pipeline.seconds + _LINE_EVERY_S
-            self._print(progress_text(self._pipeline))
-
-    def clear(self) -> None:
-        if self._shown:
-            self._print("")
-            click.echo("\r", nl=False, err=True)
-
-    def _print(self, text: str) -> None:
-        width = max(20, shutil.get_terminal_size().columns - 1)
-        line = f"{one_line(self._name)}  {text}" if text else ""
-        click.echo(f"\r{line[-width:]:<{width}}", nl=False, err=True)
-
-
-def progress_text(pipeline: Pipeline) -> str:
-    """``120/300 frames  8.2 a second  0:22 left  3 dropped``, as far as it is known."""
-    done, seconds, expected = pipeline.written, pipeline.seconds, pipeline.expected
-    parts = [f"{done}/{expected} frames" if expected else f"{done} frames"]
-    if done and seconds:
-        parts.append(f"{done / seconds:.1f} a second")
-        if expected and expected >= done:
-            left = round((expected - done) * seconds / done)
-            parts.append(f"{left // 60}:{left % 60:02} left")
-    if pipeline.dropped:
-        parts.append(f"{pipeline.dropped} dropped")
-    return "  ".join(parts)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,47 +11,17 @@ import click
 
 if TYPE_CHECKING:
     from clsclip_runtime.detectors import Detector
-    from clsclip_runtime.regions import RegionFile, ZoomIn
+    from clsclip_runtime.regions import Proposals, RegionFile, ZoomIn
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-_HOW = ("crop_margin", "mask_threshold", "mask_margin", "fallback", "confidence")
-_OF_DETECTOR = ("names", "output_format")
-_NAMES = ("zoom_in", "detector", "regions", "boxes_as_masks", "class_agnostic", *_HOW, *_OF_DETECTOR)
 _FILE = click.Path(path_type=Path)
 
 
-def zoom_options(command: Command) -> Command:
-    """The options, as a decorator of a click command."""
+def crop_options(command: Command) -> Command:
+    """Decorate a click command with the options of how regions are searched; see ``CropOptions``."""
     for option in reversed(
         (
-            click.option("--zoom-in", is_flag=True, help="ClsCLIP+: look at regions, and join their masks."),
-            click.option(
-                "--detector",
-                type=_FILE,
-                metavar="ONNX",
-                help="Finds the regions, in place of the model's own detector.",
-            ),
-            click.option(
-                "--detector-names", "names", metavar="FILE", help="The detector's class names, one a line; or coco."
-            ),
-            click.option(
-                "--detector-format",
-                "output_format",
-                metavar="NAME",
-                help="How the detector's outputs are laid out: yolov7, ...",
-            ),
-            click.option(
-                "--confidence",
-                type=click.FloatRange(0, 1),
-                metavar="0..1",
-                help="Least score of the detector's boxes [default: 0.25].",
-            ),
-            click.option("--regions", type=_FILE, metavar="JSON", help="Boxes drawn before, in place of a detector."),
-            click.option(
-                "--class-agnostic", is_flag=True, help="Search every box for every class, whatever it is called."
-            ),
-            click.option("--boxes-as-masks", is_flag=True, help="The regions themselves as masks; nothing is drawn."),
             click.option(
                 "--fallback",
                 type=click.Choice(["whole-image", "none"]),
@@ -82,30 +52,104 @@ def zoom_options(command: Command) -> Command:
     return command
 
 
-def _option(name: str) -> str:
-    """An argument's name as an option of the command."""
-    return "--region-threshold" if name == "mask_threshold" else "--" + name.replace("_", "-")
+def zoom_options(command: Command) -> Command:
+    """Decorate a click command with the options of regions; see ``ZoomOptions``."""
+    command = crop_options(command)
+    for option in reversed(
+        (
+            click.option("--zoom-in", is_flag=True, help="ClsCLIP+: look at regions, and join their masks."),
+            click.option(
+                "--detector",
+                type=_FILE,
+                metavar="ONNX",
+                help="Finds the regions, in place of the model's own detector.",
+            ),
+            click.option(
+                "--detector-names", "names", metavar="FILE", help="The detector's class names, one a line; or coco."
+            ),
+            click.option(
+                "--detector-format",
+                "output_format",
+                metavar="NAME",
+                help="How the detector's outputs are laid out: yolov7, ...",
+            ),
+            click.option(
+                "--confidence",
+                type=click.FloatRange(0, 1),
+                metavar="0..1",
+                help="Least score of the detector's boxes [default: 0.25].",
+            ),
+            click.option("--regions", type=_FILE, metavar="JSON", help="Boxes drawn before, in place of a detector."),
+            click.option(
+                "--class-agnostic", is_flag=True, help="Search every box for every class, whatever it is called."
+            ),
+            click.option("--boxes-as-masks", is_flag=True, help="The regions themselves as masks; nothing is drawn."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+@dataclass(frozen=True)
+class CropOptions:
+    """How regions are searched; None where an option was not given. See ``ZoomIn``."""
+
+    fallback: str | None
+    crop_margin: float | None
+    mask_threshold: float | None
+    mask_margin: float | None
+
+    def given(self) -> dict[str, Any]:
+        """Arguments of ``ZoomIn`` that were given."""
+        values = {field.name: getattr(self, field.name) for field in fields(CropOptions)}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def given_options(self) -> list[str]:
+        """The same, as typed."""
+        return [
+            "--region-threshold" if name == "mask_threshold" else f"--{name.replace('_', '-')}" for name in self.given()
+        ]
+
+
+@dataclass(frozen=True)
+class ZoomOptions(CropOptions):
+    """All options of regions, as typed."""
+
+    zoom_in: bool
+    detector: Path | None
+    names: str | None
+    output_format: str | None
+    confidence: float | None
+    regions: Path | None
+    class_agnostic: bool
+    boxes_as_masks: bool
 
 
 @dataclass(frozen=True)
 class Zooming:
-    """What the options say.
+    """What the options mean.
 
     Attributes:
-        zoom: how regions are looked at; None looks at whole pictures.
+        zoom: how regions are searched; None searches whole images.
         detector: an ONNX file, or None for the bundle's.
-        reading: keyword arguments of ``Detector.load`` for it.
+        names: of the detector's classes; None are its own.
+        output_format: of the detector.
         regions: boxes of a file, or None for a detector's.
     """
 
-    zoom: ZoomIn | None
-    detector: Path | None
-    reading: dict[str, Any]
-    regions: RegionFile | None
+    zoom: ZoomIn | None = None
+    detector: Path | None = None
+    names: str | None = None
+    output_format: str = "auto"
+    regions: RegionFile | None = None
 
     @classmethod
-    def of(cls, options: dict[str, Any]) -> Zooming:
-        """Take the options out of ``options``; reads ``--regions``.
+    def from_options(cls, asked: ZoomOptions, about_presence: Sequence[str] = ()) -> Zooming:
+        """Check the options, and read ``--regions``.
+
+        Args:
+            asked: the options.
+            about_presence: options of the presence filter that were given.
 
         Raises:
             click.UsageError: they contradict each other.
@@ -113,36 +157,32 @@ class Zooming:
         """
         from clsclip_runtime.regions import RegionFile, ZoomIn
 
-        asked = {name: options.pop(name) for name in _NAMES}
-        for name in ("detector", "regions"):
-            if asked[name] is not None and not asked[name].is_file():
-                raise click.UsageError(f"no such file: {asked[name]}. --{name} takes a file")
-        if asked["detector"] is not None and asked["regions"] is not None:
+        for name, file in (("detector", asked.detector), ("regions", asked.regions)):
+            if file is not None and not file.is_file():
+                raise click.UsageError(f"no such file: {file}. --{name} takes a file")
+        if asked.detector is not None and asked.regions is not None:
             raise click.UsageError("give --detector or --regions, not both: each says where regions come from")
-        how, reading = (
-            {name: asked[name] for name in names if asked[name] is not None} for names in (_HOW, _OF_DETECTOR)
-        )
-        if reading and asked["detector"] is None:
+        if (asked.names is not None or asked.output_format is not None) and asked.detector is None:
             raise click.UsageError("--detector-names and --detector-format are about --detector: give it")
-        if not (asked["zoom_in"] or asked["boxes_as_masks"] or asked["regions"] or asked["detector"]):
-            if how:
-                raise click.UsageError(
-                    f"{_option(next(iter(how)))} is about regions. Add --zoom-in, --detector or --regions"
-                )
-            return cls(None, None, {}, None)
-        if asked["regions"] is not None and asked["confidence"] is not None:
+        about_crops = asked.given_options()
+        if not (asked.zoom_in or asked.boxes_as_masks or asked.regions or asked.detector):
+            about_regions = [*about_crops, *(["--confidence"] if asked.confidence is not None else [])]
+            if about_regions:
+                raise click.UsageError(f"{about_regions[0]} is about regions. Add --zoom-in, --detector or --regions")
+            return cls()
+        if asked.regions is not None and asked.confidence is not None:
             raise click.UsageError("--confidence is about a detector's boxes, and --regions takes the place of one")
-        of_gate = {
-            name: options[name]
-            for name in ("presence_threshold", "presence_filter", "max_classes")
-            if options[name] is not None
-        }
-        of_crops = {name for name in (*how, *of_gate) if name != "confidence"}
-        for name in sorted(of_crops) if asked["boxes_as_masks"] else ():
-            raise click.UsageError(f"{_option(name)} is about crops, and --boxes-as-masks makes none")
-        zoom = ZoomIn(boxes_as_masks=asked["boxes_as_masks"], class_agnostic=asked["class_agnostic"], **how)
-        regions = RegionFile(asked["regions"]) if asked["regions"] else None
-        return cls(zoom, asked["detector"], reading, regions)
+        if asked.boxes_as_masks and (about_crops or about_presence):
+            first = (*about_crops, *about_presence)[0]
+            raise click.UsageError(f"{first} is about crops, and --boxes-as-masks makes none")
+        zoom = ZoomIn(
+            boxes_as_masks=asked.boxes_as_masks,
+            class_agnostic=asked.class_agnostic,
+            confidence=asked.confidence,
+            **asked.given(),
+        )
+        regions = None if asked.regions is None else RegionFile(asked.regions)
+        return cls(zoom, asked.detector, asked.names, asked.output_format or "auto", regions)
 
     def check(self, has_detector: bool) -> None:
         """Usage error when regions are asked for, and nothing says where they come from."""
@@ -157,16 +197,10 @@ class Zooming:
 
         if self.detector is None:
             return None
-        return Detector.load(self.detector, backend=backend, threads=threads, **self.reading)
+        return Detector.load(
+            self.detector, names=self.names, output_format=self.output_format, backend=backend, threads=threads
+        )
 
-    def arguments(self, source: str) -> dict[str, Any]:
-        """Keyword arguments of a segmenter's call for the picture called ``source``."""
-        if self.zoom is None:
-            return {}
-        if self.regions is None:
-            return {"zoom_in": self.zoom}
-        return {"zoom_in": self.zoom, "regions": self.regions.of(source)}
-
-    def of_frames(self) -> dict[str, Any]:
-        """Keyword arguments of a segmenter's call for frames of a video, which no file has boxes of."""
-        return {} if self.zoom is None else {"zoom_in": self.zoom}
+    def regions_of(self, source: str) -> Proposals | None:
+        """The boxes that the file has of the picture called ``source``; None where there is no file."""
+        return None if self.regions is None else self.regions.of(source)

@@ -30,10 +30,6 @@ from clsclip_runtime.text.encoder import TextEncoder
 _GRAPHS = (IMAGE_ENCODER, TEXT_ENCODER, TRUNK, STEM, PRESENCE)
 """The graphs that run, the slowest to load first."""
 
-_CHECKED_BYTES = 1 << 16
-"""Of a feature on a device, per crop: only smaller ones are fetched to look for NaN. Larger ones show in presence and
-logits, which are checked and name the word."""
-
 
 class LoadedModel:
     """A bundle's image encoder, presence graph, trunk and text encoder in one backend. Safe to share between threads.
@@ -71,6 +67,9 @@ class LoadedModel:
         manifest = bundle.manifest
         self._mask, self._presence_spec = manifest.mask, manifest.presence
         self._features = {one.name: one for one in manifest.features}
+        # Of features on a device only the smallest is fetched to look for NaN. Damage of the others shows in presence
+        # and logits, which are checked and name the word.
+        self._smallest = min(manifest.features, key=lambda one: one.bytes).name
         self._load_later = partial(_load_later, backend, bundle)
         self._load_lock = load_lock or threading.Lock()
         has_stem = STEM in manifest.files
@@ -108,7 +107,7 @@ class LoadedModel:
 
         Returns:
             The features that the manifest lists, (C, ...) float32 each, on the device if the backend keeps them there.
-            Then only small ones have been looked at for NaN; it shows in presence and logits too, which name the word.
+            Then only the smallest has been looked at for NaN; it shows in presence and logits too, which name the word.
 
         Raises:
             BackendError: the backend failed, or gave NaN or another shape.
@@ -128,7 +127,7 @@ class LoadedModel:
                 raise BackendError(
                     f"{file} gave {got} for {name}, and {expected} was expected. Export the bundle again"
                 )
-            if not isinstance(array, DeviceArray) or spec.bytes <= _CHECKED_BYTES:
+            if not isinstance(array, DeviceArray) or name == self._smallest:
                 _check_rows(array, sources, name)
             features[name] = array
         return features

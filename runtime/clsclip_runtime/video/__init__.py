@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clsclip_runtime.video.capture import open_camera, open_stream, open_video
+from clsclip_runtime.video.capture import open_camera, open_piped_video, open_stream, open_video
 from clsclip_runtime.video.frames import Frame, FrameSource
 from clsclip_runtime.video.piped import EncodedFrames, RawFrames
 from clsclip_runtime.video.pipeline import Pipeline
@@ -21,6 +21,7 @@ __all__ = [
     "RawFrames",
     "Sink",
     "open_camera",
+    "open_piped_video",
     "open_stream",
     "open_video",
 ]

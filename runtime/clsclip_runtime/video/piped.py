@@ -23,7 +23,7 @@ class _Piped:
 
     def __init__(self, pipe: IO[bytes], *, fps: float | None = None, name: str = STANDARD_INPUT_NAME) -> None:
         """Read ``pipe``, whose frames come at ``fps`` a second (None if that is not known)."""
-        self._read = _unbuffered(pipe)
+        self._read = unbuffered(pipe)
         self.name = name
         self.fps = fps
         self.size: tuple[int, int] | None = None
@@ -105,8 +105,8 @@ class RawFrames(_Piped):
         return data
 
 
-def _unbuffered(pipe: IO[bytes]) -> Callable[[int], bytes | None]:
-    """``read`` that gives what is there: a buffered one waits until all that was asked for has come.
+def unbuffered(pipe: IO[bytes]) -> Callable[[int], bytes | None]:
+    """Take the ``read`` that gives what is there: a buffered one waits until all that was asked for has come.
 
     A thread that waits in a buffered reader also holds its lock, and Python cannot end while one does.
     """

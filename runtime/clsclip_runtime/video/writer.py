@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,127 +13,152 @@ from PIL import Image, ImageOps
 from clsclip_runtime.errors import OptionError, OutputError
 from clsclip_runtime.paths import cannot_write
 from clsclip_runtime.video.frames import Frame
-from clsclip_runtime.video.opencv import import_cv2
+from clsclip_runtime.video.pyav import import_av, reason_of
 from clsclip_runtime.video.sinks import make_folder, part_path
 
 if TYPE_CHECKING:
     from clsclip_runtime.results.result import Result
 
-CODECS = {"mp4": "mp4v", "avi": "MJPG"}
-"""Containers, and the codec in each: those that every build of OpenCV can write."""
+CODECS = {"mp4": ("vp9", "h264"), "webm": ("vp9",)}
+"""Containers, and the codecs that each takes, its usual one first."""
+
+X264_NOTE = "H.264 is written by x264, whose license is the GPL; the usual codec, vp9, is free of it"
+
+# VP9 plays in every browser, and its encoder has a BSD license. crf: about what the eye does not see.
+_ENCODERS = {
+    "vp9": (
+        "libvpx-vp9",
+        {"deadline": "realtime", "cpu-used": "7", "row-mt": "1", "lag-in-frames": "0", "crf": "30", "b": "0"},
+    ),
+    "h264": ("libx264", {"preset": "veryfast", "crf": "20", "tune": "zerolatency"}),
+}
+_BT709, _LIMITED = 1, 1  # of ISO/IEC 23091-2, and FFmpeg's; players guess where a file does not tell
 
 DEFAULT_FPS = 25.0
+_CLOCK = 90_000
+"""Time stamps are whole numbers of this part of a second: exact for all usual frame rates."""
 
 
 class AnnotatedVideo:
-    """Writes ``Result.overlay()`` of every frame to a video file.
+    """Writes ``Result.overlay()`` of every frame to a video file, each at its own time.
 
     The file has another name until it is complete: at the end, after Ctrl-C and after an error alike it holds the
-    frames up to there. Frames that were dropped are filled with the one before, so that it keeps the source's pace.
+    frames up to there. Where frames were dropped, the one before is shown for longer, so the source's pace is kept.
     """
 
-    def __init__(self, path: Path, *, fps: float | None = None, every: int = 1) -> None:
+    def __init__(self, path: Path, *, fps: float | None = None, every: int = 1, codec: str | None = None) -> None:
         """Write to ``path``.
 
         Args:
-            path: where to; its suffix, ``.mp4`` or ``.avi``, says the container.
-            fps: frames per second of the source; None is 25.
+            path: where to; its suffix says the container.
+            fps: frames per second of the source; None is 25. It is used where frames have no time of their own.
             every: the source's frames come only once in so many, and the video keeps their pace.
+            codec: one of the container's ``CODECS``; None is its usual one.
 
         Raises:
-            OptionError: the container is not one of ``CODECS``.
-            VideoError: OpenCV is not installed.
+            OptionError: the container is not one of ``CODECS``, or does not take the codec.
+            VideoError: PyAV is not installed.
         """
-        if path.suffix[1:] not in CODECS:
-            raise OptionError(f"{path} must end with .{' or .'.join(CODECS)}, which say the container")
+        container = path.suffix[1:]
+        if container not in CODECS:
+            raise OptionError(f"{path} must end with .{', .'.join(CODECS)}, which say the container")
+        if codec is not None and codec not in CODECS[container]:
+            raise OptionError(f"a .{container} video has no codec {codec!r}. It takes: {', '.join(CODECS[container])}")
         self.path = path
         self.done = False
-        self._cv2 = import_cv2()
-        self._fps = (fps or DEFAULT_FPS) / every
-        self._every = every
+        self._av = import_av()
+        self._codec = codec or CODECS[container][0]
+        self._step = Fraction(every) / Fraction(fps or DEFAULT_FPS).limit_denominator(1001)
         self._part = part_path(path)
-        self._writer: Any = None
+        self._file: IO[bytes] | None = None
+        self._container: Any = None
+        self._stream: Any = None
         self._size = (0, 0)
-        self._last: npt.NDArray[np.uint8] | None = None
-        self._last_index = 0
+        self._last = -1
         self._count = 0
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences for the user about the codec."""
+        return (X264_NOTE,) if self._codec == "h264" else ()
 
     def write(self, frame: Frame, result: Result) -> None:
         """See ``Sink.write``."""
         overlay = result.overlay()
-        if self._writer is None:
-            self._writer = self._open(overlay.size)
-        for _ in range(self._gap(frame)):
-            self._put(self._last)
-        self._last = self._canvas(overlay)
-        self._last_index = frame.index
-        self._put(self._last)
+        if self._file is None:
+            self._open(overlay.size)
+        rgb = self._av.VideoFrame.from_ndarray(self._canvas(overlay), format="rgb24")
+        image = rgb.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
+        step = round(self._step * _CLOCK)
+        stamp = round(frame.seconds * _CLOCK)
+        if self._count and stamp <= self._last:  # the source tells no time
+            stamp = self._last + step
+        image.pts, image.time_base, image.duration = stamp, Fraction(1, _CLOCK), step
+        self._last = stamp
+        self._count += 1
+        self._mux(image)
 
     def close(self) -> None:
         """See ``Sink.close``."""
-        if self._writer is None:
+        if self._file is None:
             return
-        self._writer.release()
-        self._writer = None
+        file, self._file = self._file, None
         try:
-            if not self._count:
-                return
-            self._check()
-            self._part.replace(self.path)
-            self.done = True
-        except OSError as error:
-            raise cannot_write(self.path, error) from error
+            with file:
+                if self._count:
+                    self._mux(None)
+                self._container.close()
+            if self._count:
+                self._part.replace(self.path)
+                self.done = True
+        except (OSError, self._av.FFmpegError) as error:
+            raise self._failed(error) from error
         finally:
             self._part.unlink(missing_ok=True)
 
-    def _open(self, size: tuple[int, int]) -> Any:
-        # Chroma is stored for squares of two pixels, and OpenCV cuts an odd row or column off.
+    def _mux(self, image: Any) -> None:
+        try:
+            for packet in self._stream.encode(image):
+                self._container.mux(packet)
+        except (OSError, self._av.FFmpegError) as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> OutputError:
+        return cannot_write(self.path, OSError(getattr(error, "errno", None), reason_of(error)))
+
+    def _open(self, size: tuple[int, int]) -> None:
+        # Chroma is stored for squares of two pixels: an odd row or column gets a white neighbor.
         self._size = (size[0] + size[0] % 2, size[1] + size[1] % 2)
         make_folder(self.path.parent)
+        encoder, options = _ENCODERS[self._codec]
         try:
-            self._part.touch(exist_ok=False)  # OpenCV does not tell why it cannot open a file
-            code = self._cv2.VideoWriter_fourcc(*CODECS[self.path.suffix[1:]])
-            writer = self._cv2.VideoWriter(
-                str(self._part.absolute()), self._cv2.CAP_FFMPEG, code, self._fps, self._size
-            )
+            self._file = self._part.open("xb+")
         except OSError as error:
             raise cannot_write(self.path, error) from error
-        except UnicodeError as error:
-            raise OutputError(f"cannot write {self.path!r}: OpenCV takes no names that are not UTF-8") from error
-        if not writer.isOpened():
+        try:
+            self._container = self._av.open(self._file, "w", format=self.path.suffix[1:])
+            self._stream = self._container.add_stream(encoder, rate=1 / self._step, options=options)
+            self._stream.width, self._stream.height = self._size
+            self._stream.pix_fmt = "yuv420p"
+            coded = self._stream.codec_context
+            coded.color_primaries = coded.color_trc = coded.colorspace = _BT709
+            coded.color_range = _LIMITED
+            self._stream.time_base = coded.time_base = Fraction(1, _CLOCK)
+            coded.open()
+        except (self._av.FFmpegError, ValueError, OverflowError) as error:
+            self._file.close()
+            self._file = None
             self._part.unlink(missing_ok=True)
             raise OutputError(
-                f"cannot write {self.path}: OpenCV cannot encode {self._size[0]}x{self._size[1]} pixels at "
-                f"{self._fps:g} frames a second as {CODECS[self.path.suffix[1:]]}. Try the other container "
-                f"({', '.join(CODECS)}), or another build of OpenCV"
-            )
-        return writer
-
-    def _gap(self, frame: Frame) -> int:
-        """How many frames are missing before this one."""
-        return max(0, (frame.index - self._last_index) // self._every - 1) if self._count else 0
+                f"cannot write {self.path}: {encoder} cannot encode {self._size[0]}x{self._size[1]} pixels "
+                f"({reason_of(error)}). Try another container ({', '.join(CODECS)}), or another build of PyAV"
+            ) from error
 
     def _canvas(self, overlay: Image.Image) -> npt.NDArray[np.uint8]:
-        """(H, W, 3) uint8 BGR of the video's size. Streams may change theirs on the way: later frames are fitted in."""
+        """(H, W, 3) uint8 RGB of the video's size. Streams may change theirs on the way: later frames are fitted in."""
         width, height = self._size
         if overlay.width > width or overlay.height > height:
             overlay = ImageOps.contain(overlay, self._size)
         canvas = np.full((height, width, 3), 255, np.uint8)
-        canvas[: overlay.height, : overlay.width] = np.asarray(overlay)[..., ::-1]
+        canvas[: overlay.height, : overlay.width] = np.asarray(overlay)
         return canvas
-
-    def _put(self, image: npt.NDArray[np.uint8] | None) -> None:
-        self._writer.write(image)
-        self._count += 1
-
-    def _check(self) -> None:
-        """OpenCV does not tell when writing fails (a full disk), so the file must show that it can be played."""
-        capture = self._cv2.VideoCapture(str(self._part.absolute()), self._cv2.CAP_FFMPEG)
-        try:
-            stored = int(capture.get(self._cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
-        finally:
-            capture.release()
-        if stored != self._count:
-            raise OutputError(
-                f"cannot write {self.path}: only {stored} of its {self._count} frames were stored. Is the disk full?"
-            )

@@ -1,4 +1,4 @@
-"""Contenders that do nothing, quickly; made in the processes of the workers by name."""
+"""Cases that do nothing, quickly; made in the processes of the workers by name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clsclip_bench.contender import Cell, Spec
+from clsclip_bench.case import Spec, Workload
 from clsclip_runtime.errors import BackendError
 
 MODULE = "tests.benchmarks.clsclip_bench.doubles"
@@ -21,14 +21,14 @@ class Sleeper:
 
     def __init__(self, seconds: float = 0.001, note: str | None = None, logit: float | None = None) -> None:
         self._seconds, self._note, self._logit = seconds, note, logit
-        self._cell = Cell(1, 1)
+        self._workload = Workload(1, 1)
 
     def load(self) -> None:
         print("libraries print to standard output")
         print("and to standard error", file=sys.stderr)
 
-    def prepare(self, cell: Cell) -> None:
-        self._cell = cell
+    def prepare(self, workload: Workload) -> None:
+        self._workload = workload
 
     def call(self) -> dict[str, float]:
         if self._note is not None:
@@ -38,10 +38,10 @@ class Sleeper:
         return {"engine": self._seconds / 2}
 
     def facts(self) -> dict[str, Any]:
-        return {"pairs": self._cell.pairs, "operations": 1e6 * self._cell.pairs}
+        return {"pairs": self._workload.pairs, "operations": 1e6 * self._workload.pairs}
 
     def logits(self) -> npt.NDArray[np.float32] | None:
-        return None if self._logit is None else np.full((self._cell.classes, 2, 2), self._logit, np.float32)
+        return None if self._logit is None else np.full((self._workload.classes, 2, 2), self._logit, np.float32)
 
 
 class Unloadable(Sleeper):
@@ -70,7 +70,7 @@ class Hungry(Sleeper):
 
 
 class Product(Sleeper):
-    """A limit of a billion operations in about a millisecond; there is none of bf16."""
+    """A peak of a billion operations in about a millisecond; there is none of bf16."""
 
     def __init__(self, precision: str, device: str, threads: int | None) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class Product(Sleeper):
 
 
 class DyingProduct(Product):
-    """Its process ends at the second turn."""
+    """Its process ends in its second round."""
 
     calls = 0
 

@@ -15,17 +15,17 @@ import pytest
 
 from clsclip_bench import run as run_module
 from clsclip_bench import session
+from clsclip_bench.case import Workload
 from clsclip_bench.cli import main
-from clsclip_bench.contender import Cell
 from clsclip_bench.ours import (
-    SegmenterContender,
+    SegmenterCase,
     device_of,
     made_picture,
     precision_of,
     words,
 )
 from clsclip_bench.report import read_document, write_document
-from clsclip_bench.session import Limits
+from clsclip_bench.session import Peaks
 from clsclip_runtime.bundle.opening import IMAGE_ENCODER, PRESENCE, TEXT_ENCODER, TRUNK
 from clsclip_runtime.errors import OptionError
 from tests.benchmarks.clsclip_bench.doubles import MODULE
@@ -41,9 +41,9 @@ SMALL = (*ENGINE, *SIZES)
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The machine's limit is not measured, and turns are short."""
-    monkeypatch.setattr(run_module, "Limits", lambda threads: Limits(threads, f"{MODULE}:Product"))
-    for name in ("TURN_SECONDS", "WARM_SECONDS"):
+    """The machine's peak is not measured, and rounds are short."""
+    monkeypatch.setattr(run_module, "Peaks", lambda threads: Peaks(threads, f"{MODULE}:Product"))
+    for name in ("ROUND_SECONDS", "WARM_SECONDS"):
         monkeypatch.setattr(session, name, 0.01)
 
 
@@ -57,27 +57,27 @@ def fails(capsys: Captured, code: int, *arguments: str) -> str:
 
 
 def command(bundle: Path) -> tuple[list[str], dict[str, str]]:
-    """The command on the tiny bundle as a process of its own, with a limit that is measured at once."""
+    """The command on the tiny bundle as a process of its own, with a peak that is measured at once."""
     # A shell's background jobs ignore interrupts, and so do the programs that they start.
     code = f"""import signal, sys
 from clsclip_bench import run
-from clsclip_bench.session import Limits
+from clsclip_bench.session import Peaks
 from clsclip_bench.cli import main
 signal.signal(signal.SIGINT, signal.default_int_handler)
-run.Limits = lambda threads: Limits(threads, "{MODULE}:Product")
+run.Peaks = lambda threads: Peaks(threads, "{MODULE}:Product")
 sys.exit(main())"""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     return [sys.executable, "-c", code, "--model", str(bundle), *ENGINE], environment
 
 
 def test_a_run_its_files_and_its_comparison(capsys: Captured, bundle: Path, tmp_path: Path) -> None:
-    files = ("--json", "out/run.json", "--markdown", "out/run.md", "--plot", "out/run.png")
+    files = ("--report", "out/run.json", "--markdown", "out/run.md", "--plot", "out/run.png")
     program, environment = command(bundle)
     done = subprocess.run(
         [*program, *SIZES, *files], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
-    assert "[1/1] 2 crops x 3 classes" in done.stderr
+    assert done.stderr == ""
     document = read_document(tmp_path / "out" / "run.json")
     (row,) = document["rows"]
     assert (row["name"], row["engine"], row["mode"]) == ("tiny fp32, onnxruntime-cpu", "onnxruntime-cpu", "exact")
@@ -89,9 +89,9 @@ def test_a_run_its_files_and_its_comparison(capsys: Captured, bundle: Path, tmp_
     assert row["load_s"] > 0.01
     assert row["peak_memory_mib"] > 20
     assert "does not state the shape of" in row["operations"]["reason"], "the tiny graphs are made without shapes"
-    assert row["share"] is None
+    assert row["peak_share"] is None
     assert document["interrupted"] is False
-    assert document["limits"]["cpu fp32"]["engine"] == "sleep"
+    assert document["peaks"]["cpu fp32"]["engine"] == "sleep"
     assert str(tmp_path.parent) not in (tmp_path / "out" / "run.json").read_text("utf-8"), "results name no folders"
     assert (tmp_path / "out" / "run.md").read_text("utf-8").strip() == done.stdout.strip()
     assert (tmp_path / "out" / "run.png").stat().st_size > 1000
@@ -99,6 +99,12 @@ def test_a_run_its_files_and_its_comparison(capsys: Captured, bundle: Path, tmp_
     # The same JSON again, nothing measured; and an older one in which every row took half the time.
     assert main(["--from", "out/run.json", "--compare", "out/run.json", "--fail-slower", "0"]) == 0
     assert "| 1.00 |" in capsys.readouterr().out
+    assert main(["--from", "out/run.json", "--compare", "out/run.json", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed.pop("comparison")[0]["key"] == ["tiny fp32, onnxruntime-cpu", 2, 3]
+    assert printed == document
+    assert main(["--from", "out/run.json", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == document
     row["whole_ms"]["p50"] /= 2
     write_document(tmp_path / "old.json", document)
     assert main(["--from", "out/run.json", "--compare", "old.json"]) == 0
@@ -113,9 +119,9 @@ def test_a_run_its_files_and_its_comparison(capsys: Captured, bundle: Path, tmp_
 @pytest.mark.usefixtures("quick")
 def test_engines_that_do_not_work_are_told(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_module, "SPELLINGS", ("onnxruntime-cuda", "onnxruntime-cpu"))
-    arguments = ["--mode", "exact", "--crops", "1", "--classes", "1,2", "--minutes", "0.01", "--json", "run.json"]
+    arguments = ["--mode", "exact", "--crops", "1", "--classes", "1,2", "--minutes", "0.01", "--report", "run.json"]
     assert main(arguments) == 0
-    assert "tiny fp32, onnxruntime-cuda: left out. " in capsys.readouterr().err
+    assert "Left out: tiny fp32, onnxruntime-cuda: " in capsys.readouterr().out
     document = json.loads(Path("run.json").read_text("utf-8"))
     assert list(document["left_out"]) == ["tiny fp32, onnxruntime-cuda"]
     assert [row["classes"] for row in document["rows"]] == [1, 2]
@@ -127,7 +133,7 @@ def test_engines_that_do_not_work_are_told(capsys: Captured, monkeypatch: pytest
 
 @pytest.mark.usefixtures("quick")
 def test_rows_that_do_not_fit_say_so(capsys: Captured) -> None:
-    assert main([*ENGINE, "--crops", "1", "--classes", "1,900000", "--minutes", "0.02", "--json", "run.json"]) == 0
+    assert main([*ENGINE, "--crops", "1", "--classes", "1,900000", "--minutes", "0.02", "--report", "run.json"]) == 0
     first, second = json.loads(Path("run.json").read_text("utf-8"))["rows"]
     assert first["whole_ms"] is not None
     assert second["whole_ms"] is None
@@ -149,7 +155,7 @@ def test_wrong_use(capsys: Captured, tmp_path: Path) -> None:
         (2, "cannot read absent.json", "--compare", "absent.json"),
         (2, "words.txt has 2 words, and 20 are to be asked", "--words", "words.txt", "--classes", "1,20"),
         (2, "no such file: photo.jpg", "--picture", "photo.jpg"),
-        (2, "cannot write words.txt/run.json", "--json", "words.txt/run.json"),
+        (2, "cannot write words.txt/run.json", "--report", "words.txt/run.json"),
         (2, "0.0 is not in the range", "--minutes", "0"),
         (2, "0 is not in the range", "--threads", "0"),
     ):
@@ -165,13 +171,12 @@ def test_plots_need_matplotlib(capsys: Captured, monkeypatch: pytest.MonkeyPatch
 def test_ctrl_c_keeps_what_was_measured(bundle: Path, tmp_path: Path) -> None:
     program, environment = command(bundle)
     running = subprocess.Popen(
-        [*program, "--json", "run.json", "--crops", "1", "--classes", "1,2,3,4,5,6,7,8,9", "--minutes", "9"],
+        [*program, "--report", "run.json", "--crops", "1", "--classes", "1,2,3,4,5,6,7,8,9", "--minutes", "9"],
         cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    assert running.stderr is not None
-    for line in running.stderr:
-        if line.startswith("[2/9]"):
-            break
+    end = time.monotonic() + 60
+    while not (tmp_path / "run.json").exists() and time.monotonic() < end:
+        time.sleep(0.05)
     time.sleep(0.2)
     running.send_signal(signal.SIGINT)
     out, errors = running.communicate(timeout=60)
@@ -184,29 +189,29 @@ def test_ctrl_c_keeps_what_was_measured(bundle: Path, tmp_path: Path) -> None:
     assert "tiny fp32, onnxruntime-cpu | 1 | 1 |" in out
 
 
-def test_a_contender_by_itself(bundle: Path, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    contender = SegmenterContender(str(bundle), "onnxruntime-cpu", picture=str(photo), asked=["blue", "red"])
-    take, taken = contender._clock.take, []
-    monkeypatch.setattr(contender._clock, "take", lambda: taken.append(take()) or dict(taken[-1]))
-    contender.load()
-    assert contender.logits() is None
-    contender.prepare(Cell(2, 2))
-    first, second = contender.call(), contender.call()
+def test_a_case_by_itself(bundle: Path, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = SegmenterCase(str(bundle), "onnxruntime-cpu", picture=str(photo), asked=["blue", "red"])
+    take, taken = case._clock.take, []
+    monkeypatch.setattr(case._clock, "take", lambda: taken.append(take()) or dict(taken[-1]))
+    case.load()
+    assert case.logits() is None
+    case.prepare(Workload(2, 2))
+    first, second = case.call(), case.call()
     graphs = [taken[1], taken[3]]  # every call takes twice: what came before it, and its own
     assert [TEXT_ENCODER in seconds for seconds in graphs] == [True, False], "words are encoded once"
     for call, seconds in zip((first, second), graphs, strict=True):
         assert call["engine"] == pytest.approx(sum(seconds.values()) - seconds.get(TEXT_ENCODER, 0)) != 0
     assert first["text"] > graphs[0][TEXT_ENCODER] > 0
-    facts = contender.facts()
+    facts = case.facts()
     assert facts["pairs"] == 4
     # Both pictures are the scene, where red covers 140 pixels by hand (fixture red_mask) and blue none.
     assert facts["marked_pixels"] == 2 * 140
-    logits = contender.logits()
+    logits = case.logits()
     assert logits is not None
     assert logits.shape == (2, 8, 8)
     assert logits[1].max() == pytest.approx(2.5, abs=0.1)
     with pytest.raises(OptionError, match="3 words are to be asked, and only 2 were given"):
-        contender.prepare(Cell(1, 3))
+        case.prepare(Workload(1, 3))
 
 
 def test_names_say_device_and_precision() -> None:

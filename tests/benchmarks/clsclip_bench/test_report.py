@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clsclip_bench.case import Workload
 from clsclip_bench.compare import compare, comparison_table, slower
-from clsclip_bench.contender import Cell
 from clsclip_bench.operations import BundleOperations
 from clsclip_bench.plots import plot
 from clsclip_bench.report import (
@@ -32,16 +32,16 @@ from tests.benchmarks.clsclip_bench.doubles import spec
 
 def measured(milliseconds: float = 20.0, classes: int = 5, **facts: Any) -> Measured:
     calls = [{"whole": milliseconds / 1000, "engine": 0.75 * milliseconds / 1000}] * 12
-    row = Measured(spec("a|b"), Cell(1, classes), 1.25, {"whole": 0.1, "text": 0.03}, calls)
+    row = Measured(spec("a|b"), Workload(1, classes), 1.25, {"whole": 0.1, "text": 0.03}, calls)
     row.facts = {"pairs": classes} | facts
-    row.memory, row.limit = {"mib": 123.0, "gpu_mib": None}, 2e9
+    row.memory, row.peak = {"mib": 123.0, "gpu_mib": None}, 2e9
     return row
 
 
 def document(*rows: dict[str, Any]) -> dict[str, Any]:
     made = new_document("test", {"minutes": 1})
     made["rows"] = list(rows)
-    made["limits"] = {
+    made["peaks"] = {
         "cpu fp32": {"engine": "numpy", "size": 2048, "per_second": 2e9, "tried_per_second": {}, "products": 3},
         "cpu bf16": {"not_measured": "no engine"},
     }
@@ -55,8 +55,8 @@ def test_a_row_by_hand() -> None:
     assert row["outside_share"] == 0.25
     assert row["images_x_classes_per_second"] == 250
     assert row["per_second"] == 1e9  # 15 million in 15 ms
-    assert row["share"] == 0.5
-    assert row["share_whole"] == 0.375
+    assert row["peak_share"] == 0.5
+    assert row["peak_share_whole"] == 0.375
     assert (row["load_s"], row["text_ms"], row["first_call_ms"]) == (1.25, 30, 100)
     assert row["peak_memory_mib"] == 123
 
@@ -68,16 +68,16 @@ def test_operations_are_of_the_graphs_that_ran() -> None:
     assert row["operations"]["text"] == operations.of_words(5)
     row = row_of(measured(graphs=["nothing.onnx"]), operations)
     assert "nothing.onnx" in row["operations"]["reason"]
-    assert row["share"] is None
+    assert row["peak_share"] is None
 
 
 def test_the_document_is_whole_json(tmp_path: Path) -> None:
-    not_run = row_of(Measured(spec("later"), Cell(4, 100), reason="no time left"))
+    not_run = row_of(Measured(spec("later"), Workload(4, 100), reason="no time left"))
     made = document(row_of(measured(operations=1e6)), not_run)
     path = tmp_path / "deep" / "run.json"
     write_document(path, made)
     assert read_document(path) == json.loads(path.read_text("utf-8")) == made
-    assert {"schema", "date", "machine", "versions", "settings", "limits", "rows", "interrupted"} <= set(made)
+    assert {"schema", "date", "machine", "versions", "settings", "peaks", "rows", "interrupted"} <= set(made)
     assert {"processor", "cores", "memory_gib", "gpus", "python", "load_average"} <= set(made["machine"])
     assert made["versions"]["clsclip"]
     keys = set(made["rows"][0])
@@ -86,7 +86,7 @@ def test_the_document_is_whole_json(tmp_path: Path) -> None:
 
 
 def test_the_table(tmp_path: Path) -> None:
-    not_run = row_of(Measured(spec("later"), Cell(4, 100), reason="no time left"))
+    not_run = row_of(Measured(spec("later"), Workload(4, 100), reason="no time left"))
     text = markdown(document(row_of(measured(operations=1e6)), not_run))
     header, rule, row, *rest = text.splitlines()
     assert header.count("|") == rule.count("|") == row.replace("\\|", "").count("|")
@@ -118,7 +118,7 @@ def test_slower_is_by_time(old: float, new: float, tolerance: float) -> None:
 
 def test_only_rows_of_both_runs_are_compared() -> None:
     old = document(row_of(measured(20, classes=5, operations=1e6)), row_of(measured(20, classes=1)))
-    not_run = row_of(Measured(spec("a|b"), Cell(1, 1), reason="no time"))
+    not_run = row_of(Measured(spec("a|b"), Workload(1, 1), reason="no time"))
     new = document(row_of(measured(30, classes=5, operations=1e6)), row_of(measured(20, classes=7)), not_run)
     (change,) = compare(old, new)
     assert change.key == ("a|b", 1, 5)
@@ -143,6 +143,24 @@ def test_files_that_are_no_results(content: str | None, message: str, tmp_path: 
         path.write_text(content, "utf-8")
     with pytest.raises(OptionError, match=message):
         read_document(path)
+
+
+def test_results_of_0_1_have_the_new_names(tmp_path: Path) -> None:
+    stored = Path(__file__).parents[3] / "benchmarks" / "results" / "cpu.json"
+    old = json.loads(stored.read_text("utf-8"))["full-size-gated"]
+    assert old["schema"] == 1, "measured with 0.1"
+    (tmp_path / "old.json").write_text(json.dumps(old), "utf-8")
+    new = read_document(tmp_path / "old.json")
+    assert new["schema"] == 2
+    assert new["peaks"] == old["limits"] and "limits" not in new
+    assert new["settings"]["max_classes"] == old["settings"]["top_k"] == 1
+    for row, before in zip(new["rows"], old["rows"], strict=True):
+        assert (row["peak_share"], row["peak_share_whole"]) == (before["share"], before["share_whole"])
+        assert row["peak_per_second"] == before["limit_per_second"]
+        assert (row["mode"], before["mode"]) == ("filtered", "gated")
+        assert row["name"] == before["name"].replace("gated", "filtered") != before["name"]
+        assert row["whole_ms"] == before["whole_ms"]
+    assert "% of peak" in markdown(new)
 
 
 def test_files_that_cannot_be_written(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Contenders in processes of their own, in turns."""
+"""Cases in processes of their own, in rounds."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 
 from clsclip_bench import session
-from clsclip_bench.contender import Cell
-from clsclip_bench.process import ContenderError, ContenderProcess
-from clsclip_bench.session import Limits, Measured, in_order, measure
+from clsclip_bench.case import Workload
+from clsclip_bench.process import CaseError, CaseProcess
+from clsclip_bench.session import Measured, Peaks, in_order, measure
 from clsclip_bench.worker import serve
 from tests.benchmarks.clsclip_bench.doubles import MODULE, spec
 
-CELL = Cell(2, 3)
+WORKLOAD = Workload(2, 3)
 FACTORY = f"{MODULE}:Product"
 
 
-def test_contenders_take_turns_and_the_failing_ones_leave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cases_run_in_rounds_and_the_failing_ones_leave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "WARM_SECONDS", 0.01)
     note = tmp_path / "calls"
     specs = [
@@ -32,15 +32,15 @@ def test_contenders_take_turns_and_the_failing_ones_leave(tmp_path: Path, monkey
     ]
     seen = []
 
-    def after(process: ContenderProcess) -> dict[str, object]:
+    def after(process: CaseProcess) -> dict[str, object]:
         seen.append(process.spec.name)
         path = tmp_path / "logits.npy"
         return {"logit": float(np.load(path).max())} if process.logits(path) else {"logit": None}
 
-    with Limits(factory=FACTORY) as limits:
-        rows = measure(specs, CELL, limits, seconds=0.0, after=after)
-        assert limits.found["cpu bf16"] == {"reason": "no engine multiplies bf16"}
-        assert limits.found["cpu fp32"]["engine"] == "sleep", "the engine that was fastest in the turns"
+    with Peaks(factory=FACTORY) as peaks:
+        rows = measure(specs, WORKLOAD, peaks, seconds=0.0, after=after)
+        assert peaks.found["cpu bf16"] == {"reason": "no engine multiplies bf16"}
+        assert peaks.found["cpu fp32"]["engine"] == "sleep", "the engine that was fastest in the rounds"
     short, absent, dying, long = rows
     assert absent.reason == "this engine is not here. Run: pip install engine"
     assert absent.calls == [] and absent.load_seconds is None
@@ -48,24 +48,24 @@ def test_contenders_take_turns_and_the_failing_ones_leave(tmp_path: Path, monkey
     assert "exit code 7: out of memory, goodbye" in dying.reason
     assert seen == ["short", "dying", "long"]
     assert (short.parity, long.parity) == ({"logit": 1.0}, {"logit": None})
-    # Turns of 0.2 s: the short one calls many times before the long one's next call.
-    turns = [len(list(group)) for _, group in groupby(note.read_text("utf-8").split())]
-    assert len(turns) >= 2 * session.LEAST_ROUNDS
+    # Rounds of 0.2 s a case: the short one calls many times before the long one's next call.
+    streaks = [len(list(group)) for _, group in groupby(note.read_text("utf-8").split())]
+    assert len(streaks) >= 2 * session.LEAST_ROUNDS
     assert len(long.calls) == session.LEAST_ROUNDS
     assert len(short.calls) > 10 * session.LEAST_ROUNDS
     assert short.reason is long.reason is None
     assert min(long.times()) >= 0.25
     assert short.times("engine") == [0.001] * len(short.calls)
-    assert short.limit == pytest.approx(1e9 / 0.001)
-    assert long.limit is None
+    assert short.peak == pytest.approx(1e9 / 0.001)
+    assert long.peak is None
     assert short.facts["pairs"] == 6
 
 
-def test_rows_go_on_when_the_limit_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_go_on_when_the_peak_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "WARM_SECONDS", 0.01)
-    with Limits(factory=f"{MODULE}:DyingProduct") as limits:
-        (row,) = measure([spec("row")], CELL, limits, seconds=0.0)
-        assert "exit code 3" in limits.found["cpu fp32"]["reason"]
+    with Peaks(factory=f"{MODULE}:DyingProduct") as peaks:
+        (row,) = measure([spec("row")], WORKLOAD, peaks, seconds=0.0)
+        assert "exit code 3" in peaks.found["cpu fp32"]["reason"]
     assert row.reason is None
     assert len(row.calls) > session.LEAST_ROUNDS
 
@@ -74,9 +74,9 @@ def test_memory_is_that_of_the_row_alone() -> None:
     ballast = np.ones(150 << 17)  # 150 MiB in this process
     peaks = []
     for name in ("Sleeper", "Hungry"):
-        with ContenderProcess(spec(name, name)) as process:
+        with CaseProcess(spec(name, name)) as process:
             assert process.load() > 0
-            process.turn()
+            process.round()
             peaks.append(process.memory()["mib"])
     small, large = peaks
     assert small is not None
@@ -87,40 +87,40 @@ def test_memory_is_that_of_the_row_alone() -> None:
 
 
 def test_what_libraries_print_does_not_disturb(tmp_path: Path) -> None:
-    with ContenderProcess(spec("loud", logit=None)) as process:
+    with CaseProcess(spec("loud", logit=None)) as process:
         process.load()
         assert process.facts()["pairs"] == 1
         assert not process.logits(tmp_path / "x.npy")
-        with pytest.raises(ContenderError, match="unknown request 'dance'"):
+        with pytest.raises(CaseError, match="unknown request 'dance'"):
             process.ask("dance")
         assert process.facts()["pairs"] == 1, "a request that fails does not end the process"
-    with pytest.raises(ContenderError, match="was closed"):
+    with pytest.raises(CaseError, match="was closed"):
         process.facts()
 
 
 def test_a_factory_that_is_not_there() -> None:
-    with ContenderProcess(spec("none", "Nobody")) as process, pytest.raises(ContenderError, match="Nobody"):
+    with CaseProcess(spec("none", "Nobody")) as process, pytest.raises(CaseError, match="Nobody"):
         process.load()
 
 
 def test_the_worker_answers_line_by_line() -> None:
-    requests = [{"do": "facts"}, {"do": "load", "spec": spec("s").to_json()}, {"do": "turn", "seconds": 0}]
+    requests = [{"do": "facts"}, {"do": "load", "spec": spec("s").to_json()}, {"do": "round", "seconds": 0}]
     answers = io.StringIO()
     serve(io.StringIO("".join(json.dumps(one) + "\n" for one in requests) + "no JSON\n"), answers)
-    early, loaded, turn, wrong = (json.loads(line) for line in answers.getvalue().splitlines())
+    early, loaded, calls, wrong = (json.loads(line) for line in answers.getvalue().splitlines())
     assert early == {"error": "RuntimeError: facts before load"}
     assert loaded["seconds"] >= 0
-    assert len(turn["calls"]) == 1
-    assert turn["calls"][0]["whole"] >= 0.001
+    assert len(calls["calls"]) == 1
+    assert calls["calls"][0]["whole"] >= 0.001
     assert wrong["error"].startswith("JSONDecodeError")
 
 
 def test_the_least_work_comes_first() -> None:
-    cells = [Cell(crops, classes) for crops in (16, 1, 4) for classes in (20, 1)]
-    assert [cell.pairs for cell in in_order([*cells, Cell(1, 20)])] == [1, 4, 16, 20, 80, 320]
+    workloads = [Workload(crops, classes) for crops in (16, 1, 4) for classes in (20, 1)]
+    assert [workload.pairs for workload in in_order([*workloads, Workload(1, 20)])] == [1, 4, 16, 20, 80, 320]
 
 
 def test_a_row_without_calls_has_no_figures() -> None:
-    row = Measured(spec("s"), CELL, reason="no time")
+    row = Measured(spec("s"), WORKLOAD, reason="no time")
     assert row.summary() is None
-    assert str(row.cell) == "2 crops x 3 classes"
+    assert str(row.workload) == "2 crops x 3 classes"

@@ -55,14 +55,14 @@ def test_table_from_a_checkpoint(folder: Path, capsys: pytest.CaptureFixture[str
 
 def test_regions(folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     data = ("run", "--data", "folder", "--root", folder, "--json")
-    code, out, _ = run(capsys, *data, "--true-regions", "--boxes-only")
+    code, out, _ = run(capsys, *data, "--true-regions", "--boxes-as-masks")
     assert code == 0
     assert json.loads(out)["reports"][0]["miou"] == 100
     path = tmp_path / "boxes.json"
     path.write_text(json.dumps([{"image": "two", "class": "boat", "bbox": [10, 10, 90, 45]}]))
-    code, out, _ = run(capsys, *data, "--regions", path, "--boxes-only", "--episodes", "every")
+    code, out, _ = run(capsys, *data, "--regions", path, "--boxes-as-masks", "--episodes", "every")
     assert json.loads(out)["reports"][0]["classes"][1]["iou"] == pytest.approx(100 * 4050 / (8100 + 7000))
-    code, out, _ = run(capsys, *data, "--regions", path, "--margin", 0.2, "--on-missing", "empty", "--limit", 1)
+    code, out, _ = run(capsys, *data, "--regions", path, "--crop-margin", 0.2, "--fallback", "none", "--limit", 1)
     assert code == 0
     assert json.loads(out)["reports"][0]["miou"] == 0, "there are no boxes in the first picture"
 
@@ -72,7 +72,7 @@ def test_all_folds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     masks = {f"v{value}": labels_with((value, big)) for value in (1, 6, 11, 16)}
     root = make_voc(tmp_path / "VOC2012", masks, [], list(masks))
     code, out, err = run(
-        capsys, "run", "--data", "pascal", "--root", root, "--fold", "all", "--true-regions", "--boxes-only"
+        capsys, "run", "--data", "pascal", "--root", root, "--fold", "all", "--true-regions", "--boxes-as-masks"
     )
     assert code == 0, err
     assert out.count("alone as masks | pascal |") == 4
@@ -82,7 +82,7 @@ def test_all_folds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_stickers(sticker_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(
         capsys, "run", "--data", "stickers", "--root", sticker_root, "--words", "all", "--side", 64,
-        "--test-pictures", 4, "--things", 1, 3, "--true-regions", "--boxes-only", "--json",
+        "--test-pictures", 4, "--things", 1, 3, "--true-regions", "--boxes-as-masks", "--json",
     )  # fmt: skip
     assert code == 0, err
     assert json.loads(out)["reports"][0]["fold"] == -1
@@ -110,19 +110,19 @@ def test_drawings(folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Pa
         (["--data", "folder", "--fold", "1"], "have no folds"),
         (["--data", "folder", "--protocol", "big"], "give original, or a side"),
         (["--data", "folder", "--protocol", "3"], "give original, or a side"),
-        (["--data", "folder", "--boxes-only"], "--boxes-only needs --detector"),
-        (["--data", "folder", "--margin", "0.2"], "are about crops of --detector"),
-        (["--data", "folder", "--odds", "2"], "are about crops of --detector"),
-        (["--data", "folder", "--true-regions", "--spill", "-1"], "-1.0 is not in the range"),
+        (["--data", "folder", "--boxes-as-masks"], "--boxes-as-masks needs --detector"),
+        (["--data", "folder", "--crop-margin", "0.2"], "about crops of --detector"),
+        (["--data", "folder", "--region-threshold", "0.5"], "about crops of --detector"),
+        (["--data", "folder", "--true-regions", "--mask-margin", "-1"], "-1.0 is not in the range"),
         (
-            ["--data", "folder", "--true-regions", "--boxes-only", "--on-missing", "empty"],
-            "are about crops of --detector",
+            ["--data", "folder", "--true-regions", "--boxes-as-masks", "--fallback", "none"],
+            "about crops of --detector",
         ),
-        (["--data", "folder", "--boxes-only", "--model", "x"], "needs no --model"),
+        (["--data", "folder", "--boxes-as-masks", "--model", "x"], "needs no --model"),
         (["--data", "folder", "--model", "none.clsclip"], "no such model"),
         (["--data", "folder", "--true-regions", "--regions", "x"], "Give one of"),
-        (["--data", "folder", "--splits", "x", "--true-regions", "--boxes-only"], "--splits is for"),
-        (["--data", "pascal", "--fold", "0", "--novel", "x", "--true-regions", "--boxes-only"], "--novel is for"),
+        (["--data", "folder", "--splits", "x", "--true-regions", "--boxes-as-masks"], "--splits is for"),
+        (["--data", "pascal", "--fold", "0", "--novel", "x", "--true-regions", "--boxes-as-masks"], "--novel is for"),
         (["--data", "folder", "--limit", "0"], "0 is not in the range"),
     ],
 )
@@ -136,7 +136,7 @@ def test_wrong_use(folder: Path, capsys: pytest.CaptureFixture[str], arguments: 
 
 def test_failures(folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     code, _, err = run(
-        capsys, "run", "--data", "pascal", "--root", folder, "--fold", 0, "--true-regions", "--boxes-only"
+        capsys, "run", "--data", "pascal", "--root", folder, "--fold", 0, "--true-regions", "--boxes-as-masks"
     )
     assert code == 1
     assert "JPEGImages" in err

@@ -15,8 +15,6 @@ from clsclip.tower_files import save_towers
 from tests.clsclip.training.tiny_fold import Squares
 from tests.tiny import tiny_config, tiny_towers
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:rich")
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

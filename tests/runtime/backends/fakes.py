@@ -260,7 +260,7 @@ class Context:
 def make_engine_bundle(folder: Path) -> Path:
     """The tiny bundle with an engine for every graph; its trunk reads two of the encoder's outputs."""
     make_bundle(folder, trunk_takes_patch_features=True)
-    for name in ("text_encoder", "image_encoder", "gate", "trunk"):
+    for name in ("text_encoder", "image_encoder", "presence", "trunk"):
         write_engine(folder / f"{name}.onnx")
     return folder
 

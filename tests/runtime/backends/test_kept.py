@@ -99,7 +99,7 @@ def test_kept_and_host_features_give_the_same(bundle: Path, backend: TensorRt, c
 
 def test_host_and_device_crops_in_one_call(bundle: Path, backend: TensorRt) -> None:
     graphs = LoadedModel(Bundle.open(bundle), backend, limits=Limits(memory_mb=64))
-    tokens = graphs.text.encode(["red", "green"]).tokens
+    text = graphs.text.encode(["red", "green"]).arrays
     pixels = np.random.default_rng(0).normal(size=(2, 3, SIZE, SIZE)).astype(np.float32)
     arrays = graphs.encode(pixels, ["one", "other"])
     moved = {name: to_host(array) for name, array in arrays.items()}
@@ -107,7 +107,7 @@ def test_host_and_device_crops_in_one_call(bundle: Path, backend: TensorRt) -> N
     found = []
     for one, other in ((arrays, arrays), (arrays, moved), (moved, arrays), (moved, moved)):
         joined = {name: join_rows([(one[name], first), (other[name], second)]) for name in arrays}
-        found.append(graphs.trunk(joined, tokens, index, np.array([0, 1, 1, 0])))
+        found.append(graphs.trunk(joined, text, index, np.array([0, 1, 1, 0]))[0])
     for again in found[1:]:
         np.testing.assert_array_equal(again, found[0])
 
@@ -205,7 +205,7 @@ def test_a_failed_call_leaves_nothing_and_the_next_one_works(
     assert cuda.left() == {}
 
 
-def test_a_bundle_without_gate(tmp_path: Path, fake: FakeTensorRt, backend: TensorRt, cuda: FakeCuda) -> None:
+def test_a_bundle_without_presence(tmp_path: Path, fake: FakeTensorRt, backend: TensorRt, cuda: FakeCuda) -> None:
     from tests.runtime.backends.fakes import scene, write_engine
 
     bundle = make_bundle(tmp_path / "bare.clsclip", presence=False)

@@ -25,7 +25,7 @@ SIDE = 64
 WORDS = {"red": (1.0, 0.0, 0.0), "green": (0.0, 1.0, 0.0), "blue": (0.0, 0.0, 1.0)}
 VOCABULARY = {word: at for at, word in enumerate(["[PAD]", "[START]", "[END]", "[UNK]", *WORDS, "a", "picture", "of"])}
 
-BOX = (8.0, 24.0, 24.0, 56.0)
+BOX = (8.0, 24.0, 24.0, 44.0)
 """(left, top, right, bottom) in the detector's input of the one thing that it always sees, of class "red"."""
 
 

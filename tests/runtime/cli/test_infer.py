@@ -69,7 +69,7 @@ def test_json_is_one_document_per_line_and_nothing_else(photo: Path, capsys: Cap
     assert captured.err == ""
     documents = [json.loads(line) for line in captured.out.splitlines()]
     assert [document["source"] for document in documents] == [str(photo), "second.png"]
-    assert [word["verdict"] for word in documents[0]["classes"]] == ["found", "absent"]
+    assert [word["status"] for word in documents[0]["classes"]] == ["found", "absent"]
     assert documents[0]["files"] == []
     assert not Path("clsclip-out").exists()
 
@@ -97,24 +97,24 @@ def test_words_of_a_file_are_added(photo: Path, capsys: Captured) -> None:
     Path("words.txt").write_text("green\n# no\nblue\n", encoding="utf-8")
     assert main([str(photo), "--classes-file", "words.txt", "--classes", "red", "--json"]) == 0
     words = json.loads(capsys.readouterr().out)["classes"]
-    assert [word["word"] for word in words] == ["red", "green", "blue"]
+    assert [word["name"] for word in words] == ["red", "green", "blue"]
 
 
 def test_presence_threshold_and_engine_options(photo: Path, capsys: Captured) -> None:
     options = ["--presence-threshold", "0", "--backend", "onnxruntime-cpu", "--threads", "1", "--memory-mb", "64"]
     assert main([str(photo), "--classes", "red", "blue", "--json", *options]) == 0
-    assert [word["verdict"] for word in json.loads(capsys.readouterr().out)["classes"]] == ["found", "empty"]
+    assert [word["status"] for word in json.loads(capsys.readouterr().out)["classes"]] == ["found", "empty"]
 
 
-def test_the_gate_lets_the_likeliest_through(photo: Path, capsys: Captured) -> None:
+def test_the_presence_filter_lets_the_likeliest_through(photo: Path, capsys: Captured) -> None:
     words = ["--classes", "green", "red", "blue", "--json"]
-    assert main([str(photo), *words, "--gate", "clip", "--top-k", "1", "--presence-threshold", "0.1"]) == 0
+    assert main([str(photo), *words, "--presence-filter", "--max-classes", "1", "--presence-threshold", "0.1"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert [word["verdict"] for word in document["classes"]] == ["found", "filtered", "filtered"]
+    assert [word["status"] for word in document["classes"]] == ["found", "filtered", "filtered"]
     assert [word["reason"] for word in document["classes"]] == [None, "outside the top 1", "outside the top 1"]
-    assert main([str(photo), *words, "--gate", "off"]) == 0
+    assert main([str(photo), *words, "--no-presence-filter"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert [word["verdict"] for word in document["classes"]] == ["found", "found", "empty"]
+    assert [word["status"] for word in document["classes"]] == ["found", "found", "empty"]
     assert [word["presence"] for word in document["classes"]] == [None] * 3
 
 
@@ -129,7 +129,7 @@ def test_standard_input_is_a_source(photo: Path, capsys: Captured, monkeypatch: 
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(photo.read_bytes())))
     assert main(["-", "--classes", "red", "--json", "--out", "o"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert document["classes"][0]["verdict"] == "found"
+    assert document["classes"][0]["status"] == "found"
     assert "o/picture_overlay.png" in document["files"]
 
 
@@ -166,13 +166,18 @@ WRONG_USE = [
     (["{photo}", "--classes", "red", "--model", "{photo}"], "no such bundle"),
     (["{photo}", "--classes", "red", "--presence-threshold", "2"], "presence-threshold"),
     (["{photo}", "--classes", "red", "--presence-threshold", "nan"], "from 0 to 1"),
-    (["{photo}", "--classes", "red", "--gate", "half"], "gate"),
-    (["{photo}", "--classes", "red", "--top-k", "0"], "top-k"),
-    (["{photo}", "--classes", "red", "--top-k", "2", "--gate", "off"], "top_k needs the gate"),
+    (["{photo}", "--classes", "red", "--presence-filter=half"], "does not take a value"),
+    (["{photo}", "--classes", "red", "--max-classes", "0"], "max-classes"),
+    (["{photo}", "--classes", "red", "--max-classes", "2", "--no-presence-filter"], "max_classes"),
     (["{photo}", "--classes", "red", "--backend", "cuda"], "'cuda' is not"),
     (["{photo}", "--classes", "red", "--threads", "0"], "threads"),
     (["{photo}", "--classes", "red", "--memory-mb", "x"], "memory-mb"),
     (["{photo}", "--classes", "red", "--what"], "No such option"),
+    (["{photo}", "--classes", "red", "--gate", "clip"], "--gate is gone since 0.2. Use --presence-filter or"),
+    (["{photo}", "--classes", "red", "--odds=4"], "--odds is gone since 0.2. Use --region-threshold"),
+    (["{photo}", "--classes", "red", "--on-missing", "empty"], "--on-missing empty is gone since 0.2. Use --fallback"),
+    (["{photo}", "--classes", "red", "--backend", "openvino-bf16"], "openvino-bf16 is gone since 0.2. Use backend="),
+    (["{photo}", "--classes", "red", "--backend-option", "precision"], "'precision' is not NAME=VALUE"),
 ]
 
 
@@ -277,7 +282,7 @@ def test_an_interrupt_is_130_and_leaves_no_parts(
     def interrupt(*_: object) -> npt.NDArray[np.bool_]:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("clsclip_runtime.results.result.Result.runs", interrupt)
+    monkeypatch.setattr("clsclip_runtime.results.result.Result.rle", interrupt)
     assert main([str(photo), "--classes", "red", "--formats", "png", "-q"]) == 130
     assert "clsclip-infer: interrupted" in capsys.readouterr().err
     assert list(Path("clsclip-out").iterdir()) == []

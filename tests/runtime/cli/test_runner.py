@@ -139,7 +139,7 @@ def test_a_missing_extra_is_one_sentence(capsys: Captured) -> None:
     assert line.startswith("prog: torch is not installed, and this command needs it. Run: ")
     assert "[export]'" in line
     assert "[bench]'" in ends(missing("matplotlib"), capsys, extra="bench")[1]
-    assert "[video]'" in ends(missing("cv2"), capsys, extra="export")[1]
+    assert "[video]'" in ends(missing("av"), capsys, extra="export")[1]
     assert ends(missing("clsclip_runtime.nothing"), capsys)[1].startswith("prog: unexpected ModuleNotFoundError")
 
 

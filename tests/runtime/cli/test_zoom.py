@@ -34,7 +34,7 @@ def boxes(tmp_path: Path) -> Path:
 def test_boxes_of_a_file(photo: Path, boxes: Path, capsys: Captured) -> None:
     assert main([str(photo), "--classes", "red", "green", "blue", "--regions", str(boxes), "--out", "out"]) == 0
     output = capsys.readouterr().out
-    assert "looked at" in output
+    assert "searched" in output
     rows = [line.split() for line in output.splitlines()]
     assert ["red", "1.00"] in [row[:2] for row in rows]
     assert [row[3:] for row in rows if row[:1] == ["red"]] == [["found", "1", "region", "of", "red"]]
@@ -44,17 +44,17 @@ def test_boxes_of_a_file(photo: Path, boxes: Path, capsys: Captured) -> None:
 
 
 def test_json_tells_regions_and_matches(photo: Path, boxes: Path, capsys: Captured) -> None:
-    arguments = [str(photo), "--classes", "red", "blue", "--regions", str(boxes), "--on-missing", "empty", "--json"]
+    arguments = [str(photo), "--classes", "red", "blue", "--regions", str(boxes), "--fallback", "none", "--json"]
     assert main(arguments) == 0
     document = json.loads(capsys.readouterr().out)
-    assert document["proposals"] == {"source": "boxes of boxes.json", "count": 2}
-    assert [one["word"] for one in document["regions"]] == ["red"]
-    assert document["regions"][0]["box"] == [4, 4, 16, 12]
-    assert document["classes"][1]["verdict"] == "absent"
+    assert document["regions"] == {"source": "boxes of boxes.json", "count": 2}
+    assert [one["class"] for one in document["instances"]] == ["red"]
+    assert document["instances"][0]["box"] == [4, 4, 16, 12]
+    assert document["classes"][1]["status"] == "absent"
 
 
 def test_boxes_alone(photo: Path, boxes: Path) -> None:
-    assert main([str(photo), "--classes", "red", "--regions", str(boxes), "--boxes-only", "--out", "out"]) == 0
+    assert main([str(photo), "--classes", "red", "--regions", str(boxes), "--boxes-as-masks", "--out", "out"]) == 0
     mask = np.asarray(Image.open("out/photo_red.png")) > 0
     expected = np.zeros((32, 32), np.bool_)
     expected[4:16, 4:20] = True
@@ -69,20 +69,28 @@ def test_boxes_alone(photo: Path, boxes: Path) -> None:
         (["--regions", "none.json"], 2, "no such file: none.json"),
         (["--detector", "none.onnx"], 2, "no such file: none.onnx"),
         (["--detector", "boxes.json"], 1, "boxes.json"),
-        (["--regions", "boxes.json", "--boxes-only", "--margin", "1"], 2, "--boxes-only makes none"),
-        (["--regions", "boxes.json", "--boxes-only", "--on-missing", "empty"], 2, "--on-missing is about crops"),
-        (["--regions", "boxes.json", "--boxes-only", "--presence-threshold", "1"], 2, "--boxes-only makes none"),
+        (["--regions", "boxes.json", "--boxes-as-masks", "--crop-margin", "1"], 2, "--boxes-as-masks makes none"),
+        (["--regions", "boxes.json", "--boxes-as-masks", "--fallback", "none"], 2, "--fallback is about crops"),
+        (
+            ["--regions", "boxes.json", "--boxes-as-masks", "--presence-threshold", "1"],
+            2,
+            "--boxes-as-masks makes none",
+        ),
         (["--regions", "boxes.json", "--detector", "boxes.json"], 2, "not both"),
-        (["--regions", "boxes.json", "--on-missing", "guess"], 2, "on-missing"),
-        (["--regions", "boxes.json", "--margin", "-1"], 2, "margin"),
+        (["--regions", "boxes.json", "--fallback", "guess"], 2, "fallback"),
+        (["--regions", "boxes.json", "--crop-margin", "-1"], 2, "crop-margin"),
         (["--confidence", "0.5"], 2, "--confidence is about regions"),
         (["--regions", "boxes.json", "--confidence", "0.5"], 2, "--confidence is about a detector's boxes"),
         (["--zoom-in", "--detector-names", "coco"], 2, "are about --detector"),
-        (["--margin", "0.5"], 2, "--margin is about regions"),
-        (["--spill", "0.5"], 2, "--spill is about regions"),
-        (["--regions", "boxes.json", "--odds", "0"], 2, "mask_threshold"),
-        (["--regions", "boxes.json", "--boxes-only", "--odds", "2"], 2, "--boxes-only makes none"),
-        (["--on-missing", "empty"], 2, "--on-missing is about regions"),
+        (["--crop-margin", "0.5"], 2, "--crop-margin is about regions"),
+        (["--mask-margin", "0.5"], 2, "--mask-margin is about regions"),
+        (["--regions", "boxes.json", "--region-threshold", "0"], 2, "region-threshold"),
+        (
+            ["--regions", "boxes.json", "--boxes-as-masks", "--region-threshold", "0.5"],
+            2,
+            "--boxes-as-masks makes none",
+        ),
+        (["--fallback", "none"], 2, "--fallback is about regions"),
     ],
 )
 def test_wrong_use(photo: Path, boxes: Path, capsys: Captured, arguments: list[str], code: int, message: str) -> None:
@@ -108,7 +116,7 @@ def test_a_real_detector_with_given_names(capsys: Captured, tmp_path: Path) -> N
         "--detector-names",
         str(names),
     ]
-    assert main([*arguments, "--detector-layout", "yolox", "--confidence", "0.5", "--boxes-only", "--json"]) == 0
+    assert main([*arguments, "--detector-format", "yolox", "--confidence", "0.5", "--boxes-as-masks", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert [one["match"]["how"] for one in document["classes"]] == ["synonym", "exact"]
     assert [one["verdict"] for one in document["classes"]] == ["found", "found"]

@@ -34,13 +34,13 @@ class FixedGraph:
 def spec(layout: str = "yolov8", names: tuple[str, ...] = ("cat", "dog"), **changes: object) -> DetectorSpec:
     found = LAYOUTS[layout]
     values = {
-        "layout": layout,
+        "output_format": layout,
         "names": names,
         "height": SIDE,
         "width": SIDE,
-        "colours": found.channel_order,
-        "white": found.white,
-        "place": found.place,
+        "channel_order": found.channel_order,
+        "input_scale": found.input_scale,
+        "letterbox": found.letterbox,
         "batch": 1,
         "input_type": "float32",
         "class_agnostic": False,

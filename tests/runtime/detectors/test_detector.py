@@ -254,7 +254,7 @@ def test_real_detectors_agree() -> None:
 
 def test_yolox_is_recognised() -> None:
     made = Detector.load(shared_data("models", "yolox_nano_416.onnx"), threads=1)
-    assert (made.spec.layout, made.spec.channel_order, made.spec.place) == ("yolox", "bgr", "top-left")
+    assert (made.spec.output_format, made.spec.channel_order, made.spec.letterbox) == ("yolox", "bgr", "top-left")
     assert "COCO's names are taken" in made.notes[0]
     with pytest.raises(DetectorError, match="for 79 classes"):
         Detector.load(shared_data("models", "yolox_nano_416.onnx"), names=["x"] * 79)

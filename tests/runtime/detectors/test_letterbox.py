@@ -12,7 +12,7 @@ from clsclip_runtime.detectors.letterbox import GREY, letterbox
 SIZES = st.sampled_from([(64, 64), (96, 64), (64, 128)])
 
 
-@given(st.integers(1, 300), st.integers(1, 300), SIZES, st.sampled_from(["centre", "top-left"]))
+@given(st.integers(1, 300), st.integers(1, 300), SIZES, st.sampled_from(["center", "top-left"]))
 def test_letterbox_and_back(width: int, height: int, size: tuple[int, int], place: str) -> None:
     canvas, placed = letterbox(np.full((height, width, 3), 255, np.uint8), size, place=place)
     assert (canvas.shape, canvas.dtype) == ((*size, 3), np.uint8)
@@ -22,7 +22,7 @@ def test_letterbox_and_back(width: int, height: int, size: tuple[int, int], plac
     inner = np.array([[columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]], np.float32)
     np.testing.assert_allclose(placed.to_picture(inner)[0], [0, 0, width, height], atol=1e-2)
     # Rounding down may lose a pixel where the product falls just short of a whole number.
-    assert max(len(rows) - size[0], len(columns) - size[1]) >= (0 if place == "centre" else -1)
+    assert max(len(rows) - size[0], len(columns) - size[1]) >= (0 if place == "center" else -1)
     if place == "top-left":
         assert (rows[0], columns[0]) == (0, 0)
 

@@ -22,24 +22,24 @@ def test_a_file_that_says_all(tmp_path: Path) -> None:
     spec, notes = read_spec(save_onnx(tmp_path / "a.onnx", V8, metadata=metadata))
     assert notes == ()
     assert spec == DetectorSpec(
-        layout="yolov8",
+        output_format="yolov8",
         names=("cat", "dog"),
         height=SIDE,
         width=SIDE,
         channel_order="rgb",
-        white=1.0,
-        place="centre",
+        input_scale=1.0,
+        letterbox="center",
         batch=1,
         input_type="float32",
         class_agnostic=False,
-        licence="AGPL-3.0 License",
+        license="AGPL-3.0 License",
     )
 
 
 def test_open_axes_are_found_by_running(tmp_path: Path) -> None:
     path = save_onnx(tmp_path / "a.onnx", np.zeros((1, 300, 6)), shape=("n", 3, "h", "w"), open_axes=True)
-    spec, _ = read_spec(path, names=["a"] * 5, licence="MIT")
-    assert (spec.layout, spec.batch, spec.height, spec.width, spec.licence) == ("yolov10", None, 640, 640, "MIT")
+    spec, _ = read_spec(path, names=["a"] * 5, license="MIT")
+    assert (spec.output_format, spec.batch, spec.height, spec.width, spec.license) == ("yolov10", None, 640, 640, "MIT")
     for text, size in (("[96, 64]", (96, 64)), ("64", (64, 64)), ("[1, 2]", (640, 640)), ("x(", (640, 640))):
         path = save_onnx(
             path, np.zeros((1, 300, 6)), shape=("n", 3, "h", "w"), open_axes=True, metadata={"imgsz": text}
@@ -51,11 +51,11 @@ def test_open_axes_are_found_by_running(tmp_path: Path) -> None:
 def test_coco_is_taken_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = save_onnx(tmp_path / "a.onnx", V8_COCO)
     with caplog.at_level(logging.WARNING):
-        spec, notes = read_spec(path, layout="yolov8")
+        spec, notes = read_spec(path, output_format="yolov8")
     assert spec.names == COCO_NAMES
     assert "COCO's names are taken" in notes[0]
     assert notes[0] in caplog.text
-    assert read_spec(path, layout="yolov8", names="coco")[1] == ()
+    assert read_spec(path, output_format="yolov8", names="coco")[1] == ()
 
 
 def test_half_files(tmp_path: Path) -> None:
@@ -74,22 +74,27 @@ def test_one_class(tmp_path: Path) -> None:
 
 def test_files_that_cannot_be_detectors(tmp_path: Path) -> None:
     def fails(message: str, *outputs: np.ndarray, **options: object) -> None:
-        given = {key: options.pop(key) for key in ("names", "layout") if key in options}
+        given = {key: options.pop(key) for key in ("names", "output_format") if key in options}
         path = save_onnx(tmp_path / "a.onnx", *outputs, **options)  # type: ignore[arg-type]
         with pytest.raises(DetectorError, match=message):
             read_spec(path, **given)  # type: ignore[arg-type]
 
-    fails(r"holds no class names, and it has 2 classes.*names='coco'", V8, layout="yolov8")
+    fails(r"holds no class names, and it has 2 classes.*names='coco'", V8, output_format="yolov8")
     fails("do not say how many classes", np.zeros((1, 300, 6)))
-    fails("has 2 classes in the layout yolov8, and there are 3 class names", V8, names=["a", "b", "c"], layout="yolov8")
+    fails(
+        "has 2 classes in the layout yolov8, and there are 3 class names",
+        V8,
+        names=["a", "b", "c"],
+        output_format="yolov8",
+    )
     fails("for 3 classes", V8, names=["a", "b", "c"])
-    fails("layout yolov10 cannot have", V8, names=["a", "b"], layout="yolo26")
+    fails("layout yolov10 cannot have", V8, names=["a", "b"], output_format="yolo26")
     fails("a detector takes one", V8, shape=(1, 4, SIDE, SIDE))
     fails("a detector takes one", V8, shape=(1, 3, SIDE))
     fails("task 'segment'", V8, metadata={"task": "segment", "names": "['a', 'b']"})
     fails("cannot be read", V8, metadata={"names": "{0: "})
     with pytest.raises(OptionError, match="no layout 'yolo'"):
-        read_spec(tmp_path / "a.onnx", layout="yolo")
+        read_spec(tmp_path / "a.onnx", output_format="yolo")
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:

@@ -49,9 +49,9 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_boxes_are_ultralytics(exports: Path, name: str) -> None:
     made = Detector.load(exports / f"{name}.onnx", threads=1)
-    assert (made.spec.layout, made.spec.batch) == LAYOUTS[name]
+    assert (made.spec.output_format, made.spec.batch) == LAYOUTS[name]
     assert (made.spec.height, made.spec.width) == (160, 160)
-    assert made.spec.licence.startswith("AGPL-3.0")
+    assert made.spec.license.startswith("AGPL-3.0")
     assert (len(made.names), made.notes) == (80, ())
     reference = np.load(exports / f"{name}.npz")
     pictures = [reference[f"picture{at}"] for at in range(4)]

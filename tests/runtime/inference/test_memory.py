@@ -32,8 +32,8 @@ result = segmenter(picture, words)
 areas = [one.area for one in result]
 result.labels((400, 300))
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-segmented = sum(one.segmented for one in result.searches)
-print(json.dumps({"grown_mb": (after - before) / 1024, "area": int(areas[0]), "present": segmented}))
+present = sum(one.segmented for one in result.searches)
+print(json.dumps({"grown_mb": (after - before) / 1024, "area": int(areas[0]), "present": present}))
 """
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from clsclip_runtime.detectors import COCO_NAMES
 from clsclip_runtime.errors import OptionError
+from clsclip_runtime.text import matching
 from clsclip_runtime.text.matching import NEAREST, is_class_agnostic, match_words, same_class
 from tests.shared_data import shared_data
 
@@ -205,3 +208,27 @@ def test_the_threshold_on_real_features() -> None:
     assert found.pop("aeroplane") == ("airplane",)
     assert found["sofa"] == ("couch",)
     assert set(VOC) - set(found) == {"aeroplane", "tvmonitor"}
+
+
+def test_class_names_that_cannot_be_encoded_are_left_out() -> None:
+    encode = Encoder(puppy=10, dog=0, cat=90, moon=30)
+    known = {"dog", "cat"}
+    puppy, moon = match_words(["puppy", "moon"], ["pup", "Dog", "cat"], encode=encode, knows=known.__contains__)
+    assert (puppy.how, puppy.classes, puppy.names) == ("nearest", (1,), ("Dog",))
+    assert (moon.how, moon.classes) == ("none", ())
+    assert encode.calls == [("dog", "cat"), ("puppy", "moon")]
+    [alone] = match_words(["puppy"], ["pup"], encode=encode, knows=known.__contains__)
+    assert (alone.how, alone.similarity) == ("none", None)
+    assert len(encode.calls) == 2
+
+
+def test_the_tables_are_plain_and_unambiguous() -> None:
+    """Every word stands for one thing, in the spelling that words are compared in."""
+    tables = json.loads(Path(matching.__file__).with_name("synonyms.json").read_text("utf-8"))
+    assert set(tables) == {"synonyms", "irregular_plurals", "class_agnostic"}
+    listed = [word for words in tables["synonyms"] for word in words]
+    assert len(listed) == len(set(listed)) > 60
+    every = [*listed, *tables["irregular_plurals"], *tables["irregular_plurals"].values(), *tables["class_agnostic"]]
+    assert all(word == " ".join(word.casefold().replace("-", " ").split()) for word in every)
+    for plural, singular in tables["irregular_plurals"].items():
+        assert one(plural, [singular]) == ("plural", (singular,))

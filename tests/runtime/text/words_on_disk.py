@@ -9,7 +9,6 @@ import numpy as np
 from numpy.testing import assert_array_equal
 
 from clsclip_runtime.bundle.specs import FeatureSpec
-from clsclip_runtime.text import database as database
 from clsclip_runtime.text.cache import WordCache
 from clsclip_runtime.text.encoded import EncodedWord
 
@@ -42,3 +41,7 @@ def check(found: Mapping[str, EncodedWord], expected: Mapping[str, EncodedWord])
         for feature, array in one.arrays.items():
             assert found[name].arrays[feature].dtype == np.float32
             assert_array_equal(found[name].arrays[feature], array)
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +14,14 @@ import numpy.typing as npt
 from clsclip_runtime.results.result import Result
 from clsclip_runtime.video import Frame
 
-CODES = {".mp4": "mp4v", ".avi": "MJPG"}
+# Coded exactly enough that 512 numbers survive: MPEG-4 and MJPEG, as cameras and phones write them, and VP9.
+CODES = {
+    ".mp4": ("mpeg4", "yuv420p", {"b": "4M"}),
+    ".avi": ("mjpeg", "yuvj420p", {"b": "8M"}),
+    ".mkv": ("mpeg4", "yuv420p", {"b": "4M"}),
+    ".ts": ("mpeg2video", "yuv420p", {"b": "4M"}),
+    ".webm": ("libvpx-vp9", "yuv420p", {"deadline": "realtime", "cpu-used": "8", "crf": "20", "b": "0"}),
+}
 BITS = 9
 
 
@@ -35,13 +44,34 @@ def number_of(image: npt.NDArray[np.uint8]) -> int:
     )
 
 
-def make_video(path: Path, count: int, *, fps: float = 25, width: int = 96, height: int = 64) -> Path:
-    """Frames 0 to ``count`` of ``numbered``."""
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*CODES[path.suffix]), fps, (width, height))
-    assert writer.isOpened()
-    for index in range(count):
-        writer.write(numbered(index, width, height)[..., ::-1].copy())
-    writer.release()
+def make_video(
+    path: Path,
+    count: int,
+    *,
+    fps: float = 25,
+    width: int = 96,
+    height: int = 64,
+    times: Sequence[float] | None = None,
+) -> Path:
+    """Frames 0 to ``count`` of ``numbered``, by PyAV.
+
+    Args:
+        times: seconds of every frame; None is a constant rate.
+    """
+    codec, pixels, options = CODES[path.suffix]
+    rate = Fraction(fps).limit_denominator(1001)
+    clock = 1 / rate if times is None else Fraction(1, 1000)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate, options=options)
+        stream.width, stream.height, stream.pix_fmt = width, height, pixels
+        stream.time_base = stream.codec_context.time_base = clock
+        container.start_encoding()
+        for index in range(count):
+            frame = av.VideoFrame.from_ndarray(numbered(index, width, height), format="rgb24")
+            frame.pts = index if times is None else round(times[index] * 1000)
+            frame.time_base = clock
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
     return path
 
 
@@ -54,6 +84,12 @@ def read_video(path: Path) -> tuple[list[npt.NDArray[np.uint8]], float]:
         if not read:
             return frames, capture.get(cv2.CAP_PROP_FPS)
         frames.append(np.asarray(image)[..., ::-1])
+
+
+def times_of(path: Path) -> list[float]:
+    """Seconds of every frame, as FFmpeg's demuxer tells them, in order."""
+    with av.open(str(path)) as container:
+        return sorted(float(one.pts * one.time_base) for one in container.demux(video=0) if one.pts is not None)
 
 
 class Listed:

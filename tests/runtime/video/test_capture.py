@@ -1,26 +1,31 @@
-"""Video files, cameras and streams: made by OpenCV, served by a server of this test."""
+"""Video files, cameras, streams and pipes: made by PyAV, served by a server of this test."""
 
 from __future__ import annotations
 
 import http.server
+import io
+import os
 import socket
 import struct
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
+import av
 import cv2
 import numpy as np
 import pytest
 
 from clsclip_runtime.errors import VideoError
-from clsclip_runtime.video import open_camera, open_stream, open_video
-from clsclip_runtime.video.capture import Capture, public_address
+from clsclip_runtime.video import capture, open_camera, open_piped_video, open_stream, open_video
+from clsclip_runtime.video.capture import public_address
 from tests.runtime.video.made import make_video, number_of, numbered, read_video
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".avi"])
+@pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv", ".webm"])
 def test_every_frame_of_a_file(tmp_path: Path, suffix: str) -> None:
     source = open_video(make_video(tmp_path / f"a{suffix}", 40, fps=12.5))
     assert (source.fps, source.size, source.count, source.live) == (12.5, (96, 64), 40, False)
@@ -29,7 +34,7 @@ def test_every_frame_of_a_file(tmp_path: Path, suffix: str) -> None:
     source.close()
     assert [frame.index for frame in frames] == list(range(40))
     assert [number_of(frame.image) for frame in frames] == list(range(40))
-    assert [frame.seconds for frame in frames] == pytest.approx([index / 12.5 for index in range(40)])
+    assert [frame.seconds for frame in frames] == pytest.approx([index / 12.5 for index in range(40)], abs=0.001)
     assert frames[3].image.shape == (64, 96, 3)
     assert frames[3].image.dtype == np.uint8
     red, green, blue = frames[3].image[-8:].mean(axis=(0, 1))
@@ -54,6 +59,52 @@ def test_rotation_of_the_metadata_is_respected(tmp_path: Path) -> None:
     assert first.image.shape == (96, 64, 3)
     turned = np.rot90(numbered(0), -1)  # the red band, at the bottom before, is at the left now
     assert np.abs(first.image[:, :8].astype(int) - turned[:, :8]).mean() < 25
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_each_frame_has_its_own_time_where_the_rate_varies(tmp_path: Path, suffix: str) -> None:
+    times = [0, 0.04, 0.08, 0.5, 0.52, 2.0]
+    frames = list(open_video(make_video(tmp_path / f"a{suffix}", 6, times=times)).frames())
+    assert [frame.seconds for frame in frames] == pytest.approx(times, abs=0.002)
+    assert [number_of(frame.image) for frame in frames] == list(range(6))
+
+
+def test_time_begins_with_the_first_frame(tmp_path: Path) -> None:
+    frames = list(open_video(make_video(tmp_path / "a.mkv", 3, times=[7.0, 7.5, 8.25])).frames())
+    assert [frame.seconds for frame in frames] == pytest.approx([0, 0.5, 1.25], abs=0.002)
+
+
+@pytest.mark.parametrize(("width", "height"), [(96, 64), (1280, 720)])
+@pytest.mark.parametrize(("matrix", "told"), [("ITU709", 1), ("ITU601", 5), ("ITU601", None)])
+def test_colors_are_those_that_the_file_means(
+    tmp_path: Path, width: int, height: int, matrix: str, told: int | None
+) -> None:
+    """The matrix that the file tells; ITU 601, as FFmpeg and OpenCV take it, where it tells none."""
+    rgb = np.zeros((height, width, 3), np.uint8)
+    rgb[:, : width // 2], rgb[:, width // 2 :] = (20, 200, 40), (200, 60, 30)
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "1"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        if told is not None:
+            stream.codec_context.colorspace = told
+        frame = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(format="yuv420p", dst_colorspace=matrix)
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    (one,) = open_video(path).frames()
+    for x, color in ((width // 4, (20, 200, 40)), (3 * width // 4, (200, 60, 30))):
+        assert np.abs(one.image[height // 2, x].astype(int) - color).max() <= 4
+
+
+def test_a_video_without_pictures_is_told(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=8000, layout="mono")
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        sound.sample_rate = 8000
+        container.mux(stream.encode(sound))
+        container.mux(stream.encode())
+    with pytest.raises(VideoError, match=r"a\.mp4 has no pictures"):
+        open_video(tmp_path / "a.mp4")
 
 
 def spoiled(tmp_path: Path, how: str) -> Path:
@@ -83,7 +134,7 @@ def spoiled(tmp_path: Path, how: str) -> Path:
         ("noise", "is not a video that can be read"),
         ("text", "is not a video that can be read"),
         ("half", "is not a video that can be read"),
-        ("no frames", "is not a video that can be read"),
+        ("no frames", "has no pictures|has no frames"),
     ],
 )
 def test_files_that_are_no_videos_are_told(tmp_path: Path, how: str, message: str) -> None:
@@ -93,7 +144,7 @@ def test_files_that_are_no_videos_are_told(tmp_path: Path, how: str, message: st
 
 def test_a_file_of_zero_frames_is_told(tmp_path: Path) -> None:
     with pytest.raises(VideoError, match="has no frames"):
-        list(open_video(make_video(tmp_path / "a.avi", 0)).frames())
+        open_video(make_video(tmp_path / "a.avi", 0))
 
 
 def test_a_file_that_is_cut_off_gives_its_frames_and_is_told(tmp_path: Path) -> None:
@@ -108,10 +159,65 @@ def test_a_file_that_is_cut_off_gives_its_frames_and_is_told(tmp_path: Path) -> 
     assert given[:-1] == list(range(len(given) - 1))  # the last one may be half
 
 
+def test_a_damaged_file_gives_the_rest_and_is_told_at_the_end(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "a.mp4", 60)
+    content = bytearray(path.read_bytes())
+    start = content.index(b"mdat") + (len(content) - content.index(b"mdat")) // 2
+    content[start : start + 300] = bytes(300)
+    path.write_bytes(content)
+    numbers = []
+    with pytest.raises(VideoError, match=r"of \d+ frames of .*a.mp4 are damaged, the first is frame \d+"):
+        for frame in open_video(path).frames():
+            numbers.append(frame.index)
+    assert numbers[:20] == list(range(20))
+    assert 55 <= len(numbers) <= 60
+    assert numbers == sorted(set(numbers))
+
+
 def test_a_name_is_never_an_address_or_a_pattern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     make_video(tmp_path / "a.mp4", 2).rename("file:%03d.mp4")
     assert len(list(open_video("file:%03d.mp4").frames())) == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no names that are not Unicode")
+def test_a_name_may_hold_any_bytes(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "a.mp4", 2).rename(tmp_path / os.fsdecode(b"\xff\xfe.mp4"))
+    assert len(list(open_video(path).frames())) == 2
+
+
+def test_a_playlist_cannot_make_other_files_or_addresses_be_read(tmp_path: Path) -> None:
+    make_video(tmp_path / "secret.ts", 5)
+    with socket.socket() as asked:
+        asked.bind(("127.0.0.1", 0))
+        asked.listen()
+        asked.settimeout(0.2)
+        for target in (f"file:{tmp_path}/secret.ts", f"http://127.0.0.1:{asked.getsockname()[1]}/a.ts"):
+            text = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{target}\n#EXT-X-ENDLIST\n"
+            (tmp_path / "list.mp4").write_text(text)
+            with pytest.raises(VideoError, match=r"is not a video that can be read|has no"):
+                list(open_video(tmp_path / "list.mp4").frames())
+            with pytest.raises(VideoError):
+                list(open_piped_video(io.BytesIO(text.encode())).frames())
+        with pytest.raises(TimeoutError):
+            asked.accept()
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".ts"])
+def test_a_video_in_a_pipe(tmp_path: Path, suffix: str) -> None:
+    content = make_video(tmp_path / f"a{suffix}", 20).read_bytes()
+    source = open_piped_video(io.BytesIO(content))
+    assert (source.name, source.live, source.count, source.size) == ("<stdin>", True, None, (96, 64))
+    frames = list(source.frames())
+    assert [number_of(frame.image) for frame in frames] == list(range(20))
+    assert [frame.seconds for frame in frames] == pytest.approx([index / 25 for index in range(20)], abs=0.002)
+
+
+def test_a_pipe_that_is_no_video_is_told() -> None:
+    with pytest.raises(VideoError, match=r"<stdin> is not a video that can be read from a pipe .*-f matroska -"):
+        open_piped_video(io.BytesIO(b"not a video\n" * 50))
+    with pytest.raises(VideoError, match="<stdin> is not a video"):
+        open_piped_video(io.BytesIO())
 
 
 def test_a_camera_that_is_not_there_is_told() -> None:
@@ -119,19 +225,56 @@ def test_a_camera_that_is_not_there_is_told() -> None:
         open_camera(97)
 
 
-def test_a_camera_has_no_end_that_is_known_and_time_of_the_clock(tmp_path: Path) -> None:
-    capture = cv2.VideoCapture(str(make_video(tmp_path / "a.mp4", 5)))
-    camera = Capture(capture, "camera 0", live=True, wall_clock=True)
-    assert camera.live
-    assert camera.count is None
-    seconds = [frame.seconds for frame in camera.frames()]
+@pytest.fixture
+def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A camera of five frames, which FFmpeg makes, in the place of the system's."""
+    device = ("testsrc=size=64x48:rate=100,trim=end_frame=5", "lavfi", {})
+    monkeypatch.setattr(capture, "_camera", lambda _av, _number: device)
+
+
+@pytest.mark.usefixtures("pretended")
+def test_a_camera_has_no_end_that_is_known_and_time_of_the_clock() -> None:
+    camera = open_camera(0)
+    assert (camera.name, camera.live, camera.count, camera.size) == ("camera 0", True, None, (64, 48))
+    frames = camera.frames()
+    seconds = [next(frames).seconds for _ in range(5)]
     assert seconds == sorted(seconds)
     assert seconds[0] < 0.5
 
 
-def test_opencv_is_asked_for_by_the_name_that_pip_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("pretended")
+def test_a_camera_that_hangs_up_is_told() -> None:
+    given = []
+    with pytest.raises(VideoError, match=r"camera 0 hung up after 5 frames\. Is it still connected\?"):
+        for frame in open_camera(0).frames():
+            given.append(frame.index)
+    assert given == list(range(5))
+
+
+@pytest.mark.parametrize(
+    ("system", "expected"),
+    [
+        ("linux", ("/dev/video1", "v4l2")),
+        ("darwin", ("1", "avfoundation")),
+        ("win32", ("video=Second", "dshow")),
+    ],
+)
+def test_cameras_are_numbered_on_every_system(
+    monkeypatch: pytest.MonkeyPatch, system: str, expected: tuple[str, str]
+) -> None:
+    class Devices:
+        @staticmethod
+        def enumerate_input_devices(_: str) -> list[SimpleNamespace]:
+            kinds = [("First", ["video"]), ("Microphone", ["audio"]), ("Second", ["video", "audio"])]
+            return [SimpleNamespace(name=name, media_types=types) for name, types in kinds]
+
+    monkeypatch.setattr(sys, "platform", system)
+    assert capture._camera(Devices(), 1)[:2] == expected
+
+
+def test_pyav_is_asked_for_by_the_name_that_pip_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = make_video(tmp_path / "a.mp4", 2)
-    monkeypatch.setitem(sys.modules, "cv2", None)
+    monkeypatch.setitem(sys.modules, "av", None)
     for opened in (lambda: open_video(path), lambda: open_camera(0), lambda: open_stream("rtsp://127.0.0.1/")):
         with pytest.raises(VideoError, match=r"\[video\]'$"):
             opened()
@@ -203,16 +346,50 @@ def test_a_stream_that_is_silent_is_told_in_time(scheme: str) -> None:
 
 
 def test_a_stream_that_falls_silent_is_told(tmp_path: Path) -> None:
-    class Silent:
-        def get(self, _: int) -> float:
-            return 0.0
+    """It sends half of a video and then nothing, and does not hang up."""
+    content = make_video(tmp_path / "a.ts", 50, width=320, height=240).read_bytes()
+    ended = threading.Event()
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
 
-        def grab(self) -> bool:
-            threading.Event().wait(0.05)
-            return False
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"HTTP/1.0 200 OK\r\n\r\n" + content[: len(content) // 2])
+                ended.wait(20)
 
-    with pytest.raises(VideoError, match=r"gave no frame for 0\.05 s"):
-        list(Capture(Silent(), "rtsp://host/", live=True, timeout_s=0.05).frames())
+        thread = threading.Thread(target=serve)
+        thread.start()
+        frames = open_stream(f"http://127.0.0.1:{server.getsockname()[1]}/a.ts", timeout_s=0.5).frames()
+        numbers = []
+        with pytest.raises(VideoError, match=r"gave no frame for 0\.5 s"):
+            for frame in frames:
+                numbers.append(number_of(frame.image))
+        ended.set()
+        thread.join()
+    assert numbers[:10] == list(range(10))
+
+
+LISTEN = {"rtsp_flags": "listen", "listen_timeout": "5"}
+
+
+@pytest.mark.parametrize("options", [{}, {"rtsp_transport": "udp"}], ids=["tcp", "udp"])
+def test_rtsp(options: dict[str, str]) -> None:
+    """FFmpeg sends to itself: this end listens, as a camera does not, but all else is as from a camera."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"rtsp://127.0.0.1:{free.getsockname()[1]}/door"
+
+    sender = [sys.executable, "-m", "tests.runtime.video.rtsp_sender", address, options.get("rtsp_transport", "tcp")]
+    with subprocess.Popen(sender) as process:
+        source = open_stream(address, options=LISTEN | options, timeout_s=5)
+        numbers = [number_of(frame.image) for frame in source.frames()]
+        source.close()
+        assert process.wait(20) == 0
+    assert len(numbers) >= 15
+    assert numbers == sorted(numbers)
 
 
 @pytest.mark.parametrize(

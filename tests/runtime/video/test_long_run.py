@@ -44,8 +44,8 @@ def resident(process: subprocess.Popen[str]) -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory of a process is read from /proc")
-def test_300_frames_in_300_frames_out_and_memory_is_flat(bundle: Path, tmp_path: Path) -> None:
-    make_video(tmp_path / "clip.mp4", 300, width=320, height=240)
+def test_500_frames_in_500_frames_out_and_memory_is_flat(bundle: Path, tmp_path: Path) -> None:
+    make_video(tmp_path / "clip.mp4", 500, width=320, height=240)
     numbers, pages = [], []
     with running(bundle, tmp_path, "clip.mp4", *OUTPUTS) as process:
         assert process.stdout is not None
@@ -57,12 +57,15 @@ def test_300_frames_in_300_frames_out_and_memory_is_flat(bundle: Path, tmp_path:
         _, errors = process.communicate(timeout=60)
     assert errors == ""
     assert process.returncode == 0
-    assert numbers == list(range(300))
+    assert numbers == list(range(500))
     assert document["complete"]
-    assert max(pages[50:]) < 1.05 * pages[50], f"from {pages[50]} to {max(pages[50:])} pages"
+    # Queues and the codecs' buffers fill in the first few hundred frames. One of 320 x 240 pixels that is kept each
+    # time would add 56 pages, so half of that is less than any such leak.
+    before, after = max(pages[200:350]), max(pages[350:])
+    assert after < before + 150 * 56 // 2, f"from {before} to {after} pages"
     frames, fps = read_video(tmp_path / "o" / "clip_overlay.mp4")
-    assert (len(frames), fps) == (300, 25)
-    assert len(json.loads((tmp_path / "o" / "clip_coco.json").read_text())["images"]) == 300
+    assert (len(frames), fps) == (500, pytest.approx(25))
+    assert len(json.loads((tmp_path / "o" / "clip_coco.json").read_text())["images"]) == 500
 
 
 def test_an_interrupt_at_frame_100_leaves_a_playable_video(bundle: Path, tmp_path: Path) -> None:

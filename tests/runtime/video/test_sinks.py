@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import av
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -17,7 +20,7 @@ from pycocotools.coco import COCO
 from clsclip_runtime import OptionError, OutputError, Segmenter
 from clsclip_runtime.video import AnnotatedVideo, CocoFile, Frame, FrameFiles
 from clsclip_runtime.video import writer as writer_module
-from tests.runtime.video.made import make_video, number_of, numbered, read_video
+from tests.runtime.video.made import make_video, number_of, numbered, read_video, times_of
 
 
 def drawn(image: npt.NDArray[np.uint8]) -> Any:
@@ -25,23 +28,24 @@ def drawn(image: npt.NDArray[np.uint8]) -> Any:
     return SimpleNamespace(overlay=lambda: Image.fromarray(image))
 
 
-def frame(index: int, width: int = 96, height: int = 64) -> tuple[Frame, Any]:
+def frame(index: int, width: int = 96, height: int = 64, seconds: float | None = None) -> tuple[Frame, Any]:
     image = numbered(index, width, height)
-    return Frame(image, index, index / 10), drawn(image)
+    return Frame(image, index, index / 10 if seconds is None else seconds), drawn(image)
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".avi"])
-def test_a_video_holds_its_frames_at_the_source_s_rate(tmp_path: Path, suffix: str) -> None:
+@pytest.mark.parametrize(("suffix", "codec"), [(".mp4", None), (".mp4", "h264"), (".webm", None)])
+def test_a_video_holds_its_frames_at_the_source_s_rate(tmp_path: Path, suffix: str, codec: str | None) -> None:
     path = tmp_path / "new" / f"a{suffix}"
-    sink = AnnotatedVideo(path, fps=12.5)
+    sink = AnnotatedVideo(path, fps=12.5, codec=codec)
     for index in range(20):
-        sink.write(*frame(index))
+        sink.write(*frame(index, seconds=index / 12.5))
         assert not path.exists()
     sink.close()
     assert sink.done
     frames, fps = read_video(path)
-    assert fps == 12.5
+    assert fps == pytest.approx(12.5, abs=0.01)
     assert [number_of(image) for image in frames] == list(range(20))
+    assert times_of(path) == pytest.approx([index / 12.5 for index in range(20)], abs=0.001)
     assert frames[0][-6:].mean(axis=(0, 1))[0] > 200  # red is red
     assert [one.name for one in path.parent.iterdir()] == [path.name]
 
@@ -53,21 +57,65 @@ def test_nothing_is_written_without_frames(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_usual_codec_is_one_that_browsers_play_and_gpl_is_noted(tmp_path: Path) -> None:
+    codecs = {}
+    for name, codec in (("a.mp4", None), ("b.webm", None), ("c.mp4", "h264")):
+        sink = AnnotatedVideo(tmp_path / name, codec=codec)
+        sink.write(*frame(0))
+        sink.close()
+        with av.open(str(sink.path)) as container:
+            stream = container.streams.video[0]
+            codecs[name] = (container.format.name.split(",")[0], stream.codec_context.name, stream.format.name)
+        assert bool(sink.notes) == (codec == "h264")
+        assert all("GPL" in note for note in sink.notes)
+    assert codecs == {
+        "a.mp4": ("mov", "vp9", "yuv420p"),
+        "b.webm": ("matroska", "vp9", "yuv420p"),
+        "c.mp4": ("mov", "h264", "yuv420p"),
+    }
+
+
 def test_each_nth_frame_keeps_the_pace(tmp_path: Path) -> None:
     sink = AnnotatedVideo(tmp_path / "a.mp4", fps=30, every=5)
     for index in (0, 5, 10):
-        sink.write(*frame(index))
+        sink.write(*frame(index, seconds=index / 30))
     sink.close()
     frames, fps = read_video(sink.path)
-    assert (len(frames), fps) == (3, 6)
+    assert (len(frames), fps) == (3, pytest.approx(6))
 
 
-def test_dropped_frames_are_filled_with_the_one_before(tmp_path: Path) -> None:
-    sink = AnnotatedVideo(tmp_path / "a.mp4", every=2)
-    for index in (4, 6, 12, 14):
-        sink.write(*frame(index))
+def test_frames_without_a_time_come_at_the_rate_that_was_told(tmp_path: Path) -> None:
+    sink = AnnotatedVideo(tmp_path / "a.mp4", fps=30, every=5)
+    for index in (0, 5, 10):
+        sink.write(*frame(index, seconds=0))
     sink.close()
-    assert [number_of(image) for image in read_video(sink.path)[0]] == [4, 6, 6, 6, 12, 14]
+    assert times_of(sink.path) == pytest.approx([0, 1 / 6, 2 / 6], abs=0.001)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webm"])
+def test_each_frame_is_shown_at_its_own_time(tmp_path: Path, suffix: str) -> None:
+    """So a source's varying rate, and frames that were dropped, keep its pace."""
+    times = [0.4, 0.6, 1.2, 1.21, 3.0]
+    sink = AnnotatedVideo(tmp_path / f"a{suffix}")
+    for index, seconds in enumerate(times):
+        sink.write(*frame(index, seconds=seconds))
+    sink.close()
+    assert times_of(sink.path) == pytest.approx(times, abs=0.002)
+    assert [number_of(image) for image in read_video(sink.path)[0]] == list(range(5))
+
+
+@pytest.mark.parametrize("height", [64, 720])
+def test_colors_survive(tmp_path: Path, height: int) -> None:
+    colors = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (40, 120, 200)]
+    image = np.repeat(np.array(colors, np.uint8), 32, axis=0)[None].repeat(height, axis=0)
+    sink = AnnotatedVideo(tmp_path / "a.mp4")
+    sink.write(Frame(image, 0, 0), drawn(image))
+    sink.close()
+    with av.open(str(sink.path)) as container:  # what players go by
+        assert container.streams.video[0].codec_context.colorspace == 1
+    (stored,), _ = read_video(sink.path)
+    for at, color in enumerate(colors):
+        assert np.abs(stored[height // 2, at * 32 + 16].astype(int) - color).max() <= 6
 
 
 def test_odd_sizes_lose_no_row(tmp_path: Path) -> None:
@@ -90,8 +138,10 @@ def test_a_stream_may_change_its_size(tmp_path: Path) -> None:
 
 
 def test_containers_must_be_known(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match=r"must end with .mp4 or .avi"):
+    with pytest.raises(OptionError, match=r"must end with \.mp4, \.webm"):
         AnnotatedVideo(tmp_path / "a.gif")
+    with pytest.raises(OptionError, match=r"a \.webm video has no codec 'h264'\. It takes: vp9"):
+        AnnotatedVideo(tmp_path / "a.webm", codec="h264")
 
 
 def test_an_existing_video_stays_until_the_new_one_is_complete(tmp_path: Path) -> None:
@@ -104,15 +154,40 @@ def test_an_existing_video_stays_until_the_new_one_is_complete(tmp_path: Path) -
     assert len(read_video(path)[0]) == 1
 
 
-def test_a_video_that_cannot_be_played_is_not_kept(tmp_path: Path) -> None:
-    """As when the disk fills up: OpenCV says nothing, so the sink must look."""
-    sink = AnnotatedVideo(tmp_path / "a.mp4")
-    sink.write(*frame(0))
-    sink._writer.release()
-    sink._part.write_bytes(sink._part.read_bytes()[:300])
-    with pytest.raises(OutputError, match=r"only 0 of its 1 frames were stored\. Is the disk full"):
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from types import SimpleNamespace
+import numpy as np
+from PIL import Image
+from clsclip_runtime import OutputError
+from clsclip_runtime.video import AnnotatedVideo, Frame
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+random = np.random.default_rng(0)
+sink = AnnotatedVideo(Path(sys.argv[1]))
+try:
+    for index in range(100):
+        image = random.integers(0, 256, (64, 96, 3), dtype=np.uint8)
+        sink.write(Frame(image, index, index / 25), SimpleNamespace(overlay=lambda: Image.fromarray(image)))
+    sink.close()
+except OutputError as error:
+    print(error)
+    try:
         sink.close()
-    assert not sink.done
+    except OutputError as again:
+        print(again)
+"""
+
+
+def test_a_video_that_does_not_fit_on_the_disk_is_told_and_not_kept(tmp_path: Path) -> None:
+    """A process of its own may write 20 kB to a file."""
+    run = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(tmp_path / "a.mp4")], capture_output=True, text=True, check=False
+    )
+    assert run.stderr == ""
+    assert "a.mp4: File too large. Give a folder that you may write to" in run.stdout
     assert list(tmp_path.iterdir()) == []
 
 
@@ -129,10 +204,18 @@ def test_folders_that_cannot_be_written_are_told(tmp_path: Path, segmenter: Segm
         sink.close()
 
 
-def test_a_size_that_cannot_be_encoded_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(writer_module.CODECS, "mp4", "none")
+def test_a_size_that_cannot_be_encoded_is_told(tmp_path: Path) -> None:
     sink = AnnotatedVideo(tmp_path / "a.mp4")
-    with pytest.raises(OutputError, match="OpenCV cannot encode 96x64 pixels at 25 frames a second"):
+    with pytest.raises(OutputError, match="libvpx-vp9 cannot encode 70000x2 pixels"):
+        sink.write(*frame(0, 70000, 2))
+    sink.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_build_without_the_encoder_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(writer_module._ENCODERS, "vp9", ("none", {}))
+    sink = AnnotatedVideo(tmp_path / "a.mp4")
+    with pytest.raises(OutputError, match=r"none cannot encode 96x64 pixels .* or another build of PyAV"):
         sink.write(*frame(0))
     sink.close()
     assert list(tmp_path.iterdir()) == []

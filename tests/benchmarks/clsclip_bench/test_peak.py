@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from clsclip_bench import limits
-from clsclip_bench.limits import MatrixProduct
+from clsclip_bench import peak
+from clsclip_bench.peak import MatrixProduct
 from clsclip_runtime.errors import BackendError
 
 
@@ -19,7 +19,7 @@ class Engines:
         self.seconds = {"slow": [0.2], "first": [0.01], "second": [0.015]}
         self.asked: list[str] = []
 
-    def product(self, name: str) -> limits.Product:
+    def product(self, name: str) -> peak.Product:
         """Takes its engine's seconds in turn, and the last of them from then on."""
 
         def product() -> None:
@@ -32,17 +32,17 @@ class Engines:
 
 @pytest.fixture
 def engines(monkeypatch: pytest.MonkeyPatch) -> Engines:
-    def absent(precision: str, size: int, threads: int | None) -> limits.Product:
+    def absent(precision: str, size: int, threads: int | None) -> peak.Product:
         raise ImportError("no module named absent")
 
     engines = Engines()
     made = {name: lambda *_, name=name: engines.product(name) for name in engines.seconds}
-    monkeypatch.setattr(limits, "_ENGINES", {"cpu": {"absent": absent, **made}})
-    monkeypatch.setattr(limits, "time", SimpleNamespace(perf_counter=lambda: engines.now))
+    monkeypatch.setattr(peak, "_ENGINES", {"cpu": {"absent": absent, **made}})
+    monkeypatch.setattr(peak, "time", SimpleNamespace(perf_counter=lambda: engines.now))
     return engines
 
 
-def test_the_fastest_engine_of_every_turn_counts(engines: Engines) -> None:
+def test_the_fastest_engine_of_every_round_counts(engines: Engines) -> None:
     product = MatrixProduct("fp32", size=100)
     product.load()
     assert product.facts()["engine"] == "first"
@@ -58,7 +58,7 @@ def test_the_fastest_engine_of_every_turn_counts(engines: Engines) -> None:
 
 def test_no_engine_has_the_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BackendError, match="no engine multiplies fp16"):
-        monkeypatch.setattr(limits, "_ENGINES", {"cpu": {"numpy": limits._numpy}})
+        monkeypatch.setattr(peak, "_ENGINES", {"cpu": {"numpy": peak._numpy}})
         MatrixProduct("fp16", size=8).load()
 
 

@@ -1,8 +1,8 @@
-"""How fast this machine multiplies matrices: the limit that every row is a share of.
+"""How fast this machine multiplies matrices: the peak of which every row is a percentage.
 
-One product of square matrices, in every engine that is installed and has the precision. It is a contender like the
-others, so it takes turns with them; in every turn the fastest product of the fastest engine counts, for a limit that
-is measured too low flatters every row.
+One product of square matrices, in every engine that is installed and has the precision. It is a case like the others,
+called in the same rounds. In every round the fastest product of the fastest engine counts, because a peak that is
+measured too low flatters every row.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from clsclip_bench.contender import Cell
+from clsclip_bench.case import Workload
 from clsclip_runtime.backends.openvino import process_core
 from clsclip_runtime.errors import BackendError
 
@@ -33,7 +33,7 @@ Product = Callable[[], object]
 
 
 class MatrixProduct:
-    """The fastest square matrix product of a precision and device. A contender."""
+    """The fastest square matrix product of a precision and device. A case."""
 
     def __init__(
         self, precision: str, device: str = "cpu", threads: int | None = None, size: int | None = None
@@ -71,8 +71,8 @@ class MatrixProduct:
         """Of one product; a multiplication and an addition are two."""
         return 2.0 * self._size**3
 
-    def prepare(self, cell: Cell) -> None:
-        """Nothing: a product is the same for every cell."""
+    def prepare(self, workload: Workload) -> None:
+        """Nothing: a product is the same for every workload."""
 
     def call(self) -> dict[str, float]:
         """Products of every engine that may be the fastest; ``product`` is the shortest, seconds."""

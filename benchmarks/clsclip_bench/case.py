@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 
 @dataclass(frozen=True)
-class Cell:
+class Workload:
     """How much one call has to do.
 
     Attributes:
@@ -31,14 +31,14 @@ class Cell:
         return f"{self.crops} {crops} x {self.classes} {'class' if self.classes == 1 else 'classes'}"
 
 
-class Contender(Protocol):
-    """One way to do a cell's work. Made, loaded and called in a process of its own."""
+class Case(Protocol):
+    """One way to do a workload's work. Made, loaded and called in a process of its own."""
 
     def load(self) -> None:
         """Import and load all that is needed. BackendError or ImportError where that is not possible here."""
         ...
 
-    def prepare(self, cell: Cell) -> None:
+    def prepare(self, workload: Workload) -> None:
         """Make inputs; not timed."""
         ...
 
@@ -57,7 +57,7 @@ class Contender(Protocol):
 
 @dataclass(frozen=True)
 class Spec:
-    """A contender, as told to the process that makes it.
+    """A case, as told to the process that makes it.
 
     Attributes:
         name: for people, unique in a run.
@@ -79,8 +79,8 @@ class Spec:
         """Plain JSON types."""
         return asdict(self)
 
-    def make(self) -> Contender:
+    def make(self) -> Case:
         """Import the factory and call it."""
         module, _, name = self.factory.partition(":")
-        contender: Contender = getattr(import_module(module), name)(**self.options)
-        return contender
+        case: Case = getattr(import_module(module), name)(**self.options)
+        return case

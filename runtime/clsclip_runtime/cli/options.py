@@ -1,0 +1,185 @@
+"""What the options of ``clsclip-infer`` say, as values that are checked once and then handed on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from clsclip_runtime.cli.arguments import STANDARD_INPUT, NamedSource, Piped
+from clsclip_runtime.errors import OutputError
+
+if TYPE_CHECKING:
+    from clsclip_runtime.cli.zoom import Zooming
+    from clsclip_runtime.detectors import Detector
+    from clsclip_runtime.segmenter import Segmenter
+
+DEFAULT_FOLDER = Path("clsclip-out")
+PICTURE_FORMATS, VIDEO_FORMATS = "png,overlay", "overlay"
+
+Pairs = tuple[tuple[str, str], ...]
+"""``NAME=VALUE`` options, split."""
+
+_T = TypeVar("_T")
+
+
+def take(kind: type[_T], options: dict[str, Any]) -> _T:
+    """Make a dataclass of options, and take them out of ``options``."""
+    return kind(**{field.name: options.pop(field.name) for field in fields(kind)})  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Which model runs where."""
+
+    model: Path | None
+    backend: str
+    backend_options: Pairs
+    threads: int | None
+    memory_mb: int
+    presence_filter: bool | None
+    max_classes: int | None
+
+    def __post_init__(self) -> None:
+        if self.model is not None and not self.model.is_dir():
+            raise click.UsageError(f"no such bundle: {self.model}. Give the folder that clsclip-export wrote")
+
+    def load(self, detector: Detector | None) -> Segmenter:
+        """Load the model; see ``Segmenter.load`` for what it raises."""
+        from clsclip_runtime.limits import Limits
+        from clsclip_runtime.segmenter import Segmenter
+
+        return Segmenter.load(
+            self.model,
+            self.backend,
+            backend_options=dict(self.backend_options),
+            detector=detector,
+            presence_filter=self.presence_filter,
+            max_classes=self.max_classes,
+            threads=self.threads,
+            limits=Limits(memory_mb=self.memory_mb),
+        )
+
+
+@dataclass(frozen=True)
+class FrameOptions:
+    """How sources of many frames are read, segmented and written. None where an option was not given."""
+
+    every: int | None
+    max_frames: int | None
+    drop_frames: bool | None
+    batch: int | None
+    fps: float | None
+    container: str | None
+    codec: str | None
+    stream_option: Pairs
+
+    def given(self) -> str | None:
+        """The first option that was given, as typed."""
+        names = (field.name for field in fields(self) if getattr(self, field.name))
+        return next((f"--{name.replace('_', '-')}" for name in names), None)
+
+    def check(self, sources: Sequence[NamedSource]) -> None:
+        """Check that there are sources of which the options say something. click.UsageError if not."""
+        given, kinds = self.given(), {source.kind for source in sources}
+        if given is not None and kinds == {"picture"}:
+            raise click.UsageError(f"{given} is for videos, cameras, streams and pipes, and no SOURCE is one")
+        file = next((source.path for source in sources if source.kind == "video"), None)
+        if self.drop_frames and file is not None:
+            raise click.UsageError(f"--drop-frames is for live sources, and {file} is a file, which waits. See --every")
+        if self.codec == "h264" and self.container == "webm":
+            raise click.UsageError("--codec h264 is for --container mp4; webm takes vp9")
+        if self.stream_option and "stream" not in kinds:
+            raise click.UsageError("--stream-option is for streams, and no SOURCE is one")
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """What is written and printed.
+
+    Attributes:
+        out: folder of the files; None writes none.
+        picture_formats, video_formats: of the files, names of ``results.files.FORMATS``.
+        as_json: print JSON in place of tables.
+        quiet: print errors only.
+        skip_existing: leave out pictures whose files all exist.
+    """
+
+    out: Path | None
+    picture_formats: Sequence[str]
+    video_formats: Sequence[str]
+    as_json: bool
+    quiet: bool
+    skip_existing: bool
+
+    @classmethod
+    def from_options(
+        cls, out: Path | None, formats: str | None, *, as_json: bool, quiet: bool, skip_existing: bool
+    ) -> OutputOptions:
+        """Check the options; nothing is made yet.
+
+        Raises:
+            click.UsageError: they contradict each other.
+            OptionError: there is no such format.
+            OutputError: the folder cannot be made or written.
+        """
+        from clsclip_runtime.results.files import check_formats
+
+        chosen = [
+            check_formats([name.strip() for name in (default if formats is None else formats).split(",")])
+            for default in (PICTURE_FORMATS, VIDEO_FORMATS)
+        ]
+        if out is None and as_json and skip_existing:
+            raise click.UsageError("--skip-existing looks for files, and --json writes none. Add --out")
+        folder = DEFAULT_FOLDER if out is None and not as_json else out
+        if folder is not None:
+            check_folder(folder)
+        return cls(folder, chosen[0], chosen[1], as_json, quiet, skip_existing)
+
+    @property
+    def tables(self) -> bool:
+        """Whether tables are printed."""
+        return not (self.quiet or self.as_json)
+
+
+@dataclass(frozen=True)
+class InferOptions:
+    """The whole command line but its words and sources.
+
+    Attributes:
+        model: which model runs where.
+        presence_threshold: of the presence filter; None is the model's own.
+        zooming: where regions come from, and how they are searched.
+        frames: of sources of many frames.
+        output: what is written and printed.
+        piped: what standard input gives.
+    """
+
+    model: ModelOptions
+    presence_threshold: float | None
+    zooming: Zooming
+    frames: FrameOptions
+    output: OutputOptions
+    piped: Piped
+
+    def check(self, sources: Sequence[NamedSource]) -> None:
+        """Check that there are sources of which the options say something. click.UsageError if not."""
+        self.frames.check(sources)
+        kinds = {source.kind for source in sources}
+        if self.zooming.regions is not None and kinds != {"picture"}:
+            raise click.UsageError("--regions has boxes of pictures, and a SOURCE is none. Use --detector for videos")
+        if self.output.skip_existing and "picture" not in kinds:
+            raise click.UsageError("--skip-existing is for pictures, and no SOURCE is one")
+        if self.piped != "picture" and "pipe" not in kinds:
+            raise click.UsageError(f"--stdin says what standard input gives. Give it as a SOURCE: {STANDARD_INPUT}")
+
+
+def check_folder(folder: Path) -> None:
+    """Fail before the work, not after it, where a folder cannot be made or written. OutputError then."""
+    existing = next((path for path in (folder, *folder.absolute().parents) if path.exists()), None)
+    if existing is not None and (not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK)):
+        raise OutputError(f"cannot write to {folder}: {existing} is not a folder that you may write to. Change --out")

@@ -1,0 +1,152 @@
+"""How far long work is: the one progress display of all commands.
+
+On a terminal it is one line that is written over. Elsewhere it is a plain line every ten seconds, so that a log of
+short work holds nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sys
+import threading
+import time
+from typing import TextIO
+
+from clsclip_runtime.cli.output import cut_left, one_line
+
+REDRAW_S = 0.2
+"""Between two drawings on a terminal."""
+
+PLAIN_S = 10.0
+"""Between two plain lines elsewhere."""
+
+_drawn: Progress | None = None
+"""What has its line on the terminal now."""
+
+
+class Progress:
+    """A context manager; ``update`` tells how far the work is.
+
+    with Progress("pictures", total=len(pictures)) as progress:
+        for done, picture in enumerate(pictures, 1):
+            ...
+            progress.update(done)
+    """
+
+    def __init__(
+        self, label: str, total: int | None = None, *, begin: int = 0, shown: bool = True, stream: TextIO | None = None
+    ) -> None:
+        """Begin to count the time; nothing is drawn yet.
+
+        Args:
+            label: what is counted.
+            total: how much there is; None where that is not known yet.
+            begin: how much was done before, as in a run that is resumed.
+            shown: False draws nothing at all.
+            stream: where it is drawn; None is standard error.
+        """
+        self._label, self._total, self._shown = one_line(label), total, shown
+        self._stream = sys.stderr if stream is None else stream
+        self._terminal = self._stream.isatty()
+        self._begin = self._done = begin
+        self._detail = ""
+        self._started = time.monotonic()
+        self._next = self._started + (0 if self._terminal else PLAIN_S)
+        self._lock = threading.Lock()
+
+    def update(self, done: int, total: int | None = None, detail: str | None = None) -> None:
+        """Tell how much is done; draws now and then.
+
+        Args:
+            done: of ``total``, with what was done before.
+            total: how much there is, if it was not known before or has changed.
+            detail: more about it, until other is told.
+        """
+        self._done = done
+        if total is not None:
+            self._total = total
+        if detail is not None:
+            self._detail = one_line(detail)
+        now = time.monotonic()
+        with self._lock:
+            if not self._shown or now < self._next:
+                return
+            self._next = now + (REDRAW_S if self._terminal else PLAIN_S)
+            self._draw(now)
+
+    def clear(self) -> None:
+        """Take the line from the terminal, so that something else can be printed; the next update draws it again."""
+        global _drawn
+        if _drawn is self:
+            _drawn = None
+            self._write("\r" + " " * (_columns() - 1) + "\r")
+
+    def close(self) -> None:
+        """End; nothing is left on a terminal."""
+        self._shown = False
+        self.clear()
+
+    def text(self, now: float) -> str:
+        """``pictures  120/300  8.2 a second  0:22 left``, as far as it is known.
+
+        Args:
+            now: as ``time.monotonic`` tells it.
+        """
+        done, seconds = self._done - self._begin, now - self._started
+        parts = [self._label, f"{self._done}/{self._total}" if self._total else str(self._done)]
+        if done > 0 and seconds > 0:
+            rate = done / seconds
+            parts.append(f"{rate:.1f} a second" if rate >= 1 else f"{1 / rate:.1f} s each")
+            if self._total and self._total >= self._done:
+                parts.append(f"{duration((self._total - self._done) / rate)} left")
+        return "  ".join(part for part in (*parts, self._detail) if part)
+
+    def _draw(self, now: float) -> None:
+        global _drawn
+        text = self.text(now)
+        if not self._terminal:
+            self._write(text + "\n")
+            return
+        if _drawn is not None and _drawn is not self:
+            _drawn.clear()
+        _drawn = self
+        self._write("\r" + cut_left(text, _columns() - 1))
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except (OSError, ValueError):  # nobody watches any more, and the work goes on
+            self._shown = False
+
+    def __enter__(self) -> Progress:
+        """Itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End."""
+        self.close()
+
+
+class LogHandler(logging.StreamHandler[TextIO]):
+    """Prints log lines to standard error, never into a line of progress."""
+
+    def __init__(self) -> None:
+        super().__init__(sys.stderr)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if _drawn is not None:
+            _drawn.clear()
+        super().emit(record)
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds: ``1:02:03``, or ``2:03`` below an hour."""
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _columns() -> int:
+    return max(20, shutil.get_terminal_size().columns)
