@@ -32,10 +32,10 @@ def test_tiny_things_are_found_in_their_boxes_alone() -> None:
     words = ["snake", "caterpillar", "top hat", "folder"]
     picture = ROOT / "examples" / "tiny.png"
     with Segmenter.load() as segmenter:
-        assert "found" not in segmenter(picture, statuses(words))
+        assert "found" not in statuses(segmenter(picture, words))
         near = segmenter(picture, words, regions=RegionFile(ROOT / "examples" / "tiny.json").of(str(picture)))
     assert statuses(near) == ("found",) * 4
-    assert all(near[word].searched == "regions" for word in words)
+    assert all(near[word].searched == ("regions",) for word in words)
 
 
 def test_checkpoint_and_bundle_are_the_same_model() -> None:

@@ -80,7 +80,7 @@ def test_runtime_draws_what_pytorch_computes(exported: tuple[ClsClip, Path]) -> 
         result = segmenter(pixels, classes=words, presence_threshold=0)
         alone = segmenter(pixels, classes=words, presence_filter=False)
         reads_features = model.decoder.similarity is not None
-        assert segmenter._graphs()._stem_is_enough != reads_features, "the stem is enough for the paper's exact form"
+        assert segmenter._opened()._has_stem != reads_features, "the stem is enough for the paper's exact form"
     with torch.no_grad():
         values = normalise(torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0), model.towers.image)
         tokens, features = model.encode_words([TEMPLATES[0].format(word) for word in words])

@@ -98,7 +98,7 @@ def test_the_embedded_model_draws_the_same() -> None:
     assert exact[0].presence is not None
     assert ours[0].presence is not None
     np.testing.assert_allclose(ours.logits, exact.logits, atol=2e-4)
-    np.testing.assert_allclose(ours.presence, presence_of(exact), atol=1e-4)
+    np.testing.assert_allclose(presence_of(ours), presence_of(exact), atol=1e-4)
     assert np.count_nonzero(ours.masks != exact.masks) <= 5, "pixels on the very edge"
     if "openvino (bf16)" in results:
         rough = results["openvino (bf16)"]
@@ -189,7 +189,7 @@ def test_close(tiny: Path) -> None:
         for call in calls:
             assert "trunk.onnx is closed. Load it again" in call.result()
     segmenter = Segmenter.load(tiny, "openvino", threads=1)
-    graphs = [segmenter._graphs()._trunk]
+    graphs = [segmenter._opened()._trunk]
     segmenter.close()
     with pytest.raises(BackendError, match="is closed"):
         graphs[0].run(feeds)
