@@ -14,7 +14,7 @@ import torch
 
 from clsclip.checkpoint import load_checkpoint, save_checkpoint
 from clsclip.model import ClsClip
-from clsclip.reproduce.pretrain import normalise
+from clsclip.reproduce.naming import normalise
 from clsclip.tower_files import save_towers
 from clsclip_export.bundle import BundleOptions, write_bundle
 from clsclip_export.detector import DetectorSource, prepared_detector
