@@ -82,7 +82,7 @@ class PretrainState:
 
     def tensors(self) -> dict[str, Tensor]:
         """All that is kept, by name."""
-        kept = {}
+        kept: dict[str, Tensor] = {}
         for name, weight in self.weights.items():
             slots = self.optimiser.state[weight]
             kept |= {f"weight/{name}": weight.detach(), f"mean/{name}": self.mean[name]}
