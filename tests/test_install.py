@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parent.parent
 
 
+@pytest.mark.network
 def test_plain_install(tmp_path: Path) -> None:
     def run(*command: str | Path) -> str:
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
@@ -25,3 +29,9 @@ def test_plain_install(tmp_path: Path) -> None:
     picture = ROOT / "examples" / "cluttered.png"
     result = json.loads(run(binaries / "clsclip-infer", picture, "--json", "--classes", "bottle", "pizza"))
     assert [word["verdict"] for word in result["classes"]] == ["found", "absent"]
+
+
+def test_there_is_one_opencv() -> None:
+    """Two of its packages write into one folder, and which of them is imported then is chance."""
+    found = metadata.packages_distributions().get("cv2", [])
+    assert len(set(found)) <= 1, found

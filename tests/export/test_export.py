@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,6 +17,7 @@ from clsclip.checkpoint import load_checkpoint, save_checkpoint
 from clsclip.model import ClsClip
 from clsclip.reproduce.naming import normalise
 from clsclip.tower_files import save_towers
+from clsclip_export import bundle as bundle_module
 from clsclip_export.bundle import BundleOptions, write_bundle
 from clsclip_export.detector import DetectorSource, prepared_detector
 from clsclip_export.errors import ParityError
@@ -37,7 +39,7 @@ def make_checkpoint(folder: Path, inputs: tuple[str, ...] = ()) -> Path:
     return path
 
 
-@pytest.fixture(scope="module", params=VARIANTS)
+@pytest.fixture(scope="module", params=["exact", pytest.param("both", marks=pytest.mark.slow)])
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[ClsClip, Path]:
     folder = tmp_path_factory.mktemp("export")
     model, header = load_checkpoint(make_checkpoint(folder, VARIANTS[request.param]))
@@ -97,14 +99,35 @@ def test_runtime_draws_what_pytorch_computes(exported: tuple[ClsClip, Path]) -> 
     assert np.array_equal(result.masks[sure.numpy()], (upsampled > 0).numpy()[sure.numpy()])
 
 
-def test_existing_bundle_stays_unless_forced(exported: tuple[ClsClip, Path], tmp_path: Path) -> None:
+def existing(tmp_path: Path) -> tuple[ClsClip, dict[str, Any], Path]:
+    """A model, its header, and a folder of somebody's where its bundle is to go."""
     model, header = load_checkpoint(make_checkpoint(tmp_path))
     out = tmp_path / "kept.clsclip"
     out.mkdir()
     (out / "note").write_text("mine")
+    return model, header, out
+
+
+def test_existing_bundle_stays_unless_forced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, header, out = existing(tmp_path)
     with pytest.raises(OutputError, match="--force"):
         write_bundle(model, header, out, BundleOptions("x"))
     assert (out / "note").read_text() == "mine"
+
+    def fails(model: ClsClip) -> None:
+        assert [path for path in tmp_path.iterdir() if path.name.startswith(".kept")], "it has begun"
+        raise ParityError("wrong")
+
+    monkeypatch.setattr(bundle_module, "export_graphs", fails)
+    with pytest.raises(ParityError, match="wrong"):
+        write_bundle(model, header, out, BundleOptions("x"), force=True)
+    assert (out / "note").read_text() == "mine", "a failed export must not touch the bundle that stands"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept.clsclip", "last.safetensors", "towers"]
+
+
+@pytest.mark.slow
+def test_a_model_that_is_nan_replaces_nothing(tmp_path: Path) -> None:
+    model, header, out = existing(tmp_path)
     torch.nn.init.constant_(model.decoder.head.bias, float("nan"))
     with pytest.raises(ParityError, match=r"segmenter\.onnx +mask_logits.*First tensor.*is NaN, in PyTorch too"):
         write_bundle(model, header, out, BundleOptions("x"), force=True)
