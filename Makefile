@@ -35,14 +35,15 @@ test-slow: .venv/dev.done  ## what takes half a minute or more
 planted: .venv/dev.done  ## mistakes are planted in the modules that call CUDA and TensorRT; tests must find all
 	.venv/dev/bin/python -m tests.planting
 
-check: .venv/dev.done docs  ## lint, types, floors, documentation
+check: .venv/dev.done  ## lint, types, floors, documentation
 	.venv/dev/bin/ruff check .
 	.venv/dev/bin/ruff format --check .
 	.venv/dev/bin/mypy -p clsclip -p clsclip_runtime -p clsclip_export -p clsclip_bench
 	.venv/dev/bin/lint-imports
+	$(MAKE) --no-print-directory docs
 
 docs: .venv/dev.done  ## the documentation, into build/site; whatever is wrong with it is an error
-	NO_MKDOCS_2_WARNING=1 .venv/dev/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 .venv/dev/bin/mkdocs build --strict
 
 cpp:  ## the C++ runtime: configure, build, test, and build the example against what is installed
 	runtime/cpp/scripts/build.sh build/cpp -DCLSCLIP_WERROR=ON

@@ -2,8 +2,8 @@
 
     python benchmarks/video.py [FRAMES]
 
-Both read and write the same pictures, in turns; wall time and processor time, medians. The pictures: a smooth ground that
-moves, with a little noise, and a block that moves otherwise.
+Both read and write the same pictures, in turns; wall time and processor time, medians. The pictures: a smooth ground
+that moves, with a little noise, and a block that moves otherwise.
 """
 
 from __future__ import annotations
