@@ -34,7 +34,7 @@ SOURCES = {"clsclip": ROOT, "clsclip_runtime": ROOT / "runtime", "clsclip_export
 PYTHON, COMMANDS = "reference/python", "reference/commands"
 NOTEBOOKS = {
     "README.md": ("Speed", "development/measurements/speed.md"),
-    "gate/README.md": ("The presence filter", "development/measurements/presence.md"),
+    "presence/README.md": ("The presence filter", "development/measurements/presence.md"),
     "method/README.md": ("The method", "development/measurements/method.md"),
     "regions/README.md": ("Regions", "development/measurements/regions.md"),
 }

@@ -27,7 +27,7 @@ class Style:
         package: the npm package that carries the pictures.
         folder: where they are inside the unpacked package.
         suffix: file ending of its pictures.
-        licence: licence of the drawings (SPDX).
+        license: license of the drawings (SPDX).
         capitals: its files are named in capitals.
         named: its drawings are in one JSON file, ``folder``, by the emoji's names instead of their code points.
     """
@@ -36,7 +36,7 @@ class Style:
     package: str
     folder: str
     suffix: str
-    licence: str
+    license: str
     capitals: bool = False
     named: bool = False
 
