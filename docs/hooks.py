@@ -32,12 +32,7 @@ from mkdocs.structure.files import File
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = {"clsclip": ROOT, "clsclip_runtime": ROOT / "runtime", "clsclip_export": ROOT / "export"}
 PYTHON, COMMANDS = "reference/python", "reference/commands"
-NOTEBOOKS = {
-    "README.md": ("Speed", "development/measurements/speed.md"),
-    "presence/README.md": ("The presence filter", "development/measurements/presence.md"),
-    "method/README.md": ("The method", "development/measurements/method.md"),
-    "regions/README.md": ("Regions", "development/measurements/regions.md"),
-}
+MEASUREMENTS = "development/measurements"
 EXAMPLES = ("cluttered_overlay.png", "tiny_whole.png", "tiny_plus.png")
 MODEL_CARD = "explanation/model-card.md"
 CHANGELOG = "development/changelog.md"
@@ -55,7 +50,7 @@ def on_config(config: Any) -> Any:
     pages = {
         "python": [f"{PYTHON}/{name}.md" for name in packages()],
         "commands": [f"{COMMANDS}/{name}.md" for name in commands()],
-        "measurements": [{title: path} for title, path in NOTEBOOKS.values()],
+        "measurements": list(notebooks().values()),
     }
     for section in config.nav:
         for key, value in section.items():
@@ -80,8 +75,7 @@ def on_files(files: Any, config: Any) -> Any:
         add(f"{PYTHON}/{name}.md", python_page(name, title, names))
     for name, function in commands().items():
         add(f"{COMMANDS}/{name}.md", command_page(name, function))
-    moved = {f"benchmarks/{source}": path for source, (_, path) in NOTEBOOKS.items()}
-    moved |= {"MODEL_CARD.md": MODEL_CARD, "CHANGELOG.md": CHANGELOG}
+    moved = notebooks() | {"MODEL_CARD.md": MODEL_CARD, "CHANGELOG.md": CHANGELOG}
     pictures = {ROOT / "examples" / name for name in EXAMPLES}
     for source, path in moved.items():
         text, shown = adopted(source, path, moved)
@@ -90,6 +84,13 @@ def on_files(files: Any, config: Any) -> Any:
     for picture in sorted(pictures):
         files.append(File.generated(config, f"pictures/{picture.name}", abs_src_path=str(picture)))
     return files
+
+
+def notebooks() -> dict[str, str]:
+    """The pages of the lab notebooks, by their path: benchmarks/README.md and those of its folders."""
+    folders = sorted(path.parent.name for path in (ROOT / "benchmarks").glob("*/README.md"))
+    pages = {f"benchmarks/{folder}/README.md": f"{MEASUREMENTS}/{folder}.md" for folder in folders}
+    return {"benchmarks/README.md": f"{MEASUREMENTS}/speed.md"} | pages
 
 
 def packages() -> dict[str, tuple[str, list[str]]]:
