@@ -109,8 +109,8 @@ class StickerWorld:
         stretch = float(np.exp(rng.uniform(-0.2, 0.2)))
         layer = sticker.posed(max(3.0, self.side * share), stretch, angle, bool(rng.random() < 0.5), squash)
         if rng.random() < 0.5:
-            gains = rng.uniform(0.75, 1.2, 3).astype(np.float32)
-            layer = recolored(layer, gains, float(rng.uniform(0.4, 1.4)), float(rng.uniform(-20, 40)))
+            gains = rng.uniform(0.85, 1.15, 3).astype(np.float32)
+            layer = recolored(layer, gains, float(rng.uniform(0.6, 1.3)), float(rng.uniform(-15, 25)))
         return layer
 
     def _shade(self, rng: np.random.Generator, canvas: npt.NDArray[np.float32]) -> None:
