@@ -23,13 +23,13 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from clsclip.files import plain
 from clsclip.reproduce.naming import SingleThings, named_right, normalise
 from clsclip.reproduce.pretrain_state import PretrainState
 from clsclip.reproduce.schedule import Schedule
 from clsclip.reproduce.stickers.mosaics import CaptionedBatch, CaptionedBatches
 from clsclip.tower_files import save_towers
 from clsclip.towers import ImageSpec, Towers
+from clsclip_runtime.paths import plain
 
 IMAGE_MEAN = (0.48145466, 0.4578275, 0.40821073)
 IMAGE_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -40,7 +40,7 @@ class PretrainConfig:
     """Settings of a pre-training run.
 
     Attributes:
-        steps: optimiser steps.
+        steps: optimizer steps.
         learning_rate: peak, after a linear warm-up.
         cooldown: None lets it fall as a cosine to zero; a number keeps it, and lets it fall in the last steps. See
             :class:`clsclip.reproduce.schedule.Schedule`.

@@ -69,7 +69,7 @@ def test_bundle_is_whole_and_shares_weights(exported: tuple[ClsClip, Path]) -> N
 def test_a_detector_comes_along(exported: tuple[ClsClip, Path]) -> None:
     found = Bundle.open(exported[1]).manifest.detector
     assert found is not None
-    assert (found.layout, found.names) == ("yolov8", ("a", "b"))
+    assert (found.output_format, found.names) == ("yolov8", ("a", "b"))
 
 
 def test_runtime_draws_what_pytorch_computes(exported: tuple[ClsClip, Path]) -> None:
@@ -81,8 +81,10 @@ def test_runtime_draws_what_pytorch_computes(exported: tuple[ClsClip, Path]) -> 
     with Segmenter.load(out) as segmenter:
         result = segmenter(pixels, classes=words, presence_threshold=0)
         alone = segmenter(pixels, classes=words, presence_filter=False)
-        reads_features = model.decoder.similarity is not None
-        assert segmenter._graphs()._stem_is_enough != reads_features, "the stem is enough for the paper's exact form"
+        manifest = segmenter.bundle.manifest
+    reads_features = model.decoder.similarity is not None
+    assert ("stem.onnx" in manifest.files) != reads_features, "the stem is enough for the paper's exact form"
+    assert (manifest.image_features("trunk") == ("stem_tokens",)) != reads_features
     with torch.no_grad():
         values = normalise(torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0), model.towers.image)
         tokens, features = model.encode_words([TEMPLATES[0].format(word) for word in words])
@@ -91,9 +93,8 @@ def test_runtime_draws_what_pytorch_computes(exported: tuple[ClsClip, Path]) -> 
         presence = model.presence(image, patches, features)[0]
     np.testing.assert_allclose(result.logits, logits.numpy(), atol=TOLERANCE)
     np.testing.assert_allclose(alone.logits, logits.numpy(), atol=TOLERANCE)
-    assert alone.presence is None
-    assert result.presence is not None
-    np.testing.assert_allclose(result.presence, presence.numpy(), atol=TOLERANCE)
+    assert [alone[word].presence for word in words] == [None] * 3
+    np.testing.assert_allclose([result[word].presence for word in words], presence.numpy(), atol=TOLERANCE)
     upsampled = torch.nn.functional.interpolate(logits[None], size=(32, 32), mode="bilinear", align_corners=False)[0]
     sure = upsampled.abs() > 1e-3
     assert np.array_equal(result.masks[sure.numpy()], (upsampled > 0).numpy()[sure.numpy()])
