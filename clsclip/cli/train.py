@@ -114,7 +114,13 @@ def command(**options: Any) -> None:
     if options["license"]:
         provenance["license"] = {"weights": options["license"], "notes": []}
     summary = train(
-        model, fold, config, out, towers=towers_source(chosen, out), provenance=provenance, resume=options["resume"]
+        model,
+        fold,
+        config,
+        out,
+        towers=towers_source(chosen.towers, chosen.pretrained, out),
+        provenance=provenance,
+        resume=options["resume"],
     )
     if not first:
         return
@@ -225,9 +231,8 @@ def start_from(model: ClsClip, checkpoint: Path, towers: str, pretrained: str | 
     return {"image_size": size} | made
 
 
-def towers_source(chosen: ModelOptions, out: Path) -> str:
+def towers_source(towers: str, pretrained: str | None, out: Path) -> str:
     """Where the checkpoint says that its towers are; files and folders relative to the run's folder."""
-    towers, pretrained = chosen.towers, chosen.pretrained
     if Path(towers).is_dir():
         return Path(os.path.relpath(towers, out)).as_posix()
     if pretrained is not None and Path(pretrained).is_file():

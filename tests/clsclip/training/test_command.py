@@ -110,8 +110,8 @@ def test_checkpoints_name_their_towers_relative_to_the_run(tmp_path: Path) -> No
     (tmp_path / "towers").mkdir()
     (tmp_path / "b16.safetensors").write_bytes(b"")
 
-    def named(towers: object, pretrained: object = None) -> str:
-        return towers_source({"towers": str(towers), "pretrained": pretrained, "out": tmp_path / "runs" / "one"})
+    def named(towers: object, pretrained: str | None = None) -> str:
+        return towers_source(str(towers), pretrained, tmp_path / "runs" / "one")
 
     assert named(tmp_path / "towers") == "../../towers"
     assert named("ViT-B-16", "openai") == "ViT-B-16:openai"
