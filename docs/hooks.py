@@ -110,13 +110,11 @@ def packages() -> dict[str, tuple[str, list[str]]]:
 
 
 def python_page(package: str, docstring: str, names: list[str]) -> str:
-    """A page of the public names of a package."""
-    first, _, rest = docstring.partition("\n\n")
-    body = [f"---\ntitle: {package}\n---\n\n# `{package}`\n\n{first}\n"]
-    if rest:
-        body.append(f"```python\n{rest.strip()}\n```\n" if rest.startswith("    ") else f"{rest}\n")
-    body += [f"::: {package}.{name}\n" for name in names]
-    return "\n".join(body)
+    """A page of the public names of a package: first those that its own text shows, errors last."""
+    shown = sorted(names, key=lambda name: (name.endswith("Error"), re.search(rf"\b{name}\b", docstring) is None))
+    also = "\nAll names of this page are in `clsclip` too.\n" if package == "clsclip_runtime" else ""
+    title = f"---\ntitle: {package}\n---\n\n# `{package}`\n\n{docstring}\n{also}"
+    return "\n".join([title, *(f"::: {package}.{name}\n" for name in shown)])
 
 
 def commands() -> dict[str, str]:

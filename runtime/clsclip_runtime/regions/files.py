@@ -29,8 +29,8 @@ _Box = tuple[str | None, list[float], float]
 class RegionFile:
     """The boxes of many pictures.
 
-    boxes = RegionFile("boxes.json")
-    segmenter(path, words, regions=boxes.of(path))
+        boxes = RegionFile("boxes.json")
+        segmenter(path, words, regions=boxes.of(path))
     """
 
     def __init__(self, path: str | Path) -> None:
