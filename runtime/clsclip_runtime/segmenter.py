@@ -54,6 +54,8 @@ class Segmenter:
 
             closer = segmenter("photo.jpg", ["dog"], zoom_in=True)          # ClsCLIP+: regions of a detector
             drawn = segmenter("photo.jpg", ["dog"], regions=[[10, 20, 60, 80]])     # or a person's
+
+    Each thread has a current image of its own: the one that it gave to ``set_image`` last.
     """
 
     @refuses_old_names

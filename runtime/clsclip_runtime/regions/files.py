@@ -31,6 +31,8 @@ class RegionFile:
 
         boxes = RegionFile("boxes.json")
         segmenter(path, words, regions=boxes.of(path))
+
+    An image is found by its path, its file name, its name without suffix, or COCO's number.
     """
 
     def __init__(self, path: str | Path) -> None:
