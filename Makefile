@@ -1,7 +1,7 @@
 # Both from a bare machine with Python; run again, they only do what is missing.
 PYTHON ?= python3
 
-.PHONY: demo plus test check docs cpp cpp-sanitize cpp-aarch64 clean
+.PHONY: demo plus test test-fast test-slow planted check docs cpp cpp-sanitize cpp-aarch64 clean
 
 demo: .venv/demo.done  ## the main job: install the runtime alone, segment a cluttered picture
 	.venv/demo/bin/clsclip-infer examples/cluttered.png --classes $(DEMO_WORDS) --out out
@@ -21,22 +21,36 @@ TINY_WORDS = snake caterpillar "top hat" folder
 	.venv/demo/bin/pip install --quiet --disable-pip-version-check .
 	touch $@
 
-test: .venv/dev.done  ## all checks and tests; installs PyTorch (5.7 GB)
-	.venv/dev/bin/python -m pytest -n 2
+TEST = .venv/dev/bin/python -m pytest -n 2
 
-check: .venv/dev.done  ## lint, types, floors
+test: .venv/dev.done  ## all tests but the slow ones; installs PyTorch (5.7 GB)
+	$(TEST) -m "not slow"
+
+test-fast: .venv/dev.done  ## what takes a second at most, without C++ and the network, in 90 seconds
+	$(TEST) -m "not slow and not long and not network" --ignore=tests/cpp
+
+test-slow: .venv/dev.done  ## what takes half a minute or more
+	$(TEST) -m slow
+
+planted: .venv/dev.done  ## mistakes are planted in the modules that call CUDA and TensorRT; tests must find all
+	.venv/dev/bin/python -m tests.planting
+
+check: .venv/dev.done  ## lint, types, floors, documentation
 	.venv/dev/bin/ruff check .
 	.venv/dev/bin/ruff format --check .
 	.venv/dev/bin/mypy -p clsclip -p clsclip_runtime -p clsclip_export -p clsclip_bench
 	.venv/dev/bin/lint-imports
+	$(MAKE) --no-print-directory docs
 
 docs: .venv/dev.done  ## the documentation, into build/site; whatever is wrong with it is an error
-	NO_MKDOCS_2_WARNING=1 .venv/dev/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 .venv/dev/bin/mkdocs build --strict
 
 cpp:  ## the C++ runtime: configure, build, test, and build the example against what is installed
 	runtime/cpp/scripts/build.sh build/cpp -DCLSCLIP_WERROR=ON
 	cd build/cpp && ctest --output-on-failure
 	runtime/cpp/scripts/try_installed.sh build/cpp
+	cmake -S runtime/cpp/tests/parts -B build/cpp-parts -DCLSCLIP_WERROR=ON
+	cmake --build build/cpp-parts --parallel 2 --target clsclip-parts
 
 SANITIZED = -DCMAKE_BUILD_TYPE=Debug -DCLSCLIP_TOOLS=OFF -DCLSCLIP_ONNXRUNTIME=OFF -DCLSCLIP_WERROR=ON
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from clsclip.errors import CheckpointError
 from clsclip.model import ClsClip, ModelConfig
 from clsclip.tower_files import load_towers
 from clsclip.towers import Towers
+from clsclip_runtime.paths import make_folder, write_bytes
+from clsclip_runtime.renamed import old_names, rename_keys
 
 FORMAT = "clsclip-checkpoint-1"
 
@@ -30,8 +31,11 @@ def save_checkpoint(
         path: a ``.safetensors`` file.
         towers: where they can be loaded from: a folder, or an open_clip name with ``:tag`` or ``:weights file``. Files
             and folders are relative to the checkpoint's folder.
-        provenance: data, licences, steps, seeds; anything JSON can hold. ``presence_threshold`` is read at export.
+        provenance: data, license, steps, seeds; anything JSON can hold. ``presence_threshold`` is read at export.
         fingerprint: the towers' own, where it is known already: to make it, all frozen weights are hashed.
+
+    Raises:
+        OutputError: the file cannot be written.
     """
     header = {
         "format": FORMAT,
@@ -40,17 +44,15 @@ def save_checkpoint(
         "fingerprint": fingerprint or model.towers.fingerprint(),
         "provenance": json.dumps(provenance),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(path.name + ".tmp")
-    try:
-        save_file({name: value.contiguous() for name, value in model.learned_state().items()}, scratch, header)
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    make_folder(path.parent)
+    tensors = {name: value.contiguous() for name, value in model.learned_state().items()}
+    write_bytes(path, save(tensors, header), sync=True)
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """The decoded header of a checkpoint: ``model``, ``towers``, ``fingerprint``, ``provenance``.
+    """Decode the header of a checkpoint: ``model``, ``towers``, ``fingerprint``, ``provenance``.
+
+    Keys of 0.1 come by the names that they have now.
 
     Raises:
         CheckpointError: absent, damaged, or not a ClsCLIP checkpoint.
@@ -66,8 +68,8 @@ def read_header(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is not a ClsCLIP checkpoint: its header does not say {FORMAT}.")
     try:
         decoded = {key: json.loads(header[key]) for key in ("model", "towers", "provenance")}
-        return decoded | {"fingerprint": header["fingerprint"]}
-    except (KeyError, ValueError) as error:
+        return rename_keys(decoded, old_names("manifest")) | {"fingerprint": header["fingerprint"]}
+    except (KeyError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{path} has a damaged header: {error}") from error
 
 

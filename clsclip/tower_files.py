@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import open_clip
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from clsclip.clip_tokenizer import hub_tokenizer
 from clsclip.errors import TowersError
 from clsclip.towers import ImageSpec, Towers
+from clsclip_runtime.paths import make_folder, write_bytes, write_text
 
 CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILE = "open_clip_model.safetensors"
@@ -178,16 +177,13 @@ def save_towers(towers: Towers, model_config: dict[str, Any], folder: Path, dtyp
         folder: made if absent; each file is replaced atomically.
         dtype: of the file. float16 loses nothing once the weights have been rounded to it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     model_config = model_config | {"vision_cfg": model_config["vision_cfg"] | {"image_size": towers.image.size}}
     preprocess = {"mean": towers.image.mean, "std": towers.image.std}
     config = json.dumps({"model_cfg": model_config, "preprocess_cfg": preprocess}, indent=1)
     weights = {name.removeprefix("text."): value.to(dtype).contiguous() for name, value in towers.state_dict().items()}
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        save_file(weights, Path(scratch) / WEIGHTS_FILE)
-        (Path(scratch) / CONFIG_FILE).write_text(config + "\n", encoding="utf-8")
-        towers.tokenizer.no_padding()
-        towers.tokenizer.no_truncation()
-        towers.tokenizer.save(str(Path(scratch) / TOKENIZER_FILE))
-        for name in (WEIGHTS_FILE, TOKENIZER_FILE, CONFIG_FILE):
-            os.replace(Path(scratch) / name, folder / name)
+    towers.tokenizer.no_padding()
+    towers.tokenizer.no_truncation()
+    write_bytes(folder / WEIGHTS_FILE, save(weights), sync=True)
+    write_text(folder / TOKENIZER_FILE, towers.tokenizer.to_str(pretty=True), sync=True)
+    write_text(folder / CONFIG_FILE, config + "\n", sync=True)

@@ -21,6 +21,7 @@ import os
 import posixpath
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -31,12 +32,7 @@ from mkdocs.structure.files import File
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = {"clsclip": ROOT, "clsclip_runtime": ROOT / "runtime", "clsclip_export": ROOT / "export"}
 PYTHON, COMMANDS = "reference/python", "reference/commands"
-NOTEBOOKS = {
-    "README.md": ("Speed", "development/measurements/speed.md"),
-    "gate/README.md": ("The presence filter", "development/measurements/presence.md"),
-    "method/README.md": ("The method", "development/measurements/method.md"),
-    "regions/README.md": ("Regions", "development/measurements/regions.md"),
-}
+MEASUREMENTS = "development/measurements"
 EXAMPLES = ("cluttered_overlay.png", "tiny_whole.png", "tiny_plus.png")
 MODEL_CARD = "explanation/model-card.md"
 CHANGELOG = "development/changelog.md"
@@ -54,7 +50,7 @@ def on_config(config: Any) -> Any:
     pages = {
         "python": [f"{PYTHON}/{name}.md" for name in packages()],
         "commands": [f"{COMMANDS}/{name}.md" for name in commands()],
-        "measurements": [{title: path} for title, path in NOTEBOOKS.values()],
+        "measurements": list(notebooks().values()),
     }
     for section in config.nav:
         for key, value in section.items():
@@ -79,8 +75,7 @@ def on_files(files: Any, config: Any) -> Any:
         add(f"{PYTHON}/{name}.md", python_page(name, title, names))
     for name, function in commands().items():
         add(f"{COMMANDS}/{name}.md", command_page(name, function))
-    moved = {f"benchmarks/{source}": path for source, (_, path) in NOTEBOOKS.items()}
-    moved |= {"MODEL_CARD.md": MODEL_CARD, "CHANGELOG.md": CHANGELOG}
+    moved = notebooks() | {"MODEL_CARD.md": MODEL_CARD, "CHANGELOG.md": CHANGELOG}
     pictures = {ROOT / "examples" / name for name in EXAMPLES}
     for source, path in moved.items():
         text, shown = adopted(source, path, moved)
@@ -91,6 +86,13 @@ def on_files(files: Any, config: Any) -> Any:
     return files
 
 
+def notebooks() -> dict[str, str]:
+    """The pages of the lab notebooks, by their path: benchmarks/README.md and those of its folders."""
+    folders = sorted(path.parent.name for path in (ROOT / "benchmarks").glob("*/README.md"))
+    pages = {f"benchmarks/{folder}/README.md": f"{MEASUREMENTS}/{folder}.md" for folder in folders}
+    return {"benchmarks/README.md": f"{MEASUREMENTS}/speed.md"} | pages
+
+
 def packages() -> dict[str, tuple[str, list[str]]]:
     """Title and public names of every package whose ``__init__`` has ``__all__``, by its dotted name."""
     found = {}
@@ -98,7 +100,9 @@ def packages() -> dict[str, tuple[str, list[str]]]:
         for init in sorted((folder / top).rglob("__init__.py")):
             tree = ast.parse(init.read_text("utf-8"))
             for node in tree.body:
-                if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__":
+                # clsclip's own names are those of clsclip_runtime, and no list stands there.
+                listed = isinstance(node, ast.Assign) and isinstance(node.value, ast.List)
+                if listed and getattr(node.targets[0], "id", "") == "__all__":
                     name = ".".join(init.parent.relative_to(folder).parts)
                     names = [one for one in ast.literal_eval(node.value) if not one.startswith("_")]
                     found[name] = (ast.get_docstring(tree) or name, names)
@@ -106,13 +110,11 @@ def packages() -> dict[str, tuple[str, list[str]]]:
 
 
 def python_page(package: str, docstring: str, names: list[str]) -> str:
-    """A page of the public names of a package."""
-    first, _, rest = docstring.partition("\n\n")
-    body = [f"---\ntitle: {package}\n---\n\n# `{package}`\n\n{first}\n"]
-    if rest:
-        body.append(f"```python\n{rest.strip()}\n```\n" if rest.startswith("    ") else f"{rest}\n")
-    body += [f"::: {package}.{name}\n" for name in names]
-    return "\n".join(body)
+    """A page of the public names of a package: first those that its own text shows, errors last."""
+    shown = sorted(names, key=lambda name: (name.endswith("Error"), re.search(rf"\b{name}\b", docstring) is None))
+    also = "\nAll names of this page are in `clsclip` too.\n" if package == "clsclip_runtime" else ""
+    title = f"---\ntitle: {package}\n---\n\n# `{package}`\n\n{docstring}\n{also}"
+    return "\n".join([title, *(f"::: {package}.{name}\n" for name in shown)])
 
 
 def commands() -> dict[str, str]:
@@ -182,22 +184,41 @@ def adopted(source: str, path: str, moved: dict[str, str]) -> tuple[str, set[Pat
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
-    """Check the options of the command lines in a page against ``--help``."""
-    known = commands()
-    for block in re.findall(r"^(?:```(?:sh|bash|console)\n(.*?)^```|((?:^ {4}\S.*\n)+))", markdown, re.M | re.S):
-        lines = "".join(block).replace("\\\n", " ").split("\n")
-        for line in lines:
-            for part in re.split(r"\s(?:\||&&|#)\s", line):
-                words = part.split()
-                if not words or words[0] not in known:
-                    continue
-                texts = [_help(words[0], known[words[0]])]
-                if len(words) > 1 and words[1] in subcommands(texts[0]):
-                    texts.append(_help(words[0], known[words[0]], words[1]))
-                for option in _OPTION.findall(part):
-                    if not any(re.search(rf"(?<![\w-]){option}(?![\w-])", text) for text in texts):
-                        _log.warning("%s: %s has no option %s", page.file.src_path, words[0], option)
+    """Check the options that a page names, in command lines and in its text, against ``--help``."""
+    if page.file.generated_by is not None:  # it comes from the code, or tells of old names
+        return markdown
+    for line in _command_lines(markdown):
+        name, _, rest = line.partition(" ")
+        texts = _helps_of(name, rest.partition(" ")[0])
+        for option in _OPTION.findall(line):
+            if not any(_has(text, option) for text in texts):
+                _log.warning("%s: %s has no option %s", page.file.src_path, name, option)
+    everything = [text for name in commands() for text in _helps_of(name)]
+    for option in re.findall(r"`(--[a-z][a-z0-9-]*)", markdown):
+        if not any(_has(text, option) for text in everything):
+            _log.warning("%s: no command has the option %s", page.file.src_path, option)
     return markdown
+
+
+def _command_lines(markdown: str) -> Iterator[str]:
+    """The project's own commands in the shell blocks of a page, each with its arguments."""
+    for block in re.findall(r"^```sh\n(.*?)^```", markdown, re.MULTILINE | re.DOTALL):
+        for line in block.replace("\\\n", " ").split("\n"):
+            for part in re.split(r"\s*(?:\||&&|\s#)\s*", line.strip()):
+                if part.partition(" ")[0] in commands():
+                    yield part
+
+
+def _helps_of(name: str, sub: str | None = None) -> list[str]:
+    """The help of a command, and of its subcommand ``sub`` if it is one; None is all of them."""
+    function = commands()[name]
+    listed = subcommands(_help(name, function))
+    wanted = [one for one in listed if sub is None or one == sub]
+    return [_help(name, function), *(_help(name, function, one) for one in wanted)]
+
+
+def _has(text: str, option: str) -> bool:
+    return re.search(rf"(?<![\w-]){option}(?![\w-])", text) is not None
 
 
 class _Loads(html.parser.HTMLParser):

@@ -7,29 +7,25 @@ import pytest
 from hypothesis import settings
 
 from tests.manifest_schema import compare_always
+from tests.skips import pytest_collectreport, pytest_runtest_logreport, pytest_sessionfinish, pytest_terminal_summary
 
-settings.register_profile("shared-machine", deadline=None)
+__all__ = ["pytest_collectreport", "pytest_runtest_logreport", "pytest_sessionfinish", "pytest_terminal_summary"]
+
+LONG = Path(__file__).with_name("long_tests.txt")
+
+settings.register_profile("shared-machine", deadline=None, derandomize=False)  # in CI too
 settings.load_profile("shared-machine")
 compare_always()
 
 
-@pytest.fixture(scope="session", autouse=True)
-def auto_without_openvino() -> Iterator[None]:
-    """``auto`` takes what every installation has: OpenVINO, which takes long to load, has tests of its own."""
-    from clsclip_runtime.backends import select
-
-    reason = "these tests leave it out"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(select, "passed_over", lambda name: reason if name == "openvino" else None)
-        yield
-
-
-@pytest.fixture
-def auto_with_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
-    """``auto`` tries OpenVINO, on any processor."""
-    from clsclip_runtime.backends import select
-
-    monkeypatch.setattr(select, "passed_over", lambda name: None)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is listed as long, all parameters of a test alike."""
+    lines = [line.split(" | ")[1] for line in LONG.read_text("utf-8").splitlines() if not line.startswith("#")]
+    names = {tuple(line.split("::")) for line in lines}
+    for item in items:
+        path = item.path.relative_to(LONG.parent.parent).as_posix()
+        if (path, getattr(item, "originalname", item.name)) in names:
+            item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture(autouse=True, scope="session")

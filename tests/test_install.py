@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parent.parent
 
 
+@pytest.mark.network
 def test_plain_install(tmp_path: Path) -> None:
     def run(*command: str | Path) -> str:
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
@@ -24,4 +28,24 @@ def test_plain_install(tmp_path: Path) -> None:
     assert not installed & {"torch", "onnx", "open_clip_torch"}
     picture = ROOT / "examples" / "cluttered.png"
     result = json.loads(run(binaries / "clsclip-infer", picture, "--json", "--classes", "bottle", "pizza"))
-    assert [word["verdict"] for word in result["classes"]] == ["found", "absent"]
+    assert [one["status"] for one in result["classes"]] == ["found", "absent"]
+    code = "from clsclip import Segmenter; print(Segmenter.load()(__import__('sys').argv[1], ['dog'])['dog'].status)"
+    assert run(binaries / "python", "-c", code, picture) == "found\n"
+    for program, options, extra in (
+        ("clsclip-export", ("--ckpt", ROOT / "models" / "stickers" / "last.safetensors", "--out", "x"), "export"),
+        ("clsclip-train", ("--towers", "x", "--data", "folder", "--root", "x", "--out", "x"), "train"),
+        ("clsclip-eval", ("run", "--data", "folder", "--root", "x"), "train"),
+        ("clsclip-bench", ("--plot", "x.png"), "bench"),
+    ):
+        run(binaries / program, "--help")
+        done = subprocess.run(
+            (binaries / program, *options), cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode in (1, 2) and len(done.stderr.splitlines()) == 1
+        assert done.stderr.endswith(f"pip install '{ROOT}[{extra}]'\n")
+
+
+def test_there_is_one_opencv() -> None:
+    """Two of its packages write into one folder, and which of them is imported then is chance."""
+    found = metadata.packages_distributions().get("cv2", [])
+    assert len(set(found)) <= 1, found

@@ -16,7 +16,7 @@ from tests.cpp.c_api import ROOT, CSegmenter, backends
 
 
 def main() -> None:
-    """Print one line for every engine, kind of picture and way of looking."""
+    """Print one line for every engine, kind of picture and search."""
     with Segmenter.load(backend="onnxruntime-cpu") as python:
         for backend in backends():
             cpp = CSegmenter(ROOT / "runtime" / "clsclip_runtime" / "models" / "stickers.clsclip", backend, threads=0)

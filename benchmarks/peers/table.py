@@ -34,7 +34,7 @@ TOGETHER = 6
 
 MAX_CLASSES = (1, 8)
 """Words of the filtered rows that are segmented: the least there is, and what a threshold of 0.3 lets through of 20 on
-sticker pictures that show 4.8 of them, at a loss of 0.2 mIoU (benchmarks/gate)."""
+sticker pictures that show 4.8 of them, at a loss of 0.2 mIoU (benchmarks/presence)."""
 
 
 def torch_specs(bundle: str, threads: int | None, gpu: bool) -> list[Spec]:

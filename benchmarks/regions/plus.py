@@ -36,7 +36,7 @@ SIZES = ((0.0, 0.01), (0.01, 0.05), (0.05, 1.0))
 NAMELESS_CONFIDENCE = 0.12
 """Least score of the detector's boxes where their names are forgotten: more of them cost more than they find."""
 
-PAPERS = "ClsCLIP+ of the paper (odds 1, no spill)"
+PAPERS = "ClsCLIP+ of the paper (mask_threshold 0.5, mask_margin None)"
 
 
 @dataclass

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,11 +33,31 @@ _OPTIONS = (
     click.option("--world-seed", type=int, default=_STICKERS.seed, help="stickers: names the world."),
 )
 
-DATA_NAMES = (
-    *("kind", "root", "splits", "allow_missing", "novel"),
-    *("words", "styles", "side", "sizes", "things", "close_ups", "world_seed"),
-)
-"""Keyword arguments that every command gets from :func:`data_options`."""
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Which data a command reads, as its options say; see their help."""
+
+    kind: str
+    root: Path
+    splits: Path | None
+    allow_missing: bool
+    novel: tuple[str, ...]
+    words: str
+    styles: tuple[str, ...]
+    side: int
+    sizes: tuple[float, float]
+    things: tuple[int, int]
+    close_ups: float
+    world_seed: int
+    train_pictures: int = _STICKERS.train_pictures
+    test_pictures: int = _STICKERS.test_pictures
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> DataOptions:
+        """Take them out of all values of a command."""
+        return cls(**{one.name: values[one.name] for one in fields(cls) if one.name in values})
+
 
 _TRAIN_PICTURES = click.option(
     "--train-pictures", type=click.IntRange(min=1), default=_STICKERS.train_pictures, help="stickers: to train on."
@@ -47,7 +68,7 @@ _TEST_PICTURES = click.option(
 
 
 def data_options(part: str) -> Callable[[Command], Command]:
-    """Add the options to a command, which gets them as keyword arguments; hand them on to :func:`open_data`.
+    """Add the options to a command, which gets them as keyword arguments; see :class:`DataOptions`.
 
     Args:
         part: the side that the command reads: "train", "test" or "both".
@@ -78,58 +99,40 @@ def folds_asked(kind: str, fold: str | None, words: str) -> Sequence[int]:
     return known if fold == "all" else (int(fold),)
 
 
-def open_data(
-    fold: int,
-    *,
-    kind: str,
-    root: Path,
-    splits: Path | None,
-    allow_missing: bool,
-    novel: tuple[str, ...],
-    words: str,
-    styles: tuple[str, ...],
-    side: int,
-    sizes: tuple[float, float],
-    things: tuple[int, int],
-    close_ups: float,
-    world_seed: int,
-    part: str,
-    train_pictures: int = _STICKERS.train_pictures,
-    test_pictures: int = _STICKERS.test_pictures,
-) -> Fold:
-    """One fold, as the options say.
+def open_data(fold: int, data: DataOptions, part: str) -> Fold:
+    """Open one fold.
 
     Args:
         fold: its number.
+        data: which.
         part: as given to :func:`data_options`.
-        kind, root, ...: the options of :func:`data_options`.
 
     Raises:
         UsageError: an option does not belong to the kind of data.
         DataError: the data cannot be read.
     """
-    if splits is not None and kind != "pascal":
+    if data.splits is not None and data.kind != "pascal":
         raise click.UsageError("--splits is for --data pascal.")
-    if novel and kind != "folder":
+    if data.novel and data.kind != "folder":
         raise click.UsageError("--novel is for --data folder.")
     stickers = StickerOptions(
-        words=words,
-        styles=styles or _STICKERS.styles,
-        side=side,
-        sizes=sizes,
-        things=things,
-        close_ups=close_ups,
-        seed=world_seed,
-        train_pictures=train_pictures,
-        test_pictures=test_pictures,
+        words=data.words,
+        styles=data.styles or _STICKERS.styles,
+        side=data.side,
+        sizes=data.sizes,
+        things=data.things,
+        close_ups=data.close_ups,
+        seed=data.world_seed,
+        train_pictures=data.train_pictures,
+        test_pictures=data.test_pictures,
     )
     return open_fold(
-        kind,
-        root,
+        data.kind,
+        data.root,
         fold,
-        splits=splits,
-        allow_missing=allow_missing,
+        splits=data.splits,
+        allow_missing=data.allow_missing,
         part=part,
-        novel=novel or None,
+        novel=data.novel or None,
         stickers=stickers,
     )

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clsclip.cli.data_options import data_options, folds_asked, open_data
+from clsclip.cli.data_options import DataOptions, data_options, folds_asked, open_data
+from clsclip.cli.protocol import size_protocol
 from clsclip.cli.tables import table_command
 from clsclip.data import GROUPS, asking
 from clsclip.errors import ClsclipError
@@ -23,7 +24,7 @@ from clsclip_runtime.cli.runner import run_command
 from clsclip_runtime.cli.zoom import CropOptions, crop_options
 
 if TYPE_CHECKING:
-    from clsclip.evaluation import Method, Protocol, RegionSource
+    from clsclip.evaluation import Method, RegionSource
 
 PROGRAM = "clsclip-eval"
 
@@ -107,8 +108,8 @@ def run(
     """Measure mIoU, FB-IoU, leakage and which-word mIoU."""
     from clsclip.evaluation import evaluate, mean_of, shuffled, table
 
-    asked, data = take(MethodOptions, options), options
-    folds = folds_asked(data["kind"], fold, data["words"])
+    asked, data = take(MethodOptions, options), DataOptions.from_values(options)
+    folds = folds_asked(data.kind, fold, data.words)
     protocol = size_protocol(asked.protocol, episodes == "every")
     if boxes_as_masks and model is not None:
         raise click.UsageError("--boxes-as-masks needs no --model.")
@@ -117,7 +118,7 @@ def run(
     method = _method(model, asked, boxes_as_masks)
     reports = []
     for number in folds:
-        opened = asking(open_data(number, part="test", **data), ask)
+        opened = asking(open_data(number, data, "test"), ask)
         one = shuffled(method, opened.test.classes) if shuffle_words else method
         with Progress(f"fold {number}, pictures" if number >= 0 else "pictures") as progress:
             reports.append(evaluate(opened, one, protocol, absent=not no_absent, limit=limit, progress=progress.update))
@@ -142,11 +143,11 @@ def show(
     """Draw pictures, truths and the masks of models side by side."""
     from clsclip.evaluation.figures import save_figure, side_by_side
 
-    asked, data = take(MethodOptions, options), options
+    asked, data = take(MethodOptions, options), DataOptions.from_values(options)
     protocol = size_protocol(asked.protocol, True)
-    numbers = folds_asked(data["kind"], fold, data["words"])
+    numbers = folds_asked(data.kind, fold, data.words)
     methods = [_method(model, asked, False) for model in models or (None,)]
-    opened = open_data(numbers[0], part="test", **data)
+    opened = open_data(numbers[0], data, "test")
     pairs = list(dict.fromkeys(opened.test_pairs))
     chosen = [pair for pair in pairs if opened.test.key(pair[0]) in keys] if keys else spread(pairs, count)
     save_figure(side_by_side(opened, methods, protocol, chosen), out)
@@ -177,17 +178,6 @@ def spread(pairs: Sequence[tuple[int, int]], count: int) -> list[tuple[int, int]
     """``count`` pairs from the whole list, evenly spaced, not only its first classes."""
     step = max(1, len(pairs) // count)
     return list(pairs[::step][:count])
-
-
-def size_protocol(size: str, every: bool) -> Protocol:
-    """What ``--protocol`` and ``--episodes`` name. UsageError when it is neither "original" nor a side in pixels."""
-    from clsclip.evaluation import Protocol
-
-    if size == "original":
-        return Protocol(None, every)
-    if not size.isdecimal() or not 8 <= int(size) <= 8192:
-        raise click.UsageError(f"--protocol {size}: give original, or a side in pixels such as 480.")
-    return Protocol(int(size), every)
 
 
 def _method(model: Path | None, asked: MethodOptions, boxes_as_masks: bool) -> Method:

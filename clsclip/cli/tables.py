@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from clsclip.cli.data_options import data_options, open_data
+from clsclip.cli.data_options import DataOptions, data_options, open_data
 from clsclip.cli.numbers import numbers
+from clsclip.cli.protocol import size_protocol
+from clsclip_runtime.paths import write_json
 
 if TYPE_CHECKING:
     from clsclip.data import Fold
@@ -69,15 +72,13 @@ def table_command(
     episodes: str,
     limit: int | None,
     json_path: Path | None,
-    **data: Any,
+    **values: Any,
 ) -> None:
     """Table NUMBER of the paper: 1 PASCAL-5i, 2 COCO-20i, 3 use of the text token, 4 navigation layers, 5 visual
     prompts, 6 boxes alone as masks, 7 regions by hand.
 
     Interrupt at any time and start the same command again: what is in --runs is not done again.
     """
-    from clsclip.cli.evaluate import size_protocol
-    from clsclip.files import replace_json
     from clsclip.model import ModelConfig
     from clsclip.reproduce.tables.published import TABLES
     from clsclip.reproduce.tables.report import markdown, summary
@@ -85,11 +86,12 @@ def table_command(
     from clsclip.tower_files import load_towers
     from clsclip.training.config import TrainConfig
 
+    data = DataOptions.from_values(values)
     opened = load_towers(towers, pretrained, image_size=image_size)
 
     @lru_cache(maxsize=4)  # rows and seeds share their folds, and listing one can take minutes
     def open_fold(fold: int) -> Fold:
-        return open_data(fold, part="both", **data)
+        return open_data(fold, data, "both")
 
     run = TableRun(
         open_fold=open_fold,
@@ -101,7 +103,7 @@ def table_command(
         training=TrainConfig(
             epochs=epochs,
             steps=steps,
-            batch=batch or (512 if data["kind"] == "coco" else 64),
+            batch=batch or (512 if data.kind == "coco" else 64),
             precision=precision,
             device=device,
             workers=workers,
@@ -111,16 +113,16 @@ def table_command(
         runs=runs,
         regions=region_sources(detector, regions, true_regions=true_regions),
         limit=limit,
-        data=json.dumps(data | {"root": data["root"].resolve()}, sort_keys=True, default=str),
+        data=json.dumps(asdict(data) | {"root": data.root.resolve()}, sort_keys=True, default=str),
         rows=rows,
     )
     table = TABLES[number]
     found = [summary(outcome, run) for outcome in run_table(table, run)]
-    text = markdown(table, found, run, data["kind"])
+    text = markdown(table, found, run, data.kind)
     click.echo(text)
     if json_path is not None:
         document = {"table": number, "title": table.title, "seeds": seeds, "rows": found, "markdown": text}
-        replace_json(json_path, document)
+        write_json(json_path, document)
 
 
 def region_sources(detector: Path | None, regions: Path | None, *, true_regions: bool) -> dict[str, RegionSource]:

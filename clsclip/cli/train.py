@@ -6,14 +6,14 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from clsclip.cli.data_options import DATA_NAMES, data_options, folds_asked, open_data
+from clsclip.cli.data_options import DataOptions, data_options, folds_asked, open_data
 from clsclip.cli.numbers import numbers
 from clsclip.errors import ClsclipError
 from clsclip_runtime.cli.progress import LogHandler
@@ -60,7 +60,7 @@ Exit codes: 0 done, 1 a failure, 2 wrong use, 130 interrupted (go on with --resu
 @click.option("--decoder-heads", type=_COUNT, help="Attention heads of each. Default: one for 64 channels.")
 @click.option("--upscale", type=_COUNT, default=4, help="Mask logits a side of one patch.")
 @click.option("--epochs", type=_COUNT, default=200, help="Passes over the training pairs.")
-@click.option("--steps", type=_COUNT, help="Optimiser steps, in place of --epochs.")
+@click.option("--steps", type=_COUNT, help="Optimizer steps, in place of --epochs.")
 @click.option("--batch", type=_COUNT, help="Pairs a step. Default: 512 for coco, else 64.")
 @click.option("--accumulate", type=_COUNT, default=1, help="Micro-batches of --batch pairs a step.")
 @click.option("--lr", "learning_rate", type=float, default=1e-3, help="Peak learning rate.")
@@ -85,7 +85,7 @@ Exit codes: 0 done, 1 a failure, 2 wrong use, 130 interrupted (go on with --resu
 @click.option("--tensorboard", is_flag=True, help="Write metrics for TensorBoard too.")
 @click.option("--presence-pictures", type=click.IntRange(min=0), default=0, help="Fit the presence head on so many.")
 @click.option("--description", help="A sentence for the checkpoint and its bundles.")
-@click.option("--licence", help="Licence of the trained weights, for the checkpoint and its bundles.")
+@click.option("--license", help="License of the trained weights, for the checkpoint and its bundles.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.version_option(package_name="clsclip")
 def command(**options: Any) -> None:
@@ -97,24 +97,30 @@ def command(**options: Any) -> None:
     first = os.environ.get("RANK", "0") == "0"
     level = logging.INFO if first else logging.WARNING
     logging.basicConfig(level=level, format="%(message)s", handlers=[LogHandler()])
-    check_use(options)
+    out: Path = options["out"]
+    data, chosen = DataOptions.from_values(options), ModelOptions.from_values(options)
+    check_use(chosen, out, resume=options["resume"])
     from clsclip.training import train
 
-    config = train_config(options)
+    config = train_config(options, data)
     asked = None if options["fold"] is None else str(options["fold"])
-    number = folds_asked(options["kind"], asked, options["words"])[0]
-    fold = open_data(number, part="train", **{name: options[name] for name in (*DATA_NAMES, "train_pictures")})
-    model = build_model(options)
+    fold = open_data(folds_asked(data.kind, asked, data.words)[0], data, "train")
+    model = build_model(chosen, config.seed)
     provenance: dict[str, Any] = {}
     if options["start"] is not None:
-        provenance["started_from"] = start_from(model, options["start"], options["towers"], options["pretrained"])
+        provenance["started_from"] = start_from(model, options["start"], chosen.towers, chosen.pretrained)
     if options["description"]:
         provenance["description"] = options["description"]
-    if options["licence"]:
-        provenance["licence"] = {"weights": options["licence"], "notes": []}
-    out: Path = options["out"]
+    if options["license"]:
+        provenance["license"] = {"weights": options["license"], "notes": []}
     summary = train(
-        model, fold, config, out, towers=towers_source(options), provenance=provenance, resume=options["resume"]
+        model,
+        fold,
+        config,
+        out,
+        towers=towers_source(chosen.towers, chosen.pretrained, out),
+        provenance=provenance,
+        resume=options["resume"],
     )
     if not first:
         return
@@ -130,36 +136,55 @@ def command(**options: Any) -> None:
     click.echo(f"{summary.checkpoint} written. Next: clsclip-export --ckpt {summary.checkpoint} --out model.clsclip")
 
 
-def check_use(options: dict[str, Any]) -> None:
+@dataclass(frozen=True)
+class ModelOptions:
+    """Towers and configuration of a model, as options say; see their help."""
+
+    towers: str
+    pretrained: str | None
+    image_size: int | None
+    navigation_layers: tuple[int, ...] | None
+    use_of_text: str
+    visual_prompts: int
+    decoder_inputs: str
+    decoder_layers: int
+    decoder_heads: int | None
+    upscale: int
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> ModelOptions:
+        """Take them out of all values of a command."""
+        return cls(**{one.name: values[one.name] for one in fields(cls)})
+
+
+def check_use(chosen: ModelOptions, out: Path, *, resume: bool) -> None:
     """Refuse what cannot be meant, before anything is loaded."""
     # Click answers a wrong choice itself, but its list is in clsclip.variants, which imports torch.
     from clsclip.training.state import STATE_FILE
     from clsclip.variants import USES_OF_TEXT
 
-    if options["use_of_text"] not in USES_OF_TEXT:
+    if chosen.use_of_text not in USES_OF_TEXT:
         raise click.UsageError(f"--use-of-text is one of {', '.join(USES_OF_TEXT)}.")
-    if options["navigation_layers"] is not None and options["use_of_text"] != "replace":
+    if chosen.navigation_layers is not None and chosen.use_of_text != "replace":
         raise click.UsageError("--navigation-layers is for --use-of-text replace.")
-    if (options["out"] / STATE_FILE).exists() and not options["resume"]:
-        raise click.UsageError(
-            f"{options['out']} holds a training run. Go on with it: --resume; or give another --out."
-        )
+    if (out / STATE_FILE).exists() and not resume:
+        raise click.UsageError(f"{out} holds a training run. Go on with it: --resume; or give another --out.")
 
 
-def train_config(options: dict[str, Any]) -> TrainConfig:
-    """The settings that the options name; click.UsageError where they cannot be meant."""
+def train_config(values: Mapping[str, Any], data: DataOptions) -> TrainConfig:
+    """The settings of a run; click.UsageError where they cannot be meant."""
     from clsclip.errors import TrainingError
     from clsclip.training import TrainConfig
 
-    settings = {field.name: options[field.name] for field in fields(TrainConfig)}
-    settings["batch"] = options["batch"] or (512 if options["kind"] == "coco" else 64)
+    settings = {one.name: values[one.name] for one in fields(TrainConfig)}
+    settings["batch"] = values["batch"] or (512 if data.kind == "coco" else 64)
     try:
         return TrainConfig(**settings)
     except TrainingError as error:
         raise click.UsageError(str(error)) from error
 
 
-def build_model(options: dict[str, Any]) -> ClsClip:
+def build_model(chosen: ModelOptions, seed: int) -> ClsClip:
     """Towers and fresh weights; click.UsageError where these towers cannot carry the configuration."""
     import torch
 
@@ -167,19 +192,19 @@ def build_model(options: dict[str, Any]) -> ClsClip:
     from clsclip.model import ClsClip, ModelConfig
     from clsclip.tower_files import load_towers
 
-    towers = load_towers(options["towers"], options["pretrained"], image_size=options["image_size"])
-    inputs = options["decoder_inputs"]
+    towers = load_towers(chosen.towers, chosen.pretrained, image_size=chosen.image_size)
+    inputs = chosen.decoder_inputs
     settings: dict[str, Any] = {
-        "decoder_layers": options["decoder_layers"],
-        "decoder_heads": options["decoder_heads"] or (towers.width // 64 if towers.width % 64 == 0 else 1),
-        "upscale": options["upscale"],
+        "decoder_layers": chosen.decoder_layers,
+        "decoder_heads": chosen.decoder_heads or (towers.width // 64 if towers.width % 64 == 0 else 1),
+        "upscale": chosen.upscale,
         "decoder_inputs": () if inputs == "exact" else tuple(inputs.split("+")),
-        "use_of_text": options["use_of_text"],
-        "visual_prompts": options["visual_prompts"],
+        "use_of_text": chosen.use_of_text,
+        "visual_prompts": chosen.visual_prompts,
     }
-    if options["navigation_layers"] is not None:
-        settings["navigation_layers"] = options["navigation_layers"]
-    torch.manual_seed(options["seed"])
+    if chosen.navigation_layers is not None:
+        settings["navigation_layers"] = chosen.navigation_layers
+    torch.manual_seed(seed)
     try:
         return ClsClip(towers, ModelConfig(**settings))
     except CheckpointError as error:
@@ -206,9 +231,8 @@ def start_from(model: ClsClip, checkpoint: Path, towers: str, pretrained: str | 
     return {"image_size": size} | made
 
 
-def towers_source(options: dict[str, Any]) -> str:
+def towers_source(towers: str, pretrained: str | None, out: Path) -> str:
     """Where the checkpoint says that its towers are; files and folders relative to the run's folder."""
-    towers, pretrained, out = options["towers"], options["pretrained"], options["out"]
     if Path(towers).is_dir():
         return Path(os.path.relpath(towers, out)).as_posix()
     if pretrained is not None and Path(pretrained).is_file():

@@ -125,7 +125,7 @@ def pairs_from_masks(
     drop_missing([name for name in names if name not in there], len(names), root, allow_missing)
     names = [name for name in names if name in there]
     pictures = voc_pictures(root, names)
-    _log.info("looking for classes in %d masks of %s", len(pictures), root)
+    _log.info("searching %d masks of %s for classes", len(pictures), root)
     found: Pairs = []
     for index, name in enumerate(names):
         found += [(name, one) for one in customary(pictures.labels(index)) if one in classes]

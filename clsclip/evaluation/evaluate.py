@@ -22,7 +22,7 @@ from clsclip.evaluation.metric import Scores
 from clsclip.evaluation.predictors import Prediction, Predictor
 from clsclip.evaluation.protocol import Protocol
 from clsclip.evaluation.regions import RegionSource, boxes_as_masks, zoom_in
-from clsclip.files import plain
+from clsclip_runtime.paths import plain
 from clsclip_runtime.regions import Proposals, ZoomIn
 
 Progress = Callable[[int, int], None]

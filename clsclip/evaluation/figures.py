@@ -21,8 +21,8 @@ from clsclip.evaluation.predictors import CheckpointPredictor
 from clsclip.evaluation.protocol import Protocol
 from clsclip.model import ClsClip
 
-_MASK_COLOUR = np.array([255, 30, 60], np.float32)
-_IGNORE_COLOUR = np.array([255, 255, 255], np.float32)
+_MASK_COLOR = np.array([255, 30, 60], np.float32)
+_IGNORE_COLOR = np.array([255, 255, 255], np.float32)
 _OPACITY = 0.55
 _CELL_INCHES = 2.2
 _TITLE_POINTS = 8
@@ -33,9 +33,9 @@ def painted(
 ) -> NDArray[np.uint8]:
     """The picture (H, W, 3) with a mask (H, W) laid over it; ignored pixels are white."""
     pixels = picture.astype(np.float32)
-    pixels[mask] = pixels[mask] * (1 - _OPACITY) + _MASK_COLOUR * _OPACITY
+    pixels[mask] = pixels[mask] * (1 - _OPACITY) + _MASK_COLOR * _OPACITY
     if ignore is not None:
-        pixels[ignore] = _IGNORE_COLOUR
+        pixels[ignore] = _IGNORE_COLOR
     return np.clip(pixels, 0, 255).astype(np.uint8)
 
 

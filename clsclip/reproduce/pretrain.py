@@ -11,8 +11,10 @@ from __future__ import annotations
 import json
 import math
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import torch
@@ -21,9 +23,13 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from clsclip.reproduce.naming import SingleThings, named_right, normalise
+from clsclip.reproduce.pretrain_state import PretrainState
+from clsclip.reproduce.schedule import Schedule
 from clsclip.reproduce.stickers.mosaics import CaptionedBatch, CaptionedBatches
 from clsclip.tower_files import save_towers
 from clsclip.towers import ImageSpec, Towers
+from clsclip_runtime.paths import plain
 
 IMAGE_MEAN = (0.48145466, 0.4578275, 0.40821073)
 IMAGE_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -34,18 +40,25 @@ class PretrainConfig:
     """Settings of a pre-training run.
 
     Attributes:
-        steps: optimiser steps.
-        learning_rate: peak, after a linear warm-up, before a cosine decay to zero.
+        steps: optimizer steps.
+        learning_rate: peak, after a linear warm-up.
+        cooldown: None lets it fall as a cosine to zero; a number keeps it, and lets it fall in the last steps. See
+            :class:`clsclip.reproduce.schedule.Schedule`.
         weight_decay: on matrices only.
         warmup: steps of linear warm-up.
+        mean_decay: of the running mean of the weights, which is what is written; 0 writes the weights themselves.
+        save_minutes: minutes between two writings of towers and state.
         workers: processes that make pictures.
         seed: of the weights.
     """
 
     steps: int
     learning_rate: float = 1e-3
+    cooldown: int | None = None
     weight_decay: float = 0.05
     warmup: int = 200
+    mean_decay: float = 0.0
+    save_minutes: float = 10.0
     workers: int = 2
     seed: int = 0
 
@@ -114,13 +127,6 @@ def encode(towers: Towers, pixel_values: Tensor) -> Tensor:
     return towers.run_layers(towers.embed(pixel_values), 0, towers.layers)
 
 
-def normalise(pixels: Tensor, image: ImageSpec) -> Tensor:
-    """(B, 3, S, S) uint8 -> float32 pixel values."""
-    mean = torch.tensor(image.mean).view(3, 1, 1)
-    std = torch.tensor(image.std).view(3, 1, 1)
-    return (pixels.float() / 255 - mean) / std
-
-
 def new_towers(tokenizer: Tokenizer, image_size: int, seed: int) -> tuple[Towers, dict[str, object]]:
     """Fresh sticker towers and their open_clip configuration."""
     torch.manual_seed(seed)
@@ -130,54 +136,91 @@ def new_towers(tokenizer: Tokenizer, image_size: int, seed: int) -> tuple[Towers
 
 
 def pretrain(
-    towers: Towers, open_clip_config: dict[str, object], batches: CaptionedBatches, config: PretrainConfig, out: Path
+    towers: Towers,
+    open_clip_config: dict[str, object],
+    batches: CaptionedBatches,
+    config: PretrainConfig,
+    out: Path,
+    *,
+    settings: dict[str, Any] | None = None,
+    probes: Sequence[SingleThings] = (),
 ) -> None:
-    """Train ``towers`` in place; every 500 steps and at the end write them to ``out`` (local-dir layout).
+    """Train ``towers`` in place; now and then and at the end write them to ``out`` (local-dir layout) with the state.
 
-    At the end the weights are rounded to float16 values, in place too: files are half as large, and nothing that is
-    trained on the towers later depends on bits that the files do not hold.
+    A run whose state is in ``out`` goes on from it. At the end the weights are rounded to float16 values, in place
+    too: files are half as large, and nothing that is trained on the towers later depends on bits that the files do not
+    hold.
+
+    Args:
+        towers: what learns.
+        open_clip_config: for the written towers.
+        batches: one a step; batch ``i`` is the same on every call, so that a resumed run sees those it has not seen.
+        config: length, rates and so on.
+        out: folder for towers, state and the log ``pretrain.jsonl``.
+        settings: what else a resumed run must have been started with.
+        probes: single things to be named whenever towers are written; the log tells how many are named right.
+
+    Raises:
+        TrainingError: ``out`` has the state of a run with other settings.
+        FloatingPointError: the loss is no longer finite.
     """
     torch.manual_seed(config.seed)
     criterion = CaptionLoss()
-    parameters = [p for module in (towers, criterion) for p in module.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: warm_cosine(step, config.warmup, config.steps))
-    loader = DataLoader(batches, batch_size=None, num_workers=config.workers)
-    started = time.perf_counter()
-    for step, batch in enumerate(loader, start=1):
+    fixed = {name: value for name, value in asdict(config).items() if name not in _MAY_CHANGE} | (settings or {})
+    schedule = Schedule(config.learning_rate, config.warmup, config.steps, config.cooldown)
+    modules = {"towers": towers, "criterion": criterion}
+    state = PretrainState(modules, schedule, config.weight_decay, config.mean_decay, plain(fixed))
+    resumed = state.resume(out)
+    log = Log(out / "pretrain.jsonl", state.step, batches.size)
+    log.write({"step": state.step, "resumed": resumed, "named_right": named_right(towers, probes)})
+    loader = DataLoader(batches, batch_size=None, sampler=range(state.step, config.steps), num_workers=config.workers)
+    saved = time.monotonic()
+    for batch in loader:
         with torch.autocast("cpu", torch.bfloat16):
             loss, parts = criterion(towers, batch, normalise(batch.pixels, towers.image))
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        schedule.step()
         if not math.isfinite(loss.item()):
-            raise FloatingPointError(f"The loss became {loss.item()} at step {step}; lower the learning rate.")
-        if step % 25 == 0 or step == config.steps:
-            speed = step * batches.size / (time.perf_counter() - started)
-            line = {"step": step, "parts": batch.parts, **parts, "pictures_per_second": round(speed, 1)}
-            append_line(out / "pretrain.jsonl", line)
-        if step % 500 == 0 and step < config.steps:
+            raise FloatingPointError(f"The loss became {loss.item()} at step {state.step}; lower the learning rate.")
+        state.update(loss)
+        if state.step % 25 == 0 or state.step == config.steps:
+            log.write({"step": state.step, "parts": batch.parts, **parts} | log.speed(state.step))
+        if time.monotonic() - saved > 60 * config.save_minutes and state.step < config.steps:
+            state.save(out)
+            state.exchange()
             save_towers(towers, open_clip_config, out)
+            log.write({"step": state.step, "named_right": named_right(towers, probes)})
+            state.exchange()
+            saved = time.monotonic()
+    state.save(out)
+    state.exchange()
     with torch.no_grad():
         for weight in towers.parameters():
             weight.copy_(weight.half().float())
     save_towers(towers, open_clip_config, out, torch.float16)
+    log.write({"step": state.step, "named_right": named_right(towers, probes)})
 
 
-def warm_cosine(step: int, warmup: int, steps: int) -> float:
-    """Learning-rate factor: linear warm-up, then cosine to zero."""
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, steps - warmup))))
+_MAY_CHANGE = ("steps", "cooldown", "save_minutes", "workers")
+"""Settings that a resumed run may have others of."""
 
 
-def append_line(path: Path, values: dict[str, float]) -> None:
-    """Append one JSON line; nothing stays open between lines, so a killed run leaves whole lines."""
-    with path.open("a", encoding="utf-8") as log:
-        log.write(json.dumps(values) + "\n")
+class Log:
+    """Lines of JSON with what a run does, and its speed since it was started or resumed.
+
+    Args:
+        path: appended to; nothing stays open between lines, so a killed run leaves whole lines.
+        first: step that the run starts at.
+        batch: pictures a step.
+    """
+
+    def __init__(self, path: Path, first: int, batch: int) -> None:
+        self.path, self.first, self.batch, self.started = path, first, batch, time.perf_counter()
+
+    def speed(self, step: int) -> dict[str, float]:
+        """Steps and pictures a second up to ``step``."""
+        rate = (step - self.first) / (time.perf_counter() - self.started)
+        return {"steps_per_second": round(rate, 3), "pictures_per_second": round(rate * self.batch, 1)}
+
+    def write(self, values: dict[str, Any]) -> None:
+        """Append one line."""
+        with self.path.open("a", encoding="utf-8") as log:
+            log.write(json.dumps(values) + "\n")

@@ -24,7 +24,7 @@ class TrainConfig:
 
     Attributes:
         epochs: passes over all training pairs.
-        steps: optimiser steps; given, it takes the place of ``epochs``.
+        steps: optimizer steps; given, it takes the place of ``epochs``.
         batch: pairs a micro-batch, over all processes together. The paper: 64 on PASCAL-5i, 512 on COCO-20i.
         accumulate: micro-batches a step; the step is that of a batch ``accumulate`` times as large.
         learning_rate: peak of every annealing cycle.
@@ -106,7 +106,7 @@ class TrainConfig:
 
     @property
     def pairs_per_step(self) -> int:
-        """Pairs of one optimiser step: ``batch * accumulate``."""
+        """Pairs of one optimizer step: ``batch * accumulate``."""
         return self.batch * self.accumulate
 
     @property

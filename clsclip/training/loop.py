@@ -78,7 +78,7 @@ def train(
         out: folder of the run: ``last.safetensors``, ``training_state.safetensors``, ``train.jsonl``.
         towers: where the checkpoint says that its towers are: an open_clip name with ``:tag``, or a folder relative
             to ``out``. None takes the towers' name.
-        provenance: more to write into the checkpoint: ``description``, ``licence``.
+        provenance: more to write into the checkpoint: ``description``, ``license``.
         resume: go on from ``out/training_state.safetensors``; without that file the run starts anew.
 
     Returns:

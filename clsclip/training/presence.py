@@ -94,15 +94,15 @@ def fit_head(head: Presence, evidence: Tensor, shown: Tensor, seed: int = 0) -> 
     asked = torch.cat([present, absent])
     inputs, truth = evidence.reshape(-1, 2)[asked], shown.flatten()[asked].float()
     weights = [head.weight, head.bias]
-    optimiser = torch.optim.LBFGS(weights, max_iter=200, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS(weights, max_iter=200, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss = binary_cross_entropy_with_logits((inputs * head.weight).sum(dim=-1) + head.bias, truth)
         loss.backward()
         return loss
 
-    optimiser.step(closure)
+    optimizer.step(closure)
     with torch.no_grad():
         scores = torch.sigmoid((inputs * head.weight).sum(dim=-1) + head.bias)
     grid = torch.linspace(0.02, 0.98, 97)

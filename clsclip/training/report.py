@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from clsclip.errors import TrainingError
-from clsclip.files import replace_text
 from clsclip_runtime.cli.progress import Progress
+from clsclip_runtime.paths import write_text
 
 LOG_FILE = "train.jsonl"
 
@@ -50,7 +50,7 @@ class JsonLines:
     def __init__(self, path: Path, step: int) -> None:
         self.path = path
         kept = [line for line in read_lines(path) if line.get("step", 0) <= step] if step else []
-        replace_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+        write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
 
     def step(self, done: int) -> None:
         pass

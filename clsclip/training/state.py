@@ -6,19 +6,19 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from clsclip.errors import TrainingError
 from clsclip.training.config import differences, settings_digest
 from clsclip.training.stepper import Stepper
+from clsclip_runtime.paths import make_folder, write_bytes
 
 FORMAT = "clsclip-training-state-1"
 STATE_FILE = "training_state.safetensors"
@@ -31,7 +31,7 @@ def state_tensors(stepper: Stepper) -> dict[str, Tensor]:
     """Weights and moments by name; the tensors themselves, not copies. Moments are made where there are none yet."""
     tensors = {}
     for name, weight in stepper.learned.items():
-        slots = stepper.optimiser.state[weight]
+        slots = stepper.optimizer.state[weight]
         for moment in _MOMENTS:
             slots.setdefault(moment, torch.zeros_like(weight))
         slots.setdefault("step", torch.zeros((), device=weight.device))
@@ -41,7 +41,7 @@ def state_tensors(stepper: Stepper) -> dict[str, Tensor]:
 
 
 def save_state(stepper: Stepper, path: Path, settings: dict[str, Any], step: int) -> None:
-    """Write the state after ``step`` steps to ``path``, atomically."""
+    """Write the state after ``step`` steps to ``path``, atomically. OutputError if it cannot be written."""
     counters = {"step": step} | counters_of(stepper)
     header = {
         "format": FORMAT,
@@ -49,16 +49,9 @@ def save_state(stepper: Stepper, path: Path, settings: dict[str, Any], step: int
         "settings_sha256": settings_digest(settings),
         "counters": json.dumps(counters),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(path.name + ".tmp")
-    try:
-        tensors = {name: value.detach().cpu().contiguous() for name, value in state_tensors(stepper).items()}
-        save_file(tensors, scratch, header)
-        os.replace(scratch, path)
-    except OSError as error:
-        raise TrainingError(f"{path} cannot be written: {error.strerror or error}.") from error
-    finally:
-        scratch.unlink(missing_ok=True)
+    make_folder(path.parent)
+    tensors = {name: value.detach().cpu().contiguous() for name, value in state_tensors(stepper).items()}
+    write_bytes(path, save(tensors, header), sync=True)
 
 
 def counters_of(stepper: Stepper) -> dict[str, float]:
@@ -81,7 +74,7 @@ def restore_counters(stepper: Stepper, counters: Mapping[str, float]) -> None:
     stepper.applied, stepper.skipped = int(counters["applied"]), int(counters["skipped"])
     stepper.skipped_in_a_row = int(counters["skipped_in_a_row"])
     for weight in stepper.weights:
-        stepper.optimiser.state[weight]["step"].fill_(float(stepper.applied))
+        stepper.optimizer.state[weight]["step"].fill_(float(stepper.applied))
     if stepper.scaler.is_enabled() and counters["loss_scale"]:
         restored = {"scale": counters["loss_scale"], "_growth_tracker": int(counters["loss_scale_tracker"])}
         stepper.scaler.load_state_dict(stepper.scaler.state_dict() | restored)

@@ -1,4 +1,4 @@
-"""One optimiser step: micro-batches, precision, gradients of all processes, and the guard against NaN."""
+"""One optimizer step: micro-batches, precision, gradients of all processes, and the guard against NaN."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class StepResult:
 
 
 class Stepper:
-    """The learned weights, their optimiser, and how a step changes them.
+    """The learned weights, their optimizer, and how a step changes them.
 
     Args:
         model: on the processes' device.
@@ -60,7 +60,7 @@ class Stepper:
             if value.requires_grad and not name.startswith("presence.")
         }
         self.weights: list[nn.Parameter] = list(self.learned.values())
-        self.optimiser = torch.optim.AdamW(
+        self.optimizer = torch.optim.AdamW(
             self.weights, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
         self.scaler = torch.amp.GradScaler(processes.device.type, enabled=config.precision == "fp16")
@@ -85,7 +85,7 @@ class Stepper:
         Raises:
             TrainingError: the third step in a row is not finite.
         """
-        self.optimiser.zero_grad(set_to_none=False)
+        self.optimizer.zero_grad(set_to_none=False)
         total = torch.zeros(1, device=self.processes.device)
         for piece in pieces:
             if len(piece.crop_index):
@@ -97,15 +97,15 @@ class Stepper:
         self.processes.add([total, *gradients])
         loss_value = float(total)
         if self.scaler.is_enabled():
-            self.scaler.unscale_(self.optimiser)
+            self.scaler.unscale_(self.optimizer)
         norm = float(torch.nn.utils.get_total_norm(gradients))
         finite = math.isfinite(loss_value) and math.isfinite(norm)
         if finite:
             if self.config.clip_norm:
                 torch.nn.utils.clip_grads_with_norm_(self.weights, self.config.clip_norm, torch.tensor(norm))
-            for group in self.optimiser.param_groups:
+            for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            self.scaler.step(self.optimiser)
+            self.scaler.step(self.optimizer)
             self.applied += 1
             self.skipped_in_a_row = 0
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,8 +21,11 @@ from clsclip_export.precision import to_half
 from clsclip_export.profiles import Profile
 from clsclip_export.verify import ALWAYS_FP32, parity_figures, verify
 from clsclip_export.weights import WEIGHTS_FILE, save_shared
+from clsclip_export.words import encode_words, store_words
 from clsclip_runtime.bundle.folder import staged_folder
-from clsclip_runtime.bundle.opening import DETECTOR, MANIFEST, TEXT_ENCODER, TOKENIZER
+from clsclip_runtime.bundle.manifest import parse_manifest
+from clsclip_runtime.bundle.opening import DETECTOR, MANIFEST, TEXT_ENCODER, TOKENIZER, Bundle
+from clsclip_runtime.errors import OptionError
 from clsclip_runtime.paths import write_json
 
 if TYPE_CHECKING:
@@ -40,12 +44,16 @@ class BundleOptions:
         precision: of the graphs, one of :data:`clsclip_export.precision.PRECISIONS`.
         profile: sizes of calls that it is checked at.
         detector: goes into the bundle too; None leaves it without.
+        words: encoded into ``text_tokens.safetensors``; clean.
+        text_encoder: False leaves text encoder and tokenizer out, so that ``words`` are all that the bundle knows.
     """
 
     name: str
     precision: str = "fp32"
     profile: Profile = field(default_factory=Profile)
     detector: PreparedDetector | None = None
+    words: tuple[str, ...] = ()
+    text_encoder: bool = True
 
 
 def write_bundle(
@@ -75,18 +83,23 @@ def write_bundle(
         ParityError: a graph does not compute what PyTorch computes.
         PrecisionError: the model cannot be expressed in this precision.
         CheckDataError: there are no images to check on.
+        OptionError: the bundle would know no word.
     """
+    if not options.text_encoder and not options.words:
+        raise OptionError("without a text encoder and without words a bundle knows no word. Give --classes-file")
     with staged_folder(out, force=force) as folder:
         data = data or CheckData.read(None)
         exported = export_graphs(model)
-        document = write(exported, folder, header, options)
+        write(exported, folder, header, options)
         parity = verify(exported, folder, data, options.profile)
+        document = json.loads((folder / MANIFEST).read_text("utf-8"))
         write_json(folder / MANIFEST, {**document, "parity": parity_figures(parity, data)})
+        Bundle.open(folder)
     return parity
 
 
-def write(exported: Exported, folder: Path, header: Mapping[str, Any], options: BundleOptions) -> dict[str, Any]:
-    """Write graphs, tokenizer, detector and manifest into ``folder``; returns the manifest.
+def write(exported: Exported, folder: Path, header: Mapping[str, Any], options: BundleOptions) -> None:
+    """Write graphs, tokenizer, detector, words and manifest into ``folder``.
 
     Raises:
         PrecisionError: the model cannot be expressed in this precision.
@@ -100,7 +113,10 @@ def write(exported: Exported, folder: Path, header: Mapping[str, Any], options: 
         shutil.copyfile(options.detector.path, folder / DETECTOR)
     document = build_manifest(exported.model, folder, header, options)
     write_json(folder / MANIFEST, document)
-    return document
+    if options.words:
+        text = parse_manifest((folder / MANIFEST).read_bytes()).text
+        encoded = encode_words(exported.graphs[TEXT_ENCODER].proto, folder / TOKENIZER, text, options.words)
+        store_words(folder, document, encoded, text_encoder=options.text_encoder)
 
 
 def shipped(exported: ExportedGraph, precision: str) -> onnx.ModelProto:

@@ -1,7 +1,7 @@
-"""What INT8 is calibrated on: a person's own pictures and words, and the inputs of every graph that come of them.
+"""What INT8 is calibrated on: a person's own images and words, and the inputs of every graph that come of them.
 
-A quantised tensor has 255 steps between the largest value that it took in calibration and its negative; what goes
-beyond is cut off. So the pictures must be like those that the model will see.
+A quantized tensor has 255 steps between the largest value that it took in calibration and its negative; what goes
+beyond is cut off. So the images must be like those that the model will see.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from clsclip_runtime.text.encoder import TextEncoder
 
 Feeds = dict[str, npt.NDArray[Any]]
 
-FEWEST_PICTURES = 8
-"""With fewer the ranges are those of single pictures."""
+FEWEST_IMAGES = 8
+"""With fewer the ranges are those of single images."""
 
-MOST_PICTURES = 128
+MOST_IMAGES = 128
 """Of more, so many are taken, evenly spaced: ranges hardly grow any more."""
 
-WORDS_A_PICTURE = 4
+WORDS_AN_IMAGE = 4
 
 STRESS_IMAGES = 4
 
@@ -43,14 +43,14 @@ TEXT_MEMORY_MB = 256
 
 @dataclass(frozen=True)
 class Calibration:
-    """Pictures and words.
+    """Images and words.
 
     Attributes:
-        paths: of the pictures that are used.
-        digests: SHA-256 of every picture's pixels, in the order of ``paths``.
+        paths: of the images that are used.
+        digests: SHA-256 of every image's pixels, in the order of ``paths``.
         files: SHA-256 of all their files together.
-        words: asked in turn, :data:`WORDS_A_PICTURE` of every picture.
-        found: how many pictures the folder has.
+        words: asked in turn, :data:`WORDS_AN_IMAGE` of every image.
+        found: how many images the folder has.
     """
 
     paths: tuple[Path, ...]
@@ -61,20 +61,20 @@ class Calibration:
 
     @classmethod
     def read(cls, folder: Path, words: Sequence[str] = ()) -> Calibration:
-        """Choose and read the pictures of a folder; no words are the nouns that exports are checked with.
+        """Choose and read the images of a folder; no words are the nouns that exports are checked with.
 
         Raises:
-            CalibrationError: it is no folder, has too few pictures, or one cannot be read.
+            CalibrationError: it is no folder, has too few images, or one cannot be read.
         """
         if not folder.is_dir():
-            raise CalibrationError(f"{folder} is no folder. Give --calibration-images a folder of pictures.")
+            raise CalibrationError(f"{folder} is no folder. Give --calibration-images a folder of images.")
         found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-        if len(found) < FEWEST_PICTURES:
+        if len(found) < FEWEST_IMAGES:
             raise CalibrationError(
-                f"{folder} has {len(found)} pictures ({', '.join(sorted(SUFFIXES))}), and INT8 needs at least "
-                f"{FEWEST_PICTURES}, like those that the model will see; 50 and more are better."
+                f"{folder} has {len(found)} images ({', '.join(sorted(SUFFIXES))}), and INT8 needs at least "
+                f"{FEWEST_IMAGES}, like those that the model will see; 50 and more are better."
             )
-        count = min(len(found), MOST_PICTURES)
+        count = min(len(found), MOST_IMAGES)
         paths = tuple(found[index * len(found) // count] for index in range(count))
         try:
             digests = tuple(pixels_sha256(open_image(path).image) for path in paths)
@@ -84,22 +84,22 @@ class Calibration:
         return cls(paths, digests, files, tuple(words) or WORDS, len(found))
 
     def to_json(self) -> dict[str, Any]:
-        """What the manifest tells: not the pictures' names, which may be private."""
-        return {"pictures": len(self.paths), "of": self.found, "sha256": self.files, "words": list(self.words)}
+        """What the manifest tells: not the images' names, which may be private."""
+        return {"images": len(self.paths), "of": self.found, "sha256": self.files, "words": list(self.words)}
 
-    def disjoint(self, pictures: Sequence[Image.Image]) -> tuple[Image.Image, ...]:
-        """Those of ``pictures`` that are not calibrated on."""
+    def disjoint(self, images: Sequence[Image.Image]) -> tuple[Image.Image, ...]:
+        """Those of ``images`` that are not calibrated on."""
         known = set(self.digests)
-        return tuple(one for one in pictures if pixels_sha256(one) not in known)
+        return tuple(one for one in images if pixels_sha256(one) not in known)
 
-    def _pictures(self, size: int) -> Iterator[Image.Image]:
-        """The pictures one at a time, then stress ones: what a covered or blinded camera sees must not be cut off."""
+    def _images(self, size: int) -> Iterator[Image.Image]:
+        """The images one at a time, then stress ones: what a covered or blinded camera sees must not be cut off."""
         for path in self.paths:
             yield open_image(path).image
         yield from stress_images(STRESS_IMAGES, size)
 
     def inputs(self, bundle: Bundle, graphs: Sequence[str]) -> Iterator[dict[str, Feeds]]:
-        """Inputs of every graph of a bundle, by file, one picture and some words at a time; stress pictures come last.
+        """Inputs of every graph of a bundle, by file, one image and some words at a time; stress images come last.
 
         Args:
             bundle: in FP32; its graphs give each other's inputs.
@@ -111,11 +111,11 @@ class Calibration:
         engine = OnnxRuntimeCpu()
         loaded = {name: engine.load(bundle.graph(name)) for name in graphs}
         text = text_encoder(bundle)
-        for index, picture in enumerate(self._pictures(bundle.manifest.image.size)):
-            words = [self.words[(index * WORDS_A_PICTURE + at) % len(self.words)] for at in range(WORDS_A_PICTURE)]
+        for index, image in enumerate(self._images(bundle.manifest.image.size)):
+            words = [self.words[(index * WORDS_AN_IMAGE + at) % len(self.words)] for at in range(WORDS_AN_IMAGE)]
             encoded = text.encode(words)
             known: Feeds = {
-                "pixel_values": preprocess(picture, bundle.manifest.image)[None],
+                "pixel_values": preprocess(image, bundle.manifest.image)[None],
                 **encoded.arrays,
                 "crop_index": np.zeros(len(words), np.int64),
                 "class_index": np.arange(len(words), dtype=np.int64),
@@ -146,7 +146,7 @@ def graph_inputs(graphs: Mapping[str, Graph], known: Feeds) -> dict[str, Feeds]:
     return feeds
 
 
-def pixels_sha256(picture: Image.Image) -> str:
-    """SHA-256 of a picture's size and pixels, however it was stored."""
-    rgb = picture.convert("RGB")
+def pixels_sha256(image: Image.Image) -> str:
+    """SHA-256 of an image's size and pixels, however it was stored."""
+    rgb = image.convert("RGB")
     return hashlib.sha256(f"{rgb.size}".encode() + rgb.tobytes()).hexdigest()

@@ -48,16 +48,16 @@ class DetectorSource:
     Attributes:
         path: an ONNX file, or ultralytics' ``.pt``.
         names: its class names, a file of them, or "coco"; None takes those in the file.
-        layout: of its outputs; "auto" finds it.
-        licence: of its weights; None takes what the file says.
+        output_format: of its outputs; "auto" finds it.
+        license: of its weights; None takes what the file says.
         trust_pickle: a ``.pt`` may be loaded, which can run code that is in it.
         side: input side in pixels for a ``.pt``; a multiple of 32.
     """
 
     path: Path
     names: Sequence[str] | str | None = None
-    layout: str = "auto"
-    licence: str | None = None
+    output_format: str = "auto"
+    license: str | None = None
     trust_pickle: bool = False
     side: int = SIDE
 
@@ -70,7 +70,7 @@ class PreparedDetector:
         path: its ONNX file, weights included.
         spec: how it is run.
         source: name of the file that it comes from.
-        batches: numbers of pictures that it was run on.
+        batches: numbers of images that it was run on.
         notes: what had to be assumed, for the user.
     """
 
@@ -93,7 +93,7 @@ class PreparedDetector:
         facts = f"{spec.output_format}, {classes}, {spec.width}x{spec.height}, {batch}"
         found = [f"[✓] {DETECTOR:18} {facts}, ran on {ran} images"]
         found += [f"[i] {note}" for note in self.notes]
-        return [*found, f"[i] licence of the detector's weights: {spec.license}"]
+        return [*found, f"[i] license of the detector's weights: {spec.license}"]
 
 
 @contextmanager
@@ -102,7 +102,7 @@ def prepared_detector(source: DetectorSource) -> Iterator[PreparedDetector]:
 
     Raises:
         DetectorFileError: the file cannot be made ONNX, needs trust that was not given, or is no detector of a known
-            layout with class names.
+            format with class names.
         DetectorError, BackendError: it does not run.
         OptionError: there is no such layout.
     """
@@ -115,12 +115,14 @@ def prepared_detector(source: DetectorSource) -> Iterator[PreparedDetector]:
         else:
             copy_whole(source.path, path)
         try:
-            spec, notes = read_spec(path, names=source.names, output_format=source.layout, license=source.licence)
+            spec, notes = read_spec(
+                path, names=source.names, output_format=source.output_format, license=source.license
+            )
         except DetectorError as error:
             message = str(error).replace(str(path), str(source.path))
-            raise DetectorFileError(f"{message}. Here: --detector-names, --detector-layout") from error
+            raise DetectorFileError(f"{message}. Here: --detector-names, --detector-format") from error
         if spec.license == "unknown":
-            notes = (*notes, "the file does not say its weights' licence. State it: --detector-licence")
+            notes = (*notes, "the file does not say its weights' license. State it: --detector-license")
         batches = (1, 2) if spec.batch is None else (spec.batch,)
         try_out(path, spec, batches)
         notes = tuple(note.replace(DETECTOR, source.path.name) for note in notes)
@@ -142,7 +144,7 @@ def copy_whole(source: Path, target: Path) -> None:
 
 
 def convert_weights(source: DetectorSource, target: Path) -> None:
-    """ultralytics' ``.pt`` to an ONNX file of a fixed side that takes any number of pictures."""
+    """ultralytics' ``.pt`` to an ONNX file of a fixed side that takes any number of images."""
     if not source.trust_pickle:
         raise DetectorFileError(
             f"{source.path} is a pickle, and loading one can run code that is in it. If you trust where it comes from, "
@@ -173,7 +175,7 @@ def convert_weights(source: DetectorSource, target: Path) -> None:
                 f"give the ONNX file: yolo export model={source.path.name} format=onnx"
             )
         model = onnx.load(made)
-        # Only the number of pictures stays open: engines are built for one size.
+        # Only the number of images stays open: engines are built for one size.
         for axis in (2, 3):
             model.graph.input[0].type.tensor_type.shape.dim[axis].dim_value = source.side
         onnx.save(model, target)
@@ -183,9 +185,9 @@ def try_out(path: Path, spec: DetectorSpec, batches: tuple[int, ...]) -> None:
     """Run the detector on noise, black and white. DetectorError or BackendError where it cannot be."""
     detector = Detector(select_backend("onnxruntime-cpu").load(GraphFile(path)), spec, confidence=0.0)
     noise = np.random.default_rng(0).integers(0, 256, (spec.height, spec.width // 2, 3), dtype=np.uint8)
-    pictures = [noise, np.zeros((32, 64, 3), np.uint8), np.full((64, 32, 3), 255, np.uint8)]
+    images = [noise, np.zeros((32, 64, 3), np.uint8), np.full((64, 32, 3), 255, np.uint8)]
     for count in batches:
-        detector.batch([pictures[at % len(pictures)] for at in range(count)])
+        detector.batch([images[at % len(images)] for at in range(count)])
 
 
 def add_to_bundle(bundle: Path, detector: PreparedDetector, out: Path, *, force: bool = False) -> None:
@@ -212,5 +214,7 @@ def add_to_bundle(bundle: Path, detector: PreparedDetector, out: Path, *, force:
         document = dict(opened.manifest.raw)
         document["files"] = file_entries(folder)
         document["detector"] = detector.section()
+        parts = {**document["license"].get("parts", {}), DETECTOR: detector.spec.license}
+        document["license"] = {**document["license"], "parts": parts}
         write_json(folder / MANIFEST, document)
         Bundle.open(folder)

@@ -170,7 +170,7 @@ def graphs(model: ClsClip) -> list[Graph]:
         graph("segmenter.onnx", Whole(model), ("pixel_values", *pair), ("mask_logits",), model),
         graph("image_encoder.onnx", ImageEncoder(model), ("pixel_values",), ("stem_tokens", *features)),
         graph("trunk.onnx", trunk, ("stem_tokens", "patch_features", *pair), ("mask_logits",), plain),
-        graph("gate.onnx", model.presence, (*features, "text_features"), ("presence",)),
+        graph("presence.onnx", model.presence, (*features, "text_features"), ("presence",)),
         graph("text_encoder.onnx", TextEncoder(model), ("token_ids",), ("text_tokens", "text_features")),
     ]
     if model.decoder.similarity is None:  # else masks need CLIP's own path too, and so all of the image encoder

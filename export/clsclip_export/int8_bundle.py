@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
 
 from clsclip_export.bundle import OWN_WEIGHTS
 from clsclip_export.calibration import Calibration, Feeds
-from clsclip_export.check_data import CheckData
+from clsclip_export.check_data import WORDS, CheckData
 from clsclip_export.errors import PrecisionError
 from clsclip_export.int8 import quantized
 from clsclip_export.int8_check import Int8Check, check_int8
 from clsclip_export.verify import ALWAYS_FP32
 from clsclip_export.weights import WEIGHTS_FILE, save_shared
 from clsclip_runtime.bundle.folder import check_target, file_entries, staged_folder
-from clsclip_runtime.bundle.opening import DETECTOR, MANIFEST, Bundle
+from clsclip_runtime.bundle.opening import DETECTOR, MANIFEST, TEXT_ENCODER, TEXT_TOKENS, Bundle
 from clsclip_runtime.paths import write_json
+from clsclip_runtime.text.stored import StoredWords
 
 STAY_AS_THEY_ARE = (*OWN_WEIGHTS, DETECTOR)
 """Graphs that are copied: the text encoder runs once a word, and all that a word means is in what it gives; a detector
@@ -53,6 +55,10 @@ def quantize_bundle(
         raise PrecisionError(
             f"{source} is in {opened.manifest.precision}, and INT8 is made of FP32. Give --ckpt, or a bundle in FP32."
         )
+    if TEXT_ENCODER not in opened.manifest.files:  # it knows the words that it holds alone
+        known = StoredWords.read(opened.path(TEXT_TOKENS), opened.manifest.text.features).words
+        calibration = replace(calibration, words=known) if calibration.words == WORDS else calibration
+        data = replace(data, words=known) if data.words == WORDS else data
     with staged_folder(out, force=force) as folder:
         write_graphs(opened, calibration, folder)
         document = dict(opened.manifest.raw)

@@ -1,4 +1,4 @@
-"""Whether an INT8 bundle draws what its FP32 original draws, on pictures that it was not calibrated on."""
+"""Whether an INT8 bundle draws what its FP32 original draws, on images that it was not calibrated on."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from clsclip_runtime.masks.upsampling import logit
 from clsclip_runtime.text.encoded import EncodedWords
 
 MIN_MEAN_IOU = 0.97
-"""Smallest allowed mean IoU of the masks of one kind of pictures, against FP32's."""
+"""Smallest allowed mean IoU of the masks of one kind of images, against FP32's."""
 
 MAX_TENSOR_ERROR = 0.15
 """Length of the difference of a tensor to FP32's, as a share of FP32's, above which it is named as diverging."""
@@ -32,18 +32,18 @@ MAX_TENSOR_ERROR = 0.15
 WHOLE = "segmenter.onnx"
 RUN = "as the runtime runs it"
 MOST_IMAGES = 8
-"""Pictures of one kind that are checked on; every word is asked of every one."""
+"""Images of one kind that are checked on; every word is asked of every one."""
 
 
 @dataclass(frozen=True)
 class Figures:
-    """How the masks of one kind of pictures compare.
+    """How the masks of one kind of images compare.
 
     Attributes:
         run: which graphs: ``segmenter.onnx``, or as the runtime runs them.
         kind: ``real`` or ``stress``.
-        pictures: how many.
-        masks: how many of their masks, of FP32 or INT8, cover :data:`MIN_COVER` of the picture and so were judged.
+        images: how many.
+        masks: how many of their masks, of FP32 or INT8, cover :data:`MIN_COVER` of the image and so were judged.
         mean_iou, min_iou: of these; None where there are none.
         min_cosine: of the logits of any pair that both segment; None where there is none.
         presence: largest difference of any presence score; 0 for ``segmenter.onnx``, which gives none.
@@ -51,7 +51,7 @@ class Figures:
 
     run: str
     kind: str
-    pictures: int
+    images: int
     masks: int
     mean_iou: float | None
     min_iou: float | None
@@ -74,7 +74,7 @@ class Figures:
             iou += f", lowest cosine {self.min_cosine:.5f}"
         mark = "✓" if self.fault is None else "✗"
         return (
-            f"[{mark}] int8 {self.run:22} {self.kind:7} {self.pictures} pictures: {iou}, "
+            f"[{mark}] int8 {self.run:22} {self.kind:7} {self.images} images: {iou}, "
             f"presence differs by at most {self.presence:.3f}"
         )
 
@@ -99,26 +99,26 @@ def check_int8(wide: Bundle, narrow: Bundle, calibration: Calibration, data: Che
     """Compare an INT8 bundle with its FP32 original.
 
     Raises:
-        CheckDataError: no picture or no mask is left to judge by.
+        CheckDataError: no image or no mask is left to judge by.
         ParityError: the masks differ; it names the first tensor that diverges.
     """
     real = calibration.disjoint(data.images)[:MOST_IMAGES]
     if not real:
-        raise CheckDataError("INT8 was calibrated on every picture that is to check it. Give other --check-images.")
+        raise CheckDataError("INT8 was calibrated on every image that is to check it. Give other --check-images.")
     stress = stress_images(STRESS_IMAGES, wide.manifest.image.size)
     rows = []
-    for kind, pictures in (("real", real), ("stress", tuple(stress))):
-        for row, worst in _compare(wide, narrow, kind, pictures, data.words):
+    for kind, images in (("real", real), ("stress", tuple(stress))):
+        for row, worst in _compare(wide, narrow, kind, images, data.words):
             if row.fault is not None:
-                named = first_divergence(wide, narrow, pictures[worst[0]], data.words[worst[1]])
+                named = first_divergence(wide, narrow, images[worst[0]], data.words[worst[1]])
                 raise ParityError(
-                    f"{row.line()}: {row.fault}. {named} No bundle was written. Calibrate on more pictures, like "
+                    f"{row.line()}: {row.fault}. {named} No bundle was written. Calibrate on more images, like "
                     "those that the model will see (--calibration-images), or export in --fp16."
                 )
             rows.append(row)
     if not any(row.masks for row in rows if row.kind == "real"):
         raise CheckDataError(
-            "INT8 cannot be judged: no word marks anything in the pictures to check on. Give pictures and words of "
+            "INT8 cannot be judged: no word marks anything in the images to check on. Give images and words of "
             "what the model knows: --check-images, --check-words."
         )
     return Int8Check(tuple(rows))
@@ -128,9 +128,9 @@ Compared = tuple[Figures, tuple[int, int]]
 
 
 def _compare(
-    wide: Bundle, narrow: Bundle, kind: str, pictures: Sequence[Image.Image], words: Sequence[str]
+    wide: Bundle, narrow: Bundle, kind: str, images: Sequence[Image.Image], words: Sequence[str]
 ) -> Iterator[Compared]:
-    """Figures of both ways to run a bundle, with the worst pair of each: (picture, word).
+    """Figures of both ways to run a bundle, with the worst pair of each: (image, word).
 
     Masks are those that the runtime draws by the bundle's own presence threshold: an absent word is empty, so one that
     only FP32 or only INT8 calls absent has an IoU of 0.
@@ -142,14 +142,14 @@ def _compare(
     engine = OnnxRuntimeCpu()
     # Without a word cache: the text encoders are checked too, and an export leaves nothing in the user's folders.
     with Segmenter(wide, engine, word_cache=False) as first, Segmenter(narrow, engine, word_cache=False) as second:
-        for picture in pictures:
-            theirs, ours = first(picture, words), second(picture, words)
+        for image in images:
+            theirs, ours = first(image, words), second(image, words)
             expected.append(theirs.logits)
             runtime.append(ours.logits)
             for one, other in zip(theirs.searches, ours.searches, strict=True):
                 if one.presence is not None and other.presence is not None:
                     presence = max(presence, abs(one.presence - other.presence))
-            logits = session.run(whole_inputs(narrow, picture, encoded))["mask_logits"]
+            logits = session.run(whole_inputs(narrow, image, encoded))["mask_logits"]
             segmented = np.array([one.segmented for one in theirs.searches])
             whole.append(np.where(segmented[:, None, None], logits, -np.inf))
     for run, found, differs in ((RUN, runtime, presence), (WHOLE, whole, 0.0)):
@@ -159,17 +159,17 @@ def _compare(
 def _figures(
     run: str, kind: str, ours: npt.NDArray[Any], theirs: npt.NDArray[Any], mask_logit: float, presence: float
 ) -> Compared:
-    """Figures of logits (pictures, words, h, w), and where the cosine is lowest."""
-    pictures, words = ours.shape[:2]
+    """Figures of logits (images, words, h, w), and where the cosine is lowest."""
+    images, words = ours.shape[:2]
     ious = mask_ious(ours > mask_logit, theirs > mask_logit)
-    first, second = (one.reshape(pictures * words, -1) for one in (ours, theirs))
+    first, second = (one.reshape(images * words, -1) for one in (ours, theirs))
     both = np.flatnonzero(np.isfinite(first).all(axis=1) & np.isfinite(second).all(axis=1))
     cosines = row_cosines(first[both], second[both])
     worst = int(both[cosines.argmin()]) if len(both) else 0
     row = Figures(
         run,
         kind,
-        pictures,
+        images,
         len(ious),
         float(ious.mean()) if len(ious) else None,
         float(ious.min()) if len(ious) else None,
@@ -189,20 +189,20 @@ def mask_ious(ours: npt.NDArray[np.bool_], theirs: npt.NDArray[np.bool_]) -> npt
     return ious
 
 
-def whole_inputs(bundle: Bundle, picture: Image.Image, encoded: EncodedWords) -> Feeds:
-    """Inputs of ``segmenter.onnx`` for one picture and K words."""
+def whole_inputs(bundle: Bundle, image: Image.Image, encoded: EncodedWords) -> Feeds:
+    """Inputs of ``segmenter.onnx`` for one image and K words."""
     count, features = len(encoded.words), bundle.manifest.text.features
     return {
-        "pixel_values": preprocess(picture.convert("RGB"), bundle.manifest.image)[None],
+        "pixel_values": preprocess(image.convert("RGB"), bundle.manifest.image)[None],
         **{one.name: encoded.arrays[one.name] for one in features if "trunk" in one.needed_by},
         "crop_index": np.zeros(count, np.int64),
         "class_index": np.arange(count, dtype=np.int64),
     }
 
 
-def first_divergence(wide: Bundle, narrow: Bundle, picture: Image.Image, word: str) -> str:
+def first_divergence(wide: Bundle, narrow: Bundle, image: Image.Image, word: str) -> str:
     """A sentence that names the first tensor of ``segmenter.onnx`` that INT8 turns away from FP32's."""
-    feeds = whole_inputs(wide, picture, text_encoder(wide).encode([word]))
+    feeds = whole_inputs(wide, image, text_encoder(wide).encode([word]))
     exact = onnx.load(wide.path(WHOLE))
     makers = {name: node for node in exact.graph.node for name in node.output}
     expected = {name: value for name, value in all_tensors(exact, feeds) if name in makers}

@@ -11,14 +11,22 @@ from typing import TYPE_CHECKING, Any
 from clsclip.model import ClsClip
 from clsclip.preprocessing import image_spec
 from clsclip_export.graphs import OPSET
+from clsclip_runtime.bundle import memory
+from clsclip_runtime.bundle.description import describe_features, read_signatures
 from clsclip_runtime.bundle.folder import file_entries
+from clsclip_runtime.bundle.manifest import SCHEMA_VERSION
+from clsclip_runtime.bundle.opening import DETECTOR, IMAGE_ENCODER, TEXT_ENCODER
+from clsclip_runtime.bundle.specs import FROM_FILTER, PROBABILITY
+from clsclip_runtime.version import __version__
 
 if TYPE_CHECKING:
     from clsclip_export.bundle import BundleOptions
 
-SCHEMA_VERSION = 1
 TEMPLATES = ["a picture of a {}"]
 MASK_THRESHOLD = 0.5
+
+MATCHING = "text_features"
+"""The text feature of unit norm."""
 
 
 def build_manifest(model: ClsClip, folder: Path, header: Mapping[str, Any], options: BundleOptions) -> dict[str, Any]:
@@ -32,12 +40,16 @@ def build_manifest(model: ClsClip, folder: Path, header: Mapping[str, Any], opti
     """
     towers, provenance = model.towers, header.get("provenance", {})
     side = towers.grid * model.config.upscale
-    threshold = provenance.get("presence_threshold")
+    graphs = read_signatures(folder)
+    features = describe_features(graphs, IMAGE_ENCODER)
+    text = describe_features(graphs, TEXT_ENCODER, compared=[MATCHING])
+    tokens, width = next(one["shape"] for one in features if one["name"] == "stem_tokens")
     document: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "name": options.name,
-        "clsclip_version": version("clsclip"),
+        "clsclip_version": __version__,
         "description": provenance.get("description", f"ClsCLIP on {towers.name}."),
+        "requires": [],
         "model": {
             "towers": towers.name,
             "variant": model.config.variant,
@@ -50,15 +62,30 @@ def build_manifest(model: ClsClip, folder: Path, header: Mapping[str, Any], opti
             "d_feature": towers.feature_width,
             "fingerprint": towers.fingerprint(),
         },
-        "licence": provenance.get("licence", {"weights": "unknown", "notes": []}),
+        "license": provenance.get("license", {"weights": "unknown", "notes": []}),
         "image": asdict(image_spec(model)),
+        "features": features,
         "text": {
             "context_length": towers.context_length,
             "templates": provenance.get("templates", TEMPLATES),
             "pad_token_id": 0,
+            "features": [{**one, "unit_norm": one["name"] == MATCHING} for one in text],
+            "matching": MATCHING,
         },
         "mask": {"threshold": MASK_THRESHOLD, "height": side, "width": side},
-        "presence": {"threshold": 0.0 if threshold is None else threshold},
+        "presence": {
+            "from": FROM_FILTER,
+            "form": PROBABILITY,
+            "threshold": provenance.get("presence_threshold") or 0.0,
+        },
+        "memory": {
+            "crop_bytes": memory.crop_bytes(towers.image.size, tokens, width),
+            "pair_bytes": memory.pair_bytes(tokens, width, side, side),
+            "presence_pair_bytes": memory.presence_pair_bytes(tokens),
+            "word_bytes": memory.word_bytes(towers.context_length, towers.text_width),
+        },
+        "profile": options.profile.to_json(),
+        "graphs": {file: signature.to_json() for file, signature in graphs.items()},
         "precision": options.precision,
         "opset": OPSET,
         "files": file_entries(folder),
@@ -67,4 +94,5 @@ def build_manifest(model: ClsClip, folder: Path, header: Mapping[str, Any], opti
     }
     if options.detector is not None:
         document["detector"] = options.detector.section()
+        document["license"] = {**document["license"], "parts": {DETECTOR: options.detector.spec.license}}
     return document

@@ -7,7 +7,7 @@ word adds is one more key and value: of a patch's attention it takes the share
     s = sigmoid(q . k_word - log(sum over patches of exp(q . k_patch)))
 
 and the patch's mixed value becomes (1 - s) * mixed + s * v_word: the softmax over all keys, written another way.
-benchmarks/gate/README.md has what this and other savings were worth.
+benchmarks/presence/README.md has what this and other savings were worth.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from clsclip_export.parity import MIN_COSINE, MIN_IOU, ROUNDED, TOLERANCE, Case,
 from clsclip_export.precision import rounded
 from clsclip_export.profiles import Profile
 from clsclip_export.weights import WEIGHTS_FILE, save_shared
+from clsclip_export.words import check_words
 from clsclip_runtime.bundle.opening import MANIFEST, PRESENCE
 from clsclip_runtime.bundle.specs import ImageSpec
 from clsclip_runtime.images import preprocess
@@ -63,7 +64,8 @@ def verify(exported: Exported, folder: Path, data: CheckData, profile: Profile) 
     def check(cases: Sequence[Case], batches: Sequence[tuple[int, int, int]]) -> list[Parity]:
         return check_parity(exported.model, cases, data, batches, mask_logit, explain)
 
-    batches, graphs = profile.batches(), list(exported.graphs.values())
+    batches = profile.batches()
+    graphs = [one for one in exported.graphs.values() if (folder / one.graph.file).is_file()]
     wide = [one for one in graphs if precision_of_graph(one.graph.file, precision) == "fp32"]
     half = [one for one in graphs if precision_of_graph(one.graph.file, precision) != "fp32"]
     parity = check([Case(one.graph, folder / one.graph.file, "fp32") for one in wide], batches)
@@ -75,7 +77,7 @@ def verify(exported: Exported, folder: Path, data: CheckData, profile: Profile) 
     if precision == "fp16":
         shipped = [Case(one.graph, folder / one.graph.file, precision, kinds=("real",)) for one in half]
         parity += check(shipped, batches[:2])
-    return parity
+    return parity + check_words(exported.model, folder)
 
 
 def precision_of_graph(file: str, precision: str) -> str:
@@ -99,7 +101,8 @@ def check_preprocessing(model: ClsClip, spec: ImageSpec, data: CheckData) -> Non
             raise ParityError(
                 f"First tensor that diverges from PyTorch: pixel_values: it differs by {difference:.3g}. The manifest "
                 f"says size {spec.size}, mean {spec.mean}, std {spec.std}, {spec.interpolation}; the towers were "
-                f"trained with size {towers.size}, mean {towers.mean}, std {towers.std}, bicubic. No bundle was written."
+                f"trained with size {towers.size}, mean {towers.mean}, std {towers.std}, bicubic. "
+                "No bundle was written."
             )
 
 
@@ -111,7 +114,7 @@ def parity_figures(parity: list[Parity], data: CheckData) -> dict[str, Any]:
     figures: dict[str, Any] = {
         "reference": "PyTorch FP32",
         "tolerance": TOLERANCE,
-        "batches": sorted({(row.crops, row.classes, row.pairs) for row in parity}),
+        "batches": sorted({(row.crops, row.classes, row.pairs) for row in parity if row.pairs}),
         "images": f"{len(data.images)} real ones, and stress images: black, white, noise, one color",
         "max_difference": {output: max(row.difference for row in found) for output, found in rows.items()},
     }

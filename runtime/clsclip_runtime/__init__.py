@@ -91,14 +91,16 @@ _LAZY = {
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
-def __getattr__(name: str) -> object:
-    if name not in _LAZY:
-        from clsclip_runtime.renamed import missing_name
+if not TYPE_CHECKING:  # else type checkers would accept any name
 
-        raise missing_name(__name__, name)
-    value: object = getattr(import_module(_LAZY[name]), name)
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> object:
+        if name not in _LAZY:
+            from clsclip_runtime.renamed import missing_name
+
+            raise missing_name(__name__, name)
+        value: object = getattr(import_module(_LAZY[name]), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

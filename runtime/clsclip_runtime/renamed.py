@@ -62,7 +62,7 @@ def new_option(option: str, value: str, known: Set[str]) -> str | None:
     """Say what a command takes instead of an option, or a value of an option, that 0.1 had.
 
     Args:
-        option: such as ``--odds``.
+        option: such as ``--margin``.
         value: as typed behind it; may be anything where it has none.
         known: the options of the command.
 

@@ -45,15 +45,17 @@ Regions: TypeAlias = Proposals | npt.ArrayLike
 class Segmenter:
     """Segments images by words. Safe to share between threads; a context manager.
 
-    with Segmenter.load("model.clsclip") as segmenter:
-        result = segmenter("photo.jpg", classes=["bottle", "boat"])
+        with Segmenter.load("model.clsclip") as segmenter:
+            result = segmenter("photo.jpg", classes=["bottle", "boat"])
 
-        segmenter.set_image("photo.jpg")            # the encoder runs once
-        first = segmenter.predict(["dog"])          # and each predict() only adds its words
-        second = segmenter.predict(["cat", "tree"])
+            segmenter.set_image("photo.jpg")            # the encoder runs once
+            first = segmenter.predict(["dog"])          # and each predict() only adds its words
+            second = segmenter.predict(["cat", "tree"])
 
-        closer = segmenter("photo.jpg", ["dog"], zoom_in=True)          # ClsCLIP+: regions of a detector
-        drawn = segmenter("photo.jpg", ["dog"], regions=[[10, 20, 60, 80]])     # or a person's
+            closer = segmenter("photo.jpg", ["dog"], zoom_in=True)          # ClsCLIP+: regions of a detector
+            drawn = segmenter("photo.jpg", ["dog"], regions=[[10, 20, 60, 80]])     # or a person's
+
+    Each thread has a current image of its own: the one that it gave to ``set_image`` last.
     """
 
     @refuses_old_names

@@ -27,6 +27,9 @@ VARIANTS: dict[str, dict[str, object]] = {
     "text_token+similarity+stem": {"decoder_inputs": ("text_token", "similarity", "stem")},
     "film+prompts3+similarity": {"use_of_text": "film", "visual_prompts": 3, "decoder_inputs": ("similarity",)},
 }
+RICHEST = "film+prompts3+similarity"
+"""Of the changes, this one has the most kinds at once."""
+
 every_variant = pytest.mark.parametrize("name", VARIANTS)
 
 
@@ -134,7 +137,13 @@ def test_checkpoints_from_before_the_variants_load(tmp_path: Path) -> None:
     assert load_checkpoint(path, tiny_towers())[0].config == ModelConfig()
 
 
-@pytest.mark.parametrize("name", [name for name in VARIANTS if name != "exact"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        RICHEST,
+        *(pytest.param(name, marks=pytest.mark.slow) for name in VARIANTS if name not in ("exact", RICHEST)),
+    ],
+)
 def test_every_variant_exports(name: str, tmp_path: Path) -> None:
     out = tmp_path / "tiny.clsclip"
     parity = write_bundle(tiny_model(**VARIANTS[name]), {}, out, BundleOptions("tiny"))

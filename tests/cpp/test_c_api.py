@@ -132,9 +132,10 @@ def test_errors_have_a_status_and_a_sentence() -> None:
     segmenter.close()
 
 
-def test_the_readme_shows_the_example() -> None:
-    example = (ROOT / "examples" / "cpp" / "find_things.cpp").read_text("utf-8")
-    assert f"```cpp\n{example}```" in (ROOT / "README.md").read_text("utf-8")
+def test_the_guide_shows_the_example() -> None:
+    """It takes in the file itself when it is built."""
+    assert '```cpp\n--8<-- "examples/cpp/find_things.cpp"\n```' in (ROOT / "docs/guides/cpp.md").read_text("utf-8")
+    assert (ROOT / "examples" / "cpp" / "find_things.cpp").is_file()
 
 
 def test_the_tiny_bundle_is_what_its_script_makes(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from clsclip_export.cli import export
+from clsclip_export.cli import command as export
 from clsclip_export.detector import DetectorSource, add_to_bundle, prepared_detector
 from clsclip_export.errors import DetectorFileError
 from clsclip_runtime import Bundle, BundleError, DetectorError, OutputError, Segmenter
@@ -59,18 +59,20 @@ def test_a_detector_is_added_to_a_bundle(bundle: Path, tmp_path: Path) -> None:
     done = run("--from-bundle", bundle, "--detector", yolov8(tmp_path / "mine.onnx"), "--out", out)
     assert done.exit_code == 0, done.output
     assert "[✓] detector.onnx      yolov8, 2 classes, 64x64, any batch, ran on 1 and 2 images" in done.output
-    assert "licence of the detector's weights: AGPL-3.0" in done.output
+    assert "license of the detector's weights: AGPL-3.0" in done.output
     opened, old = Bundle.open(out), Bundle.open(bundle)
     assert set(opened.manifest.files) == {*old.manifest.files, "detector.onnx"}
     assert opened.manifest.detector is not None
-    assert (opened.manifest.detector.licence, opened.manifest.detector.batch) == ("AGPL-3.0", None)
+    assert (opened.manifest.detector.license, opened.manifest.detector.batch) == ("AGPL-3.0", None)
     assert opened.manifest.raw["detector"]["source"] == "mine.onnx"
-    assert {**opened.manifest.raw, "detector": 0, "files": 0} == {**old.manifest.raw, "detector": 0, "files": 0}
+    changed = {"detector": 0, "files": 0, "license": 0}
+    assert {**opened.manifest.raw, **changed} == {**old.manifest.raw, **changed}
+    assert opened.manifest.raw["license"] == {**old.manifest.raw["license"], "parts": {"detector.onnx": "AGPL-3.0"}}
     found = Detector.from_bundle(opened, select_backend(threads=1))(PICTURE)
     np.testing.assert_allclose(found.boxes, [[22, 11, 42, 21]])
     with Segmenter.load(out, threads=1) as segmenter:
         result = segmenter(paint({"red": (slice(1, 4), slice(1, 5))}), ["reds", "blue"], zoom_in=True)
-    assert [match.how for match in result.matches] == ["plural", "none"]
+    assert [match and match.how for match in (result["reds"].match, result["blue"].match)] == ["plural", "none"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.onnx", "tiny.clsclip", "with.clsclip"]
 
 
@@ -80,12 +82,12 @@ def test_a_bundle_may_be_replaced_by_itself(bundle: Path, tmp_path: Path) -> Non
         with pytest.raises(OutputError, match="--force"):
             add_to_bundle(bundle, detector, bundle)
         add_to_bundle(bundle, detector, bundle, force=True)
-    other = DetectorSource(yolov8(tmp_path / "b.onnx", {"names": "['a', 'b']"}), licence="MIT")
+    other = DetectorSource(yolov8(tmp_path / "b.onnx", {"names": "['a', 'b']"}), license="MIT")
     with prepared_detector(other) as detector:
         add_to_bundle(bundle, detector, bundle, force=True)
     spec = Bundle.open(bundle).manifest.detector
     assert spec is not None
-    assert (spec.names, spec.licence) == (("a", "b"), "MIT")
+    assert (spec.names, spec.license) == (("a", "b"), "MIT")
 
 
 def test_a_damaged_bundle_is_not_taken_over(bundle: Path, tmp_path: Path) -> None:
@@ -105,29 +107,29 @@ def test_weights_in_another_file_come_along(tmp_path: Path) -> None:
     np.testing.assert_allclose(found.boxes, [[22, 11, 42, 21]])
 
 
-def test_names_and_licence_are_given_or_said(tmp_path: Path) -> None:
+def test_names_and_license_are_given_or_said(tmp_path: Path) -> None:
     path = save_onnx(tmp_path / "coco.onnx", np.zeros((1, 84, 2100)), shape=(1, 3, 320, 320))
     with prepared_detector(DetectorSource(path)) as detector:
         lines = "\n".join(detector.lines())
     assert detector.spec.names == COCO_NAMES
     assert "[i] coco.onnx holds no class names; it has 80 classes, so COCO's names are taken" in lines
-    assert "State it: --detector-licence" in lines
+    assert "State it: --detector-license" in lines
     names = tmp_path / "names.txt"
     names.write_text("cat\ndog\n")
-    with prepared_detector(DetectorSource(yolov8(path, {}), names=str(names), layout="yolo11")) as detector:
+    with prepared_detector(DetectorSource(yolov8(path, {}), names=str(names), output_format="yolo11")) as detector:
         assert detector.spec.names == ("cat", "dog")
 
 
 def test_detectors_that_cannot_come_along(tmp_path: Path) -> None:
-    def fails(path: Path, message: str, layout: str = "auto") -> None:
+    def fails(path: Path, message: str, output_format: str = "auto") -> None:
         with pytest.raises((DetectorFileError, DetectorError), match=message):
-            prepare(DetectorSource(path, layout=layout))
+            prepare(DetectorSource(path, output_format=output_format))
 
     path = tmp_path / "a.onnx"
     fails(path, "no such detector")
     path.write_bytes(b"no model")
     fails(path, "not an ONNX file|cannot be loaded")
-    fails(yolov8(path, {}), r"a\.onnx holds no class names.*--detector-names", layout="yolov8")
+    fails(yolov8(path, {}), r"a\.onnx holds no class names.*--detector-names", output_format="yolov8")
     wrong = save_onnx(path, np.full((1, 6, 84), 3.0), shape=(1, 3, SIDE, SIDE), metadata=NAMES)
     fails(wrong, "gave scores from 3 to 3")
     onnx.save(onnx.load(yolov8(path)), path, save_as_external_data=True, location="a.data", size_threshold=0)
@@ -142,7 +144,7 @@ def test_wrong_use(bundle: Path, tmp_path: Path) -> None:
         ("one of the two", "--from-bundle", bundle, "--ckpt", detector, "--out", out),
         ("needs what to do with it", "--from-bundle", bundle, "--out", out),
         ("--name is for --ckpt", "--from-bundle", bundle, "--detector", detector, "--name", "x", "--out", out),
-        ("which is missing", "--ckpt", detector, "--detector-layout", "yolov8", "--out", out),
+        ("which is missing", "--ckpt", detector, "--detector-format", "yolov8", "--out", out),
         ("which is missing", "--ckpt", detector, "--trust-pickle", "--out", out),
         ("for a .pt", "--from-bundle", bundle, "--detector", detector, "--detector-side", "64", "--out", out),
         ("multiple of 32", "--from-bundle", bundle, "--detector", "a.pt", "--detector-side", "65", "--out", out),
@@ -212,8 +214,8 @@ def test_ultralytics_weights(bundle: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     spec = Bundle.open(out).manifest.detector
     assert spec is not None
-    assert (spec.layout, spec.height, spec.width, spec.batch) == ("yolov10", 96, 96, None)
-    assert spec.licence.startswith("AGPL-3.0")
+    assert (spec.output_format, spec.height, spec.width, spec.batch) == ("yolov10", 96, 96, None)
+    assert spec.license.startswith("AGPL-3.0")
     assert json.loads((out / "manifest.json").read_text("utf-8"))["detector"]["source"] == "mine.pt"
     shape = onnx.load(out / "detector.onnx").graph.input[0].type.tensor_type.shape.dim
     assert [axis.dim_value for axis in shape] == [0, 3, 96, 96]

@@ -42,11 +42,11 @@ def logits(bundle: Path | None, backend: str | Backend) -> tuple[np.ndarray, flo
     picture = Image.open(PICTURES / "cluttered.png").convert("RGB")
     with Segmenter.load(bundle, backend) as segmenter:
         results = [segmenter(picture.rotate(turn), WORDS, presence_threshold=0) for turn in (0, 90, 180)]
-    return np.concatenate([one.logits for one in results]), results[0].cut
+    return np.concatenate([one.logits for one in results]), results[0].mask_logit
 
 
 def test_half_on_sticker_pictures(tmp_path: Path) -> None:
-    expected, cut = logits(None, "onnxruntime-cpu")
+    expected, mask_logit = logits(None, "onnxruntime-cpu")
     shipped = embedded_bundle(tmp_path / "fp16.clsclip", "fp16")
     found = {
         "fp16 as it ships": logits(shipped, "onnxruntime-cpu")[0],
@@ -55,7 +55,7 @@ def test_half_on_sticker_pictures(tmp_path: Path) -> None:
     }
     for name, ours in found.items():
         assert row_cosines(ours, expected).min() >= MIN_COSINE, name
-        iou = pooled_iou(ours, expected, cut)
+        iou = pooled_iou(ours, expected, mask_logit)
         assert iou is not None, "the words are in the pictures"
         assert MIN_IOU <= iou < 1 or name == "fp16 as it ships", (name, iou)
     errors = {name: float(np.abs(ours - expected).max()) for name, ours in found.items()}

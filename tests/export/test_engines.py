@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 from onnx import TensorProto, helper
 
-from clsclip_export.cli import export
+from clsclip_export.cli import command as export
 from clsclip_export.engines import build as build_module
 from clsclip_export.engines.build import LEFTOVERS_AFTER, Built, build_engine, build_engines
 from clsclip_export.engines.inspect import Inspection, prove_precision
@@ -191,7 +191,7 @@ def test_killed_build(fresh: Bundle, rtx: TensorRtEdition, here: Machine) -> Non
     """Killed in the middle of writing the plan: the worst moment."""
     program = (
         "import os, pathlib, sys\n"
-        "from clsclip_export.cli import export\n"
+        "from clsclip_export.cli import command as export\n"
         "from clsclip_export.engines import build\n"
         "def killed(number):\n"
         "    if list(pathlib.Path(sys.argv[2]).glob('*/*.log')):\n"  # it is written before the plan

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,8 +15,9 @@ import torch
 
 from clsclip.checkpoint import load_checkpoint, save_checkpoint
 from clsclip.model import ClsClip
-from clsclip.reproduce.pretrain import normalise
+from clsclip.reproduce.naming import normalise
 from clsclip.tower_files import save_towers
+from clsclip_export import bundle as bundle_module
 from clsclip_export.bundle import BundleOptions, write_bundle
 from clsclip_export.detector import DetectorSource, prepared_detector
 from clsclip_export.errors import ParityError
@@ -37,7 +39,7 @@ def make_checkpoint(folder: Path, inputs: tuple[str, ...] = ()) -> Path:
     return path
 
 
-@pytest.fixture(scope="module", params=VARIANTS)
+@pytest.fixture(scope="module", params=["exact", pytest.param("both", marks=pytest.mark.slow)])
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[ClsClip, Path]:
     folder = tmp_path_factory.mktemp("export")
     model, header = load_checkpoint(make_checkpoint(folder, VARIANTS[request.param]))
@@ -67,7 +69,7 @@ def test_bundle_is_whole_and_shares_weights(exported: tuple[ClsClip, Path]) -> N
 def test_a_detector_comes_along(exported: tuple[ClsClip, Path]) -> None:
     found = Bundle.open(exported[1]).manifest.detector
     assert found is not None
-    assert (found.layout, found.names) == ("yolov8", ("a", "b"))
+    assert (found.output_format, found.names) == ("yolov8", ("a", "b"))
 
 
 def test_runtime_draws_what_pytorch_computes(exported: tuple[ClsClip, Path]) -> None:
@@ -79,8 +81,10 @@ def test_runtime_draws_what_pytorch_computes(exported: tuple[ClsClip, Path]) -> 
     with Segmenter.load(out) as segmenter:
         result = segmenter(pixels, classes=words, presence_threshold=0)
         alone = segmenter(pixels, classes=words, presence_filter=False)
-        reads_features = model.decoder.similarity is not None
-        assert segmenter._opened()._has_stem != reads_features, "the stem is enough for the paper's exact form"
+        manifest = segmenter.bundle.manifest
+    reads_features = model.decoder.similarity is not None
+    assert ("stem.onnx" in manifest.files) != reads_features, "the stem is enough for the paper's exact form"
+    assert (manifest.image_features("trunk") == ("stem_tokens",)) != reads_features
     with torch.no_grad():
         values = normalise(torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0), model.towers.image)
         tokens, features = model.encode_words([TEMPLATES[0].format(word) for word in words])
@@ -89,22 +93,42 @@ def test_runtime_draws_what_pytorch_computes(exported: tuple[ClsClip, Path]) -> 
         presence = model.presence(image, patches, features)[0]
     np.testing.assert_allclose(result.logits, logits.numpy(), atol=TOLERANCE)
     np.testing.assert_allclose(alone.logits, logits.numpy(), atol=TOLERANCE)
-    assert alone.presence is None
-    assert result.presence is not None
-    np.testing.assert_allclose(result.presence, presence.numpy(), atol=TOLERANCE)
+    assert [alone[word].presence for word in words] == [None] * 3
+    np.testing.assert_allclose([result[word].presence for word in words], presence.numpy(), atol=TOLERANCE)
     upsampled = torch.nn.functional.interpolate(logits[None], size=(32, 32), mode="bilinear", align_corners=False)[0]
     sure = upsampled.abs() > 1e-3
     assert np.array_equal(result.masks[sure.numpy()], (upsampled > 0).numpy()[sure.numpy()])
 
 
-def test_existing_bundle_stays_unless_forced(exported: tuple[ClsClip, Path], tmp_path: Path) -> None:
+def existing(tmp_path: Path) -> tuple[ClsClip, dict[str, Any], Path]:
+    """A model, its header, and a folder of somebody's where its bundle is to go."""
     model, header = load_checkpoint(make_checkpoint(tmp_path))
     out = tmp_path / "kept.clsclip"
     out.mkdir()
     (out / "note").write_text("mine")
+    return model, header, out
+
+
+def test_existing_bundle_stays_unless_forced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, header, out = existing(tmp_path)
     with pytest.raises(OutputError, match="--force"):
         write_bundle(model, header, out, BundleOptions("x"))
     assert (out / "note").read_text() == "mine"
+
+    def fails(model: ClsClip) -> None:
+        assert [path for path in tmp_path.iterdir() if path.name.startswith(".kept")], "it has begun"
+        raise ParityError("wrong")
+
+    monkeypatch.setattr(bundle_module, "export_graphs", fails)
+    with pytest.raises(ParityError, match="wrong"):
+        write_bundle(model, header, out, BundleOptions("x"), force=True)
+    assert (out / "note").read_text() == "mine", "a failed export must not touch the bundle that stands"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept.clsclip", "last.safetensors", "towers"]
+
+
+@pytest.mark.slow
+def test_a_model_that_is_nan_replaces_nothing(tmp_path: Path) -> None:
+    model, header, out = existing(tmp_path)
     torch.nn.init.constant_(model.decoder.head.bias, float("nan"))
     with pytest.raises(ParityError, match=r"segmenter\.onnx +mask_logits.*First tensor.*is NaN, in PyTorch too"):
         write_bundle(model, header, out, BundleOptions("x"), force=True)

@@ -26,6 +26,7 @@ from clsclip_runtime.bundle.opening import TRUNK, Bundle
 from tests.shared_data import shared_data
 
 
+@pytest.mark.slow
 def test_parity_size_and_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     towers = load_towers("ViT-B-16")

@@ -18,15 +18,15 @@ from PIL import Image
 from clsclip_export import int8_bundle
 from clsclip_export.bundle import BundleOptions, write_bundle
 from clsclip_export.calibration import (
-    FEWEST_PICTURES,
-    MOST_PICTURES,
+    FEWEST_IMAGES,
+    MOST_IMAGES,
     STRESS_IMAGES,
-    WORDS_A_PICTURE,
+    WORDS_AN_IMAGE,
     Calibration,
     pixels_sha256,
 )
 from clsclip_export.check_data import CheckData
-from clsclip_export.cli import export
+from clsclip_export.cli import command as export
 from clsclip_export.errors import CalibrationError, CheckDataError, EngineError, ParityError, PrecisionError
 from clsclip_export.int8 import products, quantized
 from clsclip_export.int8_bundle import quantize_bundle
@@ -115,7 +115,7 @@ def test_the_manifest_tells_where_it_comes_from(narrow: Path, made: Path) -> Non
     assert bundle.manifest.precision == "int8"
     calibration = Calibration.read(made / "pictures")
     assert document["calibration"] == {
-        "pictures": 12,
+        "images": 12,
         "of": 12,
         "sha256": calibration.files,
         "words": list(calibration.words),
@@ -201,15 +201,15 @@ def test_calibration(tmp_path: Path, made: Path) -> None:
     every = list(Calibration.read(made / "pictures").inputs(bundle, names))
     assert len(every) == 12 + STRESS_IMAGES
     assert set(every[0]) == set(names)
-    assert len(every[0]["trunk.onnx"]["class_index"]) == WORDS_A_PICTURE
+    assert len(every[0]["trunk.onnx"]["class_index"]) == WORDS_AN_IMAGE
     assert not np.array_equal(every[0]["trunk.onnx"]["text_tokens"], every[1]["trunk.onnx"]["text_tokens"])
 
 
 def test_many_pictures_are_taken_evenly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from clsclip_export import calibration
 
-    assert MOST_PICTURES >= FEWEST_PICTURES
-    monkeypatch.setattr(calibration, "MOST_PICTURES", 5)
+    assert MOST_IMAGES >= FEWEST_IMAGES
+    monkeypatch.setattr(calibration, "MOST_IMAGES", 5)
     found = Calibration.read(save_pictures(tmp_path / "many", 11))
     assert [path.stem for path in found.paths] == ["000", "002", "004", "006", "008"]
     assert found.to_json()["of"] == 11
@@ -218,10 +218,10 @@ def test_many_pictures_are_taken_evenly(tmp_path: Path, monkeypatch: pytest.Monk
 def test_bad_calibration(tmp_path: Path, made: Path) -> None:
     with pytest.raises(CalibrationError, match=r"none is no folder"):
         Calibration.read(tmp_path / "none")
-    with pytest.raises(CalibrationError, match=rf"has 0 pictures .* at least {FEWEST_PICTURES}"):
+    with pytest.raises(CalibrationError, match=rf"has 0 images .* at least {FEWEST_IMAGES}"):
         Calibration.read(tmp_path)
-    few = save_pictures(tmp_path / "few", FEWEST_PICTURES - 1)
-    with pytest.raises(CalibrationError, match=rf"few has {FEWEST_PICTURES - 1} pictures"):
+    few = save_pictures(tmp_path / "few", FEWEST_IMAGES - 1)
+    with pytest.raises(CalibrationError, match=rf"few has {FEWEST_IMAGES - 1} images"):
         Calibration.read(few)
     (few / "broken.png").write_bytes(b"no picture")
     with pytest.raises(CalibrationError, match=r"broken\.png.* Take it out of"):
@@ -235,7 +235,7 @@ def test_wrong_bundles_and_check_data(made: Path, narrow: Path, tmp_path: Path) 
     with pytest.raises(OutputError, match="--force"):
         quantize_bundle(made / "wide.clsclip", narrow, calibration, DATA)
     same = CheckData((noise(0), noise(1)), WORDS)
-    with pytest.raises(CheckDataError, match="calibrated on every picture"):
+    with pytest.raises(CheckDataError, match="calibrated on every image"):
         quantize_bundle(made / "wide.clsclip", tmp_path / "out", calibration, same)
     assert not list(tmp_path.iterdir()), "nothing is left"
 
@@ -296,8 +296,8 @@ def test_command_line(made: Path, tmp_path: Path) -> None:
         *("--check-images", check, "--check-words", "dog", "--calibration-words", "cat"),
     )
     assert code == 0, output
-    assert "[i] int8: calibrated on 12 of 12 pictures and 1 words" in output
-    assert "[✓] int8 as the runtime runs it real    2 pictures: mean mask IoU" in output
+    assert "[i] int8: calibrated on 12 of 12 images and 1 words" in output
+    assert "[✓] int8 as the runtime runs it real    2 images: mean mask IoU" in output
     assert Bundle.open(out).manifest.precision == "int8"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["check", "new.clsclip"]
 

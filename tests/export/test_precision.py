@@ -18,6 +18,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
+from safetensors.numpy import load_file
 
 from clsclip.model import ClsClip
 from clsclip_export import bundle as bundle_module
@@ -29,6 +30,7 @@ from clsclip_export.graphs import Exported, ExportedGraph, export_graph, export_
 from clsclip_export.parity import pooled_iou, row_cosines
 from clsclip_export.precision import HALF_DTYPES, half_values, rounded, to_half
 from clsclip_export.profiles import Profile, parse_bounds
+from clsclip_runtime.text.encoded import EncodedWords
 from tests.tiny import tiny_model
 
 SMALL = Profile(crops=(1, 1, 2), classes=(1, 2, 3), pairs=(1, 2, 4))
@@ -292,3 +294,31 @@ def test_bad_profiles_and_check_data(tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"no picture")
     with pytest.raises(CheckDataError, match=r"broken\.png"):
         CheckData.read(tmp_path)
+
+
+def test_words_of_a_checkpoint(exports_once: ClsClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words, templates = ("dog", "potted plant"), ["a picture of a {}", "the {}"]
+    options = BundleOptions("t", profile=SMALL, words=words, text_encoder=False)
+    header = {"provenance": {"templates": templates}}
+    parity = write_bundle(exports_once, header, tmp_path / "t.clsclip", options)
+    assert {row.output for row in parity if row.graph == "text_tokens.safetensors"} == {"text_tokens", "text_features"}
+    assert not (tmp_path / "t.clsclip" / "text_encoder.onnx").exists()
+    stored = load_file(tmp_path / "t.clsclip" / "text_tokens.safetensors")
+    with torch.no_grad():
+        tokens, features = zip(
+            *(exports_once.encode_words([one.format(word) for word in words]) for one in templates), strict=True
+        )
+    mean = torch.stack(features).mean(dim=0).numpy()
+    np.testing.assert_allclose(stored["text_tokens"], torch.stack(tokens).mean(dim=0).numpy(), atol=1e-5)
+    np.testing.assert_allclose(stored["text_features"], mean / np.linalg.norm(mean, axis=1)[:, None], atol=1e-5)
+
+    right = bundle_module.encode_words
+
+    def swapped(*args: Any) -> EncodedWords:
+        encoded = right(*args)
+        return replace(encoded, arrays={name: array[::-1].copy() for name, array in encoded.arrays.items()})
+
+    monkeypatch.setattr(bundle_module, "encode_words", swapped)
+    with pytest.raises(ParityError, match=r"text_tokens\.safetensors.*not what PyTorch computes"):
+        write_bundle(exports_once, header, tmp_path / "wrong.clsclip", options)
+    assert [one.name for one in tmp_path.iterdir()] == ["t.clsclip"]

@@ -27,12 +27,12 @@ class WrongError(Exception):
     """A check found something wrong."""
 
 
-def compare(found: npt.NDArray[Any], expected: npt.NDArray[Any], cut: float, precision: str) -> dict[str, Any]:
+def compare(found: npt.NDArray[Any], expected: npt.NDArray[Any], mask_logit: float, precision: str) -> dict[str, Any]:
     """Figures of one picture's logits against the CPU's; raises WrongError beyond the gates."""
     figures = {
         "max_difference": float(np.abs(found - expected).max()),
         "min_cosine": float(row_cosines(found, expected).min()),
-        "mask_iou": pooled_iou(found, expected, cut),
+        "mask_iou": pooled_iou(found, expected, mask_logit),
     }
     iou = 1.0 if figures["mask_iou"] is None else figures["mask_iou"]
     wrong = (
@@ -51,7 +51,7 @@ def parity(path: str, precision: str, material: Material) -> dict[str, Any]:
     with Segmenter.load(bundle, backend_of(path)(bundle), word_cache=False) as segmenter:
         results = [segmenter(picture, WORDS, presence_threshold=0) for picture in material.pictures]
     pairs = zip(results, material.reference, strict=True)
-    rows = [compare(one.logits, expected, material.cut, precision) for one, expected in pairs]
+    rows = [compare(one.logits, expected, material.mask_logit, precision) for one, expected in pairs]
     ious = [row["mask_iou"] for row in rows if row["mask_iou"] is not None]
     return {
         "max_difference": max(row["max_difference"] for row in rows),
@@ -195,6 +195,6 @@ def torch_on_gpu(material: Material) -> dict[str, Any]:
             count = torch.arange(len(WORDS), device="cuda")
             with torch.no_grad(), torch.autocast("cuda", dtype or torch.float16, enabled=dtype is not None):
                 logits = model(torch.from_numpy(pixels).cuda(), tokens.cuda(), torch.zeros_like(count), count)
-            rows.append(compare(logits.float().cpu().numpy(), expected, material.cut, name))
+            rows.append(compare(logits.float().cpu().numpy(), expected, material.mask_logit, name))
         figures[name] = {key: rows[0][key] for key in rows[0]}
     return figures

@@ -39,13 +39,13 @@ class Material:
         bundles: folder by precision.
         pictures: (S, S, 3) uint8.
         reference: mask logits (K, h, w) of every picture.
-        cut: the logit above which a pixel belongs to a mask.
+        mask_logit: the logit above which a pixel belongs to a mask.
     """
 
     bundles: dict[str, Path]
     pictures: list[npt.NDArray[np.uint8]]
     reference: list[npt.NDArray[np.float32]]
-    cut: float
+    mask_logit: float
 
 
 def make_material(folder: Path) -> Material:
@@ -55,7 +55,7 @@ def make_material(folder: Path) -> Material:
     pictures = [np.asarray(picture.rotate(90 * turn)) for turn in range(PICTURES)]
     with Segmenter.load(bundles["fp32"], "onnxruntime-cpu") as segmenter:
         results = [segmenter(one, WORDS, presence_threshold=0) for one in pictures]
-    return Material(bundles, pictures, [one.logits for one in results], results[0].cut)
+    return Material(bundles, pictures, [one.logits for one in results], results[0].mask_logit)
 
 
 def backend_of(path: str) -> Callable[[Path], Backend]:

@@ -3,9 +3,22 @@ import dataclasses
 import inspect
 import json
 import pickle
+import re
 
+import click
 import pytest
 
+import clsclip
+import clsclip_runtime
+from clsclip.cli.evaluate import command as evaluate
+from clsclip.cli.train import command as train
+from clsclip_bench.cli import command as bench
+from clsclip_export.cli import export
+from clsclip_runtime import Detector, Segmenter, ZoomIn
+from clsclip_runtime.backends.select import select_backend
+from clsclip_runtime.cli.bundle import command as bundle
+from clsclip_runtime.cli.doctor import command as doctor
+from clsclip_runtime.cli.infer import command as infer
 from clsclip_runtime.errors import OptionError
 from clsclip_runtime.renamed import (
     FILE,
@@ -17,6 +30,16 @@ from clsclip_runtime.renamed import (
     sentence,
     tells_new_names,
 )
+
+COMMANDS = {
+    "clsclip-bench": bench,
+    "clsclip-bundle": bundle,
+    "clsclip-doctor": doctor,
+    "clsclip-eval": evaluate,
+    "clsclip-export": export,
+    "clsclip-infer": infer,
+    "clsclip-train": train,
+}
 
 
 @tells_new_names
@@ -71,16 +94,16 @@ def test_a_name_that_a_function_still_takes_is_not_refused() -> None:
 
 def test_a_function_that_takes_any_keyword_is_left_alone() -> None:
     taken = refuses_old_names(lambda **kwargs: kwargs)
-    assert taken(odds=4) == {"odds": 4}
+    assert taken(margin=4) == {"margin": 4}
 
 
 def test_a_constructor_and_replace_give_the_new_name() -> None:
-    with pytest.raises(OptionError, match=r"^Zoom has no odds any more since 0\.2\. Use mask_threshold, a probability"):
-        Zoom(odds=4)  # type: ignore[call-arg]
-    with pytest.raises(OptionError, match=r"Use mask_margin$"):
-        dataclasses.replace(Zoom(), spill=None)  # type: ignore[call-arg]
-    with pytest.raises(TypeError, match="oddities"):
-        Zoom(oddities=4)  # type: ignore[call-arg]
+    with pytest.raises(OptionError, match=r"^Zoom has no margin any more since 0\.2\. Use crop_margin$"):
+        Zoom(margin=4)  # type: ignore[call-arg]
+    with pytest.raises(OptionError, match=r"Use min_crop_size$"):
+        dataclasses.replace(Zoom(), min_side=1)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="margins"):
+        Zoom(margins=4)  # type: ignore[call-arg]
 
 
 def test_an_old_attribute_gives_the_new_name_and_others_are_pythons_own_error() -> None:
@@ -115,6 +138,47 @@ def test_names_of_modules() -> None:
 
 def test_what_is_no_old_name_has_no_sentence() -> None:
     assert sentence("options", "--classes") is None
-    assert sentence("options", "--odds") == (
-        "--odds is gone since 0.2. Use --region-threshold, a probability: odds 4 are 0.2"
-    )
+    assert sentence("options", "--margin") == "--margin is gone since 0.2. Use --crop-margin"
+
+
+def everything_named(command: click.Command) -> set[str]:
+    """Options of a command and of its subcommands."""
+    own = {name for one in command.params for name in (*one.opts, *one.secondary_opts)}
+    subcommands = command.commands.values() if isinstance(command, click.Group) else ()
+    return own.union(*(everything_named(one) for one in subcommands))
+
+
+def test_no_command_has_an_old_option_and_every_new_one_is_somewhere() -> None:
+    known = {name: everything_named(command) for name, command in COMMANDS.items()}
+    for old, new in old_names("options").items():
+        have = {name for name, options in known.items() if not options.isdisjoint(re.findall(r"--[a-z][a-z-]*", new))}
+        assert have or old.endswith("licence"), f"{old}: no command has {new}"
+        assert not [name for name in have if old in known[name]], old
+
+
+@pytest.mark.parametrize("name", sorted(old_names("arguments")))
+def test_every_old_argument_is_refused_somewhere(name: str) -> None:
+    refused = 0
+    for call in (Segmenter.load, Segmenter.__call__, Detector.load, ZoomIn):
+        try:
+            call(**{name: None})  # type: ignore[operator]
+        except OptionError as error:
+            assert str(error).endswith(f"Use {old_names('arguments')[name]}")
+            refused += 1
+        except TypeError:
+            continue
+    assert refused > 0
+
+
+@pytest.mark.parametrize("name", sorted(old_names("backends")))
+def test_old_backends_give_the_new_ones(name: str) -> None:
+    with pytest.raises(OptionError, match=rf"^{name} is gone since 0\.2\. Use backend='openvino'"):
+        select_backend(name)
+
+
+@pytest.mark.parametrize("name", sorted(old_names("classes")))
+def test_old_classes_cannot_be_imported_and_new_ones_can(name: str) -> None:
+    for module in (clsclip_runtime, clsclip):
+        with pytest.raises(ImportError, match=f"Use {old_names('classes')[name]}$"):
+            exec(f"from {module.__name__} import {name}")
+        assert hasattr(module, old_names("classes")[name])

@@ -28,7 +28,7 @@ FOLDERS = ("runtime/clsclip_runtime", "export/clsclip_export", "clsclip", "bench
 VENDORS = {"cuda.bindings.runtime": cuda, "cuda.bindings.driver": driver, "tensorrt_rtx": trt, "onnxruntime": ort}
 
 SEEDS: dict[str, dict[str, Held]] = {
-    "*": {"flavour.module": Object(trt), "self._flavour.module": Object(trt)},
+    "*": dict.fromkeys(("edition.module", "self._edition.module", "self._flavour.module"), Object(trt)),
     "*/backends/tensorrt/backend.py": {
         "_refit(engine)": Of(trt.ICudaEngine),
         "__init__(engine)": Of(trt.ICudaEngine),

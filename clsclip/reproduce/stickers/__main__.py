@@ -9,9 +9,11 @@ import json
 from pathlib import Path
 
 import click
+import torch
 from PIL import Image
 
 from clsclip.cli.numbers import numbers
+from clsclip.reproduce.naming import single_things
 from clsclip.reproduce.pretrain import PretrainConfig, new_towers, pretrain
 from clsclip.reproduce.stickers.captions import train_tokenizer
 from clsclip.reproduce.stickers.mosaics import CaptionedBatches
@@ -69,6 +71,13 @@ def pictures(stickers: Path, styles: tuple[str, ...], out: Path, count: int, sid
 @click.option("--batch", default=32, show_default=True)
 @click.option("--learning-rate", default=1e-3, show_default=True)
 @click.option("--warmup", default=200, show_default=True, help="Steps of linear warm-up.")
+@click.option("--cooldown", type=int, help="Steps of linear descent at the end of a plateau; without: a cosine.")
+@click.option("--mean-decay", default=0.0, show_default=True, help="Of the running mean of weights; 0: none.")
+@click.option("--probes", default=0, show_default=True, help="Single things a style that are named for the log.")
+@click.option("--probe-style", "probe_styles", multiple=True, default=("noto", "fluent"), show_default=True)
+@click.option("--save-minutes", default=10.0, show_default=True, help="Between two writings of towers and state.")
+@click.option("--workers", default=2, show_default=True, help="Processes that make pictures.")
+@click.option("--threads", type=int, help="Of PyTorch; default: its own.")
 @click.option("--seed", default=0, show_default=True)
 def pretrain_command(
     stickers: Path,
@@ -84,9 +93,18 @@ def pretrain_command(
     batch: int,
     learning_rate: float,
     warmup: int,
+    cooldown: int | None,
+    mean_decay: float,
+    probes: int,
+    probe_styles: tuple[str, ...],
+    save_minutes: float,
+    workers: int,
+    threads: int | None,
     seed: int,
 ) -> None:
-    """Train small CLIP towers on pictures and captions; no masks."""
+    """Train small CLIP towers on pictures and captions; no masks. Stopped, the same command goes on where it was."""
+    if threads:
+        torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
     world = StickerWorld(StickerBook(stickers, styles), side=side, sizes=sizes, things=(1, things), seed=seed)
     if start is None:
@@ -94,8 +112,25 @@ def pretrain_command(
     else:
         towers = load_towers(str(start), image_size=side).requires_grad_(True).train()
         config = json.loads((start / CONFIG_FILE).read_text("utf-8"))["model_cfg"]
-    settings = PretrainConfig(steps=steps, learning_rate=learning_rate, warmup=warmup, seed=seed)
-    pretrain(towers, config, CaptionedBatches(world, batch, steps, parts, recolour=recolour), settings, out)
+    made = {"styles": styles, "side": side, "parts": parts, "sizes": sizes, "things": things, "recolour": recolour}
+    pretrain(
+        towers,
+        config,
+        CaptionedBatches(world, batch, steps, parts, recolour=recolour),
+        PretrainConfig(
+            steps=steps,
+            learning_rate=learning_rate,
+            cooldown=cooldown,
+            warmup=warmup,
+            mean_decay=mean_decay,
+            save_minutes=save_minutes,
+            workers=workers,
+            seed=seed,
+        ),
+        out,
+        settings=made | {"batch": batch, "start": towers.fingerprint() if start else None},
+        probes=[single_things(stickers, style, probes, side) for style in probe_styles] if probes else [],
+    )
 
 
 if __name__ == "__main__":

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageEnhance, ImageFilter
+from PIL import Image, ImageFilter
 
-from clsclip.reproduce.stickers.grounds import Pixels, crop_ground, ground_pool
+from clsclip.reproduce.stickers.grounds import Ground, Pixels, crop_ground, ground_pool
+from clsclip.reproduce.stickers.layers import Layer, Pyramid, noise_of, recolored
 from clsclip.reproduce.stickers.sheets import StickerBook
 from clsclip.reproduce.stickers.vocabulary import nouns
 
@@ -54,6 +56,8 @@ class Picture:
 class StickerWorld:
     """Makes picture ``index`` of world ``seed``: the same bytes on every call.
 
+    Pictures are square, as a model gets them: those of other shapes are squashed, as the runtime squashes.
+
     Attributes:
         book: the stickers.
         side: picture height and width in pixels.
@@ -62,6 +66,7 @@ class StickerWorld:
         things: fewest and most things a picture.
         seed: names the world; two seeds share neither pictures nor procedural grounds.
         pool: noun indices that things are drawn from, uniformly (a repeat makes a noun likelier); empty is all nouns.
+        aspect: longest side over shortest of the pictures before they are squashed; 1 makes square ones alone.
     """
 
     book: StickerBook
@@ -71,56 +76,60 @@ class StickerWorld:
     seed: int = 0
     pool: tuple[int, ...] = ()
     log_sizes: bool = False
-    grounds: list[Pixels] = field(init=False, repr=False)
+    aspect: float = 2.2
+    grounds: tuple[Ground, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.pool = self.pool or tuple(range(len(nouns())))
-        self.grounds = ground_pool(np.random.default_rng([self.seed, 1]), 240)
+        self.grounds = ground_pool(self.seed, 300)
 
     def picture(self, index: int) -> Picture:
-        """Picture number ``index``: ground, 1 to 8 things, then blur or noise now and then."""
+        """Picture number ``index``: ground, 1 to 8 things, then blur, noise or JPEG now and then."""
         rng = np.random.default_rng([self.seed, 2, index])
-        canvas = crop_ground(rng, self.grounds, self.side).astype(np.float32)
+        # Of a picture w : h, squashed to a square, all gets sqrt(h / w) times as wide and sqrt(w / h) times as tall.
+        squash = float(np.exp(rng.uniform(-0.5, 0.5) * np.log(self.aspect))) if rng.random() < 0.8 else 1.0
+        canvas = crop_ground(rng, self.grounds, self.side, squash)
         instances = np.zeros((self.side, self.side), np.uint8)
         pasted: list[tuple[int, str, int]] = []
         for _ in range(int(rng.integers(self.things[0], self.things[1] + 1))):
             noun = self.pool[int(rng.integers(len(self.pool)))]
             style = self.book.styles[int(rng.integers(len(self.book.styles)))]
-            versions = self.book.stickers[style, noun]
-            sticker = self._varied(rng, versions[int(rng.integers(len(versions)))])
+            versions = self.book.pyramids(style, noun)
+            sticker = self._varied(rng, versions[int(rng.integers(len(versions)))], squash)
+            if rng.random() < 0.25:
+                self._shade(rng, canvas)
             covered = self._paste(rng, canvas, instances, sticker, len(pasted) + 1)
             pasted.append((noun, style, covered))
         return self._finished(rng, canvas, instances, pasted)
 
-    def _varied(self, rng: np.random.Generator, sticker: Image.Image) -> Image.Image:
-        """The sticker at a random size, stretch, flip, angle and colour."""
+    def _varied(self, rng: np.random.Generator, sticker: Pyramid, squash: float) -> Layer:
+        """The sticker at a random size, stretch, flip, angle and colour, squashed as the picture is."""
         share = float(np.exp(rng.uniform(*np.log(self.sizes)))) if self.log_sizes else rng.uniform(*self.sizes)
-        longer = max(3.0, self.side * share)
-        scale = longer / max(sticker.size)
-        stretch = np.exp(rng.uniform(-0.2, 0.2))
-        size = (max(1, round(sticker.width * scale * stretch)), max(1, round(sticker.height * scale / stretch)))
-        varied = sticker.resize(size, Image.Resampling.BICUBIC)
+        angle = float(rng.normal(0, 0.35)) if rng.random() < 0.7 else 0.0
+        stretch = float(np.exp(rng.uniform(-0.2, 0.2)))
+        layer = sticker.posed(max(3.0, self.side * share), stretch, angle, bool(rng.random() < 0.5), squash)
         if rng.random() < 0.5:
-            varied = varied.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        if rng.random() < 0.7:
-            varied = varied.rotate(float(rng.normal(0, 20)), Image.Resampling.BICUBIC, expand=True)
-        if rng.random() < 0.5:
-            alpha = varied.getchannel("A")
-            enhancer = (ImageEnhance.Color, ImageEnhance.Brightness, ImageEnhance.Contrast)[int(rng.integers(3))]
-            varied = enhancer(varied.convert("RGB")).enhance(float(rng.uniform(0.6, 1.4)))
-            varied.putalpha(alpha)
-        return varied
+            gains = rng.uniform(0.85, 1.15, 3).astype(np.float32)
+            layer = recolored(layer, gains, float(rng.uniform(0.6, 1.3)), float(rng.uniform(-15, 25)))
+        return layer
+
+    def _shade(self, rng: np.random.Generator, canvas: npt.NDArray[np.float32]) -> None:
+        """A soft dark or bright spot somewhere: light and shadows, which things on photographs have around them."""
+        y, x = rng.uniform(0, self.side, 2)
+        reach = rng.uniform(0.05, 0.4) * self.side
+        along = np.arange(self.side, dtype=np.float32)
+        spot = np.outer(np.exp(-(((along - y) / reach) ** 2)), np.exp(-(((along - x) / reach) ** 2)))
+        canvas *= (1 + spot * np.float32(rng.uniform(-0.6, 0.3)))[..., None]
 
     def _paste(
         self,
         rng: np.random.Generator,
         canvas: npt.NDArray[np.float32],
         instances: npt.NDArray[np.uint8],
-        sticker: Image.Image,
+        rgba: Layer,
         label: int,
     ) -> int:
-        """Blend the sticker in at the least crowded of four random places; returns its own pixel count."""
-        rgba = np.asarray(sticker, np.float32)
+        """Blend the layer in at the least crowded of four random places; returns its own pixel count."""
         height, width = rgba.shape[:2]
         best, best_cover = (0, 0), np.inf
         for _ in range(4):
@@ -136,9 +145,9 @@ class StickerWorld:
         rgba = rgba[clip_top : self.side - top, clip_left : self.side - left]
         rows = slice(top + clip_top, top + clip_top + rgba.shape[0])
         columns = slice(left + clip_left, left + clip_left + rgba.shape[1])
-        alpha = rgba[..., 3:] / 255
-        canvas[rows, columns] += (rgba[..., :3] - canvas[rows, columns]) * alpha
-        solid = alpha[..., 0] > 0.5
+        canvas[rows, columns] *= 1 - rgba[..., 3:] / 255
+        canvas[rows, columns] += rgba[..., :3]
+        solid = rgba[..., 3] > 127.5
         instances[rows, columns][solid] = label
         return int(solid.sum())
 
@@ -150,10 +159,12 @@ class StickerWorld:
         pasted: list[tuple[int, str, int]],
     ) -> Picture:
         if rng.random() < 0.3:
-            canvas = canvas + rng.normal(0, rng.uniform(2, 10), canvas.shape).astype(np.float32)
+            canvas = canvas + noise_of(rng, canvas.shape) * np.float32(rng.uniform(2, 10))
         picture = Image.fromarray(np.clip(canvas, 0, 255).astype(np.uint8))
         if rng.random() < 0.2:
             picture = picture.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.2, 1.0)) * self.side / 128))
+        if rng.random() < 0.25:
+            picture = _compressed(picture, int(rng.integers(25, 95)))
         things, labels = [], np.zeros(len(pasted) + 1, np.uint8)
         for number, (noun, style, own) in enumerate(pasted, start=1):
             rows, columns = np.nonzero(instances == number)
@@ -163,3 +174,11 @@ class StickerWorld:
             things.append(Thing(noun, style, box))
             labels[number] = len(things)
         return Picture(np.asarray(picture), labels[instances], tuple(things))
+
+
+def _compressed(picture: Image.Image, quality: int) -> Image.Image:
+    """The picture as JPEG of this quality gives it back."""
+    stored = io.BytesIO()
+    picture.save(stored, "JPEG", quality=quality)
+    with Image.open(stored) as opened:
+        return opened.convert("RGB")

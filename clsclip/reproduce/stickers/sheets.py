@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 from PIL import Image
 
 from clsclip.errors import DataError
+from clsclip.reproduce.stickers.layers import Pyramid
 from clsclip.reproduce.stickers.vocabulary import Noun, nouns
 
 
@@ -24,16 +27,18 @@ class Style:
         package: the npm package that carries the pictures.
         folder: where they are inside the unpacked package.
         suffix: file ending of its pictures.
-        licence: licence of the drawings (SPDX).
+        license: license of the drawings (SPDX).
         capitals: its files are named in capitals.
+        named: its drawings are in one JSON file, ``folder``, by the emoji's names instead of their code points.
     """
 
     name: str
     package: str
     folder: str
     suffix: str
-    licence: str
+    license: str
     capitals: bool = False
+    named: bool = False
 
 
 STYLES = {
@@ -44,6 +49,8 @@ STYLES = {
         Style("fluent", "@lobehub/fluent-emoji-3d", "assets", ".webp", "MIT"),
         Style("flat", "@lobehub/fluent-emoji-flat", "assets", ".svg", "MIT"),
         Style("openmoji", "openmoji", "color/svg", ".svg", "CC-BY-SA-4.0", capitals=True),
+        Style("blobs", "@iconify-json/noto-v1", "icons.json", ".svg", "Apache-2.0", named=True),
+        Style("emojione", "@iconify-json/emojione", "icons.json", ".svg", "CC-BY-4.0", named=True),
     )
 }
 
@@ -57,8 +64,15 @@ def emoji_file_stems(emoji: str) -> list[str]:
 
 def load_sticker(path: Path, side: int = 128) -> Image.Image:
     """An RGBA sticker cropped to what is visible and fitted into ``side`` pixels (never enlarged)."""
-    with Image.open(_drawn(path, side) if path.suffix == ".svg" else path) as opened:
-        picture = opened.convert("RGBA")
+    if path.suffix == ".svg":
+        return fitted(drawn(path.read_text("utf-8"), path, side), path, side)
+    with Image.open(path) as opened:
+        return fitted(opened, path, side)
+
+
+def fitted(picture: Image.Image, path: Path, side: int) -> Image.Image:
+    """The picture as RGBA, cropped to what is visible and fitted into ``side`` pixels; ``path`` is for errors."""
+    picture = picture.convert("RGBA")
     box = picture.getchannel("A").point(lambda alpha: 255 if alpha > 8 else 0).getbbox()
     if box is None:
         raise DataError(f"{path} is fully transparent; it cannot be a sticker.")
@@ -67,8 +81,8 @@ def load_sticker(path: Path, side: int = 128) -> Image.Image:
     return picture
 
 
-def _drawn(path: Path, side: int) -> io.BytesIO:
-    """An SVG file as a PNG, ``side`` pixels wide."""
+def drawn(drawing: str, path: Path, side: int) -> Image.Image:
+    """The text of an SVG file as a picture ``side`` pixels wide; ``path`` is for errors."""
     try:
         resvg: Any = import_module("resvg_py")
     except ImportError as error:
@@ -76,9 +90,45 @@ def _drawn(path: Path, side: int) -> io.BytesIO:
             f"{path} is an SVG drawing, and resvg_py cannot be imported. Run: pip install resvg-py"
         ) from error
     try:
-        return io.BytesIO(resvg.svg_to_bytes(svg_path=str(path), width=side, skip_system_fonts=True))
+        picture = Image.open(io.BytesIO(resvg.svg_to_bytes(svg_string=drawing, width=side, skip_system_fonts=True)))
     except ValueError as error:
         raise DataError(f"{path} is no SVG drawing that can be rendered: {error}.") from error
+    return picture
+
+
+@lru_cache(maxsize=4)
+def icon_set(path: Path) -> dict[str, str]:
+    """SVG drawings of a JSON icon set by their names, aliases included.
+
+    Raises:
+        DataError: the file is no icon set.
+    """
+    try:
+        document = json.loads(path.read_text("utf-8"))
+        size = {"width": document.get("width", 16), "height": document.get("height", 16)}
+        drawings = {name: _icon(size | icon) for name, icon in document["icons"].items()}
+        aliases = {name: one["parent"] for name, one in document.get("aliases", {}).items()}
+        return drawings | {name: drawings[parent] for name, parent in aliases.items() if parent in drawings}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is no icon set that can be read: {error!r}. Install its package again.") from error
+
+
+def _icon(icon: dict[str, Any]) -> str:
+    box = f"{icon.get('left', 0)} {icon.get('top', 0)} {icon['width']} {icon['height']}"
+    space = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    return f'<svg {space} viewBox="{box}">{icon["body"]}</svg>'
+
+
+def icon_name(emoji: str) -> str:
+    """The name that icon sets give to an emoji: that of Unicode's CLDR, ``"hot-air-balloon"``."""
+    try:
+        names: Any = import_module("emoji")
+    except ImportError as error:
+        raise DataError(
+            "Icon sets name emoji, and the package emoji cannot be imported. Run: pip install emoji"
+        ) from error
+    name = names.demojize(emoji).strip(":").lower()
+    return "".join("-" if one in "_ " else one for one in name if one.isalnum() or one in "-_ ")
 
 
 class StickerBook:
@@ -96,6 +146,7 @@ class StickerBook:
 
     def __init__(self, root: Path, styles: Sequence[str]) -> None:
         self.styles = tuple(styles)
+        self._pyramids: dict[tuple[str, int], list[Pyramid]] = {}
         self.stickers: dict[tuple[str, int], list[Image.Image]] = {}
         for name in self.styles:
             if name not in STYLES:
@@ -109,14 +160,24 @@ class StickerBook:
                 if not self.stickers[name, noun_index]:
                     raise DataError(f"Style {name} draws none of {nouns()[noun_index].name!r}'s emoji.")
 
+    def pyramids(self, style: str, noun: int) -> list[Pyramid]:
+        """A noun's stickers in a style, at many sizes; made when first asked for."""
+        if (style, noun) not in self._pyramids:
+            self._pyramids[style, noun] = [Pyramid(sticker) for sticker in self.stickers[style, noun]]
+        return self._pyramids[style, noun]
+
     @staticmethod
     def _load(root: Path, style: Style, noun: Noun) -> list[Image.Image]:
         folder = root / style.package / style.folder
-        if not folder.is_dir():
+        if not (folder.is_file() if style.named else folder.is_dir()):
             raise DataError(
                 f"No stickers of style {style.name} at {folder}. "
                 f"Run: npm install --prefix {root.parent} {style.package}"
             )
+        if style.named:
+            icons = icon_set(folder)
+            names = [name for name in map(icon_name, noun.emoji) if name in icons]
+            return [fitted(drawn(icons[name], folder, 128), folder, 128) for name in names]
         found = []
         for emoji in noun.emoji:
             stems = [stem.upper() if style.capitals else stem for stem in emoji_file_stems(emoji)]

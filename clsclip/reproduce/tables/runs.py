@@ -25,12 +25,12 @@ from clsclip.evaluation.evaluate import Method, evaluate
 from clsclip.evaluation.predictors import open_predictor
 from clsclip.evaluation.protocol import Protocol
 from clsclip.evaluation.regions import RegionSource
-from clsclip.files import replace_json
 from clsclip.model import ClsClip, ModelConfig
 from clsclip.reproduce.tables.published import Row, Table
 from clsclip.towers import Towers
 from clsclip.training.config import TrainConfig
 from clsclip.training.loop import train
+from clsclip_runtime.paths import write_json
 from clsclip_runtime.regions import ZoomIn
 
 _log = logging.getLogger(__name__)
@@ -147,7 +147,7 @@ def run_one(row: Row, config: ModelConfig, fold: int, seed: int, run: TableRun) 
     report = evaluate(data, Method(predictor, regions, PAPERS_ZOOM), run.protocol, limit=run.limit)
     folder.mkdir(parents=True, exist_ok=True)
     result: dict[str, Any] = {"fold": fold, "seed": seed} | report.to_json()
-    replace_json(written, result)
+    write_json(written, result)
     return result
 
 

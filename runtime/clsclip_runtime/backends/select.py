@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from clsclip_runtime.errors import BackendError, OptionError
 from clsclip_runtime.protocols import Backend
+from clsclip_runtime.renamed import sentence
 
 _log = logging.getLogger(__name__)
 
@@ -110,7 +111,8 @@ def choose_backend(
             )
         return _first_that_works(use, threads)
     if name not in BACKENDS:
-        raise OptionError(f"there is no backend {name!r}. Choose one of: auto, {', '.join(BACKENDS)}")
+        unknown = f"there is no backend {name!r}. Choose one of: auto, {', '.join(BACKENDS)}"
+        raise OptionError(sentence("backends", name) or unknown)
     known = [one for one in signature(BACKENDS[name]).parameters if one != "threads"]
     for option in options or {}:
         if option not in known:

@@ -36,9 +36,9 @@ OPEN_BATCH_PIXELS = OPEN_BATCH * 1280 * 1280
 class Detector:
     """A detector in an engine. Safe to share between threads.
 
-    detector = Detector.load("yolov8n.onnx")
-    found = detector(picture)                     # (H, W, 3) uint8 RGB
-    names = [detector.names[one] for one in found.classes]
+        detector = Detector.load("yolov8n.onnx")
+        found = detector(picture)                     # (H, W, 3) uint8 RGB
+        names = [detector.names[one] for one in found.classes]
 
     It runs in whatever engine the model does, and what it gives is decoded on the host. From a GPU that is its raw
     output: 2.8 MB a picture for YOLOv8 at 640 px (84 x 8400 float32, beside 4.9 MB of pixels that go up), 7 KB for

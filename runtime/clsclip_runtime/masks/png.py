@@ -31,7 +31,7 @@ def write_mask(file: IO[bytes], runs: RleMask) -> None:
     np.subtract(bits[1:], bits[:-1], out=rows[1:, 1:])
     file.write(_SIGNATURE)
     _chunk(file, b"IHDR", struct.pack(">II5B", width, height, *_GREY_OF_ONE_BIT))
-    # Masks are long runs of one byte: looking for nothing else takes a third of the time where edges are many.
+    # Masks are long runs of one byte: searching for nothing else takes a third of the time where edges are many.
     compress = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, _MEMORY, zlib.Z_RLE)
     _chunk(file, b"IDAT", compress.compress(rows.data) + compress.flush())
     _chunk(file, b"IEND", b"")

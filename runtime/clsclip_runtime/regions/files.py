@@ -29,8 +29,10 @@ _Box = tuple[str | None, list[float], float]
 class RegionFile:
     """The boxes of many pictures.
 
-    boxes = RegionFile("boxes.json")
-    segmenter(path, words, regions=boxes.of(path))
+        boxes = RegionFile("boxes.json")
+        segmenter(path, words, regions=boxes.of(path))
+
+    An image is found by its path, its file name, its name without suffix, or COCO's number.
     """
 
     def __init__(self, path: str | Path) -> None:

@@ -35,9 +35,9 @@ SCHEMA_VERSION = 2
 class Result:
     """What was found of each class in one image; nothing in it changes later.
 
-    result["boat"]              # ClassResult: status, reason, presence, area, box, searched; .mask, .rle()
-    result.masks                # (K, H, W) bool
-    result.instances            # boxes, classes, scores and masks
+        result["boat"]              # ClassResult: status, reason, presence, area, box, searched; .mask, .rle()
+        result.masks                # (K, H, W) bool
+        result.instances            # boxes, classes, scores and masks
 
     Attributes:
         classes: the K classes asked, each once, in order.

@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
@@ -59,6 +60,8 @@ class WordCache:
         self._folder, self._key = folder, key
         self._features = tuple(features)
         self._layout = json.dumps([[one.name, *one.shape] for one in features])
+        ends = list(accumulate(one.bytes // 4 for one in features))
+        self._slices = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
         self._readable = self._writable = True
         self._notes: list[str] = []
 
@@ -199,16 +202,18 @@ class WordCache:
 
     def _unpack(self, row: Row) -> EncodedWord | None:
         """The word of a row; None where anything about it is not as it was written or should be."""
-        sizes = [int(np.prod(one.shape)) for one in self._features]
-        if row.layout != self._layout or not isinstance(row.arrays, bytes) or len(row.arrays) != 4 * sum(sizes):
+        if row.layout != self._layout or not isinstance(row.arrays, bytes):
+            return None
+        if len(row.arrays) != sum(one.bytes for one in self._features):
             return None
         if row.checksum != _checksum(row.word, row.truncated, row.arrays):
             return None
         values = np.frombuffer(row.arrays, "<f4").astype(np.float32)
         if not np.isfinite(values).all():
             return None
-        parts = np.split(values, np.cumsum(sizes)[:-1])
-        arrays = {one.name: part.reshape(one.shape) for one, part in zip(self._features, parts, strict=True)}
+        arrays = {
+            one.name: values[part].reshape(one.shape) for one, part in zip(self._features, self._slices, strict=True)
+        }
         return EncodedWord(arrays, bool(row.truncated))
 
 

@@ -33,8 +33,8 @@ _DECODER_PATIENCE_S = 2.0
 class Pipeline:
     """Runs the frames of one source through a model into sinks, in order.
 
-    pipeline = Pipeline(source, lambda images: segmenter.batch(images, ["dog"]), [AnnotatedVideo(path)])
-    pipeline.run()
+        pipeline = Pipeline(source, lambda images: segmenter.batch(images, ["dog"]), [AnnotatedVideo(path)])
+        pipeline.run()
 
     Attributes:
         written: frames that every sink has taken so far.

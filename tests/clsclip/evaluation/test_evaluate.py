@@ -109,7 +109,7 @@ def test_true_boxes_as_masks() -> None:
 
 def test_zooming_in_takes_regions_at_the_protocols_size() -> None:
     predictor = FixedMasks({"cat": (0, 0, 999, 999), "dog": (0, 0, 999, 999)})
-    method = Method(predictor, TruthRegions(), ZoomIn(margin=0, min_crop_size=1, fallback="none"))
+    method = Method(predictor, TruthRegions(), ZoomIn(crop_margin=0, min_crop_size=1, fallback="none"))
     assert evaluate(three_pictures().fold(), method, Protocol(60, every=True)).miou == 100
     assert method.name == "fixed + true regions"
 

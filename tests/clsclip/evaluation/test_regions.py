@@ -24,7 +24,7 @@ from tests.clsclip.evaluation.doubles import FixedMasks, MadePictures
 from tests.runtime.tiny_bundle import make_bundle
 
 PICTURE = np.zeros((40, 60, 3), np.uint8)
-TIGHT = ZoomIn(margin=0, min_crop_size=1)
+TIGHT = ZoomIn(crop_margin=0, min_crop_size=1)
 
 
 def boxes(*rows: tuple[float, float, float, float]) -> np.ndarray:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageDraw
 
-from clsclip.errors import DataError
+from clsclip.errors import DataError, TrainingError
+from clsclip.reproduce.naming import named_right, normalise, single_things
 from clsclip.reproduce.pretrain import PretrainConfig, matching_loss, new_towers, pretrain, split_parts
+from clsclip.reproduce.pretrain_state import STATE_FILE
+from clsclip.reproduce.schedule import Schedule
 from clsclip.reproduce.stickers.captions import train_tokenizer
+from clsclip.reproduce.stickers.grounds import MAKERS, POOL_SIDE, crop_ground, halves
+from clsclip.reproduce.stickers.layers import Pyramid, recolored
 from clsclip.reproduce.stickers.mosaics import CaptionedBatches, recoloured
 from clsclip.reproduce.stickers.pictures import StickerWorld
-from clsclip.reproduce.stickers.sheets import STYLES, StickerBook, emoji_file_stems, load_sticker
+from clsclip.reproduce.stickers.sheets import STYLES, StickerBook, emoji_file_stems, icon_name, icon_set, load_sticker
 from clsclip.reproduce.stickers.vocabulary import PASCAL_NOUNS, nouns
 from clsclip.tower_files import load_towers
 from tests.tiny import draw_stickers
@@ -181,3 +189,116 @@ def test_pretraining_writes_towers_that_load(world: StickerWorld, tmp_path: Path
     loaded = load_towers(str(tmp_path))
     assert loaded.fingerprint() == towers.fingerprint()
     assert "pictures_per_second" in (tmp_path / "pretrain.jsonl").read_text()
+
+
+def test_a_stopped_run_goes_on_as_if_it_had_not_been(world: StickerWorld, tmp_path: Path) -> None:
+    """Six steps at once, and four and then six: the same towers; other settings are refused by name."""
+    rate = PretrainConfig(steps=6, cooldown=2, warmup=2, mean_decay=0.9, workers=0)
+    ends = []
+    for folder, lengths in (("once", (6,)), ("twice", (4, 6))):
+        for steps in lengths:
+            towers, config = new_towers(train_tokenizer(), 32, seed=0)
+            settings = replace(rate, steps=steps, cooldown=steps - 4)  # a stopped run was on its plateau still
+            batches = CaptionedBatches(world, 4, steps, parts=(1, 2))
+            (tmp_path / folder).mkdir(exist_ok=True)
+            pretrain(towers, config, batches, settings, tmp_path / folder, settings={"batch": 4})
+        ends.append(load_towers(str(tmp_path / folder)).fingerprint())
+    assert ends[0] == ends[1]
+    lines = [json.loads(line) for line in (tmp_path / "twice" / "pretrain.jsonl").read_text("utf-8").splitlines()]
+    assert [(line["step"], line["resumed"]) for line in lines if "resumed" in line] == [(0, False), (4, True)]
+    with pytest.raises(TrainingError, match="batch: 4"):
+        pretrain(towers, config, batches, settings, tmp_path / "twice", settings={"batch": 8})
+    state = tmp_path / "twice" / STATE_FILE
+    state.write_bytes(state.read_bytes()[:1000])
+    with pytest.raises(TrainingError, match="damaged"):
+        pretrain(towers, config, batches, settings, tmp_path / "twice", settings={"batch": 4})
+
+
+def test_rates_of_both_schedules() -> None:
+    cosine = Schedule(peak=2.0, warmup=4, steps=104)
+    assert [cosine.rate(step) for step in (0, 3, 4, 54)] == pytest.approx([0.5, 2.0, 2.0, 1.0])
+    plateau = Schedule(peak=2.0, warmup=4, steps=100, cooldown=10)
+    assert [plateau.rate(step) for step in (1, 4, 90, 95, 99)] == pytest.approx([1.0, 2.0, 2.0, 1.0, 0.2])
+    assert Schedule(peak=2.0, warmup=4, steps=100, cooldown=0).rate(99) == 2.0
+
+
+def test_single_things_are_named(sticker_root: Path) -> None:
+    """Random towers name about one of 427; towers whose words point where the pictures do name all."""
+    towers, _ = new_towers(train_tokenizer(), 32, seed=0)
+    things = single_things(sticker_root, "noto", 30, 32)
+    assert things.pixels.shape == (len(things.shown), 3, 32, 32)
+    assert named_right(towers.eval(), [things])["noto"]["trained"] < 20
+    with torch.no_grad():
+        encoded = towers.run_layers(towers.embed(normalise(things.pixels, towers.image)), 0, towers.layers)
+        images = towers.features(encoded)[0]
+        words = torch.nn.functional.normalize(torch.randn(len(nouns()), images.shape[1]), dim=1)
+        words[things.shown] = images
+    towers.text_features = lambda tokens: words  # type: ignore[method-assign]
+    shares = named_right(towers, [things])["noto"]
+    shown_twice = len(things.shown) - len(set(things.shown.tolist()))
+    assert min(shares["trained"], shares["held_out"]) >= 100 - 100 * shown_twice / 5
+
+
+def test_a_pyramid_poses_what_the_sticker_shows() -> None:
+    """A disc of 40 px with a red left half: size, colour and place after turning, flipping and squashing."""
+    sticker = Image.new("RGBA", (40, 40))
+    ImageDraw.Draw(sticker).ellipse((0, 0, 39, 39), fill=(0, 0, 255, 255))
+    ImageDraw.Draw(sticker).pieslice((0, 0, 39, 39), 90, 270, fill=(255, 0, 0, 255))
+    pyramid = Pyramid(sticker)
+    straight = pyramid.posed(20, 1, 0, False, 1)
+    assert straight.shape == (20, 20, 4)
+    assert straight[10, 3].tolist() == [255, 0, 0, 255] and straight[10, 16].tolist() == [0, 0, 255, 255]
+    assert (straight[..., 3] > 127).mean() == pytest.approx(np.pi / 4, abs=0.03)
+    assert pyramid.posed(20, 1, 0, True, 1)[10, 3].tolist() == [0, 0, 255, 255]
+    quarter = pyramid.posed(20, 1, np.pi / 2, False, 1)
+    middle = quarter.shape[0] // 2
+    assert quarter[3, middle, 0] > 250 and quarter[-4, middle, 2] > 250
+    assert pyramid.posed(20, 1, 0, False, 2).shape[:2] == (10, 40)
+    assert pyramid.posed(20, 2, np.pi / 2, False, 2).shape[:2] == pytest.approx((20, 20), abs=1)
+
+
+def test_recoloured_layers_stay_premultiplied() -> None:
+    layer = np.full((2, 2, 4), (60.0, 30.0, 0.0, 100.0), np.float32)
+    other = recolored(layer, np.array([2.0, 1.0, 1.0], np.float32), 1.0, 0.0)
+    assert other[0, 0].tolist() == pytest.approx([100, 30, 0, 100]), "no colour exceeds what alpha lets through"
+    gray = recolored(layer, np.ones(3, np.float32), 0.0, 51.0)
+    assert gray[0, 0].tolist() == pytest.approx([50, 50, 50, 100])
+
+
+def test_every_kind_of_ground_is_a_picture() -> None:
+    for maker in MAKERS:
+        made = maker(np.random.default_rng(3))
+        assert made.shape == (POOL_SIDE, POOL_SIDE, 3) and made.dtype == np.uint8
+
+
+def test_grounds_are_squashed_as_pictures_are() -> None:
+    """Stripes of 32 px up and down, seen twice as wide: half as many changes along a row."""
+    columns = np.repeat(np.arange(8) % 2 * 255, 32).astype(np.uint8)
+    pool = (halves(Image.fromarray(np.broadcast_to(columns[None, :, None], (256, 256, 3)).copy())),)
+    changes = {}
+    for squash in (1.0, 2.0):
+        rows = [crop_ground(np.random.default_rng(seed), pool, 64, squash)[32, :, 0] for seed in range(60)]
+        changes[squash] = np.mean([np.count_nonzero(np.diff(row > row.mean())) for row in rows])
+    assert 0.4 < changes[2.0] / changes[1.0] < 0.65
+
+
+def test_icon_sets_are_read(tmp_path: Path) -> None:
+    pytest.importorskip("resvg_py")
+    pytest.importorskip("emoji")
+    assert [icon_name(one) for one in ("✈️", "🎈", "👒")] == ["airplane", "balloon", "womans-hat"]
+    style = STYLES["blobs"]
+    path = tmp_path / style.package / style.folder
+    path.parent.mkdir(parents=True)
+    body = '<rect x="4" y="4" width="8" height="4" fill="#0f0"/>'
+    names = {icon_name(emoji) for noun in nouns() for emoji in noun.emoji}
+    first, *others = sorted(names)
+    document = {"width": 16, "icons": {name: {"body": body} for name in others}, "aliases": {first: {"parent": "lion"}}}
+    path.write_text(json.dumps(document | {"height": 16}), "utf-8")
+    book = StickerBook(tmp_path, ["blobs"])
+    assert book.stickers["blobs", 0][0].size == (64, 32)
+    assert book.stickers["blobs", 0][0].getpixel((20, 10)) == (0, 255, 0, 255)
+    assert len(book.pyramids("blobs", 0)[0].levels) == 4
+    path.write_text("{}", "utf-8")
+    icon_set.cache_clear()
+    with pytest.raises(DataError, match="no icon set"):
+        StickerBook(tmp_path, ["blobs"])

@@ -42,14 +42,14 @@ def arguments(folder: Path, out: Path, *more: str) -> list[str]:
 def test_a_run_and_its_resumption(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "run"
     use = ("--decoder-inputs", "text_token+stem", "--navigation-layers", "1,3", "--absent", "0.25", "--device", "cpu")
-    words = ("--licence", "Apache-2.0", "--description", "Squares.", "--presence-pictures", "8")
+    words = ("--license", "Apache-2.0", "--description", "Squares.", "--presence-pictures", "8")
     assert main(arguments(folder, out, *use, *words, "--json")) == 0
     summary = json.loads(capsys.readouterr().out)
     assert summary["steps"] == 4 and summary["checkpoint"] == str(out / "last.safetensors")
     model, header = load_checkpoint(out / "last.safetensors")
     assert model.config.navigation_layers == (1, 3) and model.config.variant == "text_token+stem"
     provenance = header["provenance"]
-    assert provenance["description"] == "Squares." and provenance["licence"]["weights"] == "Apache-2.0"
+    assert provenance["description"] == "Squares." and provenance["license"]["weights"] == "Apache-2.0"
     assert provenance["held_out_words"] == ["cat"] and "cat" not in provenance["seen_words"]
     assert provenance["presence_threshold"] == summary["presence"]["threshold"]
 
@@ -110,8 +110,8 @@ def test_checkpoints_name_their_towers_relative_to_the_run(tmp_path: Path) -> No
     (tmp_path / "towers").mkdir()
     (tmp_path / "b16.safetensors").write_bytes(b"")
 
-    def named(towers: object, pretrained: object = None) -> str:
-        return towers_source({"towers": str(towers), "pretrained": pretrained, "out": tmp_path / "runs" / "one"})
+    def named(towers: object, pretrained: str | None = None) -> str:
+        return towers_source(str(towers), pretrained, tmp_path / "runs" / "one")
 
     assert named(tmp_path / "towers") == "../../towers"
     assert named("ViT-B-16", "openai") == "ViT-B-16:openai"

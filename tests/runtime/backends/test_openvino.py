@@ -107,9 +107,7 @@ def test_the_embedded_model_draws_the_same() -> None:
         assert both / either >= 0.97
 
 
-def test_auto_takes_it_before_onnxruntime(
-    tiny: Path, auto_with_openvino: None, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_auto_takes_it_before_onnxruntime(tiny: Path, caplog: pytest.LogCaptureFixture) -> None:
     from clsclip_runtime.backends.cuda.driver import ask_driver
 
     if ask_driver().gpus:

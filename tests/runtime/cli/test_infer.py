@@ -174,7 +174,7 @@ WRONG_USE = [
     (["{photo}", "--classes", "red", "--memory-mb", "x"], "memory-mb"),
     (["{photo}", "--classes", "red", "--what"], "No such option"),
     (["{photo}", "--classes", "red", "--gate", "clip"], "--gate is gone since 0.2. Use --presence-filter or"),
-    (["{photo}", "--classes", "red", "--odds=4"], "--odds is gone since 0.2. Use --region-threshold"),
+    (["{photo}", "--classes", "red", "--margin=4"], "--margin is gone since 0.2. Use --crop-margin"),
     (["{photo}", "--classes", "red", "--on-missing", "empty"], "--on-missing empty is gone since 0.2. Use --fallback"),
     (["{photo}", "--classes", "red", "--backend", "openvino-bf16"], "openvino-bf16 is gone since 0.2. Use backend="),
     (["{photo}", "--classes", "red", "--backend-option", "precision"], "'precision' is not NAME=VALUE"),

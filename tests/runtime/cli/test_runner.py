@@ -82,7 +82,7 @@ def fine() -> None:
 
 
 @group.command()
-@click.option("--region-threshold", type=float)
+@click.option("--crop-margin", type=float)
 @click.option("--backend", type=click.Choice(["openvino"]))
 @click.option("--backend-option")
 @click.option("--fallback")
@@ -108,16 +108,16 @@ def test_a_group_without_a_command_shows_its_help(capsys: Captured) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--odds", "4"], "--odds is gone since 0.2. Use --region-threshold, a probability: odds 4 are 0.2"),
-        (["--odds=4"], "--odds is gone since 0.2. Use --region-threshold, a probability: odds 4 are 0.2"),
+        (["--margin", "4"], "--margin is gone since 0.2. Use --crop-margin"),
+        (["--margin=4"], "--margin is gone since 0.2. Use --crop-margin"),
         (["--on-missing", "empty"], "--on-missing empty is gone since 0.2. Use --fallback none"),
         (["--on-missing=whole-image"], "--on-missing is gone since 0.2. Use --fallback whole-image or --fallback none"),
         (["--json", "new.json"], "--json FILE is gone since 0.2. Use --report FILE"),
         (["--backend", "openvino-throughput"], "openvino-throughput is gone since 0.2. Use backend='openvino'"),
         (["--backend=openvino-bf16"], "openvino-bf16 is gone since 0.2. Use backend='openvino' with backend_options"),
         # What this command never had is click's own error, and so is the new name of what it has not got.
-        (["--oddities"], "No such option '--oddities'"),
-        (["--spill", "1"], "No such option '--spill'"),
+        (["--marginal"], "No such option '--marginal'"),
+        (["--top-k", "1"], "No such option '--top-k'"),
         (["--backend", "tensorflow"], "Invalid value for '--backend': 'tensorflow' is not 'openvino'"),
         (["--json", "more"], "Got unexpected extra argument (more)"),
     ],

@@ -23,9 +23,6 @@ from tests.runtime.tiny_bundle import make_bundle, paint
 SCENE = paint({"red": (slice(1, 4), slice(1, 5))})
 
 
-PASSED_OVER = select.passed_over
-
-
 def unusable(name: str) -> Callable[[int | None], Any]:
     def make(threads: int | None) -> Any:
         raise BackendError(f"{name} is broken. Run: mend {name}")
@@ -34,8 +31,9 @@ def unusable(name: str) -> Callable[[int | None], Any]:
 
 
 def test_auto_tells_of_every_backend_that_it_passes_over(
-    bundle: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, auto_with_openvino: None
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    monkeypatch.setattr(select, "passed_over", lambda name: None)  # whatever this processor is
     for last in range(1, len(AUTO)):
         for name in AUTO[:last]:
             monkeypatch.setitem(BACKENDS, name, unusable(name))
@@ -102,7 +100,6 @@ def test_rows_that_are_picked_on_the_host_are_told(
 def test_auto_tells_why_it_does_not_try_one(
     bundle: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(select, "passed_over", lambda name: PASSED_OVER(name))
     monkeypatch.setattr(select.platform, "machine", lambda: "aarch64")
     for name in AUTO[:-2]:
         monkeypatch.setitem(BACKENDS, name, unusable(name))
@@ -113,7 +110,7 @@ def test_auto_tells_why_it_does_not_try_one(
     assert notes[-1] == f"openvino: {reason}"
     assert f"backend openvino is passed over: {reason}" in caplog.messages
     monkeypatch.setattr(select.platform, "machine", lambda: "AMD64")
-    assert [PASSED_OVER(name) for name in BACKENDS] == [None] * len(BACKENDS)
+    assert [select.passed_over(name) for name in BACKENDS] == [None] * len(BACKENDS)
 
 
 def cut_word(segmenter: Segmenter) -> Result:

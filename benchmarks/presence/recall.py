@@ -1,11 +1,11 @@
-"""What the gate keeps on sticker pictures: vocabularies of 20, 171 and 1,000 words, the embedded model.
+"""What the presence filter keeps on sticker pictures: vocabularies of 20, 171 and 1,000 words, the embedded model.
 
-    python benchmarks/gate/recall.py STICKERS [--model BUNDLE] [--pictures 60] [--json FILE]
+    python benchmarks/presence/recall.py STICKERS [--model BUNDLE] [--pictures 60] [--json FILE]
 
 STICKERS is the ``node_modules`` folder with the sticker packages. Every picture is asked for its own words among
 others: nouns of the sticker world, and for 1,000 words the names of other emoji too, which the model has never read. A
-mask does not depend on what else is asked, so the picture's own words are segmented once, without a gate (the first
-row), and the runtime's gate then chooses among the presence scores of every vocabulary: a word that it drops has an
+mask does not depend on what else is asked, so the picture's own words are segmented once, without a filter (the first
+row), and the runtime's filter then chooses among the presence scores of every vocabulary: a word that it drops has an
 empty mask. Prints a Markdown table.
 """
 
@@ -36,11 +36,11 @@ TOP_K = (None, 20, 10, 5)
 
 @dataclass
 class Row:
-    """One vocabulary and gate.
+    """One vocabulary and filter.
 
     Attributes:
         words: asked of every picture; 0 for its own alone.
-        gate: what chooses; None for no gate.
+        chooser: what chooses; None for no filter.
         scores: of the picture's own words.
         own: (picture, own word) pairs asked.
         kept: of those, let through.
@@ -49,7 +49,7 @@ class Row:
     """
 
     words: int
-    gate: PresenceFilter | None
+    chooser: PresenceFilter | None
     scores: Scores
     own: int = 0
     kept: int = 0
@@ -60,8 +60,8 @@ class Row:
         """Figures: recall and IoU in percent, words let through a picture."""
         return {
             "words": self.words,
-            "threshold": None if self.gate is None else self.gate.threshold,
-            "max_classes": None if self.gate is None else self.gate.max_classes,
+            "threshold": None if self.chooser is None else self.chooser.threshold,
+            "max_classes": None if self.chooser is None else self.chooser.max_classes,
             "recall": round(100 * self.kept / self.own, 1),
             "through": round(self.through / self.pictures, 1),
             "miou": round(self.scores.miou, 1),
@@ -117,7 +117,7 @@ def measure(fold: Fold, segmenter: Segmenter, emoji: Sequence[str], seed: int) -
     data, rng = fold.test, np.random.default_rng(seed)
     trained = segmenter.bundle.manifest.presence_threshold or 0.0
     exact = Row(0, None, Scores(len(data.classes)))
-    gated = [
+    filtered = [
         Row(count, PresenceFilter(trained if threshold is None else threshold, max_classes), Scores(len(data.classes)))
         for count in VOCABULARIES
         for threshold in THRESHOLDS
@@ -134,12 +134,12 @@ def measure(fold: Fold, segmenter: Segmenter, emoji: Sequence[str], seed: int) -
             words = vocabulary(own, emoji, count, rng) if count else own
             presence = segmenter.predict(words, max_classes=1, presence_threshold=1).presence
             everything, nothing = np.ones((1, len(words)), np.bool_), np.zeros(1, np.bool_)
-            for row in (row for row in (exact, *gated) if row.words == count):
+            for row in (row for row in (exact, *filtered) if row.words == count):
                 chosen = everything
-                if row.gate is not None and presence is not None:
-                    chosen, _ = row.gate.choose(everything, nothing, presence[None])
+                if row.chooser is not None and presence is not None:
+                    chosen, _ = row.chooser.choose(everything, nothing, presence[None])
                 add(row, chosen[0], masks, present, [data.mask(index, one) for one in present])
-    return [exact, *gated]
+    return [exact, *filtered]
 
 
 def add(row: Row, chosen: Any, masks: Any, present: Sequence[int], truths: Sequence[Any]) -> None:
@@ -157,9 +157,11 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     lines = ["| words | presence at least | top k | recall of own words | let through | mIoU | loss |"]
     lines.append("|---:|---:|---:|---:|---:|---:|---:|")
     for row in rows:
-        gate = "no gate | " if row["threshold"] is None else f"{row['threshold']:.2f} | {row['max_classes'] or 'all'}"
+        chosen = (
+            "no filter | " if row["threshold"] is None else f"{row['threshold']:.2f} | {row['max_classes'] or 'all'}"
+        )
         figures = f"{row['recall']:.1f} | {row['through']:.1f} | {row['miou']:.1f}"
-        lines.append(f"| {row['words'] or 'own'} | {gate} | {figures} | {rows[0]['miou'] - row['miou']:.1f} |")
+        lines.append(f"| {row['words'] or 'own'} | {chosen} | {figures} | {rows[0]['miou'] - row['miou']:.1f} |")
     return "\n".join(lines)
 
 

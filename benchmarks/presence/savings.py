@@ -1,6 +1,6 @@
 """What the exact savings of the trunk are worth: ViT-B/16 size, random weights, ONNX Runtime.
 
-    python benchmarks/gate/savings.py [--pairs 20] [--rounds 5] [--layers 4] [--json FILE]
+    python benchmarks/presence/savings.py [--pairs 20] [--rounds 5] [--layers 4] [--json FILE]
 
 Every form of the trunk computes the same masks (the largest difference is printed). They run in turns, so that other
 work on the machine meets all of them alike; milliseconds are of the processor, all threads. Only the first ``--layers``

@@ -1,11 +1,11 @@
-"""What the gate costs at ViT-B/16 size, and what a photo of 12 megapixels costs beside the engine.
+"""What the presence filter costs at ViT-B/16 size, and what a photo of 12 megapixels costs beside the engine.
 
-    python benchmarks/gate/cost.py BUNDLE [--backend onnxruntime-cpu] [--rounds 5] [--kept 1 2 3] [--json FILE]
+    python benchmarks/presence/cost.py BUNDLE [--backend onnxruntime-cpu] [--rounds 5] [--kept 1 2 3] [--json FILE]
 
 BUNDLE may have random weights: a time does not depend on them, only on how many words are let through, and
 ``max_classes`` fixes that here. Every row is one call of a warm Segmenter on one picture, words known; rows run in
-rounds. The peer is what a user writes first, PyTorch eager with one class at a time and nothing shared, on as many words
-as there are in ``--peer-words``, times 20 / that. Milliseconds: wall clock and processor (all threads).
+rounds. The peer is what a user writes first, PyTorch eager with one class at a time and nothing shared, on as many
+words as there are in ``--peer-words``, times 20 / that. Milliseconds: wall clock and processor (all threads).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def main(bundle: Path, backend: str, rounds: int, peer_words: int, json_path: Pa
         picture = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
         segmenter(picture, many, max_classes=1)
 
-        def gated(asked: list[str], max_classes: int) -> Callable[[], Result]:
+        def filtered(asked: list[str], max_classes: int) -> Callable[[], Result]:
             return lambda: segmenter(
                 picture, asked, presence_filter=True, max_classes=max_classes, presence_threshold=0
             )
@@ -60,8 +60,8 @@ def main(bundle: Path, backend: str, rounds: int, peer_words: int, json_path: Pa
 
         rows: dict[str, Callable[[], Any]] = {
             f"{WORDS} words, exact": lambda: segmenter(picture, few, presence_filter=False),
-            **{f"{WORDS} words, gated, {kept} through": gated(few, kept) for kept in (1, 2, 3, 5)},
-            **{f"1,000 words, gated, {kept} through": gated(many, kept) for kept in (1, 2, 3, 5, 10)},
+            **{f"{WORDS} words, filtered, {kept} through": filtered(few, kept) for kept in (1, 2, 3, 5)},
+            **{f"1,000 words, filtered, {kept} through": filtered(many, kept) for kept in (1, 2, 3, 5, 10)},
             "12 megapixel JPEG to 20 PNG files, exact": photo_to_files,
             f"PyTorch eager, one class at a time ({peer_words} of {WORDS} words)": eager_loop(peer_words),
         }

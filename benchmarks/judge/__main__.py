@@ -1,0 +1,84 @@
+"""``python -m benchmarks.judge``: make the judge's pictures, score models on them, and fill the ladder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+from PIL import Image
+
+from benchmarks.judge import ladder
+from benchmarks.judge.maker import Maker
+from benchmarks.judge.scenes import TRAINED_STYLES
+from clsclip.reproduce.stickers.vocabulary import nouns
+
+STICKERS = click.argument("stickers", type=click.Path(exists=True, file_okay=False, path_type=Path))
+
+
+@click.group()
+def main() -> None:
+    """A picture maker that training never sees. STICKERS is the node_modules folder with the sticker packages."""
+
+
+@main.command()
+@STICKERS
+@click.option("--out", required=True, type=click.Path(path_type=Path))
+@click.option("--first", default=0, show_default=True, help="Seed of the first picture.")
+@click.option("--count", default=12, show_default=True)
+def pictures(stickers: Path, out: Path, first: int, count: int) -> None:
+    """Write pictures as PNG files, and a JSON line with the words and boxes of each."""
+    maker = Maker(stickers, TRAINED_STYLES)
+    out.mkdir(parents=True, exist_ok=True)
+    for seed in range(first, first + count):
+        scene = maker.scene(seed)
+        path = out / f"judge_{seed:04d}.png"
+        Image.fromarray(scene.pixels).save(path, optimize=True)
+        things = [{"word": nouns()[thing.noun].name, "box": thing.box} for thing in scene.things]
+        click.echo(json.dumps({"file": str(path), "digest": scene.digest(), "things": things}))
+
+
+@main.command()
+@STICKERS
+@click.option("--model", type=click.Path(exists=True, path_type=Path), help="Bundle or checkpoint. Default: embedded.")
+@click.option("--kind", type=click.Choice(ladder.KINDS), default="model", show_default=True)
+@click.option("--data", type=click.Choice(ladder.DATA), default="judge", show_default=True)
+@click.option("--presence/--no-presence", default=True, help="Empty masks below the model's threshold.")
+@click.option("--pictures", "count", type=click.IntRange(min=1), help="Default: 500 of the judge, 1,000 of training.")
+@click.option("--choice", is_flag=True, help="The seeds that choices are made on, not those of the figures.")
+@click.option("--label", help="What the ladder calls the row; without it nothing is written.")
+def score(
+    stickers: Path,
+    model: Path | None,
+    kind: str,
+    data: str,
+    presence: bool,
+    count: int | None,
+    choice: bool,
+    label: str | None,
+) -> None:
+    """Score one model, print the figures as JSON, and with --label write them into the ladder."""
+    if label and (count or choice):
+        raise click.UsageError("The ladder has whole runs on the figures' seeds: leave out --pictures and --choice.")
+    (row,) = ladder.measure(stickers, [ladder.Row(label or "", data, kind, model, presence)], count, choice)
+    click.echo(json.dumps(row, indent=1))
+    if label:
+        ladder.record(row)
+
+
+@main.command(name="ladder")
+@STICKERS
+@click.option("--again", is_flag=True, help="Measure rows too that the ladder has already.")
+def ladder_command(stickers: Path, again: bool) -> None:
+    """Measure every row of the ladder that is absent, and write ladder.json and the tables of README.md."""
+    for data in ladder.DATA:
+        rows = [row for row in ladder.ROWS if row.data == data and (again or row.label not in ladder.measured(data))]
+        if rows:
+            click.echo(f"measuring on {data}: {', '.join(row.label for row in rows)}", err=True)
+            for document in ladder.measure(stickers, rows):
+                ladder.record(document)
+    ladder.fill_readme()
+
+
+if __name__ == "__main__":
+    main()

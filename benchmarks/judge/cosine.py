@@ -1,0 +1,55 @@
+"""Masks without a decoder: CLIP's own patch-word cosine, one threshold for all. What a decoder has to beat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from clsclip.evaluation import CheckpointPredictor, Prediction
+from clsclip_runtime.masks.upsampling import upsample
+
+THRESHOLDS = tuple(round(0.02 * step, 2) for step in range(1, 48))
+
+
+class CosinePredictor:
+    """The frozen towers of a checkpoint, and nothing that was trained on a mask.
+
+    Args:
+        checkpoint: read for its towers and their preprocessing.
+        winner: a pixel belongs to the asked word of the highest cosine alone.
+        threshold: least cosine of a pixel that belongs to a word; see :meth:`fit`.
+    """
+
+    def __init__(self, checkpoint: CheckpointPredictor, winner: bool, threshold: float = 0.5) -> None:
+        self.checkpoint, self.winner, self.threshold = checkpoint, winner, threshold
+        self.name = "cosine, no decoder" + (", best word wins" if winner else "")
+
+    @torch.no_grad()
+    def cosines(self, picture: NDArray[np.uint8], words: Sequence[str]) -> NDArray[np.float32]:
+        """Patch-word cosines at the picture's size, (K, H, W); with ``winner`` -1 where another word is higher."""
+        _, _, patches = self.checkpoint.model.encode_image(self.checkpoint.pixel_values(picture))
+        features = self.checkpoint.model.towers.text_features(self.checkpoint.text_tokens(words))
+        grid = round(patches.shape[1] ** 0.5)
+        low = (patches[0] @ features.T).T.reshape(len(words), grid, grid).numpy()
+        high = upsample(np.ascontiguousarray(low), (picture.shape[1], picture.shape[0]))
+        if self.winner:
+            high[high < high.max(axis=0)] = -1
+        return high
+
+    def predict(self, picture: NDArray[np.uint8], words: Sequence[str], odds: float | None = None) -> Prediction:
+        """Masks of the words; ``odds`` has no meaning for a cosine and is not read."""
+        return Prediction(self.cosines(picture, words) > self.threshold)
+
+    def fit(self, scenes: Iterable[tuple[NDArray[np.uint8], Sequence[str], Sequence[NDArray[np.uint8]]]]) -> None:
+        """Take the threshold with the best mean IoU over pairs; scenes are (picture, words, masks of the words)."""
+        overlaps = np.zeros(len(THRESHOLDS))
+        for picture, words, masks in scenes:
+            values = self.cosines(picture, words)
+            for at, threshold in enumerate(THRESHOLDS):
+                for value, mask in zip(values, masks, strict=True):
+                    marked, true = value > threshold, mask > 0
+                    overlaps[at] += np.count_nonzero(marked & true) / max(1, np.count_nonzero(marked | true))
+        self.threshold = THRESHOLDS[int(overlaps.argmax())]

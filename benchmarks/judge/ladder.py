@@ -1,0 +1,172 @@
+"""The ladder: every model's figures on the judge's pictures and on the training maker's, as JSON and as tables."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from benchmarks.judge.cosine import CosinePredictor
+from benchmarks.judge.figures import SIZES, Count, asked
+from benchmarks.judge.maker import Scene
+from benchmarks.judge.scenes import CHOICE, FIGURES, TRAINED_STYLES, UNSEEN_STYLES, judge_scenes, training_scenes
+from clsclip.evaluation import CheckpointPredictor, Predictor, open_predictor
+from clsclip.reproduce.stickers.vocabulary import nouns
+
+HERE = Path(__file__).parent
+LADDER = HERE / "ladder.json"
+README = HERE / "README.md"
+EMBEDDED = HERE.parents[1] / "models" / "stickers" / "last.safetensors"
+
+KINDS = ("model", "cosine", "cosine-winner")
+DATA = ("judge", "training", "unseen-style")
+TRAINING_PICTURES = 1000
+FIT_PICTURES = 100
+"""Pictures, of the seeds for choices, that a row without a decoder takes its threshold from."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: what is scored on which pictures.
+
+    Attributes:
+        label: its name in the tables; the labels of one kind of pictures differ.
+        data: one of :data:`DATA`.
+        kind: ``model``, or the model's towers without its decoder: ``cosine``, ``cosine-winner``.
+        model: a bundle or checkpoint; None is the embedded bundle, and its checkpoint for the rows without decoder.
+        presence: give words below the model's threshold an empty mask.
+    """
+
+    label: str
+    data: str
+    kind: str = "model"
+    model: Path | None = None
+    presence: bool = True
+
+
+ROWS = (
+    Row("embedded (stickers-v3)", "judge"),
+    Row("embedded, presence off", "judge", presence=False),
+    Row("its towers: cosine, one threshold", "judge", "cosine"),
+    Row("its towers: cosine, best word wins", "judge", "cosine-winner"),
+    Row("embedded (stickers-v3)", "training"),
+    Row("embedded (stickers-v3)", "unseen-style"),
+)
+"""What ``python -m benchmarks.judge ladder`` measures; further rows come from ``score --label``."""
+
+
+def scenes_of(stickers: Path, data: str, count: int | None, choice: bool = False) -> Iterator[Scene]:
+    """The pictures of a row, all of them or the first ``count``."""
+    if data == "judge":
+        return islice(judge_scenes(stickers, CHOICE if choice else FIGURES), count)
+    if choice:
+        raise click.UsageError("Seeds for choices are the judge's: leave out --data, or --choice.")
+    styles = TRAINED_STYLES if data == "training" else UNSEEN_STYLES
+    return training_scenes(stickers, count or TRAINING_PICTURES, styles)
+
+
+def predictor_of(stickers: Path, row: Row) -> Predictor:
+    """What draws the row's masks; a row without decoder has its threshold fitted here."""
+    if row.kind == "model":
+        return open_predictor(row.model, presence=row.presence)
+    checkpoint = open_predictor(row.model or EMBEDDED)
+    if not isinstance(checkpoint, CheckpointPredictor):
+        raise click.UsageError(f"The rows without a decoder need a checkpoint (.safetensors), not {row.model}.")
+    cosine = CosinePredictor(checkpoint, winner=row.kind == "cosine-winner")
+    examples = (
+        (scene.pixels, words_of(present + absent), [scene.mask(noun).astype(np.uint8) for noun in present + absent])
+        for scene in islice(judge_scenes(stickers, CHOICE), FIT_PICTURES)
+        for present, absent in (asked(scene),)
+    )
+    cosine.fit(examples)
+    return cosine
+
+
+def words_of(indices: Sequence[int]) -> list[str]:
+    """The nouns' names."""
+    return [nouns()[index].name for index in indices]
+
+
+def measure(
+    stickers: Path, rows: Sequence[Row], count: int | None = None, choice: bool = False
+) -> list[dict[str, Any]]:
+    """Score rows of one kind of pictures, each picture made once; the JSON documents that the ladder holds."""
+    predictors = [predictor_of(stickers, row) for row in rows]
+    counts, digests = [Count() for _ in rows], []
+    for scene in scenes_of(stickers, rows[0].data, count, choice):
+        if len(digests) < 3:
+            digests.append(scene.digest())
+        present, absent = asked(scene)
+        for predictor, counted in zip(predictors, counts, strict=True):
+            if present:
+                counted.add(scene, present, absent, predictor.predict(scene.pixels, words_of(present + absent)))
+    documents = []
+    for row, predictor, counted in zip(rows, predictors, counts, strict=True):
+        document = {"label": row.label, "data": row.data, "kind": row.kind, "method": predictor.name}
+        if isinstance(predictor, CosinePredictor):
+            document["threshold"] = predictor.threshold
+        documents.append(document | {"digests": digests} | counted.to_json())
+    return documents
+
+
+def read(path: Path | None = None) -> list[dict[str, Any]]:
+    """The ladder's rows."""
+    path = path or LADDER
+    rows: list[dict[str, Any]] = json.loads(path.read_text("utf-8"))["rows"] if path.is_file() else []
+    return rows
+
+
+def measured(data: str) -> set[str]:
+    """Labels of the rows that the ladder has on some pictures."""
+    return {row["label"] for row in read() if row["data"] == data}
+
+
+def record(row: dict[str, Any]) -> None:
+    """Add a row, or put it in the place of the one with its label and pictures."""
+    rows = read()
+    same = [at for at, one in enumerate(rows) if (one["label"], one["data"]) == (row["label"], row["data"])]
+    if same:
+        rows[same[0]] = row
+    else:
+        rows.append(row)
+    unfinished = LADDER.with_suffix(".unfinished")
+    unfinished.write_text(json.dumps({"rows": rows}, indent=1) + "\n", "utf-8")
+    os.replace(unfinished, LADDER)
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Rows as Markdown."""
+    bins = [f"{100 * low:g} to {100 * high:g} %" for low, high in SIZES]
+    head = ["model", "mIoU", "which-word", "leakage", "trained", "held-out", "boundary", *bins]
+    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
+    for row in rows:
+        names = ("miou", "which_word", "leakage", "miou_trained", "miou_held_out", "boundary_iou")
+        sizes = [f"{shown(one['missed'])} / {shown(one['median_iou'])}" for one in row["sizes"]]
+        lines.append("| " + " | ".join([row["label"], *(shown(row[name]) for name in names), *sizes]) + " |")
+    return "\n".join(lines)
+
+
+def shown(value: float | None) -> str:
+    """A figure; a dash where nothing was counted."""
+    return "-" if value is None else f"{value:g}"
+
+
+def fill_readme(path: Path | None = None) -> None:
+    """Put the tables between their marks in README.md."""
+    path = path or README
+    text, rows = path.read_text("utf-8"), read()
+    for data in DATA:
+        start, end = f"<!-- {data} -->", f"<!-- /{data} -->"
+        before, found, rest = text.partition(start)
+        _, closed, after = rest.partition(end)
+        if not (found and closed):
+            raise click.ClickException(f"{path} has no place for the table {data!r}: {start} ... {end} is absent.")
+        text = f"{before}{start}\n{table([row for row in rows if row['data'] == data])}\n{end}{after}"
+    path.write_text(text, "utf-8")

@@ -1,0 +1,15 @@
+#!/bin/sh
+# Better towers, in the background for as many hours as there are. Stopped, the same command goes on where it was.
+#   sh benchmarks/method/towers.sh STICKERS OUT [STEPS] [COOLDOWN]
+# STICKERS: node_modules with the sticker packages. OUT: folder for the towers, the state and the log pretrain.jsonl.
+# The learning rate stays at its peak until COOLDOWN steps before STEPS. Both may differ from one call to the next while
+# it is at its peak: to finish a run at step 20000, call it with 20000 2000 when it has passed step 17000 or so.
+set -eu
+stickers=$1 out=$2 steps=${3:-200000} cooldown=${4:-4000}
+OMP_NUM_THREADS=${OMP_NUM_THREADS:-2}
+export OMP_NUM_THREADS
+exec nice -n 19 python -m clsclip.reproduce.stickers pretrain --stickers "$stickers" --out "$out" \
+    --style noto --style fluent --style flat --style blobs --style emojione --start models/stickers/towers \
+    --side 96 --parts 1,1,2,2,3,3,4 --sizes 0.08 0.8 --recolour 0.25 --batch 32 --steps "$steps" --cooldown "$cooldown" \
+    --learning-rate 6e-4 --warmup 400 --mean-decay 0.999 --seed 11 --save-minutes 5 --workers 1 \
+    --probes 200 --probe-style noto --probe-style fluent --probe-style twemoji

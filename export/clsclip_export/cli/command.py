@@ -1,0 +1,60 @@
+"""The command ``clsclip-export``."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from clsclip.errors import ClsclipError
+from clsclip_export.cli.job import run_job
+from clsclip_export.cli.options import export_options, read_job
+from clsclip_export.errors import ExportError
+from clsclip_runtime.cli.runner import run_command
+from clsclip_runtime.version import __version__
+
+PROGRAM = "clsclip-export"
+
+EXAMPLES = """
+\b
+Examples:
+  clsclip-export --ckpt last.safetensors --out model.clsclip
+  clsclip-export --ckpt last.safetensors --towers ViT-B-16 --pretrained vit_b16.safetensors --out model.clsclip
+  clsclip-export --ckpt last.safetensors --out model.clsclip --detector yolo11n.onnx
+  clsclip-export --ckpt last.safetensors --out small.clsclip --classes-file words.txt --no-text-encoder
+  clsclip-export --from-bundle model.clsclip --out new.clsclip --detector yolo11n.pt --trust-pickle
+  clsclip-export --ckpt last.safetensors --out model.clsclip --fp16 --check-images photos --check-words boat
+  clsclip-export --ckpt last.safetensors --out model.clsclip --int8 --calibration-images photos
+  clsclip-export --from-bundle model.clsclip --out small.clsclip --int8 --calibration-images photos
+  clsclip-export --ckpt last.safetensors --out model.clsclip --fp16 --engine tensorrt-rtx --pairs 1,8,64
+  clsclip-export --from-bundle model.clsclip --engine tensorrt
+"""
+
+
+@click.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@export_options
+@click.version_option(__version__, prog_name=PROGRAM)
+@click.pass_context
+def command(context: click.Context, /, **values: Any) -> None:
+    """Turn a checkpoint into a bundle that runs without PyTorch, and prove that it computes the same.
+
+    With --from-bundle, add to a bundle. With --engine, build TensorRT engines beside it, and prove what they are.
+    """
+    job = read_job(context, values)
+    warnings.simplefilter("ignore")
+    for logger in ("torch", "torch.onnx", "onnxscript", "onnx_ir"):
+        logging.getLogger(logger).setLevel(logging.ERROR)
+    run_job(job)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; never a traceback for a user's mistake."""
+    return run_command(command, PROGRAM, arguments, extra="export", errors=(ExportError, ClsclipError))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,252 @@
+"""The options of ``clsclip-export``, in the order of its help, and the job that they ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from clsclip_export.cli.groups import check_groups, option
+from clsclip_export.cli.job import Calibrate, Checkpoint, Engines, Job
+from clsclip_export.errors import ProfileError
+from clsclip_export.profiles import AXES, Profile, parse_bounds
+from clsclip_runtime.backends.tensorrt.edition import EDITIONS
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+PRECISIONS = ("fp32", "fp16", "bf16")
+_ENGINE_FLAGS = ("version_compatible", "hardware_compatible", "strip_weights", "tf32")
+
+_FILE = click.Path(path_type=Path)
+_CKPT, _DETECTOR, _INT8, _ENGINE = ("--ckpt",), ("--detector",), ("--int8",), ("--engine",)
+_PROFILE: dict[str, Any] = {"metavar": "N,N,N", "needs": ("--ckpt", "--engine")}
+
+_OPTIONS = (
+    option(
+        "--ckpt",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        group="source",
+        help="Checkpoint to export.",
+    ),
+    option(
+        "--from-bundle",
+        type=_FILE,
+        metavar="BUNDLE",
+        group="source",
+        help="Bundle to add --detector, --classes-file or --engine to, or to make --int8.",
+    ),
+    option("--out", type=_FILE, help="Bundle folder to write."),
+    option("--force", is_flag=True, needs=("--out",), help="Replace --out, once the new bundle is complete."),
+    option("--towers", needs=_CKPT, help="Folder or open_clip name, when not the one that the checkpoint names."),
+    option("--pretrained", needs=("--towers",), help="Weights for --towers: a tag of open_clip or a local file."),
+    option("--name", needs=_CKPT, help="Name of the model in the manifest; default: the bundle's file name."),
+    option("--fp32", is_flag=True, needs=_CKPT, group="precision", help="Graphs in FP32 [default]."),
+    option("--fp16", is_flag=True, needs=_CKPT, group="precision", help="Graphs in FP16, with FP32 where it matters."),
+    option(
+        "--bf16",
+        is_flag=True,
+        needs=_CKPT,
+        group="precision",
+        help="Graphs in BF16 likewise; not for ONNX Runtime's CPU.",
+    ),
+    option(
+        "--int8",
+        is_flag=True,
+        group="precision",
+        help="Products of the image graphs in INT8; needs --calibration-images.",
+    ),
+    option(
+        "--calibration-images",
+        type=_FILE,
+        metavar="DIR",
+        needs=_INT8,
+        help="Images like those that the model will see, at least 8: INT8's ranges come from them.",
+    ),
+    option(
+        "--calibration-words",
+        multiple=True,
+        metavar="WORD",
+        needs=_INT8,
+        help="Word to ask of them; repeat. Default: 26 nouns.",
+    ),
+    option(
+        "--check-images",
+        type=click.Path(exists=True, path_type=Path),
+        needs=(*_CKPT, *_INT8),
+        help="Image or folder to check the export on; default: scikit-image's photographs.",
+    ),
+    option(
+        "--check-words",
+        multiple=True,
+        metavar="WORD",
+        needs=(*_CKPT, *_INT8),
+        help="Word to check with; repeat. Default: 26 nouns.",
+    ),
+    option(
+        "--classes-file",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="Words to encode into the bundle, one a line: a runtime finds them without a tokenizer.",
+    ),
+    option(
+        "--no-text-encoder",
+        is_flag=True,
+        needs=("--classes-file",),
+        help="Leave text encoder and tokenizer out: the bundle knows the words of --classes-file alone.",
+    ),
+    option("--detector", type=_FILE, metavar="FILE", help="Detector to carry: ONNX, or ultralytics' .pt."),
+    option("--detector-names", metavar="FILE", needs=_DETECTOR, help="Its class names, one a line, or coco."),
+    option("--detector-format", metavar="NAME", needs=_DETECTOR, help="Its outputs' format; default: found by itself."),
+    option(
+        "--detector-license", metavar="TEXT", needs=_DETECTOR, help="Its weights' license; default: what the file says."
+    ),
+    option(
+        "--detector-side",
+        type=click.IntRange(32, 4096),
+        metavar="PIXELS",
+        needs=_DETECTOR,
+        help="Input side of a .pt, a multiple of 32; default: 640.",
+    ),
+    option(
+        "--trust-pickle", is_flag=True, needs=_DETECTOR, help="Load a .pt, although that can run code that is in it."
+    ),
+    option("--crops", help="Crops a call: least, usual, most. Default: 1,1,4; of a bundle: its own.", **_PROFILE),
+    option("--classes", help="Classes a call, likewise. Default: 1,8,64.", **_PROFILE),
+    option("--pairs", help="(crop, class) pairs a call, likewise. Default: 1,8,32.", **_PROFILE),
+    option("--engine", type=click.Choice(list(EDITIONS)), help="Build TensorRT engines of the bundle too."),
+    option(
+        "--workspace",
+        type=click.IntRange(min=1),
+        metavar="MIB",
+        needs=_ENGINE,
+        help="Bound on the memory of one layer.",
+    ),
+    option("--version-compatible", is_flag=True, needs=_ENGINE, help="Engines that later minor versions run, slower."),
+    option("--hardware-compatible", is_flag=True, needs=_ENGINE, help="Engines that newer GPUs run too, slower."),
+    option("--strip-weights", is_flag=True, needs=_ENGINE, help="Engines without weights; these come from the ONNX."),
+    option("--tf32", is_flag=True, needs=_ENGINE, help="Let FP32 products round to TF32."),
+    option("--optimization-level", type=click.IntRange(0, 5), needs=_ENGINE, help="How long to look for fast kernels."),
+)
+
+
+def export_options(command: Command) -> Command:
+    """Add all options to a click command."""
+    for one in reversed(_OPTIONS):
+        command = one(command)
+    return command
+
+
+def read_job(context: click.Context, values: dict[str, Any]) -> Job:
+    """Make the job that the command line asks for.
+
+    Raises:
+        UsageError: the options contradict each other, or ask for nothing.
+        WordError: the file of words cannot be used.
+    """
+    given = check_groups(context)
+    check_source(given)
+    checkpoint = None
+    if values["ckpt"] is not None:
+        precision = next((name for name in PRECISIONS if values[name]), "fp32")
+        checkpoint = Checkpoint(values["ckpt"], values["towers"], values["pretrained"], values["name"], precision)
+    if values["out"] is not None and values["out"].exists() and not values["force"]:
+        raise click.UsageError(f"{values['out']} exists. Give --force to replace it, or another --out.")
+    if values["int8"] and values["calibration_images"] is None:
+        raise click.UsageError("--int8 needs --calibration-images, a folder of images like those it will see.")
+    return Job(
+        checkpoint=checkpoint,
+        bundle=values["from_bundle"],
+        out=values["out"],
+        force=values["force"],
+        detector=read_detector(values),
+        words=read_classes(values["classes_file"]),
+        text_encoder=not values["no_text_encoder"],
+        calibrate=Calibrate(values["calibration_images"], values["calibration_words"]) if values["int8"] else None,
+        check_images=values["check_images"],
+        check_words=values["check_words"],
+        profile=read_profile(values),
+        engines=read_engines(values),
+    )
+
+
+def check_source(given: set[str]) -> None:
+    """Refuse what has no source or nothing to do.
+
+    Args:
+        given: options, as they are typed.
+    """
+    if not given & {"--ckpt", "--from-bundle"}:
+        raise click.UsageError(
+            "Give --ckpt, or --from-bundle with --detector, --classes-file, --int8 or --engine: one of the two."
+        )
+    changes = given & {"--ckpt", "--detector", "--classes-file", "--int8"}
+    if not changes and "--engine" not in given:
+        raise click.UsageError(
+            "--from-bundle needs what to do with it: --detector, --classes-file, --int8 or --engine."
+        )
+    if changes and "--out" not in given:
+        raise click.UsageError("Give --out, the bundle folder to write.")
+    if not changes and "--out" in given:
+        raise click.UsageError(
+            "--engine builds in the bundle itself, so --out needs --detector, --classes-file or --int8."
+        )
+    if {"--int8", "--engine"} <= given:
+        raise click.UsageError(
+            "--int8 rounds activations with zero points, as CPUs like it best, and TensorRT takes none. "
+            "Use --fp16 with --engine."
+        )
+
+
+def read_detector(values: dict[str, Any]) -> Any:
+    """The detector that is asked for (a ``DetectorSource``), or None."""
+    path: Path | None = values["detector"]
+    if path is None:
+        return None
+    side = values["detector_side"]
+    if side is not None and path.suffix.lower() == ".onnx":
+        raise click.UsageError("--detector-side is for a .pt: the size of an ONNX file is its own.")
+    if side is not None and side % 32:
+        raise click.UsageError(f"--detector-side must be a multiple of 32, and it is {side}.")
+    from clsclip_export.detector import SIDE, DetectorSource
+
+    return DetectorSource(
+        path,
+        names=values["detector_names"],
+        output_format=values["detector_format"] or "auto",
+        license=values["detector_license"],
+        trust_pickle=values["trust_pickle"],
+        side=side or SIDE,
+    )
+
+
+def read_classes(path: Path | None) -> tuple[str, ...]:
+    """The words of ``--classes-file``; none without it."""
+    if path is None:
+        return ()
+    from clsclip_export.words import read_words
+
+    return read_words(path)
+
+
+def read_profile(values: dict[str, Any]) -> dict[str, tuple[int, int, int]]:
+    """The sizes of calls that are given, by axis."""
+    try:
+        found = {name: parse_bounds(name, values[name]) for name in AXES.values() if values[name] is not None}
+        Profile(**found)
+    except ProfileError as error:
+        raise click.UsageError(str(error)) from error
+    return found
+
+
+def read_engines(values: dict[str, Any]) -> Engines | None:
+    """What engines are asked for; None for none."""
+    if values["engine"] is None:
+        return None
+    return Engines(
+        values["engine"],
+        workspace_mib=values["workspace"],
+        optimization_level=values["optimization_level"],
+        **{name: values[name] for name in _ENGINE_FLAGS},
+    )
