@@ -25,6 +25,9 @@ SIDE = 64
 WORDS = {"red": (1.0, 0.0, 0.0), "green": (0.0, 1.0, 0.0), "blue": (0.0, 0.0, 1.0)}
 VOCABULARY = {word: at for at, word in enumerate(["[PAD]", "[START]", "[END]", "[UNK]", *WORDS, "a", "picture", "of"])}
 
+MANIFEST = Path(__file__).with_name("schema1.json")
+"""What 0.1 wrote, by the names that it had."""
+
 BOX = (8.0, 24.0, 24.0, 44.0)
 """(left, top, right, bottom) in the detector's input of the one thing that it always sees, of class "red"."""
 
@@ -48,43 +51,13 @@ def make_schema1(
         _save(folder, "gate", _gate())
     if detector:
         _save(folder, "detector", _detector())
-    document = {
-        "schema_version": 1,
-        "name": "old",
-        "clsclip_version": "0.1.0",
-        "description": "Knows plain colours.",
-        "model": {"towers": "made", "patch_size": PATCH, "width": 3, "d_text": 3} if model is None else model,
-        "licence": {"weights": "Apache-2.0", "notes": ["made by hand"]},
-        "image": {
-            "size": SIZE,
-            "mean": [0.5, 0.4, 0.3],
-            "std": [0.25, 0.2, 0.3],
-            "resize": "squash",
-            "filter": "bicubic",
-        },
-        "text": {"context_length": CONTEXT, "templates": ["a picture of {}"], "pad_token_id": 0},
-        "mask": {"threshold": 0.5, "height": GRID, "width": GRID},
-        "presence": {"threshold": 0.9} if presence else None,
-        "precision": "fp32",
-        "opset": 18,
-        "provenance": {"data": "none", "licence": {"weights": "Apache-2.0", "notes": []}},
-        "parity": {"max_difference": {"gate.onnx:presence": 1e-7, "trunk.onnx:mask_logits": 2e-6}},
-    }
-    if detector:
-        document["detector"] = {
-            "layout": "yolov8",
-            "names": ["red", "green"],
-            "height": SIDE,
-            "width": SIDE,
-            "colours": "rgb",
-            "white": 1.0,
-            "place": "centre",
-            "batch": 1,
-            "input_type": "float32",
-            "agnostic": False,
-            "licence": "none",
-            "source": "made.onnx",
-        }
+    document: dict[str, Any] = json.loads(MANIFEST.read_text("utf-8"))
+    if model is not None:
+        document["model"] = model
+    if not presence:
+        document["presence"] = None
+    if not detector:
+        del document["detector"]
     document["files"] = {
         path.name: {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "bytes": path.stat().st_size}
         for path in sorted(folder.iterdir())

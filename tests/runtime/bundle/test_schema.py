@@ -93,7 +93,7 @@ WRONG: dict[str, Callable[[dict[str, Any]], None]] = {
         "mask.height": (0, 8193),
         "presence": ({}, 3, {"from": "filter", "form": "probability"}),
         "presence.from": ("gate", None),
-        "presence.form": ("odds", None),
+        "presence.form": ("chance", None),
         "presence.threshold": (-0.1, 1.1),
         "memory.pair_bytes": (-1, 1.5, None),
         "profile.pairs": ([1, 2], [0, 1, 2], [1, 2, 3, 4], "1,2,3"),

@@ -19,6 +19,7 @@ from clsclip_runtime import Bundle, Segmenter
 from clsclip_runtime.bundle.upgrade import upgrade_bundle
 from clsclip_runtime.cli.bundle import main
 from clsclip_runtime.errors import BundleError, OptionError, OutputError
+from clsclip_runtime.renamed import old_names
 from tests.manifest_schema import faults
 from tests.runtime.bundle.schema1 import BOX, CONTEXT, SIDE, SIZE, make_schema1
 
@@ -128,7 +129,8 @@ def test_the_manifest_says_what_0_1_had_built_in(old: Path, tmp_path: Path) -> N
         {"name": "mask_logits", "dtype": "float32", "shape": ["P", 8, 8]}
     ]
     assert document["parity"]["max_difference"] == {"presence.onnx:presence": 1e-7, "trunk.onnx:mask_logits": 2e-6}
-    assert "licence" not in json.dumps(document) and "gate.onnx" not in json.dumps(document)
+    for old_key in ("filter", *(one.rpartition(".")[2] for one in old_names("manifest")), *old_names("files")):
+        assert f'"{old_key}' not in json.dumps({**document, "presence": None})
 
 
 def test_a_bundle_without_presence(tmp_path: Path) -> None:
