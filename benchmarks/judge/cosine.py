@@ -39,8 +39,10 @@ class CosinePredictor:
             high[high < high.max(axis=0)] = -1
         return high
 
-    def predict(self, picture: NDArray[np.uint8], words: Sequence[str], odds: float | None = None) -> Prediction:
-        """Masks of the words; ``odds`` has no meaning for a cosine and is not read."""
+    def predict(
+        self, picture: NDArray[np.uint8], words: Sequence[str], mask_threshold: float | None = None
+    ) -> Prediction:
+        """Masks of the words; ``mask_threshold`` has no meaning for a cosine and is not read."""
         return Prediction(self.cosines(picture, words) > self.threshold)
 
     def fit(self, scenes: Iterable[tuple[NDArray[np.uint8], Sequence[str], Sequence[NDArray[np.uint8]]]]) -> None:

@@ -122,8 +122,11 @@ def hooks() -> Any:
     [
         ("```sh\nclsclip-doctor --json\n```\n", []),
         ("```sh\nclsclip-doctor --jsons\n```\n", ["clsclip-doctor has no option --jsons"]),
-        ("```sh\ncat a | clsclip-infer - \\\n    --odds 4 --classes a\n```\n", ["clsclip-infer has no option --odds"]),
-        ("```sh\nother --odds 4\n```\n", []),
+        (
+            "```sh\ncat a | clsclip-infer - \\\n    --gate clip --classes a\n```\n",
+            ["clsclip-infer has no option --gate"],
+        ),
+        ("```sh\nother --gate clip\n```\n", []),
         ("Give `--crop-margin 0.1`, or `--margin`.\n", ["no command has the option --margin"]),
     ],
 )

@@ -152,7 +152,7 @@ def test_no_command_has_an_old_option_and_every_new_one_is_somewhere() -> None:
     known = {name: everything_named(command) for name, command in COMMANDS.items()}
     for old, new in old_names("options").items():
         have = {name for name, options in known.items() if not options.isdisjoint(re.findall(r"--[a-z][a-z-]*", new))}
-        assert have or old.endswith("licence"), f"{old}: no command has {new}"
+        assert have or old.endswith("cence"), f"{old}: no command has {new}"
         assert not [name for name in have if old in known[name]], old
 
 

@@ -77,7 +77,7 @@ def shapes(rng: np.random.Generator) -> Pixels:
 
 
 def patches(rng: np.random.Generator) -> Pixels:
-    """Noise cut into a few plain colours: camouflage, maps, spilled paint."""
+    """Noise cut into a few plain colours: camouflage, maps, splashes of paint."""
     levels = np.sort(rng.uniform(0, 255, int(rng.integers(2, 6))))
     colours = rng.integers(0, 256, (len(levels) + 1, 3)).astype(np.uint8)
     return colours[np.searchsorted(levels, noise(rng)[..., 0])]

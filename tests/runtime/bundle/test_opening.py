@@ -296,7 +296,7 @@ def test_a_wrong_type_is_named(key: str, value: object) -> None:
         ("requires", ["time travel"], "needs 'time travel'.*Upgrade clsclip"),
         ("requires", "all", "a list of texts"),
         ("presence.from", "elsewhere", "knows filter, trunk"),
-        ("presence.form", "odds", "knows probability, logit"),
+        ("presence.form", "ratio", "knows probability, logit"),
         ("memory.pair_bytes", -1, "whole number"),
         ("profile.pairs", [8, 1, 32], "ascending"),
         ("profile.pairs", [1, 8], "ascending"),

@@ -79,7 +79,7 @@ def test_windows_hold_their_boxes_and_are_large_enough(boxes: Any, size: tuple[i
 
 @settings(max_examples=200)
 @given(NEAR_BOXES, SIZES, ZOOMS, st.floats(0, 3))
-def test_masks_may_reach_over_their_boxes_by_the_spill(
+def test_masks_may_reach_over_their_boxes_by_the_margin(
     boxes: Any, size: tuple[int, int], zoom: ZoomIn, mask_margin: float
 ) -> None:
     windows, index = crop_windows(boxes, size, zoom)
@@ -94,7 +94,7 @@ def test_masks_may_reach_over_their_boxes_by_the_spill(
     assert (mask_limits(boxes[index], windows, size, 1e9) == windows)[wide].all()
 
 
-def test_the_spill_is_a_share_of_the_box() -> None:
+def test_the_mask_margin_is_a_share_of_the_box() -> None:
     box, window = np.array([[20, 30, 40, 70]], np.float32), np.array([[10, 10, 50, 80]])
     assert mask_limits(box, window, (100, 80), 0.1).tolist() == [[18, 26, 42, 74]]
     assert mask_limits(box, window, (100, 80), 0).tolist() == [[20, 30, 40, 70]]

@@ -19,17 +19,17 @@ NAMED = Proposals.from_boxes(BOXES, ["red", "green"])
 WORDS = ["red", "green"]
 
 
-@pytest.mark.parametrize("odds", [0.25, 1.0, 4.0, 40.0])
-def test_the_threshold_of_named_boxes_is_a_probability(segmenter: Segmenter, scene: Picture, odds: float) -> None:
-    """What exceeds 1 / (1 + odds) is in the mask, by probabilities computed apart."""
-    result = segmenter(scene, WORDS, regions=NAMED, zoom_in=ZoomIn(mask_threshold=1 / (1 + odds), mask_margin=None))
+@pytest.mark.parametrize("ratio", [0.25, 1.0, 4.0, 40.0])
+def test_the_threshold_of_named_boxes_is_a_probability(segmenter: Segmenter, scene: Picture, ratio: float) -> None:
+    """What exceeds 1 / (1 + ratio) is in the mask, by probabilities computed apart."""
+    result = segmenter(scene, WORDS, regions=NAMED, zoom_in=ZoomIn(mask_threshold=1 / (1 + ratio), mask_margin=None))
     assert segmenter.bundle.manifest.mask.threshold == 0.5
     for at, region in enumerate(regions_of(result)):
         left, top, right, bottom = region.window
         logits = upsample(result.pairs.logits[at], (right - left, bottom - top)).astype(np.float64)
         probability = 1 / (1 + np.exp(-logits))
-        clear = np.abs(logits + math.log(odds)) > 1e-4
-        assert (region.crop_mask == (probability > 1 / (1 + odds)))[clear].all()
+        clear = np.abs(logits + math.log(ratio)) > 1e-4
+        assert (region.crop_mask == (probability > 1 / (1 + ratio)))[clear].all()
 
 
 def test_lower_thresholds_only_add_pixels(segmenter: Segmenter, scene: Picture) -> None:
