@@ -13,8 +13,9 @@ from pathlib import Path
 
 import click
 
-from clsclip.data import StickerOptions, asking, open_fold
+from clsclip.data import asking
 from clsclip.evaluation import Method, Protocol, evaluate, open_predictor, shuffled
+from clsclip.folds import StickerOptions, open_fold
 
 CONDITIONS = (
     ("trained words", "seen", ("noto", "fluent"), False),

@@ -13,7 +13,7 @@ train() { # name, decoder inputs, picture side, world, steps, more options
     clsclip-train --towers "$out/towers" --image-size "$side" --data stickers --root "$stickers" --words all $styles \
         --side "$side" --sizes 0.05 0.7 --things 1 7 --train-pictures 12000 --world-seed "$world" --decoder-inputs "$inputs" \
         --steps "$steps" --batch 64 --absent 0.25 --words-per-picture 3 --warmup 50 --precision bf16 --workers 0 \
-        --template "a picture of a {}" --presence-pictures 600 --licence Apache-2.0 \
+        --template "a picture of a {}" --presence-pictures 600 --license Apache-2.0 \
         --description "Knows stickers (emoji pasted on cluttered grounds), not photographs." --out "$out/$name" --resume "$@"
 }
 train small text_token+similarity+stem 96 0 1300 &

@@ -51,7 +51,8 @@ def bundle_of(folder: Path, precision: str = "fp32") -> Path:
     Raises:
         ExportError: this version cannot export that precision, or the export is not right.
     """
-    from clsclip_export.bundle import BundleOptions, write_bundle
+    from clsclip_export.bundle import write_bundle
+    from clsclip_export.options import BundleOptions
     from clsclip_export.profiles import Profile
 
     out = folder / f"b16-{precision}.clsclip"

@@ -20,9 +20,10 @@ from typing import Any
 import click
 import numpy as np
 
-from clsclip.data import StickerOptions, asking, open_fold
+from clsclip.data import asking
 from clsclip.data.base import Fold
 from clsclip.evaluation import Scores
+from clsclip.folds import StickerOptions, open_fold
 from clsclip.reproduce.stickers.vocabulary import nouns
 from clsclip_runtime import Segmenter
 from clsclip_runtime.inference.presence import PresenceFilter

@@ -23,10 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.measure import label
 
-from clsclip.data import StickerOptions, asking, open_fold
+from clsclip.data import asking
 from clsclip.data.base import Fold
 from clsclip.evaluation import Scores, TruthRegions
 from clsclip.evaluation.evaluate import absent_words
+from clsclip.folds import StickerOptions, open_fold
 from clsclip_runtime import Proposals, Result, Segmenter, ZoomIn
 
 SIZES = ((0.0, 0.01), (0.01, 0.05), (0.05, 1.0))

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
-from clsclip.data import FOLDS_OF, KINDS, Fold, StickerOptions, open_fold
+from clsclip.data import Fold
+from clsclip.folds import FOLDS_OF, KINDS, StickerOptions, open_fold
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clsclip.cli.data_options import DataOptions, data_options, open_data
-from clsclip.cli.numbers import numbers
 from clsclip.cli.protocol import size_protocol
+from clsclip.numbers import numbers
 from clsclip_runtime.paths import write_json
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clsclip.cli.data_options import DataOptions, data_options, folds_asked, open_data
-from clsclip.cli.numbers import numbers
 from clsclip.errors import ClsclipError
+from clsclip.numbers import numbers
 from clsclip_runtime.cli.progress import LogHandler
 from clsclip_runtime.cli.runner import run_command
 

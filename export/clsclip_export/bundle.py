@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import onnx
 
@@ -16,9 +15,9 @@ from clsclip_export.check_data import CheckData
 from clsclip_export.divergence import weight_name
 from clsclip_export.graphs import Exported, ExportedGraph, export_graphs
 from clsclip_export.manifest import build_manifest
+from clsclip_export.options import BundleOptions
 from clsclip_export.parity import Parity
 from clsclip_export.precision import to_half
-from clsclip_export.profiles import Profile
 from clsclip_export.verify import ALWAYS_FP32, parity_figures, verify
 from clsclip_export.weights import WEIGHTS_FILE, save_shared
 from clsclip_export.words import encode_words, store_words
@@ -28,32 +27,8 @@ from clsclip_runtime.bundle.opening import DETECTOR, MANIFEST, TEXT_ENCODER, TOK
 from clsclip_runtime.errors import OptionError
 from clsclip_runtime.paths import write_json
 
-if TYPE_CHECKING:
-    from clsclip_export.detector import PreparedDetector
-
 OWN_WEIGHTS = (TEXT_ENCODER,)
 """Graphs that share no weights with the others and so carry their own."""
-
-
-@dataclass(frozen=True)
-class BundleOptions:
-    """What a bundle is to be.
-
-    Attributes:
-        name: of the model, for people.
-        precision: of the graphs, one of :data:`clsclip_export.precision.PRECISIONS`.
-        profile: sizes of calls that it is checked at.
-        detector: goes into the bundle too; None leaves it without.
-        words: encoded into ``text_tokens.safetensors``; clean.
-        text_encoder: False leaves text encoder and tokenizer out, so that ``words`` are all that the bundle knows.
-    """
-
-    name: str
-    precision: str = "fp32"
-    profile: Profile = field(default_factory=Profile)
-    detector: PreparedDetector | None = None
-    words: tuple[str, ...] = ()
-    text_encoder: bool = True
 
 
 def write_bundle(

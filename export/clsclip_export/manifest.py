@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from clsclip.model import ClsClip
 from clsclip.preprocessing import image_spec
 from clsclip_export.graphs import OPSET
+from clsclip_export.options import BundleOptions
 from clsclip_runtime.bundle import memory
 from clsclip_runtime.bundle.description import describe_features, read_signatures
 from clsclip_runtime.bundle.folder import file_entries
@@ -18,9 +19,6 @@ from clsclip_runtime.bundle.manifest import SCHEMA_VERSION
 from clsclip_runtime.bundle.opening import DETECTOR, IMAGE_ENCODER, TEXT_ENCODER
 from clsclip_runtime.bundle.specs import FROM_FILTER, PROBABILITY
 from clsclip_runtime.version import __version__
-
-if TYPE_CHECKING:
-    from clsclip_export.bundle import BundleOptions
 
 TEMPLATES = ["a picture of a {}"]
 MASK_THRESHOLD = 0.5

@@ -14,7 +14,8 @@ from clsclip.checkpoint import load_checkpoint, save_checkpoint
 from clsclip.errors import CheckpointError
 from clsclip.model import ModelConfig
 from clsclip.variants import SpatialAttention, VisualPrompts
-from clsclip_export.bundle import BundleOptions, write_bundle
+from clsclip_export.bundle import write_bundle
+from clsclip_export.options import BundleOptions
 from clsclip_export.parity import TOLERANCE
 from tests.tiny import tiny_model, tiny_towers
 

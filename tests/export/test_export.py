@@ -18,10 +18,11 @@ from clsclip.model import ClsClip
 from clsclip.reproduce.naming import normalise
 from clsclip.tower_files import save_towers
 from clsclip_export import bundle as bundle_module
-from clsclip_export.bundle import BundleOptions, write_bundle
+from clsclip_export.bundle import write_bundle
 from clsclip_export.detector import DetectorSource, prepared_detector
 from clsclip_export.errors import ParityError
 from clsclip_export.manifest import TEMPLATES
+from clsclip_export.options import BundleOptions
 from clsclip_export.parity import TOLERANCE
 from clsclip_export.profiles import Profile
 from clsclip_export.weights import WEIGHTS_FILE

@@ -13,11 +13,12 @@ from clsclip.model import ClsClip, ModelConfig
 from clsclip.tower_files import load_towers
 from clsclip_bench.operations import count_operations
 from clsclip_export import bundle as bundle_module
-from clsclip_export.bundle import BundleOptions, write_bundle
+from clsclip_export.bundle import write_bundle
 from clsclip_export.check_data import CheckData
 from clsclip_export.engines.build import build_engines
 from clsclip_export.engines.options import EngineOptions
 from clsclip_export.graphs import export_graphs
+from clsclip_export.options import BundleOptions
 from clsclip_export.parity import TOLERANCE
 from clsclip_export.profiles import Profile
 from clsclip_runtime.backends.tensorrt.edition import find_edition

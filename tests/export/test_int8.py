@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from clsclip_export import int8_bundle
-from clsclip_export.bundle import BundleOptions, write_bundle
+from clsclip_export.bundle import write_bundle
 from clsclip_export.calibration import (
     FEWEST_IMAGES,
     MOST_IMAGES,
@@ -31,6 +31,7 @@ from clsclip_export.errors import CalibrationError, CheckDataError, EngineError,
 from clsclip_export.int8 import products, quantized
 from clsclip_export.int8_bundle import quantize_bundle
 from clsclip_export.int8_check import MIN_MEAN_IOU, mask_ious
+from clsclip_export.options import BundleOptions
 from clsclip_export.parity import row_cosines
 from clsclip_export.profiles import Profile
 from clsclip_export.weights import WEIGHTS_FILE

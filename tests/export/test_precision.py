@@ -23,10 +23,11 @@ from safetensors.numpy import load_file
 from clsclip.model import ClsClip
 from clsclip_export import bundle as bundle_module
 from clsclip_export import verify as verify_module
-from clsclip_export.bundle import BundleOptions, write_bundle
+from clsclip_export.bundle import write_bundle
 from clsclip_export.check_data import CheckData
 from clsclip_export.errors import CheckDataError, ParityError, PrecisionError, ProfileError
 from clsclip_export.graphs import Exported, ExportedGraph, export_graph, export_graphs, graphs
+from clsclip_export.options import BundleOptions
 from clsclip_export.parity import pooled_iou, row_cosines
 from clsclip_export.precision import HALF_DTYPES, half_values, rounded, to_half
 from clsclip_export.profiles import Profile, parse_bounds

@@ -80,7 +80,8 @@ def full_size_bundle(folder: Path, precision: str) -> Path:
 
     from clsclip.model import ClsClip, ModelConfig
     from clsclip.tower_files import load_towers
-    from clsclip_export.bundle import BundleOptions, write_bundle
+    from clsclip_export.bundle import write_bundle
+    from clsclip_export.options import BundleOptions
 
     torch.manual_seed(0)
     model = ClsClip(load_towers("ViT-B-16"), ModelConfig(decoder_heads=12)).eval()

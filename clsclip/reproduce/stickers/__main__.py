@@ -12,7 +12,7 @@ import click
 import torch
 from PIL import Image
 
-from clsclip.cli.numbers import numbers
+from clsclip.numbers import numbers
 from clsclip.reproduce.naming import single_things
 from clsclip.reproduce.pretrain import PretrainConfig, new_towers, pretrain
 from clsclip.reproduce.stickers.captions import train_tokenizer

@@ -166,7 +166,8 @@ def export_checkpoint(job: Job, out: Path, detector: PreparedDetector | None, na
     """Write a checkpoint's bundle, and print how well it computes what PyTorch does."""
     from clsclip.checkpoint import load_checkpoint, read_header
     from clsclip.tower_files import load_towers
-    from clsclip_export.bundle import BundleOptions, write_bundle
+    from clsclip_export.bundle import write_bundle
+    from clsclip_export.options import BundleOptions
 
     given, chosen = None, job.checkpoint
     if chosen is None:

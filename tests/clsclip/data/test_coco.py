@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clsclip.data import Fold, open_fold
+from clsclip.data import Fold
 from clsclip.data.coco import customary_episodes, load_instances
 from clsclip.errors import DataError
+from clsclip.folds import open_fold
 from tests.clsclip.data.made import make_coco, save_picture
 from tests.shared_data import shared_data
 

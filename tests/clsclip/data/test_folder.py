@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clsclip.data import open_fold
 from clsclip.errors import DataError
+from clsclip.folds import open_fold
 from tests.clsclip.data.made import labels_with, make_folder, save_picture
 
 

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from clsclip.data import open_fold
 from clsclip.data.pascal import (
     PASCAL_WORDS,
     VOC_NAMES,
@@ -22,6 +21,7 @@ from clsclip.data.pascal import (
     trained_order,
 )
 from clsclip.errors import DataError
+from clsclip.folds import open_fold
 from tests.clsclip.data.made import labels_with, make_voc, save_labels, save_picture
 from tests.shared_data import shared_data
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clsclip.data import StickerOptions, open_fold
 from clsclip.data.coco import COCO_WORDS
 from clsclip.errors import DataError
+from clsclip.folds import StickerOptions, open_fold
 from clsclip.reproduce.stickers.vocabulary import nouns
 from tests.clsclip.data.test_coco import PUBLISHED
 

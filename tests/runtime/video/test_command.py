@@ -179,6 +179,20 @@ def test_a_video_that_is_cut_off_keeps_its_frames(capsys: Captured) -> None:
     assert f"ends after {len(frames)} of 60 frames" in error["error"]
 
 
+def test_a_damaged_video_keeps_its_other_frames(capsys: Captured) -> None:
+    path = make_video(Path("clip.mp4"), 60)
+    content = bytearray(path.read_bytes())
+    middle = content.index(b"mdat") + (len(content) - content.index(b"mdat")) // 2
+    content[middle : middle + 300] = bytes(300)
+    path.write_bytes(content)
+    assert main(["clip.mp4", "--classes", "red", "--json", "--out", "o"]) == 1
+    *frames, last, error = documents(capsys)
+    assert last["complete"] is False
+    assert last["files"] == ["o/clip_overlay.mp4"]
+    assert len(read_video(Path("o/clip_overlay.mp4"))[0]) == len(frames) >= 55
+    assert "of clip.mp4 are damaged, the first is frame " in error["error"]
+
+
 def test_a_camera_and_a_file_of_its_name(photo: Path, capsys: Captured) -> None:
     assert "cannot open camera 98" in fails(capsys, 1, "98", "--classes", "red", "-q")
     shutil.copy(photo, "98")

@@ -16,7 +16,7 @@ import pytest
 
 from tests.runtime.video.made import make_video, read_video
 
-OUTPUTS = ["--json", "--out", "o", "--formats", "overlay,coco"]
+OUTPUTS = ["--json", "--quiet", "--out", "o", "--formats", "overlay,coco"]
 
 
 @contextmanager
