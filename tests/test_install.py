@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import subprocess
 import sys
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -43,6 +44,39 @@ def test_plain_install(tmp_path: Path) -> None:
         )
         assert done.returncode in (1, 2) and len(done.stderr.splitlines()) == 1
         assert done.stderr.endswith(f"pip install '{ROOT}[{extra}]'\n")
+
+
+def test_every_package_and_data_file_is_installed() -> None:
+    """A folder that setup.cfg does not list is missing only in an installation, where nobody looks."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg", "utf-8")
+    listed = set(config["options"]["packages"].split())
+    folders = dict(line.split(" = ") for line in config["options"]["package_dir"].strip().splitlines())
+    found, data = set(), set()
+    for package, folder in folders.items():
+        for path in sorted((ROOT / folder).rglob("*")):
+            inside = path.relative_to(ROOT / folder)
+            if "__pycache__" in path.parts or path.is_dir():
+                continue
+            if path.name == "__init__.py":
+                found.add(".".join((package, *inside.parts[:-1])))
+            elif path.suffix != ".py":
+                data.add((package, inside.as_posix()))
+    assert listed == found
+    patterns = config["options.package_data"]
+    for package, file in sorted(data):
+        owners = [
+            (one, one.removeprefix(package).strip(".").replace(".", "/"))
+            for one in patterns
+            if one.split(".")[0] == package
+        ]
+        fits = [
+            True
+            for one, start in owners
+            for pattern in patterns[one].split()
+            if PurePosixPath(file).match(f"{start}/{pattern}" if start else pattern)
+        ]
+        assert fits, f"{package}: {file} is not among package_data"
 
 
 def test_there_is_one_opencv() -> None:

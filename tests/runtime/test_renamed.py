@@ -13,7 +13,7 @@ import clsclip_runtime
 from clsclip.cli.evaluate import command as evaluate
 from clsclip.cli.train import command as train
 from clsclip_bench.cli import command as bench
-from clsclip_export.cli import export
+from clsclip_export.cli import command as export
 from clsclip_runtime import Detector, Segmenter, ZoomIn
 from clsclip_runtime.backends.select import select_backend
 from clsclip_runtime.cli.bundle import command as bundle
