@@ -184,7 +184,7 @@ def adopted(source: str, path: str, moved: dict[str, str]) -> tuple[str, set[Pat
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
-    """Check the options that a page names, in command lines and in its text, against ``--help``."""
+    """Fill in the lists of rooms, and check the options that a page names against ``--help``."""
     if page.file.generated_by is not None:  # it comes from the code, or tells of old names
         return markdown
     for line in _command_lines(markdown):
@@ -197,7 +197,18 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     for option in re.findall(r"`(--[a-z][a-z0-9-]*)", markdown):
         if not any(_has(text, option) for text in everything):
             _log.warning("%s: no command has the option %s", page.file.src_path, option)
-    return markdown
+    return re.sub(r"<!-- rooms of (\w+) -->", lambda match: rooms(match[1]), markdown)
+
+
+def rooms(package: str) -> str:
+    """A table of the folders of a package, each with the first sentence of its own text."""
+    folder = SOURCES[package] / package
+    rows = ["| Room | What it is |", "|---|---|"]
+    for init in sorted(folder.glob("*/__init__.py")):
+        text = ast.get_docstring(ast.parse(init.read_text("utf-8"))) or ""
+        first = re.sub(r":\w+:`([^`]+)`|``([^`]+)``", lambda match: f"`{match[1] or match[2]}`", text.split("\n\n")[0])
+        rows.append(f"| `{init.parent.name}/` | {first.replace(chr(10), ' ')} |")
+    return "\n".join(rows)
 
 
 def _command_lines(markdown: str) -> Iterator[str]:

@@ -15,7 +15,7 @@ for number in ${TABLES:-1 2 3 4 5}; do
         --side "${SIDE:-64}" --sizes 0.2 0.8 --things 1 4 --test-pictures 300 --train-pictures 1500 --world-seed 11 \
         --towers "${TOWERS:-$here/../../models/stickers/towers}" --image-size 64 --template "a picture of a {}" \
         --steps "${STEPS:-200}" --batch 32 --precision bf16 --device cpu --workers 0 --seeds 0,1,2 --episodes every \
-        --runs "$2" --json "$written.json" >"$written.new"
+        --runs "$2" --report "$written.json" >"$written.new"
     mv "$written.new" "$written.md"
     cat "$written.md"
 done

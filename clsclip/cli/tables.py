@@ -14,7 +14,7 @@ import click
 from clsclip.cli.data_options import DataOptions, data_options, open_data
 from clsclip.cli.protocol import size_protocol
 from clsclip.numbers import numbers
-from clsclip_runtime.paths import write_json
+from clsclip_runtime.paths import plain, write_json
 
 if TYPE_CHECKING:
     from clsclip.data import Fold
@@ -47,7 +47,8 @@ _PATH = click.Path(path_type=Path)
 @click.option("--protocol", default="original", show_default=True, help="original, or a side: 480, 473, 400.")
 @click.option("--episodes", type=click.Choice(["1000", "every"]), default="1000", show_default=True)
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N pictures of every fold.")
-@click.option("--json", "json_path", type=_PATH, metavar="FILE", help="Write every figure here too.")
+@click.option("--report", type=_PATH, metavar="FILE", help="Write every figure here too, as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON document in place of the table.")
 def table_command(
     number: int,
     towers: str,
@@ -71,7 +72,8 @@ def table_command(
     protocol: str,
     episodes: str,
     limit: int | None,
-    json_path: Path | None,
+    report: Path | None,
+    as_json: bool,
     **values: Any,
 ) -> None:
     """Table NUMBER of the paper: 1 PASCAL-5i, 2 COCO-20i, 3 use of the text token, 4 navigation layers, 5 visual
@@ -119,10 +121,10 @@ def table_command(
     table = TABLES[number]
     found = [summary(outcome, run) for outcome in run_table(table, run)]
     text = markdown(table, found, run, data.kind)
-    click.echo(text)
-    if json_path is not None:
-        document = {"table": number, "title": table.title, "seeds": seeds, "rows": found, "markdown": text}
-        write_json(json_path, document)
+    document = plain({"table": number, "title": table.title, "seeds": seeds, "rows": found, "markdown": text})
+    click.echo(json.dumps(document, allow_nan=False) if as_json else text)
+    if report is not None:
+        write_json(report, document)
 
 
 def region_sources(detector: Path | None, regions: Path | None, *, true_regions: bool) -> dict[str, RegionSource]:

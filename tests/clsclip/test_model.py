@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from clsclip.checkpoint import FORMAT, load_checkpoint, save_checkpoint
+from clsclip.checkpoint import FORMAT, load_checkpoint, read_header, save_checkpoint
 from clsclip.errors import CheckpointError
 from clsclip.model import ClsClip, ModelConfig
 from clsclip.tower_files import save_towers
+from clsclip_runtime.renamed import old_names
 from tests.tiny import tiny_config, tiny_model, tiny_towers
 
 
@@ -97,7 +100,7 @@ def test_checkpoint_round_trip(tmp_path: Path) -> None:
     for name, value in tiny_model().learned_state().items():
         assert torch.equal(value, model.learned_state()[name])
     assert not any(name.startswith("towers.") for name in load_file(tmp_path / "last.safetensors"))
-    assert not list(tmp_path.glob("*.tmp"))
+    assert not list(tmp_path.glob("*.part"))
 
 
 def test_checkpoint_of_other_towers_is_refused(tmp_path: Path) -> None:
@@ -122,3 +125,21 @@ def test_damaged_checkpoints(tmp_path: Path) -> None:
     save_checkpoint(model, path, "towers", {})
     with pytest.raises(CheckpointError, match=r"decoder\.head\.bias holds NaN"):
         load_checkpoint(path, towers)
+
+
+def test_a_header_of_0_1_is_read_by_the_names_of_now(tmp_path: Path) -> None:
+    old = next(one for one in old_names("manifest") if one.startswith("provenance."))
+    new = old_names("manifest")[old].rpartition(".")[2]
+    given = {old.rpartition(".")[2]: {"weights": "MIT", "notes": []}, "steps": 3}
+    save_checkpoint(tiny_model(), tmp_path / "last.safetensors", "towers", given)
+    assert read_header(tmp_path / "last.safetensors")["provenance"] == {new: given[old.rpartition(".")[2]], "steps": 3}
+
+
+def test_the_checkpoints_of_the_sticker_world_have_the_names_of_now() -> None:
+    folder = Path(__file__).parents[2] / "models" / "stickers"
+    old = {one.rpartition(".")[2] for one in old_names("manifest")}
+    for name in ("last", "exact"):
+        with safe_open(str(folder / f"{name}.safetensors"), framework="pt") as opened:
+            provenance = json.loads(opened.metadata()["provenance"])
+        assert not old & set(provenance)
+        assert provenance["license"]["weights"] == "Apache-2.0"
