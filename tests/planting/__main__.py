@@ -55,6 +55,12 @@ class Target:
 
 TARGETS = {
     "cuda": Target("clsclip_runtime.backends.cuda.calls", (f"{TESTS}/cuda/test_calls.py",), {}),
+    "device": Target("clsclip_runtime.backends.cuda.device", (f"{TESTS}/cuda/test_device.py",), {}),
+    "worker": Target(
+        "clsclip_runtime.backends.tensorrt.worker",
+        (f"{TESTS}/tensorrt/test_backend.py", f"{TESTS}/test_kept.py"),
+        {},
+    ),
 }
 
 

@@ -84,6 +84,10 @@ OTHERS: dict[str, set[str]] = {
 """What is of type Any and holds no vendor's object, or one that nothing is asked of, or is known otherwise."""
 
 
+ROOTS = re.compile(r"onnxruntime|cuda|tensorrt|\.module\b|trt")
+"""What a module has in its text that uses a vendor."""
+
+
 def sources() -> dict[str, str]:
     """Every module of the product."""
     paths = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
@@ -103,7 +107,7 @@ def uses_of(path: str, source: str) -> list[Use]:
 @pytest.fixture(scope="module")
 def uses() -> dict[str, list[Use]]:
     """The vendors' names by file, where there are any."""
-    found = {path: uses_of(path, source) for path, source in sources().items()}
+    found = {path: uses_of(path, source) for path, source in sources().items() if ROOTS.search(source)}
     return {path: names for path, names in found.items() if names}
 
 
