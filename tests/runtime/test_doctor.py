@@ -18,7 +18,7 @@ from clsclip_runtime.cli.doctor import command, main
 from clsclip_runtime.doctor import Finding, examine
 from clsclip_runtime.errors import BackendError
 from clsclip_runtime.protocols import GraphFile
-from tests.runtime.tiny_bundle import make_bundle
+from tests.runtime.tiny_bundle import AUTO_HERE, make_bundle
 
 from .backends.fakes import MACHINE, VERSION, write_engine
 
@@ -42,7 +42,7 @@ def test_this_machine(bundle: Path) -> None:
     assert "✓ onnxruntime-cpu         segmented a picture in" in output
     if not ask_driver().gpus:
         assert "✗ tensorrt                TensorRT needs an NVIDIA GPU" in output
-        assert output.rstrip().endswith("onnxruntime-cpu is what auto takes here.")
+        assert output.rstrip().endswith(f"{AUTO_HERE} is what auto takes here.")
         assert run("--model", str(bundle), "--backend", "tensorrt")[0] == 1
     assert run("--model", str(bundle), "--backend", "onnxruntime-cpu")[0] == 0
 

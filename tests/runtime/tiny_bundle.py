@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,11 @@ MEMORY = {
     "presence_pair_bytes": memory.presence_pair_bytes(1 + PATCHES),
     "word_bytes": memory.word_bytes(CONTEXT, 3),
 }
+
+AUTO_HERE = (
+    "openvino" if find_spec("openvino") and platform.machine().lower() in ("x86_64", "amd64") else "onnxruntime-cpu"
+)
+"""What auto takes on this machine, where it has no GPU."""
 
 BACKGROUND = (160, 160, 160)
 """A grey that no word agrees with."""

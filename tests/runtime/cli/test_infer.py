@@ -19,7 +19,7 @@ from PIL import Image
 from clsclip_runtime import Segmenter
 from clsclip_runtime.bundle import opening as bundle_module
 from clsclip_runtime.cli.infer import main
-from tests.runtime.tiny_bundle import make_bundle
+from tests.runtime.tiny_bundle import AUTO_HERE, make_bundle
 
 Captured = pytest.CaptureFixture[str]
 
@@ -41,7 +41,7 @@ def test_a_picture_and_its_words(photo: Path, capsys: Captured) -> None:
     assert main([str(photo), "--classes", "red", "blue", "dining table"]) == 0
     captured = capsys.readouterr()
     assert captured.err == ""
-    assert "model tiny (fp32, weights Apache-2.0) on onnxruntime-cpu" in captured.out
+    assert f"model tiny (fp32, weights Apache-2.0) on {AUTO_HERE}" in captured.out
     assert "Knows plain colours and nothing else." in captured.out
     rows = [line.split() for line in captured.out.splitlines()]
     assert ["red", "1.00", "13.7", "found"] in rows

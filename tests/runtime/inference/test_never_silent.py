@@ -62,7 +62,8 @@ def test_auto_passes_over_tensorrt_without_engines(tmp_path: Path, monkeypatch: 
     cuda = FakeCuda()
     fake = FakeTensorRt(cuda)
     monkeypatch.setitem(BACKENDS, "tensorrt", lambda threads: TensorRt(fake.edition(), cuda=cuda, machine=MACHINE))
-    monkeypatch.setitem(BACKENDS, "onnxruntime-cuda", unusable("onnxruntime-cuda"))
+    for name in ("onnxruntime-cuda", "openvino"):
+        monkeypatch.setitem(BACKENDS, name, unusable(name))
     bundle = make_bundle(tmp_path / "tiny.clsclip")
     with Segmenter.load(bundle) as segmenter:
         assert segmenter.backend == "onnxruntime-cpu"
