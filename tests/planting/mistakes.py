@@ -26,7 +26,7 @@ REVERSED = {
 
 LEFT_OUT = (ast.Expr, ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Raise, ast.Delete)
 
-NOT_PLANTED = {"_log", "cast", "TypeAlias"}
+NOT_PLANTED = {"_log", "cast", "TypeAlias", "getLogger"}
 """Calls by these names, or by methods of them, change nothing that a test should hold."""
 
 
@@ -83,6 +83,8 @@ def _is_left_alone(node: ast.AST) -> bool:
         return True
     called = node.value if isinstance(node, ast.Expr) else node
     if isinstance(called, ast.Call):
+        if isinstance(called.func, ast.Attribute) and called.func.attr in NOT_PLANTED:
+            return True
         root = called.func
         while isinstance(root, ast.Attribute):
             root = root.value

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gc
 import logging
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -147,6 +149,49 @@ def test_other_libraries_read_it() -> None:
     assert other.from_cuda_array("x", array, FLOAT) is array
     with pytest.raises(BackendError, match="x on the GPU must be contiguous float64, and it is float32"):
         other.from_cuda_array("x", array, np.dtype(np.float64))
+
+
+class Theirs:
+    """An array of another library, which goes with its last reference."""
+
+    def __init__(self, cuda: FakeCuda, host: npt.NDArray[np.float32], **interface: object) -> None:
+        address = cuda.allocate(host.nbytes)
+        cuda.at(address, host.nbytes)[:] = host.reshape(-1).view(np.uint8)
+        weakref.finalize(self, cuda.free, address)
+        given = {"shape": host.shape, "typestr": host.dtype.str, "data": (address, True), "version": 3}
+        self.__cuda_array_interface__ = given | interface
+
+
+def test_arrays_of_other_libraries() -> None:
+    cuda, host = FakeCuda(), np.arange(12, dtype=FLOAT).reshape(4, 3)
+    device, stream = CudaDevice(cuda), cuda.stream()
+    value = Theirs(cuda, host - 1, stream=stream)
+    address = value.__cuda_array_interface__["data"][0]
+    cuda.submit(stream, lambda: cuda.at(address, host.nbytes).__setitem__(slice(None), host.reshape(-1).view(np.uint8)))
+    array = device.from_cuda_array("x", value, FLOAT)
+    assert (array.shape, array.dtype, array.address) == ((4, 3), FLOAT, address)
+    np.testing.assert_array_equal(array.to_host(), host, "its producer's stream was waited for")
+    del value
+    np.testing.assert_array_equal(array[1:].to_host(), host[1:], "it lives as long as what reads it")
+    del array
+    assert list(cuda.device) == []
+    plain = Theirs(cuda, host)
+    cuda.calls.clear()
+    assert device.from_cuda_array("x", plain, FLOAT).address
+    assert cuda.calls == [], "where no stream is named, there is none to wait for"
+    gaps = Theirs(cuda, host, strides=(24, 4))
+    with pytest.raises(
+        BackendError, match=r"x on the GPU must be contiguous float32, and it is float32 with gaps\. Con"
+    ):
+        device.from_cuda_array("x", gaps, FLOAT)
+    with pytest.raises(BackendError, match=r"must be contiguous float64, and it is float32\. Convert"):
+        device.from_cuda_array("x", plain, np.dtype(np.float64))
+
+
+def test_a_device_without_arrays_gives_nothing_back() -> None:
+    cuda = FakeCuda()
+    CudaDevice(cuda).rest()
+    assert cuda.left() == {}
 
 
 def test_threads_copy_at_once() -> None:
