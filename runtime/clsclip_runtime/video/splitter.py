@@ -2,6 +2,9 @@
 
 JPEG, PNG and binary PPM and PGM say where they end, so no separator is needed and the picture's own bytes are
 never mistaken for the beginning of another (thumbnails inside EXIF, for instance).
+
+FFmpeg reads such pipes too, and PyAV through it. But it gives a picture only when the next one comes, takes one kind in
+a pipe, passes over garbage in silence, and stops at thumbnails; so these few lines stay.
 """
 
 from __future__ import annotations
