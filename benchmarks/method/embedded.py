@@ -1,6 +1,6 @@
 """How well a model follows its words on new sticker pictures: trained and held-out words, an unseen style, a control.
 
-    python benchmarks/method/embedded.py STICKERS [--model BUNDLE_OR_CHECKPOINT] [--pictures 1000] [--json FILE]
+    python benchmarks/method/embedded.py STICKERS [--model BUNDLE_OR_CHECKPOINT] [--pictures 1000] [--report FILE]
 
 STICKERS is the ``node_modules`` folder with the sticker packages. Prints a Markdown table. Pictures are of 256 px with
 1 to 8 things of 2 to 60 % of the side; every (picture, word) pair is asked once, and as many absent words.
@@ -33,8 +33,8 @@ CONDITIONS = (
 @click.option("--pictures", default=1000, show_default=True)
 @click.option("--seed", default=2026, show_default=True)
 @click.option("--presence/--no-presence", default=True, help="Empty masks below the model's threshold; or the paper's.")
-@click.option("--json", "json_path", type=click.Path(path_type=Path))
-def main(stickers: Path, model: Path | None, pictures: int, seed: int, presence: bool, json_path: Path | None) -> None:
+@click.option("--report", type=click.Path(path_type=Path))
+def main(stickers: Path, model: Path | None, pictures: int, seed: int, presence: bool, report: Path | None) -> None:
     """Evaluate under every condition."""
     rows = []
     predictor = open_predictor(model, presence=presence)
@@ -44,14 +44,14 @@ def main(stickers: Path, model: Path | None, pictures: int, seed: int, presence:
         options = StickerOptions("all", styles, 256, (0.02, 0.6), (1, 8), seed, test_pictures=pictures)
         fold = asking(open_fold("stickers", stickers, -1, part="test", stickers=options), group)
         method = Method(predictor)
-        report = evaluate(fold, shuffled(method, fold.test.classes) if control else method, Protocol(every=True))
-        row = {"words": label, "presence": "model's threshold" if presence else "off"} | report.to_json()
+        found = evaluate(fold, shuffled(method, fold.test.classes) if control else method, Protocol(every=True))
+        row = {"words": label, "presence": "model's threshold" if presence else "off"} | found.to_json()
         rows.append(row)
         figures = [f"{row[name]:.1f}" for name in ("miou", "fb_iou", "which_word")]
         click.echo(f"| {label} | {row['presence']} | {' | '.join(figures)} | {row['leakage']:.2f} | {row['pairs']} |")
-    if json_path is not None:
+    if report is not None:
         kept = [{name: value for name, value in row.items() if name != "classes"} for row in rows]
-        json_path.write_text(json.dumps({"pictures": pictures, "seed": seed, "rows": kept}, indent=1) + "\n", "utf-8")
+        report.write_text(json.dumps({"pictures": pictures, "seed": seed, "rows": kept}, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What the presence filter costs at ViT-B/16 size, and what a photo of 12 megapixels costs beside the engine.
 
-    python benchmarks/presence/cost.py BUNDLE [--backend onnxruntime-cpu] [--rounds 5] [--kept 1 2 3] [--json FILE]
+    python benchmarks/presence/cost.py BUNDLE [--backend onnxruntime-cpu] [--rounds 5] [--kept 1 2 3] [--report FILE]
 
 BUNDLE may have random weights: a time does not depend on them, only on how many words are let through, and
 ``max_classes`` fixes that here. Every row is one call of a warm Segmenter on one picture, words known; rows run in
@@ -37,8 +37,8 @@ WORDS = 20
 @click.option("--backend", default="onnxruntime-cpu", show_default=True)
 @click.option("--rounds", default=5, show_default=True)
 @click.option("--peer-words", default=4, show_default=True)
-@click.option("--json", "json_path", type=click.Path(path_type=Path))
-def main(bundle: Path, backend: str, rounds: int, peer_words: int, json_path: Path | None) -> None:
+@click.option("--report", "report_path", type=click.Path(path_type=Path))
+def main(bundle: Path, backend: str, rounds: int, peer_words: int, report_path: Path | None) -> None:
     """Measure in turns, print a table."""
     many = words(1000)
     few = many[:WORDS]
@@ -73,9 +73,9 @@ def main(bundle: Path, backend: str, rounds: int, peer_words: int, json_path: Pa
     for name, (wall, cpu) in taken.items():
         click.echo(f"| {name} | {np.median(wall):.0f} | {np.median(cpu):.0f} |")
     click.echo(f"of the photo's last call, {inside:.0f} ms wall were preparing the crop and the engine")
-    if json_path is not None:
+    if report_path is not None:
         document = {"backend": backend, "torch_threads": torch.get_num_threads(), "rows": taken}
-        json_path.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+        report_path.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
 
 
 def known_words(bundle: Path, backend: str, asked: list[str], folder: str) -> Segmenter:

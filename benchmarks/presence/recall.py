@@ -1,6 +1,6 @@
 """What the presence filter keeps on sticker pictures: vocabularies of 20, 171 and 1,000 words, the embedded model.
 
-    python benchmarks/presence/recall.py STICKERS [--model BUNDLE] [--pictures 60] [--json FILE]
+    python benchmarks/presence/recall.py STICKERS [--model BUNDLE] [--pictures 60] [--report FILE]
 
 STICKERS is the ``node_modules`` folder with the sticker packages. Every picture is asked for its own words among
 others: nouns of the sticker world, and for 1,000 words the names of other emoji too, which the model has never read. A
@@ -77,7 +77,7 @@ class Row:
 @click.option("--style", "styles", multiple=True, default=("noto", "fluent"), show_default=True)
 @click.option("--seed", default=2028, show_default=True)
 @click.option("--backend", default="auto", show_default=True)
-@click.option("--json", "json_path", type=click.Path(path_type=Path))
+@click.option("--report", "report_path", type=click.Path(path_type=Path))
 def main(
     stickers: Path,
     model: Path | None,
@@ -85,7 +85,7 @@ def main(
     styles: tuple[str, ...],
     seed: int,
     backend: str,
-    json_path: Path | None,
+    report_path: Path | None,
 ) -> None:
     """Measure every vocabulary on the same pictures."""
     options = StickerOptions("all", styles, 256, (0.02, 0.6), (1, 8), seed, test_pictures=pictures)
@@ -93,9 +93,9 @@ def main(
     with Segmenter.load(model, backend) as segmenter:
         rows = [row.to_json() for row in measure(fold, segmenter, other_emoji(stickers), seed)]
     click.echo(table(rows))
-    if json_path is not None:
+    if report_path is not None:
         document = {"pictures": pictures, "styles": styles, "seed": seed, "rows": rows}
-        json_path.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+        report_path.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
 
 
 def other_emoji(stickers: Path) -> list[str]:
@@ -116,7 +116,8 @@ def vocabulary(own: Sequence[str], emoji: Sequence[str], count: int, rng: np.ran
 def measure(fold: Fold, segmenter: Segmenter, emoji: Sequence[str], seed: int) -> list[Row]:
     """All rows on all pictures of the fold's test."""
     data, rng = fold.test, np.random.default_rng(seed)
-    trained = segmenter.bundle.manifest.presence_threshold or 0.0
+    fitted = segmenter.bundle.manifest.presence
+    trained = 0.0 if fitted is None else fitted.threshold
     exact = Row(0, None, Scores(len(data.classes)))
     filtered = [
         Row(count, PresenceFilter(trained if threshold is None else threshold, max_classes), Scores(len(data.classes)))
@@ -133,7 +134,8 @@ def measure(fold: Fold, segmenter: Segmenter, emoji: Sequence[str], seed: int) -
         masks = segmenter.predict(own, presence_filter=False).masks
         for count in (0, *VOCABULARIES):
             words = vocabulary(own, emoji, count, rng) if count else own
-            presence = segmenter.predict(words, max_classes=1, presence_threshold=1).presence
+            scores = [one.presence for one in segmenter.predict(words, max_classes=1, presence_threshold=1)]
+            presence = None if None in scores else np.array(scores, np.float32)
             everything, nothing = np.ones((1, len(words)), np.bool_), np.zeros(1, np.bool_)
             for row in (row for row in (exact, *filtered) if row.words == count):
                 chosen = everything

@@ -1,6 +1,6 @@
 """What the exact savings of the trunk are worth: ViT-B/16 size, random weights, ONNX Runtime.
 
-    python benchmarks/presence/savings.py [--pairs 20] [--rounds 5] [--layers 4] [--json FILE]
+    python benchmarks/presence/savings.py [--pairs 20] [--rounds 5] [--layers 4] [--report FILE]
 
 Every form of the trunk computes the same masks (the largest difference is printed). They run in turns, so that other
 work on the machine meets all of them alike; milliseconds are of the processor, all threads. Only the first ``--layers``
@@ -101,8 +101,8 @@ def predictions(tokens: int, width: int) -> dict[str, float]:
 @click.option("--pairs", default=20, show_default=True)
 @click.option("--rounds", default=5, show_default=True)
 @click.option("--layers", default=4, show_default=True)
-@click.option("--json", "json_path", type=click.Path(path_type=Path))
-def main(pairs: int, rounds: int, layers: int, json_path: Path | None) -> None:
+@click.option("--report", "report_path", type=click.Path(path_type=Path))
+def main(pairs: int, rounds: int, layers: int, report_path: Path | None) -> None:
     """Export every form, run them in turns, print a table."""
     torch.manual_seed(0)
     model = ClsClip(load_towers("ViT-B-16"), ModelConfig(decoder_heads=12)).eval()
@@ -156,8 +156,8 @@ def main(pairs: int, rounds: int, layers: int, json_path: Path | None) -> None:
         rows.append(row | {"cpu_ms": taken[name]})
         click.echo(f"| {name} | {100 * row['predicted']:.2f} % | {100 * row['measured']:.2f} % | {difference:.1e} |")
     click.echo(f"{pairs} pairs through {layers} layers, plain: {plain:.0f} ms of the processor")
-    if json_path is not None:
-        json_path.write_text(json.dumps({"pairs": pairs, "layers": layers, "rows": rows}, indent=1) + "\n", "utf-8")
+    if report_path is not None:
+        report_path.write_text(json.dumps({"pairs": pairs, "layers": layers, "rows": rows}, indent=1) + "\n", "utf-8")
 
 
 def session_of(module: nn.Module, example: dict[str, Tensor]) -> Callable[[dict[str, Any]], Any]:

@@ -1,6 +1,6 @@
 """ClsCLIP, ClsCLIP+, boxes drawn by hand and boxes alone, on large sticker pictures; small things apart.
 
-    python benchmarks/regions/plus.py STICKERS DETECTOR [--model BUNDLE] [--pictures 200] [--json FILE]
+    python benchmarks/regions/plus.py STICKERS DETECTOR [--model BUNDLE] [--pictures 200] [--report FILE]
 
 STICKERS is the ``node_modules`` folder with the sticker packages, DETECTOR an ONNX file such as ``detector.py`` writes.
 Pictures are of 1024 px with 1 to 8 things of 2 to 60 % of the side. Every (picture, word) pair is asked once, and as
@@ -73,12 +73,12 @@ class Row:
 @click.option("--words", type=click.Choice(["coco", "all"]), default="coco", show_default=True, help="What is asked.")
 @click.option("--pictures", default=200, show_default=True)
 @click.option("--side", default=1024, show_default=True)
-@click.option("--margin", default=ZoomIn.margin, show_default=True)
+@click.option("--crop-margin", default=ZoomIn.crop_margin, show_default=True)
 @click.option("--confidence", default=0.03, show_default=True, help="Least score of the detector's boxes.")
 @click.option("--style", "styles", multiple=True, default=("noto", "fluent"), show_default=True)
 @click.option("--log-sizes", is_flag=True, help="As many things of 2 to 6 % of the side as of 20 to 60 %.")
 @click.option("--seed", default=2027, show_default=True)
-@click.option("--json", "json_path", type=click.Path(path_type=Path))
+@click.option("--report", "report_path", type=click.Path(path_type=Path))
 def main(
     stickers: Path,
     detector: Path,
@@ -86,24 +86,24 @@ def main(
     words: str,
     pictures: int,
     side: int,
-    margin: float,
+    crop_margin: float,
     confidence: float,
     styles: tuple[str, ...],
     log_sizes: bool,
     seed: int,
-    json_path: Path | None,
+    report_path: Path | None,
 ) -> None:
     """Measure every way on the same pictures and words."""
     options = StickerOptions(
         words, styles, side, (0.02, 0.6), (1, 8), seed, log_sizes=log_sizes, test_pictures=pictures
     )
     fold = asking(open_fold("stickers", stickers, -1 if words == "all" else 0, part="test", stickers=options), "all")
-    zoom = ZoomIn(margin=margin, confidence=confidence)
+    zoom = ZoomIn(crop_margin=crop_margin, confidence=confidence)
     with Segmenter.load(model, detector=detector) as segmenter:
         rows = measure(fold, segmenter, zoom)
     documents = [row.to_json() for row in rows]
     click.echo(table(documents))
-    if json_path is not None:
+    if report_path is not None:
         made = {
             "words": words,
             "pictures": pictures,
@@ -114,9 +114,8 @@ def main(
             "mask_threshold": zoom.mask_threshold,
             "mask_margin": zoom.mask_margin,
         }
-        json_path.write_text(
-            json.dumps(made | {"margin": margin, "confidence": confidence, "rows": documents}, indent=1) + "\n", "utf-8"
-        )
+        made |= {"crop_margin": crop_margin, "confidence": confidence, "rows": documents}
+        report_path.write_text(json.dumps(made, indent=1) + "\n", "utf-8")
 
 
 def measure(fold: Fold, segmenter: Segmenter, zoom: ZoomIn) -> list[Row]:
@@ -191,8 +190,9 @@ def recall(row: Row, result: Result, wanted: list[tuple[int, NDArray[np.bool_]]]
     masks = result.masks
     parts = {word: label(masks[word], connectivity=2) for word in {word for word, _ in wanted}}
     regions: dict[int, list[NDArray[np.bool_]]] = {}
-    for region in result.regions:
-        regions.setdefault(region.index, []).append(region.mask)
+    for one in result.instances:
+        if not one.whole_image:
+            regions.setdefault(one.index, []).append(one.mask)
     for word, thing in wanted:
         area = np.count_nonzero(thing)
         touched = [one for one in np.unique(parts[word][thing]) if one]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from clsclip_export.parity import MIN_COSINE, MIN_IOU, pooled_iou, row_cosines
 from clsclip_runtime import Segmenter
-from clsclip_runtime.bundle.opening import TRUNK
+from clsclip_runtime.bundle.opening import TRUNK, Bundle
 from clsclip_runtime.protocols import Backend
 from tests.gpu.material import WORDS, Material, backend_of, full_size_bundle, trunk_operations
 
@@ -129,7 +129,7 @@ def speed(path: str, precision: str, folder: Path, half_rate: float | None) -> d
 
 def trunk_call(bundle: Path, backend: Backend, pairs: int) -> Any:
     """A call of the trunk with ``pairs`` pairs of one crop, on the host's memory."""
-    graph, rng = backend.load(bundle / TRUNK), np.random.default_rng(0)
+    graph, rng = backend.load(Bundle.open(bundle).graph(TRUNK)), np.random.default_rng(0)
     tokens, width = 1 + (224 // 16) ** 2, 768
     every: dict[str, npt.NDArray[Any]] = {
         "stem_tokens": rng.normal(size=(1, tokens, width)).astype(np.float32),
