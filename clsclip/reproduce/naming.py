@@ -12,6 +12,7 @@ from torch import Tensor
 
 from clsclip.reproduce.stickers.pictures import StickerWorld
 from clsclip.reproduce.stickers.sheets import StickerBook
+from clsclip.reproduce.stickers.tensor_maker import TensorMaker
 from clsclip.reproduce.stickers.vocabulary import nouns
 from clsclip.towers import ImageSpec, Towers
 
@@ -42,18 +43,27 @@ def single_things(stickers: Path, style: str, count: int, side: int) -> SingleTh
     return SingleThings(style, pixels, torch.tensor([picture.nouns[0] for picture in made]))
 
 
+def single_things_of(maker: TensorMaker, count: int, side: int) -> SingleThings:
+    """About ``count`` pictures by the maker of batches, of all its styles; always the same on one device."""
+    maker.random.manual_seed(SEED)
+    made = maker.make(count, side, (0.5, 0.9), (1, 1))
+    shown = made.nouns[:, 0]
+    return SingleThings("every style of the atlas", made.pixels[shown >= 0].cpu(), shown[shown >= 0].cpu())
+
+
 @torch.no_grad()
 def named_right(towers: Towers, probes: Sequence[SingleThings]) -> dict[str, dict[str, float]]:
     """Percent of the things that the image embedding names right, by style: trained words and held-out words."""
     texts = [f"a picture of a {noun.name}" for noun in nouns()]
-    words = towers.text_features(towers.text_tokens(towers.tokenize(texts)))
+    device = towers.logit_scale.device
+    words = towers.text_features(towers.text_tokens(towers.tokenize(texts).to(device)))
     held_out = torch.tensor([noun.held_out for noun in nouns()])
     found = {}
     for probe in probes:
         right = []
         for pixels in probe.pixels.split(50):
-            tokens = towers.run_layers(towers.embed(normalise(pixels, towers.image)), 0, towers.layers)
-            right.append(towers.features(tokens)[0] @ words.T)
+            tokens = towers.run_layers(towers.embed(normalise(pixels.to(device), towers.image)), 0, towers.layers)
+            right.append((towers.features(tokens)[0] @ words.T).cpu())
         correct = torch.cat(right).argmax(dim=1) == probe.shown
         group = held_out[probe.shown]
         found[probe.style] = {
@@ -65,6 +75,6 @@ def named_right(towers: Towers, probes: Sequence[SingleThings]) -> dict[str, dic
 
 def normalise(pixels: Tensor, image: ImageSpec) -> Tensor:
     """(B, 3, S, S) uint8 -> float32 pixel values."""
-    mean = torch.tensor(image.mean).view(3, 1, 1)
-    std = torch.tensor(image.std).view(3, 1, 1)
+    mean = torch.tensor(image.mean, device=pixels.device).view(3, 1, 1)
+    std = torch.tensor(image.std, device=pixels.device).view(3, 1, 1)
     return (pixels.float() / 255 - mean) / std

@@ -27,6 +27,7 @@ from clsclip.reproduce.naming import SingleThings, named_right, normalise
 from clsclip.reproduce.pretrain_state import PretrainState
 from clsclip.reproduce.schedule import Schedule
 from clsclip.reproduce.stickers.mosaics import CaptionedBatch, CaptionedBatches
+from clsclip.reproduce.stickers.tensor_mosaics import TensorBatches
 from clsclip.tower_files import save_towers
 from clsclip.towers import ImageSpec, Towers
 from clsclip_runtime.paths import plain
@@ -83,16 +84,17 @@ class CaptionLoss(nn.Module):
     def forward(self, towers: Towers, batch: CaptionedBatch, pixel_values: Tensor) -> tuple[Tensor, dict[str, float]]:
         """Loss and its parts for one batch; ``contrastive`` is there for whole pictures only."""
         ids = towers.tokenize(batch.captions + batch.phrases)
-        ids = ids[:, : int((ids != 0).sum(dim=1).max())]
+        ids = ids[:, : int((ids != 0).sum(dim=1).max())].to(pixel_values.device)
+        shown = batch.shown.to(pixel_values.device)
         texts = towers.text_features(towers.text_tokens(ids)).float()
         captions, phrases = texts[: len(batch.captions)], texts[len(batch.captions) :]
         image, patches = (out.float() for out in towers.features(encode(towers, pixel_values)))
         scale = self.log_scale.exp().clamp(max=100)
-        anywhere = batch.shown.reshape(len(image), -1, len(phrases)).amax(dim=1)
+        anywhere = shown.reshape(len(image), -1, len(phrases)).amax(dim=1)
         parts = {"image": matching_loss(scale * image @ phrases.T, anywhere)}
         cosines = split_parts(patches @ phrases.T, batch.parts)
         peaks = torch.logsumexp(self.PEAK_SHARPNESS * cosines, dim=1) / self.PEAK_SHARPNESS
-        parts["patches"] = matching_loss(scale * peaks, batch.shown)
+        parts["patches"] = matching_loss(scale * peaks, shown)
         if batch.captions:
             parts["contrastive"] = self.contrastive(image, captions, towers.logit_scale.exp().clamp(max=100))
         return torch.stack(list(parts.values())).sum(), {name: part.item() for name, part in parts.items()}
@@ -138,7 +140,7 @@ def new_towers(tokenizer: Tokenizer, image_size: int, seed: int) -> tuple[Towers
 def pretrain(
     towers: Towers,
     open_clip_config: dict[str, object],
-    batches: CaptionedBatches,
+    batches: CaptionedBatches | TensorBatches,
     config: PretrainConfig,
     out: Path,
     *,
@@ -165,7 +167,8 @@ def pretrain(
         FloatingPointError: the loss is no longer finite.
     """
     torch.manual_seed(config.seed)
-    criterion = CaptionLoss()
+    device = towers.logit_scale.device
+    criterion = CaptionLoss().to(device)
     fixed = {name: value for name, value in asdict(config).items() if name not in _MAY_CHANGE} | (settings or {})
     schedule = Schedule(config.learning_rate, config.warmup, config.steps, config.cooldown)
     modules = {"towers": towers, "criterion": criterion}
@@ -176,8 +179,9 @@ def pretrain(
     loader = DataLoader(batches, batch_size=None, sampler=range(state.step, config.steps), num_workers=config.workers)
     saved = time.monotonic()
     for batch in loader:
-        with torch.autocast("cpu", torch.bfloat16):
-            loss, parts = criterion(towers, batch, normalise(batch.pixels, towers.image))
+        pixels = batch.pixels.to(device)
+        with torch.autocast(device.type, torch.bfloat16):
+            loss, parts = criterion(towers, batch, normalise(pixels, towers.image))
         if not math.isfinite(loss.item()):
             raise FloatingPointError(f"The loss became {loss.item()} at step {state.step}; lower the learning rate.")
         state.update(loss)

@@ -19,6 +19,7 @@ from clsclip.reproduce.stickers.captions import train_tokenizer
 from clsclip.reproduce.stickers.mosaics import CaptionedBatches
 from clsclip.reproduce.stickers.pictures import StickerWorld
 from clsclip.reproduce.stickers.sheets import STYLES, StickerBook
+from clsclip.reproduce.stickers.tensor_maker import Atlas
 from clsclip.reproduce.stickers.vocabulary import nouns
 from clsclip.tower_files import CONFIG_FILE, load_towers
 
@@ -55,6 +56,22 @@ def pictures(stickers: Path, styles: tuple[str, ...], out: Path, count: int, sid
         path = out / f"sticker_{seed}_{index:04d}.png"
         Image.fromarray(picture.pixels).save(path)
         click.echo(json.dumps({"file": str(path), "words": [nouns()[noun].name for noun in picture.nouns]}))
+
+
+@main.command()
+@STICKERS
+@click.option(
+    "--style", "styles", multiple=True, default=("noto", "fluent", "flat", "blobs", "emojione"), show_default=True
+)
+@OUT
+@click.option("--side", default=48, show_default=True, help="Of a drawing, pixels.")
+@click.option("--grounds", default=200, show_default=True)
+@click.option("--seed", default=11, show_default=True)
+def atlas(stickers: Path, styles: tuple[str, ...], out: Path, side: int, grounds: int, seed: int) -> None:
+    """Pack drawings and grounds into one file, for training on a machine that has no sticker packages."""
+    packed = Atlas.of(StickerBook(stickers, styles), side, grounds, seed=seed)
+    packed.save(out)
+    click.echo(f"{out}: {len(packed.drawings)} drawings, {len(packed.grounds)} grounds, {out.stat().st_size} bytes")
 
 
 @main.command(name="pretrain")

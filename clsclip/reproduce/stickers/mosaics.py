@@ -7,7 +7,7 @@ Representation", AAAI 2024). One picture of 96 px then carries up to 16 captione
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -81,28 +81,40 @@ class CaptionedBatches(Dataset[CaptionedBatch]):
         made = [self.makers[parts].picture(first + number) for number in range(self.size * parts * parts)]
         return self._described(rng, join(self._pixels(rng, made), parts), parts, made)
 
+    @staticmethod
+    def _described(rng: np.random.Generator, pixels: Pixels, parts: int, made: list[Picture]) -> CaptionedBatch:
+        stacked = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
+        return described(rng, stacked, parts, [picture.nouns for picture in made])
+
     def _pixels(self, rng: np.random.Generator, made: list[Picture]) -> list[Pixels]:
         if not self.recolour:
             return [picture.pixels for picture in made]
         changed = rng.random(len(made)) < self.recolour
         return [recoloured(rng, one.pixels) if yes else one.pixels for one, yes in zip(made, changed, strict=True)]
 
-    @staticmethod
-    def _described(rng: np.random.Generator, pixels: Pixels, parts: int, made: list[Picture]) -> CaptionedBatch:
-        captions, phrases = [], {}
-        for picture in made:
-            words = {noun: word_for(rng, noun) for noun in picture.nouns}
-            if parts == 1:
-                captions.append(caption_of(rng, list(words.values())))
-            for noun, word in words.items():
-                template = WORD_TEMPLATES[int(rng.integers(len(WORD_TEMPLATES)))]
-                phrases[template.format(word)] = noun
-        # At most two texts a noun: the text tower's work stays small beside the image tower's.
-        texts = list(first_per_noun(phrases, 2))
-        asked = np.array([phrases[text] for text in texts])
-        shown = np.stack([np.isin(asked, picture.nouns) for picture in made]).astype(np.float32)
-        stacked = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
-        return CaptionedBatch(stacked, parts, captions, texts, torch.from_numpy(shown))
+
+def described(rng: np.random.Generator, pixels: Tensor, parts: int, shown: Sequence[Sequence[int]]) -> CaptionedBatch:
+    """Say what pictures or their parts show.
+
+    Args:
+        rng: draws names, templates and the order of words.
+        pixels: (B, 3, S, S) uint8.
+        parts: parts a side.
+        shown: nouns that each of the B * parts * parts parts shows, each once.
+    """
+    captions, phrases = [], {}
+    for nouns_shown in shown:
+        words = {noun: word_for(rng, noun) for noun in nouns_shown}
+        if parts == 1:
+            captions.append(caption_of(rng, list(words.values())))
+        for noun, word in words.items():
+            template = WORD_TEMPLATES[int(rng.integers(len(WORD_TEMPLATES)))]
+            phrases[template.format(word)] = noun
+    # At most two texts a noun: the text tower's work stays small beside the image tower's.
+    texts = list(first_per_noun(phrases, 2))
+    asked = np.array([phrases[text] for text in texts])
+    right = np.stack([np.isin(asked, nouns_shown) for nouns_shown in shown]).astype(np.float32)
+    return CaptionedBatch(pixels, parts, captions, texts, torch.from_numpy(right))
 
 
 def first_per_noun(phrases: dict[str, int], most: int) -> Iterator[str]:
