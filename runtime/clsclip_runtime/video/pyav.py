@@ -20,10 +20,10 @@ def import_av() -> Any:
         av = import_module("av")
     except ImportError as error:
         raise VideoError(f"videos, cameras and streams need PyAV ({error}). Run: {install_command('video')}") from error
-    # FFmpeg's own lines go to standard error, past everything that a program catches.
-    debug = os.environ.get("CLSCLIP_DEBUG", "") not in ("", "0")
-    logging = import_module("av.logging")
-    logging.set_level(logging.VERBOSE if debug else None)
+    # FFmpeg's own lines go to standard error, past everything that a program catches; PyAV keeps them back by itself.
+    if os.environ.get("CLSCLIP_DEBUG", "") not in ("", "0"):
+        logging = import_module("av.logging")
+        logging.set_level(logging.VERBOSE)
     return av
 
 
