@@ -20,6 +20,7 @@ from clsclip.evaluation.metric import overlap_and_union
 from clsclip.evaluation.predictors import CheckpointPredictor
 from clsclip.evaluation.protocol import Protocol
 from clsclip.model import ClsClip
+from clsclip_runtime.paths import make_folder, write_file
 
 _MASK_COLOR = np.array([255, 30, 60], np.float32)
 _IGNORE_COLOR = np.array([255, 255, 255], np.float32)
@@ -125,12 +126,9 @@ def attention_figure(predictor: CheckpointPredictor, picture: NDArray[np.uint8],
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG. DataError when the folder cannot be written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=110, format="png")
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror}.") from error
+    """Write a PNG. OutputError if it cannot be written."""
+    make_folder(path.parent)
+    write_file(path, lambda file: figure.savefig(file, dpi=110, format="png"))
 
 
 def _figure(rows: int, columns: int) -> Figure:

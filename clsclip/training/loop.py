@@ -28,6 +28,7 @@ from clsclip.training.provenance import run_provenance
 from clsclip.training.report import Report, Silent, open_report
 from clsclip.training.state import CHECKPOINT_FILE, STATE_FILE, load_state, save_state, share_state
 from clsclip.training.stepper import Stepper, StepResult
+from clsclip_runtime.paths import make_folder
 
 _log = logging.getLogger(__name__)
 
@@ -245,15 +246,3 @@ class _Meter:
         }
         self.results, self.since = [], now
         return line
-
-
-def make_folder(out: Path) -> None:
-    """The run's folder.
-
-    Raises:
-        TrainingError: it cannot be made.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TrainingError(f"{out} cannot be written: {error.strerror or error}. Choose another --out.") from error

@@ -20,6 +20,7 @@ from clsclip.evaluation.figures import (
     side_by_side,
 )
 from clsclip.vit import attention
+from clsclip_runtime.errors import OutputError
 from tests.clsclip.evaluation.doubles import FixedMasks
 from tests.clsclip.evaluation.test_evaluate import BOXES, three_pictures
 from tests.tiny import tiny_model
@@ -62,7 +63,7 @@ def test_drawings(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no pair to show"):
         side_by_side(fold, [], Protocol(), [])
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="cannot be written"):
+    with pytest.raises(OutputError, match="cannot write"):
         save_figure(figure, tmp_path / "file" / "show.png")
 
 

@@ -25,6 +25,7 @@ from clsclip.training.processes import Processes
 from clsclip.training.report import JsonLines, read_lines
 from clsclip.training.state import STATE_FILE
 from clsclip.training.stepper import Stepper
+from clsclip_runtime.errors import OutputError
 from tests.clsclip.training.tiny_fold import Squares, fresh_model, tiny_fold
 from tests.tiny import tiny_towers
 
@@ -278,7 +279,7 @@ def test_devices_and_precisions_that_are_not_there(tmp_path: Path) -> None:
         with pytest.raises(TrainingError, match="finds no GPU"):
             run(tmp_path, device="cuda")
     (tmp_path / "file").write_text("")
-    with pytest.raises(TrainingError, match="cannot be written"):
+    with pytest.raises(OutputError, match="cannot write"):
         run(tmp_path / "file" / "run")
 
 
