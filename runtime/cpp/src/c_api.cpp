@@ -48,7 +48,7 @@ clsclip_status guarded(const Action& action) noexcept {
     } catch (const DetectorError& error) {
         return remember(CLSCLIP_DETECTOR_ERROR, error.what());
     } catch (const std::bad_alloc&) {
-        return remember(CLSCLIP_NO_MEMORY, "memory ran out. Lower memory_mb, or give a smaller picture");
+        return remember(CLSCLIP_NO_MEMORY, "memory ran out. Lower memory_mb, or give a smaller image");
     } catch (const std::exception& error) {
         return remember(CLSCLIP_INTERNAL_ERROR, error.what());
     } catch (...) {
@@ -72,15 +72,26 @@ void give(Value** place, const char* name, Value&& value) {
     *place = new Value(std::move(value));
 }
 
-void set_defaults(clsclip_options& options) {
-    const Options defaults;
-    options = {sizeof options, "auto", 0, defaults.memory_mb, 0, defaults.max_pixels, defaults.detector_confidence,
-               defaults.detector_iou, defaults.max_detections};
+/// A switch that may be left open: negative is none.
+std::optional<bool> switch_of(std::int32_t value) {
+    return value < 0 ? std::nullopt : std::optional(value != 0);
 }
 
-void set_defaults(clsclip_ask& ask) {
+std::optional<int> most_of(std::int32_t value) {
+    return value == 0 ? std::nullopt : std::optional(value);
+}
+
+void set_defaults(clsclip_options& options) {
+    const Options defaults;
+    const Limits& limits = defaults.limits;
+    options = {sizeof options, "auto", 0, limits.memory_mb, 0, limits.result_mb, limits.max_pixels, -1, 0,
+               defaults.detector_confidence, defaults.detector_iou, defaults.max_detections};
+}
+
+void set_defaults(clsclip_request& request) {
     const ZoomIn zoom;
-    ask = {sizeof ask, -1.0, 0, nullptr, 0, zoom.margin, zoom.min_side, 0, 0, 0, zoom.odds, zoom.spill.value_or(-1)};
+    request = {sizeof request, -1.0, -1, 0, 0, nullptr, 0, zoom.crop_margin, zoom.min_crop_size, CLSCLIP_WHOLE_IMAGE,
+               0, 0, zoom.mask_threshold, zoom.mask_margin.value_or(-1)};
 }
 
 /// Defaults, and over them the members that the caller's version of a struct has.
@@ -114,9 +125,9 @@ Options options_of(const clsclip_options* given_options) {
     Options options;
     options.backend = own.backend == nullptr ? "auto" : own.backend;
     options.threads = own.threads;
-    options.memory_mb = own.memory_mb;
-    options.pairs_per_call = own.pairs_per_call;
-    options.max_pixels = own.max_pixels;
+    options.limits = {own.memory_mb, own.pairs_per_call, own.result_mb, own.max_pixels};
+    options.presence_filter = switch_of(own.presence_filter);
+    options.max_classes = most_of(own.max_classes);
     options.detector_confidence = own.detector_confidence;
     options.detector_iou = own.detector_iou;
     options.max_detections = own.max_detections;
@@ -124,45 +135,50 @@ Options options_of(const clsclip_options* given_options) {
 }
 
 ImageView view_of(const clsclip_image* image) {
-    const clsclip_image& own = given(image, "the picture");
-    if (own.format < CLSCLIP_RGB || own.format > CLSCLIP_GREY) {
+    const clsclip_image& own = given(image, "the image");
+    if (own.format < CLSCLIP_RGB || own.format > CLSCLIP_GRAY) {
         fail<ImageError>("there is no pixel format number ", own.format, ". See clsclip_pixel_format");
     }
     return {own.data, own.width, own.height, own.stride, static_cast<PixelFormat>(own.format)};
 }
 
-std::vector<std::string> words_of(const char* const* words, std::size_t count) {
-    if (words == nullptr && count > 0) {
-        fail<OptionError>("the words are NULL");
+std::vector<std::string> classes_of(const char* const* classes, std::size_t count) {
+    if (classes == nullptr && count > 0) {
+        fail<OptionError>("the classes are NULL");
     }
     std::vector<std::string> own;
     for (std::size_t at = 0; at < count; ++at) {
-        own.emplace_back(&given(words[at], "a word"));
+        own.emplace_back(&given(classes[at], "a class"));
     }
     return own;
 }
 
-Ask ask_of(const clsclip_ask* given_ask) {
-    const clsclip_ask own = known_members(given_ask, "clsclip_ask");
-    Ask ask;
+Request request_of(const clsclip_request* given_request) {
+    const clsclip_request own = known_members(given_request, "clsclip_request");
+    Request request;
     if (!(own.presence_threshold < 0)) {  // NaN is refused by whoever reads it
-        ask.presence_threshold = own.presence_threshold;
+        request.presence_threshold = own.presence_threshold;
     }
+    request.presence_filter = switch_of(own.presence_filter);
+    request.max_classes = most_of(own.max_classes);
     if (own.boxes != nullptr) {
-        ask.regions.emplace();
+        request.regions.emplace();
         for (std::size_t at = 0; at < own.box_count; ++at) {
             const clsclip_box& box = own.boxes[at];
-            ask.regions->push_back(
+            request.regions->push_back(
                 {{box.left, box.top, box.right, box.bottom}, box.name == nullptr ? "" : box.name, box.score});
         }
     }
     if (own.zoom_in != 0 || own.boxes != nullptr) {
-        ask.zoom_in = ZoomIn{own.margin, own.min_side,
-                             own.empty_missing != 0 ? OnMissing::empty : OnMissing::whole_image, own.boxes_only != 0,
-                             own.any_class != 0, own.odds,
-                             own.spill < 0 ? std::nullopt : std::optional(own.spill)};
+        if (own.fallback != CLSCLIP_WHOLE_IMAGE && own.fallback != CLSCLIP_NONE) {
+            fail<OptionError>("there is no fallback number ", own.fallback, ". See clsclip_fallback");
+        }
+        request.zoom_in = ZoomIn{own.crop_margin, own.min_crop_size,
+                                 own.fallback == CLSCLIP_NONE ? Fallback::none : Fallback::whole_image,
+                                 own.boxes_as_masks != 0, own.class_agnostic != 0, own.mask_threshold,
+                                 own.mask_margin < 0 ? std::nullopt : std::optional(own.mask_margin)};
     }
-    return ask;
+    return request;
 }
 
 /// A question about a result that cannot fail but for a wrong handle or number.
@@ -205,7 +221,7 @@ const char* clsclip_backend_name(size_t at) {
 
 void clsclip_options_init(clsclip_options* options, size_t size) { init(options, size); }
 
-void clsclip_ask_init(clsclip_ask* ask, size_t size) { init(ask, size); }
+void clsclip_request_init(clsclip_request* request, size_t size) { init(request, size); }
 
 clsclip_status clsclip_load(const char* bundle, const clsclip_options* options, clsclip_segmenter** segmenter) {
     return guarded([&] {
@@ -231,11 +247,11 @@ const char* clsclip_segmenter_backend(const clsclip_segmenter* segmenter) {
 }
 
 clsclip_status clsclip_segment(const clsclip_segmenter* segmenter, const clsclip_image* image,
-                               const char* const* words, size_t word_count, const clsclip_ask* ask,
+                               const char* const* classes, size_t class_count, const clsclip_request* request,
                                clsclip_result** result) {
     return guarded([&] {
         const Segmenter& own = given(segmenter, "the segmenter").segmenter;
-        give(result, "result", clsclip_result{own(view_of(image), words_of(words, word_count), ask_of(ask))});
+        give(result, "result", clsclip_result{own(view_of(image), classes_of(classes, class_count), request_of(request))});
     });
 }
 
@@ -246,11 +262,11 @@ clsclip_status clsclip_set_image(clsclip_segmenter* segmenter, const clsclip_ima
     });
 }
 
-clsclip_status clsclip_predict(const clsclip_segmenter* segmenter, const char* const* words, size_t word_count,
-                               const clsclip_ask* ask, clsclip_result** result) {
+clsclip_status clsclip_predict(const clsclip_segmenter* segmenter, const char* const* classes, size_t class_count,
+                               const clsclip_request* request, clsclip_result** result) {
     return guarded([&] {
         const Segmenter& own = given(segmenter, "the segmenter").segmenter;
-        give(result, "result", clsclip_result{own.predict(words_of(words, word_count), ask_of(ask))});
+        give(result, "result", clsclip_result{own.predict(classes_of(classes, class_count), request_of(request))});
     });
 }
 
@@ -264,44 +280,52 @@ int32_t clsclip_result_height(const clsclip_result* result) {
     return answer(0, result, [](const Result& own) { return own.height(); });
 }
 
-size_t clsclip_result_word_count(const clsclip_result* result) {
-    return answer(std::size_t{0}, result, [](const Result& own) { return own.words().size(); });
+size_t clsclip_result_class_count(const clsclip_result* result) {
+    return answer(std::size_t{0}, result, [](const Result& own) { return own.classes().size(); });
 }
 
-const char* clsclip_result_word(const clsclip_result* result, size_t word) {
-    return answer<const char*>(nullptr, result, [=](const Result& own) { return text_at(own.words(), word); });
+const char* clsclip_result_class_name(const clsclip_result* result, size_t at) {
+    return answer<const char*>(nullptr, result, [=](const Result& own) { return text_at(own.classes(), at); });
 }
 
-int32_t clsclip_result_present(const clsclip_result* result, size_t word) {
-    return answer(0, result, [=](const Result& own) { return own.present(word) ? 1 : 0; });
+int32_t clsclip_result_status(const clsclip_result* result, size_t at) {
+    return answer(-1, result, [=](const Result& own) { return static_cast<int>(own.status(at)); });
 }
 
-float clsclip_result_presence(const clsclip_result* result, size_t word) {
+const char* clsclip_result_reason(const clsclip_result* result, size_t at) {
+    return answer<const char*>(nullptr, result, [=](const Result& own) { return own.reason(at).c_str(); });
+}
+
+float clsclip_result_presence(const clsclip_result* result, size_t at) {
     constexpr float kUnknown = std::numeric_limits<float>::quiet_NaN();
-    return answer(kUnknown, result, [=](const Result& own) {
-        return word < own.presence().size() ? own.presence()[word] : kUnknown;
+    return answer(kUnknown, result, [=](const Result& own) { return own.presence(at).value_or(kUnknown); });
+}
+
+int32_t clsclip_result_searched(const clsclip_result* result, size_t at) {
+    return answer(-1, result, [=](const Result& own) {
+        int places = 0;
+        for (const std::string_view place : own.searched(at)) {
+            places |= place == "regions" ? CLSCLIP_IN_REGIONS : CLSCLIP_IN_WHOLE_IMAGE;
+        }
+        return places;
     });
 }
 
-const char* clsclip_result_looked_at(const clsclip_result* result, size_t word) {
-    return answer<const char*>(nullptr, result, [=](const Result& own) { return own.looked_at(word).data(); });
+clsclip_status clsclip_result_mask(const clsclip_result* result, size_t at, uint8_t* pixels, ptrdiff_t stride) {
+    return guarded([&] { given(result, "the result").result.mask_to(at, pixels, stride); });
 }
 
-clsclip_status clsclip_result_mask(const clsclip_result* result, size_t word, uint8_t* pixels, ptrdiff_t stride) {
-    return guarded([&] { given(result, "the result").result.mask_to(word, pixels, stride); });
-}
-
-clsclip_status clsclip_result_area(const clsclip_result* result, size_t word, int64_t* area) {
+clsclip_status clsclip_result_area(const clsclip_result* result, size_t at, int64_t* area) {
     return guarded([&] {
         (void)given(area, "the place for the area");
-        *area = given(result, "the result").result.area(word);
+        *area = given(result, "the result").result.area(at);
     });
 }
 
-clsclip_status clsclip_result_rle(const clsclip_result* result, size_t word, char* counts, size_t capacity,
+clsclip_status clsclip_result_rle(const clsclip_result* result, size_t at, char* counts, size_t capacity,
                                   size_t* needed) {
     return guarded([&] {
-        const Rle rle = given(result, "the result").result.rle(word);
+        const RleMask rle = given(result, "the result").result.rle(at);
         if (needed != nullptr) {
             *needed = rle.counts.size() + 1;
         }
@@ -313,30 +337,31 @@ clsclip_status clsclip_result_rle(const clsclip_result* result, size_t word, cha
     });
 }
 
-size_t clsclip_result_region_count(const clsclip_result* result) {
-    return answer(std::size_t{0}, result, [](const Result& own) { return own.regions().size(); });
+size_t clsclip_result_instance_count(const clsclip_result* result) {
+    return answer(std::size_t{0}, result, [](const Result& own) { return own.instances().size(); });
 }
 
-clsclip_status clsclip_result_region(const clsclip_result* result, size_t at, clsclip_region* region) {
+clsclip_status clsclip_result_instance(const clsclip_result* result, size_t at, clsclip_instance* instance) {
     return guarded([&] {
-        const std::size_t size = given(region, "the place for the region").size;
+        const std::size_t size = given(instance, "the place for the instance").size;
         if (size < sizeof(std::size_t) || size > 65536) {
-            fail<OptionError>("the size of clsclip_region is ", size, ". Set it to sizeof(clsclip_region) first");
+            fail<OptionError>("the size of clsclip_instance is ", size, ". Set it to sizeof(clsclip_instance) first");
         }
-        (void)given(result, "the result").result.region_logits(at);  // OptionError if there is no such region
-        const Region& own = result->result.regions()[at];
+        (void)given(result, "the result").result.instance_logits(at);  // OptionError if there is no such instance
+        const Instance& own = result->result.instances()[at];
         const float unknown = std::numeric_limits<float>::quiet_NaN();
-        const clsclip_region filled{size, own.word, own.box.left, own.box.top, own.box.right, own.box.bottom,
-                                    own.window.left, own.window.top, own.window.right, own.window.bottom, own.score,
-                                    own.presence.value_or(unknown), own.whole_image ? 1 : 0,
-                                    own.name ? own.name->c_str() : nullptr};
-        std::memcpy(region, &filled, std::min(size, sizeof filled));
+        const clsclip_instance filled{size, own.class_index, own.box.left, own.box.top, own.box.right, own.box.bottom,
+                                      own.window.left, own.window.top, own.window.right, own.window.bottom, own.score,
+                                      own.presence.value_or(unknown), own.whole_image ? 1 : 0,
+                                      own.name ? own.name->c_str() : nullptr};
+        std::memcpy(instance, &filled, std::min(size, sizeof filled));
     });
 }
 
-clsclip_status clsclip_result_region_mask(const clsclip_result* result, size_t at, uint8_t* pixels, ptrdiff_t stride) {
+clsclip_status clsclip_result_instance_mask(const clsclip_result* result, size_t at, uint8_t* pixels,
+                                            ptrdiff_t stride) {
     return guarded([&] {
-        const Mask mask = given(result, "the result").result.region_mask(at);
+        const Mask mask = given(result, "the result").result.instance_mask(at);
         if (pixels == nullptr || (stride < mask.width && stride > -std::ptrdiff_t{mask.width})) {
             fail<OptionError>("a mask of ", mask.width, "x", mask.height, " pixels needs rows of ", mask.width,
                               " bytes or more, and the stride is ", stride);

@@ -3,18 +3,20 @@
 #include <mutex>
 #include <utility>
 
-#include "backends/engine.hpp"
+#include "backends/select.hpp"
 #include "bundle/bundle.hpp"
 #include "clsclip/clsclip.hpp"
-#include "detector.hpp"
+#include "detectors/detector.hpp"
 #include "errors.hpp"
-#include "graphs.hpp"
 #include "images/resize.hpp"
-#include "looking.hpp"
+#include "inference/model.hpp"
+#include "inference/scheduler.hpp"
+#include "masks/upsampling.hpp"
 #include "regions/crops.hpp"
-#include "result.hpp"
-#include "text_encoder.hpp"
-#include "words.hpp"
+#include "results/result.hpp"
+#include "text/encoder.hpp"
+#include "text/matching.hpp"
+#include "text/words.hpp"
 
 namespace clsclip {
 
@@ -24,36 +26,33 @@ void check_options(const Options& options) {
     if (options.threads < 0) {
         fail<OptionError>("threads must be 0 or more, and it is ", options.threads);
     }
-    if (options.memory_mb < 1 || options.memory_mb > std::size_t{1} << 40) {
-        fail<OptionError>("memory_mb must be 1 or more MiB, and it is ", options.memory_mb);
+    for (const auto& [name, value] : {std::pair("memory_mb", options.limits.memory_mb),
+                                      std::pair("result_mb", options.limits.result_mb)}) {
+        if (value < 1 || value > std::size_t{1} << 40) {
+            fail<OptionError>(name, " must be 1 or more MiB, and it is ", value);
+        }
     }
-    if (options.max_pixels < 1) {
-        fail<OptionError>("max_pixels must be 1 or more, and it is ", options.max_pixels);
+    if (options.limits.max_pixels < 1) {
+        fail<OptionError>("max_pixels must be 1 or more, and it is ", options.limits.max_pixels);
     }
+    check_presence(options.presence_filter, std::nullopt, options.max_classes);
     check_detector_options(options);
 }
 
 void check_image(const ImageView& image, std::int64_t max_pixels) {
     const int bytes = bytes_per_pixel(image.format);
     if (image.data == nullptr || image.width < 1 || image.height < 1 || bytes == 0) {
-        fail<ImageError>("a picture needs pixels, a width and a height of 1 or more and a known format, and this is ",
+        fail<ImageError>("an image needs pixels, a width and a height of 1 or more and a known format, and this is ",
                          image.width, "x", image.height, image.data == nullptr ? " without pixels" : "");
     }
     if (std::int64_t{image.width} * image.height > max_pixels) {
-        fail<ImageError>("the picture is ", image.width, "x", image.height, " pixels, and the limit is ", max_pixels,
+        fail<ImageError>("the image is ", image.width, "x", image.height, " pixels, and the limit is ", max_pixels,
                          ". Shrink it, or raise max_pixels");
     }
     if (image.stride < std::ptrdiff_t{image.width} * bytes && image.stride > -std::ptrdiff_t{image.width} * bytes) {
         fail<ImageError>("rows of ", image.width, " pixels of ", bytes, " bytes cannot be ", image.stride,
                          " bytes apart. The stride is in bytes: usually width * ", bytes);
     }
-}
-
-double threshold_of(const std::optional<double>& asked, const Manifest& manifest) {
-    if (asked && !(*asked >= 0 && *asked <= 1)) {
-        fail<OptionError>("presence_threshold must be a number from 0 to 1, and it is ", *asked);
-    }
-    return asked.value_or(manifest.presence_threshold.value_or(0.0));
 }
 
 }  // namespace
@@ -63,16 +62,17 @@ struct Segmenter::Model {
     Options options;
     Bundle bundle;
     std::unique_ptr<Backend> backend;
-    Graphs graphs;
+    LoadedModel graphs;
     TextEncoder text;
     std::vector<std::string> notes;
     std::string name, backend_name;
     std::mutex detector_mutex;
     std::unique_ptr<const Detector> loaded_detector;
 
-    Model(const Options& given, const Bundle& verified, std::unique_ptr<Backend> engine)
-        : options(given), bundle(verified), backend(std::move(engine)), graphs(bundle, *backend),
-          text(bundle, graphs.text(), options.memory_mb), name(bundle.manifest.name), backend_name(backend->name()) {}
+    Model(const Options& given, const Bundle& verified, std::unique_ptr<Backend> chosen)
+        : options(given), bundle(verified), backend(std::move(chosen)), graphs(bundle, *backend),
+          text(bundle, graphs.text(), options.limits.memory_mb), name(bundle.manifest.name),
+          backend_name(backend->name()) {}
 
     /// The bundle's detector, loaded when it is first used. OptionError: there is none.
     const Detector& detector() {
@@ -88,17 +88,31 @@ struct Segmenter::Model {
         return *loaded_detector;
     }
 
-    Result segment(Look look, const CleanWords& clean, const Ask& ask, const std::optional<ZoomIn>& zoom,
-                   Account& account);
-    void match(Look& look, const CleanWords& clean, Result::State& state) const;
+    /// OptionError, WordError.
+    [[nodiscard]] CallRequest check(std::span<const std::string> classes, const Request& request) const;
+    Result segment(ImageRequest image, CallRequest call, Timings& timings) const;
+    /// What the boxes' names are to the classes: for the scheduler, and for the result.
+    std::vector<ClassMatch> match(ImageRequest& image, const CallRequest& call) const;
 };
 
-/// A picture after the image encoder.
+/// Everything that is asked of any image, checked once.
+CallRequest Segmenter::Model::check(std::span<const std::string> classes, const Request& request) const {
+    CleanWords clean = clean_words(classes);
+    CallRequest call{std::move(clean.words), std::move(clean.notes), std::nullopt, std::nullopt};
+    if (request.zoom_in || request.regions) {
+        call.zoom = request.zoom_in.value_or(ZoomIn{});
+        check_zoom(*call.zoom);
+    }
+    call.filter = choose_filter(request, options, bundle.manifest.presence_threshold(), call.notes);
+    return call;
+}
+
+/// An image after the image encoder.
 struct Segmenter::Current {
     ImageView image;
-    std::shared_ptr<const Tensors> arrays;
+    std::shared_ptr<const Tensors> features;
     std::mutex mutex;
-    std::optional<Proposals> detected;  ///< the detector runs once, whatever is asked of the picture
+    std::optional<Proposals> detected;  ///< the detector runs once, whatever is asked of the image
 
     Proposals proposals(const Detector& detector) {
         const std::lock_guard lock(mutex);
@@ -109,73 +123,76 @@ struct Segmenter::Current {
     }
 };
 
-/// What the boxes' classes are to the words.
-void Segmenter::Model::match(Look& look, const CleanWords& clean, Result::State& state) const {
-    const Proposals& proposals = *look.proposals;
-    const auto features = [this](std::span<const std::string> words) { return text.encode(words).features.values; };
+std::vector<ClassMatch> Segmenter::Model::match(ImageRequest& image, const CallRequest& call) const {
+    const Proposals& proposals = *image.proposals;
+    EncodeWords encode;
+    if (const auto& feature = bundle.manifest.text.matching) {
+        encode = [&](std::span<const std::string> words) {
+            return text.knows(words) ? text.encode(words).arrays.at(*feature).values : std::vector<float>{};
+        };
+    }
     const bool open = std::find(proposals.classes.begin(), proposals.classes.end(), kAny) != proposals.classes.end();
-    for (auto& one : match_words(clean.words, proposals.names, features)) {
-        // A box that may be anything is asked for words that match none.
+    std::vector<ClassMatch> matches;
+    for (auto& one : match_words(call.classes, proposals.names, encode)) {
+        // A box without a name is searched for classes that match none.
         if (open && one.classes.empty()) {
             one.how = "any";
             one.similarity.reset();
         }
-        WordMatch match{{}, one.how, one.similarity};
+        ClassMatch match{{}, one.how, one.similarity};
         for (const int number : one.classes) {
             match.names.push_back(proposals.names[static_cast<std::size_t>(number)]);
         }
-        look.classes.push_back(std::move(one.classes));
-        state.matches.push_back(std::move(match));
+        image.matched.push_back(std::move(one.classes));
+        matches.push_back(std::move(match));
     }
+    return matches;
 }
 
-Result Segmenter::Model::segment(Look look, const CleanWords& clean, const Ask& ask, const std::optional<ZoomIn>& zoom,
-                                 Account& account) {
+Result Segmenter::Model::segment(ImageRequest image, CallRequest call, Timings& timings) const {
     const Manifest& manifest = bundle.manifest;
-    const double threshold = threshold_of(ask.presence_threshold, manifest);
     auto state = std::make_unique<Result::State>();
-    state->words = clean.words;
-    state->width = look.image.width;
-    state->height = look.image.height;
+    state->classes = call.classes;
+    state->width = image.image.width;
+    state->height = image.image.height;
     state->model = name;
     state->backend = backend_name;
-    state->notes = clean.notes;
-    if (look.proposals && zoom->any_class) {
-        look.proposals->make_anonymous();
+    state->backend_notes = notes;
+    state->notes = call.notes;
+    state->mask_threshold = manifest.mask.threshold;
+    if (image.proposals && call.zoom->class_agnostic) {
+        image.proposals->forget_names();
     }
     EncodedWords encoded;
     {
-        const Account::Step step(account, "text");
-        encoded = text.encode(clean.words);
-        if (look.proposals) {
-            match(look, clean, *state);
+        const Timings::Step step(timings, "text");
+        encoded = text.encode(call.classes);
+        if (image.proposals) {
+            state->matches = match(image, call);
         }
     }
     for (const std::string& word : encoded.truncated) {
         state->notes.push_back(text_of("'", word, "' is longer than the model's ", manifest.text.context_length,
                                        " tokens: its end was cut off"));
     }
-    if (ask.presence_threshold.value_or(0) > 0 && !graphs.has_gate()) {
-        state->notes.emplace_back("presence_threshold has no effect: the bundle has no presence gate");
-    }
-    const bool boxes_only = zoom && zoom->boxes_only;
-    if (boxes_only) {
-        take_boxes(look, clean.words.size(), static_cast<float>(manifest.mask.cut()));
+    if (call.zoom && call.zoom->boxes_as_masks) {
+        call.filter.reset();
         state->logits_height = state->logits_width = 1;
     } else {
-        look_for(look, {state->words, encoded, threshold, zoom.value_or(ZoomIn{}), options.memory_mb,
-                        options.pairs_per_call},
-                 graphs, manifest, account);
         state->logits_height = manifest.mask.height;
         state->logits_width = manifest.mask.width;
     }
-    state->take(std::move(look));
-    if (graphs.has_gate() && !boxes_only) {
-        state->presence_threshold = threshold;
-    } else {
+    if (call.filter) {
+        state->presence_threshold = call.filter->threshold;
+        state->max_classes = call.filter->max_classes;
+    }
+    state->take(call.zoom && call.zoom->boxes_as_masks
+                    ? boxes_as_masks(image, call.classes.size(), static_cast<float>(logit(manifest.mask.threshold)))
+                    : clsclip::segment(image, call, encoded, graphs, manifest, options.limits, timings));
+    if (!call.filter) {
         state->presence.clear();
     }
-    state->timings = account.take();
+    state->timings = timings.take();
     return Result(std::move(state));
 }
 
@@ -201,7 +218,7 @@ Segmenter Segmenter::load(const std::filesystem::path& path, const Options& opti
         }
     }
     if (reasons.empty()) {
-        fail<BackendError>("this build of the library has no engine. Build it again where CMake finds OpenVINO, ONNX "
+        fail<BackendError>("this build of the library has no backend. Build it again where CMake finds OpenVINO, ONNX "
                            "Runtime or TensorRT");
     }
     fail<BackendError>("no backend works here. ", joined(reasons, "; "));
@@ -211,40 +228,24 @@ Segmenter Segmenter::share() const {
     return Segmenter(model_);
 }
 
-namespace {
-
-/// How to zoom in; none looks at the whole picture.
-std::optional<ZoomIn> zoom_of(const Ask& ask) {
-    if (!ask.zoom_in && !ask.regions) {
-        return std::nullopt;
-    }
-    const ZoomIn zoom = ask.zoom_in.value_or(ZoomIn{});
-    check_zoom(zoom);
-    return zoom;
-}
-
-}  // namespace
-
-Result Segmenter::operator()(const ImageView& image, std::span<const std::string> words, const Ask& ask) const {
-    const CleanWords clean = clean_words(words);
-    const std::optional<ZoomIn> zoom = zoom_of(ask);
-    (void)threshold_of(ask.presence_threshold, model_->bundle.manifest);
-    check_image(image, model_->options.max_pixels);
-    Look look;
-    look.image = image;
-    Account account;
-    if (ask.regions) {
-        look.proposals = Proposals::of(*ask.regions);
-    } else if (zoom) {
+Result Segmenter::operator()(const ImageView& image, std::span<const std::string> classes,
+                             const Request& request) const {
+    CallRequest call = model_->check(classes, request);
+    check_image(image, model_->options.limits.max_pixels);
+    ImageRequest one{image, nullptr, std::nullopt, {}};
+    Timings timings;
+    if (request.regions) {
+        one.proposals = Proposals::from_boxes(*request.regions);
+    } else if (call.zoom) {
         const Detector& detector = model_->detector();
-        const Account::Step step(account, "detect");
-        look.proposals = detector.find(image);
+        const Timings::Step step(timings, "detect");
+        one.proposals = detector.find(image);
     }
-    return model_->segment(std::move(look), clean, ask, zoom, account);
+    return model_->segment(std::move(one), std::move(call), timings);
 }
 
 void Segmenter::set_image(const ImageView& image) {
-    check_image(image, model_->options.max_pixels);
+    check_image(image, model_->options.limits.max_pixels);
     const Manifest& manifest = model_->bundle.manifest;
     const std::int64_t side = manifest.image.size;
     Tensor pixels{{1, 3, side, side}, {}};
@@ -252,29 +253,25 @@ void Segmenter::set_image(const ImageView& image) {
     preprocess(image, {0, 0, image.width, image.height}, manifest.image, pixels.values.data());
     auto current = std::make_unique<Current>();
     current->image = image;
-    current->arrays = std::make_shared<const Tensors>(model_->graphs.encode(pixels));
+    current->features = std::make_shared<const Tensors>(model_->graphs.encode(pixels));
     current_ = std::move(current);
 }
 
-Result Segmenter::predict(std::span<const std::string> words, const Ask& ask) const {
+Result Segmenter::predict(std::span<const std::string> classes, const Request& request) const {
     if (!current_) {
-        fail<OptionError>("there is no picture yet. Call set_image(picture) first");
+        fail<OptionError>("there is no image yet. Call set_image(image) first");
     }
-    const CleanWords clean = clean_words(words);
-    const std::optional<ZoomIn> zoom = zoom_of(ask);
-    (void)threshold_of(ask.presence_threshold, model_->bundle.manifest);
-    Look look;
-    look.image = current_->image;
-    look.arrays = current_->arrays;
-    Account account;
-    if (ask.regions) {
-        look.proposals = Proposals::of(*ask.regions);
-    } else if (zoom) {
+    CallRequest call = model_->check(classes, request);
+    ImageRequest one{current_->image, current_->features, std::nullopt, {}};
+    Timings timings;
+    if (request.regions) {
+        one.proposals = Proposals::from_boxes(*request.regions);
+    } else if (call.zoom) {
         const Detector& detector = model_->detector();
-        const Account::Step step(account, "detect");
-        look.proposals = current_->proposals(detector);
+        const Timings::Step step(timings, "detect");
+        one.proposals = current_->proposals(detector);
     }
-    return model_->segment(std::move(look), clean, ask, zoom, account);
+    return model_->segment(std::move(one), std::move(call), timings);
 }
 
 const std::string& Segmenter::model() const noexcept { return model_->name; }

@@ -1,7 +1,7 @@
 #include "bundle/bundle.hpp"
 
 #include "bundle/external_data.hpp"
-#include "bundle/json.hpp"
+#include "json.hpp"
 #include "sha256.hpp"
 #include "support.hpp"
 
@@ -33,7 +33,7 @@ void sign(const fs::path& bundle, const std::string& name) {
 TEST_CASE("A good bundle opens") {
     const Bundle bundle = Bundle::open(kTiny);
     CHECK(bundle.manifest.name == "tiny");
-    CHECK(bundle.manifest.presence_threshold == 0.9);
+    CHECK(bundle.manifest.presence_threshold() == 0.9);
     CHECK(bundle.manifest.image.size == 32);
     CHECK(bundle.fingerprint.size() == 64);
     CHECK(bundle.path("trunk.onnx") == fs::canonical(kTiny) / "trunk.onnx");
@@ -69,6 +69,17 @@ TEST_CASE("Files that are missing or changed are found") {
         fs::remove(bundle / "trunk.onnx");
         fs::create_directory(bundle / "trunk.onnx");
         CHECK_THROWS_WITH(Bundle::open(bundle), says("trunk.onnx is missing"));
+    }
+    SECTION("half of the text encoder") {
+        edit(bundle, [](Json& manifest) { manifest["files"].erase("text_encoder.onnx"); });
+        CHECK_THROWS_WITH(Bundle::open(bundle), says("has no text_encoder.onnx"));
+    }
+    SECTION("no words at all") {
+        edit(bundle, [](Json& manifest) {
+            manifest["files"].erase("text_encoder.onnx");
+            manifest["files"].erase("tokenizer.json");
+        });
+        CHECK_THROWS_WITH(Bundle::open(bundle), says("knows no words"));
     }
     SECTION("not listed") {
         edit(bundle, [](Json& manifest) { manifest["files"].erase("tokenizer.json"); });
@@ -142,7 +153,10 @@ TEST_CASE("Wrong keys of the manifest are named") {
         const char* message;
     };
     const std::vector<Wrong> all{
-        {"/schema_version", 2, "schema version 2"},
+        {"/schema_version", 3, "schema version 3"},
+        {"/schema_version", 1, "Run: clsclip-bundle upgrade tiny NEW"},
+        {"/requires", {"rotated-boxes"}, "needs 'rotated-boxes', which this clsclip does not know"},
+        {"/requires", "x", "'requires'"},
         {"/schema_version", 1.0, "'schema_version'"},
         {"/schema_version", true, "'schema_version'"},
         {"/schema_version", -1, "'schema_version'"},
@@ -156,7 +170,7 @@ TEST_CASE("Wrong keys of the manifest are named") {
         {"/image/mean", {1, 2, "3"}, "'image.mean'"},
         {"/image/std", {1, 0, 1}, "'image.std'"},
         {"/image/resize", "crop", "image.resize"},
-        {"/image/filter", "Bicubic", "image.filter"},
+        {"/image/interpolation", "Bicubic", "image.interpolation"},
         {"/text/context_length", 1 << 20, "'text.context_length'"},
         {"/text/templates", Json::array(), "'text.templates'"},
         {"/text/templates", {"a {} of {}"}, "'text.templates'"},
@@ -167,24 +181,47 @@ TEST_CASE("Wrong keys of the manifest are named") {
         {"/mask/height", 1.5, "'mask.height'"},
         {"/presence/threshold", 1.5, "'presence.threshold'"},
         {"/presence", "yes", "'presence'"},
-        {"/licence/weights", nullptr, "'licence.weights'"},
+        {"/license/weights", nullptr, "'license.weights'"},
+        {"/presence/from", "stem", "presence.from"},
+        {"/presence/form", "odd", "presence.form"},
+        {"/features", Json::array(), "'features'"},
+        {"/features/0/name", "0tokens", "'features[0].name'"},
+        {"/features/0/name", "text_tokens", "'text.features[0].name'"},
+        {"/features/0/name", "mask_logits", "'features[0].name'"},
+        {"/features/0/shape", {4, 0}, "'features[0].shape'"},
+        {"/features/0/shape", {65536, 65536}, "'features[0].shape'"},
+        {"/features/0/shape", {1, 1, 1, 1, 1, 1, 1, 1, 1}, "'features[0].shape'"},
+        {"/features/0/shape", {1.5}, "'features[0].shape'"},
+        {"/features/0/dtype", "float16", "features[0].dtype"},
+        {"/features/0/needed_by", Json::array(), "'features[0].needed_by'"},
+        {"/features/0/needed_by", {"decoder"}, "features[0].needed_by"},
+        {"/text/features/0/unit_norm", 1, "'text.features[0].unit_norm'"},
+        {"/text/features/0/shape", {2, 3}, "'text.templates'"},  // of which there are two below
+        {"/text/features/1/shape", {2, 3}, "'text.features[1].unit_norm'"},
+        {"/text/matching", "text_tokens", "'text.matching'"},
+        {"/text/matching", "other", "'text.matching'"},
+        {"/memory/pair_bytes", -1, "'memory.pair_bytes'"},
+        {"/profile/pairs", {1, 9, 8}, "'profile.pairs'"},
+        {"/profile/crops", {0, 1, 2}, "'profile.crops'"},
         {"/description", 5, "'description'"},
-        {"/detector", {{"layout", "yolov99"}, {"batch", 1}}, "detector.layout"},
+        {"/detector", {{"output_format", "yolov99"}, {"batch", 1}}, "detector.output_format"},
         {"/files/trunk.onnx/sha256", "00", "sha256"},
         {"/files/trunk.onnx/bytes", -1, "bytes"},
         {"/files/..~1x", {{"sha256", ""}, {"bytes", 1}}, "not a plain path"},
     };
     for (const Wrong& one : all) {
         Json manifest = Json::parse(good);
+        manifest["text"]["templates"] = {"a {}", "the {}"};
         manifest[Json::json_pointer(one.place)] = one.value;
         INFO(one.place << " = " << one.value);
-        CHECK_THROWS_WITH(parse_manifest(manifest.dump()), says(one.message));
-        CHECK_THROWS_AS(parse_manifest(manifest.dump()), BundleError);
+        CHECK_THROWS_WITH(parse_manifest(manifest.dump(), "tiny"), says(one.message));
+        CHECK_THROWS_AS(parse_manifest(manifest.dump(), "tiny"), BundleError);
     }
-    for (const char* key : {"name", "image", "text", "mask", "presence", "files", "model", "licence"}) {
+    for (const char* key : {"name", "image", "text", "mask", "presence", "files", "model", "license", "features",
+                            "memory", "profile"}) {
         Json manifest = Json::parse(good);
         manifest.erase(key);
-        CHECK_THROWS_WITH(parse_manifest(manifest.dump()), says("lacks the required key '" + std::string(key) + "'"));
+        CHECK_THROWS_WITH(parse_manifest(manifest.dump(), "tiny"), says("lacks the required key '" + std::string(key) + "'"));
     }
 }
 
@@ -193,9 +230,9 @@ TEST_CASE("What is no JSON, or nested without end, is told so") {
     const std::string keys = "{\"a\":" + std::string(100'000, '{');
     for (const std::string& text : {std::string(), std::string("{"), std::string("nul"), std::string("{\"a\": 1e999}"),
                                    std::string("\xff\xfe{}"), deep, keys, std::string("{\"a\": NaN}")}) {
-        CHECK_THROWS_AS(parse_manifest(text), BundleError);
+        CHECK_THROWS_AS(parse_manifest(text, "tiny"), BundleError);
     }
-    CHECK_THROWS_WITH(parse_manifest("[]"), says("must be an object"));
+    CHECK_THROWS_WITH(parse_manifest("[]", "tiny"), says("must be an object"));
     const std::string good = read(kTiny / "manifest.json");
-    CHECK(parse_manifest("\xef\xbb\xbf" + good).name == "tiny");  // a byte order mark does no harm
+    CHECK(parse_manifest("\xef\xbb\xbf" + good, "tiny").name == "tiny");  // a byte order mark does no harm
 }

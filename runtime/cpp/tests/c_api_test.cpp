@@ -10,8 +10,8 @@ using namespace clsclip::test;
 
 extern "C" {
 size_t c_size_of_options(void);
-size_t c_size_of_ask(void);
-size_t c_size_of_region(void);
+size_t c_size_of_request(void);
+size_t c_size_of_instance(void);
 int c_use(const char* bundle, const clsclip_image* image, uint8_t* mask);
 }
 
@@ -32,8 +32,8 @@ struct Loaded {
 
 TEST_CASE("C programs can use it", "[engine]") {
     CHECK(c_size_of_options() == sizeof(clsclip_options));
-    CHECK(c_size_of_ask() == sizeof(clsclip_ask));
-    CHECK(c_size_of_region() == sizeof(clsclip_region));
+    CHECK(c_size_of_request() == sizeof(clsclip_request));
+    CHECK(c_size_of_instance() == sizeof(clsclip_instance));
     const Scene scene;
     const clsclip_image image = image_of(scene);
     Mask mask{32, 32, std::vector<std::uint8_t>(32 * 32)};
@@ -53,15 +53,19 @@ TEST_CASE("C results are read by number, and wrong numbers do no harm", "[engine
     clsclip_result* result = nullptr;
     REQUIRE(clsclip_set_image(loaded.segmenter, &image) == CLSCLIP_OK);
     REQUIRE(clsclip_predict(loaded.segmenter, words, 3, nullptr, &result) == CLSCLIP_OK);
-    CHECK(clsclip_result_word_count(result) == 2);
-    CHECK(std::string(clsclip_result_word(result, 1)) == "blue");
-    CHECK(clsclip_result_word(result, 2) == nullptr);
-    CHECK(clsclip_result_present(result, 0) == 1);
-    CHECK(clsclip_result_present(result, 7) == 0);
+    CHECK(clsclip_result_class_count(result) == 2);
+    CHECK(std::string(clsclip_result_class_name(result, 1)) == "blue");
+    CHECK(clsclip_result_class_name(result, 2) == nullptr);
+    CHECK(clsclip_result_status(result, 0) == CLSCLIP_FOUND);
+    CHECK(clsclip_result_status(result, 1) == CLSCLIP_ABSENT);
+    CHECK(clsclip_result_status(result, 7) == -1);
+    CHECK(std::string(clsclip_result_reason(result, 0)).empty());
+    CHECK(std::string(clsclip_result_reason(result, 1)) == "presence below 0.90");
+    CHECK(clsclip_result_reason(result, 7) == nullptr);
     CHECK(clsclip_result_presence(result, 0) == Approx(1).margin(1e-5));
     CHECK(std::isnan(clsclip_result_presence(result, 9)));
-    CHECK(std::string(clsclip_result_looked_at(result, 0)) == "whole image");
-    CHECK(clsclip_result_looked_at(result, 9) == nullptr);
+    CHECK(clsclip_result_searched(result, 0) == CLSCLIP_IN_WHOLE_IMAGE);
+    CHECK(clsclip_result_searched(result, 9) == -1);
     std::int64_t area = 0;
     CHECK(clsclip_result_area(result, 0, &area) == CLSCLIP_OK);
     CHECK(area == 140);
@@ -71,14 +75,14 @@ TEST_CASE("C results are read by number, and wrong numbers do no harm", "[engine
     CHECK(clsclip_result_rle(result, 0, counts.data(), counts.size(), nullptr) == CLSCLIP_OK);
     CHECK(std::strlen(counts.data()) + 1 == needed);
     CHECK(clsclip_result_rle(result, 0, counts.data(), counts.size() - 1, nullptr) == CLSCLIP_OPTION_ERROR);
-    CHECK(clsclip_result_region_count(result) == 1);
-    clsclip_region region{};
-    CHECK(clsclip_result_region(result, 0, &region) == CLSCLIP_OPTION_ERROR);  // its size is not told
-    region.size = sizeof region;
-    CHECK(clsclip_result_region(result, 0, &region) == CLSCLIP_OK);
-    CHECK(region.whole_image == 1);
-    CHECK(region.window_right == 32);
-    CHECK(clsclip_result_region(result, 1, &region) == CLSCLIP_OPTION_ERROR);
+    CHECK(clsclip_result_instance_count(result) == 1);
+    clsclip_instance instance{};
+    CHECK(clsclip_result_instance(result, 0, &instance) == CLSCLIP_OPTION_ERROR);  // its size is not told
+    instance.size = sizeof instance;
+    CHECK(clsclip_result_instance(result, 0, &instance) == CLSCLIP_OK);
+    CHECK(instance.whole_image == 1);
+    CHECK(instance.window_right == 32);
+    CHECK(clsclip_result_instance(result, 1, &instance) == CLSCLIP_OPTION_ERROR);
     CHECK(clsclip_result_note_count(result) == 1);
     CHECK(std::string(clsclip_result_note(result, 0)) == "'red' was asked 2 times and is reported once");
     CHECK(clsclip_result_timing_step(result, 99) == nullptr);
@@ -91,23 +95,60 @@ TEST_CASE("C structs of older and newer programs are read as far as they go", "[
     const clsclip_image image = image_of(scene);
     const char* words[] = {"blue"};
     clsclip_result* result = nullptr;
-    clsclip_ask ask;
-    clsclip_ask_init(&ask, offsetof(clsclip_ask, zoom_in));  // a program that knows the first members alone
-    ask.presence_threshold = 0;
-    ask.zoom_in = 12345;
-    REQUIRE(clsclip_segment(loaded.segmenter, &image, words, 1, &ask, &result) == CLSCLIP_OK);
-    CHECK(clsclip_result_present(result, 0) == 1);
+    clsclip_request request;
+    clsclip_request_init(&request, offsetof(clsclip_request, zoom_in));  // a program that knows the first members alone
+    request.presence_threshold = 0;
+    request.zoom_in = 12345;
+    REQUIRE(clsclip_segment(loaded.segmenter, &image, words, 1, &request, &result) == CLSCLIP_OK);
+    CHECK(clsclip_result_status(result, 0) == CLSCLIP_EMPTY);
     clsclip_result_free(result);
     struct {
-        clsclip_ask known;
+        clsclip_request known;
         double later[4];
     } newer{};
-    clsclip_ask_init(&newer.known, sizeof newer);
+    clsclip_request_init(&newer.known, sizeof newer);
     REQUIRE(clsclip_segment(loaded.segmenter, &image, words, 1, &newer.known, &result) == CLSCLIP_OK);
-    CHECK(clsclip_result_present(result, 0) == 0);
+    CHECK(clsclip_result_status(result, 0) == CLSCLIP_ABSENT);
     clsclip_result_free(result);
-    ask.size = 0;
-    CHECK(clsclip_segment(loaded.segmenter, &image, words, 1, &ask, &result) == CLSCLIP_OPTION_ERROR);
+    request.size = 0;
+    CHECK(clsclip_segment(loaded.segmenter, &image, words, 1, &request, &result) == CLSCLIP_OPTION_ERROR);
+}
+
+TEST_CASE("C requests carry the presence filter and the fallback", "[engine]") {
+    const Loaded loaded;
+    const Scene scene;
+    const clsclip_image image = image_of(scene);
+    const char* words[] = {"green", "red", "blue"};
+    clsclip_result* result = nullptr;
+    clsclip_request request;
+    clsclip_request_init(&request, sizeof request);
+    CHECK(request.presence_filter == -1);
+    request.max_classes = 1;
+    request.presence_threshold = 0;
+    REQUIRE(clsclip_segment(loaded.segmenter, &image, words, 3, &request, &result) == CLSCLIP_OK);
+    CHECK(clsclip_result_status(result, 2) == CLSCLIP_FILTERED);
+    CHECK(std::string(clsclip_result_reason(result, 2)) == "outside the top 1");
+    clsclip_result_free(result);
+    clsclip_request_init(&request, sizeof request);
+    request.presence_filter = 0;
+    REQUIRE(clsclip_segment(loaded.segmenter, &image, words, 3, &request, &result) == CLSCLIP_OK);
+    CHECK(clsclip_result_status(result, 2) == CLSCLIP_EMPTY);
+    CHECK(std::isnan(clsclip_result_presence(result, 0)));
+    clsclip_result_free(result);
+    const clsclip_box box{0, 0, 8, 8, "red", 1};
+    clsclip_request_init(&request, sizeof request);
+    request.boxes = &box;
+    request.box_count = 1;
+    request.fallback = CLSCLIP_NONE;
+    REQUIRE(clsclip_segment(loaded.segmenter, &image, words, 3, &request, &result) == CLSCLIP_OK);
+    CHECK(clsclip_result_searched(result, 0) == 0);
+    CHECK(std::string(clsclip_result_reason(result, 0)) == "no region");
+    CHECK(clsclip_result_searched(result, 1) == CLSCLIP_IN_REGIONS);
+    clsclip_result_free(result);
+    request.fallback = 7;
+    CHECK(clsclip_segment(loaded.segmenter, &image, words, 3, &request, &result) == CLSCLIP_OPTION_ERROR);
+    request.max_classes = -1;
+    CHECK(clsclip_segment(loaded.segmenter, &image, words, 3, &request, &result) == CLSCLIP_OPTION_ERROR);
 }
 
 TEST_CASE("C failures have a status and a sentence", "[engine]") {
@@ -134,7 +175,7 @@ TEST_CASE("C failures have a status and a sentence", "[engine]") {
     CHECK(clsclip_segment(loaded.segmenter, &image, words, 1, nullptr, &result) == CLSCLIP_IMAGE_ERROR);
     CHECK(result == nullptr);
     CHECK(clsclip_result_width(nullptr) == 0);
-    CHECK(clsclip_result_word(nullptr, 0) == nullptr);
+    CHECK(clsclip_result_class_name(nullptr, 0) == nullptr);
     clsclip_result_free(nullptr);
     clsclip_segmenter_free(nullptr);
 }

@@ -39,12 +39,12 @@ TEST_CASE("Windows are never empty and always inside, whatever the boxes") {
     std::uniform_int_distribution<int> side(1, 200);
     for (int round = 0; round < 20000; ++round) {
         const int width = side(random), height = side(random);
-        const ZoomIn zoom{std::abs(corner(random)) / 25, side(random), OnMissing::empty, false, false};
+        const ZoomIn zoom{std::abs(corner(random)) / 25, side(random), Fallback::none, false, false};
         const std::vector<Box> boxes{{corner(random), corner(random), corner(random), corner(random)}};
         for (const auto& [window, box] : crop_windows(boxes, width, height, zoom)) {
             const bool fits = window.left >= 0 && window.top >= 0 && window.right <= width &&
-                              window.bottom <= height && window.width() >= std::min(zoom.min_side, width) &&
-                              window.height() >= std::min(zoom.min_side, height);
+                              window.bottom <= height && window.width() >= std::min(zoom.min_crop_size, width) &&
+                              window.height() >= std::min(zoom.min_crop_size, height);
             if (!fits) {
                 FAIL(window.left << " " << window.top << " " << window.right << " " << window.bottom);
             }
@@ -52,7 +52,7 @@ TEST_CASE("Windows are never empty and always inside, whatever the boxes") {
     }
 }
 
-TEST_CASE("Masks may reach over their boxes by the spill, and never out of their windows") {
+TEST_CASE("Masks may reach over their boxes by the margin, and never out of their windows") {
     const Box box{20, 30, 40, 70};
     const Window window{10, 10, 50, 80};
     CHECK(mask_limit(box, window, 100, 80, 0.1) == Window{18, 26, 42, 74});
@@ -62,24 +62,24 @@ TEST_CASE("Masks may reach over their boxes by the spill, and never out of their
 }
 
 TEST_CASE("Values of zoom_in that make no sense are refused") {
-    CHECK_THROWS_AS(check_zoom({-0.1, 16, OnMissing::empty, false, false}), OptionError);
-    CHECK_THROWS_AS(check_zoom({std::nan(""), 16, OnMissing::empty, false, false}), OptionError);
-    CHECK_THROWS_AS(check_zoom({0.1, 0, OnMissing::empty, false, false}), OptionError);
-    CHECK_THROWS_AS(check_zoom({0.1, 16, OnMissing::empty, false, false, 0}), OptionError);
-    CHECK_THROWS_AS(check_zoom({0.1, 16, OnMissing::empty, false, false, 4, std::nan("")}), OptionError);
+    CHECK_THROWS_AS(check_zoom({-0.1, 16, Fallback::none, false, false}), OptionError);
+    CHECK_THROWS_AS(check_zoom({std::nan(""), 16, Fallback::none, false, false}), OptionError);
+    CHECK_THROWS_AS(check_zoom({0.1, 0, Fallback::none, false, false}), OptionError);
+    CHECK_THROWS_AS(check_zoom({.mask_threshold = 0}), OptionError);
+    CHECK_THROWS_AS(check_zoom({.mask_margin = std::nan("")}), OptionError);
 }
 
 TEST_CASE("Boxes that may be anything are those without a name, or of a thing") {
     const std::vector<GivenBox> given{
         {{0, 0, 1, 1}, "dog", 1}, {{0, 0, 1, 1}, "", 1}, {{0, 0, 1, 1}, "object", 0.5F}, {{0, 0, 1, 1}, "dog", 1}};
-    const Proposals proposals = Proposals::of(given);
+    const Proposals proposals = Proposals::from_boxes(given);
     CHECK(proposals.classes == std::vector<int>{0, kAny, kAny, 0});
     CHECK(proposals.names == std::vector<std::string>{"dog"});
-    CHECK_THROWS_AS(Proposals::of(std::vector<GivenBox>{{{0, 0, 1, 1}, "", 1.5F}}), OptionError);
+    CHECK_THROWS_AS(Proposals::from_boxes(std::vector<GivenBox>{{{0, 0, 1, 1}, "", 1.5F}}), OptionError);
 }
 
 TEST_CASE("Boxes far beyond float's exact integers are cut like others") {
-    const Proposals proposals = Proposals::of(std::vector<GivenBox>{{{-3e38F, -3e38F, 3e38F, 3e38F}, "", 1}});
+    const Proposals proposals = Proposals::from_boxes(std::vector<GivenBox>{{{-3e38F, -3e38F, 3e38F, 3e38F}, "", 1}});
     const auto windows = crop_windows(proposals.boxes, 64, 48, {});
     REQUIRE(windows.size() == 1);
     CHECK(windows[0].window == Window{0, 0, 64, 48});

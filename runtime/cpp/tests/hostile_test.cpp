@@ -3,7 +3,7 @@
 #include <functional>
 #include <random>
 
-#include "bundle/json.hpp"
+#include "json.hpp"
 #include "sha256.hpp"
 #include "support.hpp"
 
@@ -14,7 +14,7 @@ namespace fs = std::filesystem;
 namespace {
 
 const std::vector<std::string> kFiles{"manifest.json",      "tokenizer.json", "text_encoder.onnx", "image_encoder.onnx",
-                                      "trunk.onnx",         "gate.onnx",      "vision.weights"};
+                                      "trunk.onnx",         "presence.onnx",      "vision.weights"};
 
 /// Makes one mutated copy of the tiny bundle after another.
 class Mutator {

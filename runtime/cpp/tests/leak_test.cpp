@@ -25,13 +25,13 @@ TEST_CASE("Memory stays flat over 10,000 predictions", "[engine][slow]") {
     options.threads = 1;
     Segmenter segmenter = Segmenter::load(kTiny, options);
     const Scene scene;
-    Ask ask;
-    ask.regions = {{{4, 4, 20, 16}, "red", 1}, {{0, 0, 32, 32}, "", 1}};
+    Request request;
+    request.regions = {{{4, 4, 20, 16}, "red", 1}, {{0, 0, 32, 32}, "", 1}};
     long begin = 0;
     for (int round = 0; round < 10'000; ++round) {
         segmenter.set_image(scene.view());
         const Result whole = segmenter.predict({"red", "green"});
-        const Result near = segmenter(scene.view(), {"red", "blue"}, ask);
+        const Result near = segmenter(scene.view(), {"red", "blue"}, request);
         if (whole.area(0) != 140 || near.area(0) == 0) {
             FAIL("round " << round);
         }

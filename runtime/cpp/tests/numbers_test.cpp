@@ -4,8 +4,8 @@
 #include <limits>
 
 #include "catch.hpp"
-#include "graphs.hpp"
-#include "memory.hpp"
+#include "graph.hpp"
+#include "limits.hpp"
 #include "sha256.hpp"
 
 using namespace clsclip;
@@ -79,10 +79,13 @@ TEST_CASE("NaN and infinity are found anywhere") {
 }
 
 TEST_CASE("Memory bounds calls, and one pair always fits") {
-    CHECK(pair_bytes(257, 192, 64, 64) == 4ULL * (20 * 257 * 192 + 2 * 6 * 257 * 257 + 64 * 64 * 96));
-    CHECK(pairs_per_call(1024, std::uint64_t{1} << 30) == 1);
-    CHECK(pairs_per_call(1, std::uint64_t{1} << 30) == 1);
-    CHECK(pairs_per_call(1024, 1 << 20) == 1024);
-    CHECK(words_per_call(1 << 20, 77, 512, 1) == 256);
-    CHECK(words_per_call(1 << 20, 77, 512, 300) == 1);
+    CHECK(fitting(1024, std::uint64_t{1} << 30) == 1);
+    CHECK(fitting(1, std::uint64_t{1} << 30) == 1);
+    CHECK(fitting(1024, 1 << 20) == 1024);
+    CHECK(fitting(1024, 0) == std::size_t{1024} << 20);
+    CHECK(per_call({.memory_mb = 1024, .pairs_per_call = 7}, 1 << 20) == 7);
+    CHECK(per_call({.memory_mb = 4, .pairs_per_call = 7}, 1 << 20) == 4);
+    CHECK(words_per_call(1 << 20, 1 << 20, 1) == 256);
+    CHECK(words_per_call(1 << 20, 1 << 20, 300) == 1);
+    CHECK(words_per_call(10, 1 << 20, 2) == 5);
 }

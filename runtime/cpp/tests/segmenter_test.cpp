@@ -3,7 +3,7 @@
 #include <limits>
 #include <thread>
 
-#include "backends/engine.hpp"
+#include "graph.hpp"
 #include "support.hpp"
 
 using namespace clsclip;
@@ -14,6 +14,8 @@ namespace {
 // By hand: logits are 2.5 inside and about -6.8 outside, so the line between two centres (4 px apart) crosses zero
 // 1.1 px after the inner one.
 constexpr Window kRed{5, 5, 19, 15};
+
+using Places = std::vector<std::string_view>;
 
 Options options_of(const std::string& backend) {
     Options options;
@@ -43,28 +45,34 @@ TEST_CASE("Masks follow the word", "[engine]") {
     CHECK(is_window(result.mask(0), kRed));
     CHECK(result.area(1) == 36);
     CHECK(result.area(2) == 0);
-    CHECK(result.present(0));
-    CHECK_FALSE(result.present(2));
-    CHECK(result.presence()[0] == Approx(1).margin(1e-5));
-    CHECK(result.presence()[2] == Approx(0.57735).margin(1e-4));
+    const ClassResult red = result["red"];
+    CHECK(red.status == Status::found);
+    CHECK(red.area == 140);
+    CHECK(red.box == kRed);
+    CHECK(red.reason.empty());
+    CHECK(*red.presence == Approx(1).margin(1e-5));
+    CHECK(result.status(2) == Status::absent);
+    CHECK(result.reason(2) == "presence below 0.90");
+    CHECK_FALSE(result[2].box);
+    CHECK(*result.presence(2) == Approx(0.57735).margin(1e-4));
     CHECK(result.presence_threshold() == 0.9);
     CHECK(result.model() == "tiny");
-    CHECK(result.looked_at(0) == "whole image");
+    CHECK(red.searched == Places{"whole-image"});
     CHECK(result.matches().empty());
     CHECK(result.index("green") == 1);
     CHECK_THROWS_WITH(result.index("cat"), says("'cat' was not asked"));
     CHECK_THROWS_AS(result.mask(3), OptionError);
-    CHECK_THROWS_AS(result.region_mask(99), OptionError);
-    REQUIRE(result.regions().size() == 2);
-    CHECK(result.regions()[0].whole_image);
-    CHECK(result.region_logits(0).size() == 64);
+    CHECK_THROWS_AS(result.instance_mask(99), OptionError);
+    REQUIRE(result.instances().size() == 2);
+    CHECK(result.instances()[0].whole_image);
+    CHECK(result.instance_logits(0).size() == 64);
 }
 
 TEST_CASE("Order, case and repetition of words make no difference", "[engine]") {
     const Segmenter& segmenter = tiny();
     const Scene scene;
     const Result result = segmenter(scene.view(), {"green", " red ", "red", "RED"});
-    CHECK(result.words().size() == 3);
+    CHECK(result.classes().size() == 3);
     CHECK(is_window(result.mask(1), kRed));
     CHECK(is_window(result.mask(2), kRed));
     CHECK(result.notes().size() == 1);
@@ -73,19 +81,82 @@ TEST_CASE("Order, case and repetition of words make no difference", "[engine]") 
 TEST_CASE("A threshold of 0 segments every word", "[engine]") {
     const Segmenter& segmenter = tiny();
     const Scene scene;
-    Ask ask;
-    ask.presence_threshold = 0;
-    CHECK(segmenter(scene.view(), {"red", "blue"}, ask).present(1));
+    Request request;
+    request.presence_threshold = 0;
+    CHECK(segmenter(scene.view(), {"red", "blue"}, request).status(1) == Status::empty);
     for (const double wrong : {-0.1, 1.1, std::nan(""), std::numeric_limits<double>::infinity()}) {
-        ask.presence_threshold = wrong;
-        CHECK_THROWS_AS(segmenter(scene.view(), {"red"}, ask), OptionError);
+        request.presence_threshold = wrong;
+        CHECK_THROWS_AS(segmenter(scene.view(), {"red"}, request), OptionError);
     }
 }
 
-TEST_CASE("The current picture is encoded once and asked again", "[engine]") {
+TEST_CASE("Presence lets the likeliest classes through", "[engine]") {
+    const Segmenter& segmenter = tiny();
+    const Scene scene;
+    Request request;
+    request.presence_threshold = 0;
+    request.max_classes = 2;
+    const Result result = segmenter(scene.view(), {"blue", "red", "green"}, request);
+    CHECK(result.status(0) == Status::filtered);
+    CHECK(result.reason(0) == "outside the top 2");
+    CHECK(result.status(1) == Status::found);
+    CHECK(result.status(2) == Status::found);
+    CHECK(result.max_classes() == 2);
+    // Boxes that are named take no place.
+    request.max_classes = 1;
+    request.regions = {{{4, 4, 20, 16}, "red", 1}, {{8, 20, 16, 28}, "", 1}};
+    request.zoom_in = ZoomIn{.crop_margin = 0, .fallback = Fallback::none};
+    const Result near = segmenter(scene.view(), {"red", "green", "blue"}, request);
+    CHECK(near.status(0) == Status::found);
+    CHECK(near.status(1) == Status::found);
+    CHECK(near.status(2) == Status::filtered);
+}
+
+TEST_CASE("Without the presence filter every class is segmented and has no presence", "[engine]") {
+    const Segmenter& segmenter = tiny();
+    const Scene scene;
+    Request request;
+    request.presence_filter = false;
+    const Result result = segmenter(scene.view(), {"red", "blue"}, request);
+    CHECK(result.status(1) == Status::empty);
+    CHECK_FALSE(result.presence(0));
+    CHECK_FALSE(result.presence_threshold());
+    request.max_classes = 1;
+    CHECK_THROWS_WITH(segmenter(scene.view(), {"red"}, request), says("max_classes needs the presence filter"));
+}
+
+TEST_CASE("What load was given holds for requests that do not say", "[engine]") {
+    Options options = options_of(backends().front());
+    options.max_classes = 1;
+    const Segmenter segmenter = Segmenter::load(kTiny, options);
+    const Scene scene;
+    Request request;
+    request.presence_threshold = 0;
+    CHECK(segmenter(scene.view(), {"red", "blue"}, request).status(1) == Status::filtered);
+    request.max_classes = 2;
+    CHECK(segmenter(scene.view(), {"red", "blue"}, request).status(1) == Status::empty);
+    options.presence_filter = false;
+    CHECK_THROWS_AS(Segmenter::load(kTiny, options), OptionError);
+}
+
+TEST_CASE("Results are bounded", "[engine]") {
+    Options options = options_of(backends().front());
+    options.limits.result_mb = 1;
+    const Segmenter segmenter = Segmenter::load(kTiny, options);
+    const Scene scene;
+    std::vector<std::string> many;
+    for (int at = 0; at < 4200; ++at) {  // 256 bytes each
+        many.push_back("w" + std::to_string(at));
+    }
+    Request request;
+    request.presence_filter = false;
+    CHECK_THROWS_WITH(segmenter(scene.view(), many, request), says("result_mb"));
+}
+
+TEST_CASE("The current image is encoded once and asked again", "[engine]") {
     Segmenter segmenter = tiny().share();
     const Scene scene;
-    CHECK_THROWS_WITH(segmenter.predict({"red"}), says("no picture yet"));
+    CHECK_THROWS_WITH(segmenter.predict({"red"}), says("no image yet"));
     segmenter.set_image(scene.view());
     CHECK(is_window(segmenter.predict({"red"}).mask(0), kRed));
     const Result second = segmenter.predict({"green", "blue"});
@@ -124,8 +195,8 @@ TEST_CASE("Pixels may come in any order and with gaps between rows", "[engine]")
             CHECK(is_window(flipped.mask(0), {kRed.left, 32 - kRed.bottom, kRed.right, 32 - kRed.top}));
         }
     }
-    const std::vector<std::uint8_t> grey(64, 255);
-    CHECK(segmenter({grey.data(), 8, 8, 8, PixelFormat::grey}, {"white"}).area(0) == 64);
+    const std::vector<std::uint8_t> gray(64, 255);
+    CHECK(segmenter({gray.data(), 8, 8, 8, PixelFormat::gray}, {"white"}).area(0) == 64);
     const std::vector<std::uint8_t> clear(4 * 64, 0);  // nothing, on white
     CHECK(segmenter({clear.data(), 8, 8, 32, PixelFormat::rgba}, {"white"}).area(0) == 64);
 }
@@ -147,51 +218,53 @@ TEST_CASE("Pictures that cannot be are refused", "[engine]") {
 TEST_CASE("Regions of the asked class are looked at, and their masks joined", "[engine]") {
     const Segmenter& segmenter = tiny();
     const Scene scene;
-    Ask ask;
-    ask.regions = {{{4, 4, 20, 16}, "red", 0.9F}, {{8, 20, 16, 28}, "green", 1}};
-    ask.zoom_in = ZoomIn{0, 1, OnMissing::empty, false, false};
-    const Result result = segmenter(scene.view(), {"red", "green", "blue"}, ask);
-    CHECK(result.looked_at(0) == "regions");
-    CHECK(result.looked_at(2) == "nowhere");
-    CHECK(std::isnan(result.presence()[2]));
+    Request request;
+    request.regions = {{{4, 4, 20, 16}, "red", 0.9F}, {{8, 20, 16, 28}, "green", 1}};
+    request.zoom_in = ZoomIn{0, 1, Fallback::none, false, false};
+    const Result result = segmenter(scene.view(), {"red", "green", "blue"}, request);
+    CHECK(result.searched(0) == Places{"regions"});
+    CHECK(result.searched(2).empty());
+    CHECK(result.reason(2) == "no region");
+    CHECK_FALSE(result.presence(2));
+    CHECK(result.region_count() == 2);
     CHECK(is_window(result.mask(0), {4, 4, 20, 16}));  // the whole crop is red
-    REQUIRE(result.regions().size() == 2);
-    const Region& red = result.regions()[0];
-    CHECK(red.word == 0);
+    REQUIRE(result.instances().size() == 2);
+    const Instance& red = result.instances()[0];
+    CHECK(red.class_index == 0);
     CHECK(red.window == Window{4, 4, 20, 16});
     CHECK(red.name == "red");
     CHECK(red.score == 0.9F);
     CHECK_FALSE(red.whole_image);
     CHECK(result.matches()[0].how == "exact");
     CHECK(result.matches()[2].how == "none");
-    CHECK(result.region_mask(0).width == 16);
+    CHECK(result.instance_mask(0).width == 16);
 }
 
 TEST_CASE("A word without a region is looked for in the whole picture", "[engine]") {
     const Segmenter& segmenter = tiny();
     const Scene scene;
-    Ask ask;
-    ask.regions = {{{8, 20, 16, 28}, "green", 1}};
-    const Result result = segmenter(scene.view(), {"red", "green"}, ask);
-    CHECK(result.looked_at(0) == "whole image");
+    Request request;
+    request.regions = {{{8, 20, 16, 28}, "green", 1}};
+    const Result result = segmenter(scene.view(), {"red", "green"}, request);
+    CHECK(result.searched(0) == Places{"whole-image"});
     CHECK(is_window(result.mask(0), kRed));
-    ask.regions = std::vector<GivenBox>{};
-    CHECK(is_window(segmenter(scene.view(), {"red"}, ask).mask(0), kRed));
+    request.regions = std::vector<GivenBox>{};
+    CHECK(is_window(segmenter(scene.view(), {"red"}, request).mask(0), kRed));
     Segmenter own = segmenter.share();
     own.set_image(scene.view());
-    CHECK(is_window(own.predict({"red"}, ask).mask(0), kRed));
+    CHECK(is_window(own.predict({"red"}, request).mask(0), kRed));
 }
 
 TEST_CASE("Boxes without a name are asked for every word that their crop shows", "[engine]") {
     const Segmenter& segmenter = tiny();
     const Scene scene;
-    Ask ask;
-    ask.regions = {{{4, 4, 20, 16}, "", 0.5F}, {{8, 20, 16, 28}, "thing", 1}};
-    ask.zoom_in = ZoomIn{0, 1, OnMissing::empty, false, false};
-    const Result result = segmenter(scene.view(), {"red", "green"}, ask);
-    REQUIRE(result.regions().size() == 2);
-    CHECK_FALSE(result.regions()[0].name);
-    CHECK(result.regions()[0].score == Approx(0.5));
+    Request request;
+    request.regions = {{{4, 4, 20, 16}, "", 0.5F}, {{8, 20, 16, 28}, "thing", 1}};
+    request.zoom_in = ZoomIn{0, 1, Fallback::none, false, false};
+    const Result result = segmenter(scene.view(), {"red", "green"}, request);
+    REQUIRE(result.instances().size() == 2);
+    CHECK_FALSE(result.instances()[0].name);
+    CHECK(result.instances()[0].score == Approx(0.5));
     CHECK(result.matches()[0].how == "any");
     CHECK(result.area(1) == 64);
 }
@@ -199,11 +272,12 @@ TEST_CASE("Boxes without a name are asked for every word that their crop shows",
 TEST_CASE("Boxes alone may be the masks", "[engine]") {
     const Segmenter& segmenter = tiny();
     const Scene scene;
-    Ask ask;
-    ask.regions = {{{1.4F, 2.5F, 9.6F, 12}, "blue", 1}};
-    ask.zoom_in = ZoomIn{0, 1, OnMissing::empty, true, false};
-    const Result result = segmenter(scene.view(), {"red", "blue"}, ask);
-    CHECK(result.presence().empty());
+    Request request;
+    request.regions = {{{1.4F, 2.5F, 9.6F, 12}, "blue", 1}};
+    request.zoom_in = ZoomIn{0, 1, Fallback::none, true, false};
+    const Result result = segmenter(scene.view(), {"red", "blue"}, request);
+    CHECK_FALSE(result.presence(1));
+    CHECK(result.status(0) == Status::absent);
     CHECK(is_window(result.mask(1), {1, 2, 10, 12}));
     CHECK(result.area(0) == 0);
 }
@@ -211,20 +285,20 @@ TEST_CASE("Boxes alone may be the masks", "[engine]") {
 TEST_CASE("Calls that are cut into pieces give the same", "[engine]") {
     const std::string backend = GENERATE(from_range(backends()));
     Options options = options_of(backend);
-    options.pairs_per_call = 1;
+    options.limits.pairs_per_call = 1;
     const Segmenter one = Segmenter::load(kTiny, options);
     const Segmenter all = Segmenter::load(kTiny, options_of(backend));
     const Scene scene;
-    Ask ask;
-    ask.presence_threshold = 0;
-    ask.regions = {{{4, 4, 20, 16}, "", 1}, {{8, 20, 16, 28}, "", 1}, {{0, 0, 32, 32}, "green", 1}};
+    Request request;
+    request.presence_threshold = 0;
+    request.regions = {{{4, 4, 20, 16}, "", 1}, {{8, 20, 16, 28}, "", 1}, {{0, 0, 32, 32}, "green", 1}};
     const std::vector<std::string> words{"red", "green", "blue", "yellow"};
-    const Result pieces = one(scene.view(), words, ask), whole = all(scene.view(), words, ask);
-    REQUIRE(pieces.regions().size() == whole.regions().size());
-    CHECK(whole.regions().size() == 9);
-    for (std::size_t region = 0; region < whole.regions().size(); ++region) {
-        CHECK(pieces.regions()[region].word == whole.regions()[region].word);
-        const auto cut = pieces.region_logits(region), uncut = whole.region_logits(region);
+    const Result pieces = one(scene.view(), words, request), whole = all(scene.view(), words, request);
+    REQUIRE(pieces.instances().size() == whole.instances().size());
+    CHECK(whole.instances().size() == 9);
+    for (std::size_t region = 0; region < whole.instances().size(); ++region) {
+        CHECK(pieces.instances()[region].class_index == whole.instances()[region].class_index);
+        const auto cut = pieces.instance_logits(region), uncut = whole.instance_logits(region);
         for (std::size_t at = 0; at < cut.size(); ++at) {
             CHECK(cut[at] == Approx(uncut[at]).margin(1e-4));
         }
@@ -235,9 +309,9 @@ TEST_CASE("Zooming in without a detector or regions says what to do", "[engine]"
     const Segmenter& segmenter = tiny();
     const Scene scene;
     CHECK_FALSE(segmenter.has_detector());
-    Ask ask;
-    ask.zoom_in = ZoomIn{};
-    CHECK_THROWS_WITH(segmenter(scene.view(), {"red"}, ask), says("needs a detector"));
+    Request request;
+    request.zoom_in = ZoomIn{};
+    CHECK_THROWS_WITH(segmenter(scene.view(), {"red"}, request), says("needs a detector"));
 }
 
 TEST_CASE("Options that make no sense are refused", "[engine]") {
@@ -249,8 +323,8 @@ TEST_CASE("Options that make no sense are refused", "[engine]") {
     using O = Options&;
     CHECK_THROWS_WITH(Segmenter::load(kTiny, wrong([](O one) { one.backend = "cuda"; })), says("there is no backend"));
     CHECK_THROWS_AS(Segmenter::load(kTiny, wrong([](O one) { one.threads = -1; })), OptionError);
-    CHECK_THROWS_AS(Segmenter::load(kTiny, wrong([](O one) { one.memory_mb = 0; })), OptionError);
-    CHECK_THROWS_AS(Segmenter::load(kTiny, wrong([](O one) { one.max_pixels = 0; })), OptionError);
+    CHECK_THROWS_AS(Segmenter::load(kTiny, wrong([](O one) { one.limits.memory_mb = 0; })), OptionError);
+    CHECK_THROWS_AS(Segmenter::load(kTiny, wrong([](O one) { one.limits.max_pixels = 0; })), OptionError);
     CHECK_THROWS_AS(Segmenter::load(kTiny, wrong([](O one) { one.detector_iou = 2; })), OptionError);
     CHECK_THROWS_AS(Segmenter::load(kTiny, wrong([](O one) { one.max_detections = 0; })), OptionError);
     CHECK_THROWS_AS(Segmenter::load("none"), BundleError);

@@ -53,7 +53,7 @@ inline void write(const std::filesystem::path& path, const std::string& bytes) {
     std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
 }
 
-/// 32 x 32 pixels in blocks of 4: red at block rows 1-3 and columns 1-4, green at rows 5-6 and columns 2-3, on grey.
+/// 32 x 32 pixels in blocks of 4: red at block rows 1-3 and columns 1-4, green at rows 5-6 and columns 2-3, on gray.
 struct Scene {
     static constexpr int kSide = 32;
     std::vector<std::uint8_t> pixels = std::vector<std::uint8_t>(3 * kSide * kSide, 160);
@@ -66,10 +66,10 @@ struct Scene {
     [[nodiscard]] ImageView view() const { return {pixels.data(), kSide, kSide, 3 * kSide, PixelFormat::rgb}; }
 
 private:
-    void fill(int top, int bottom, int left, int right, std::array<std::uint8_t, 3> colour) {
+    void fill(int top, int bottom, int left, int right, std::array<std::uint8_t, 3> color) {
         for (int y = 4 * top; y < 4 * bottom; ++y) {
             for (int x = 4 * left; x < 4 * right; ++x) {
-                std::copy(colour.begin(), colour.end(), pixels.begin() + 3 * (y * kSide + x));
+                std::copy(color.begin(), color.end(), pixels.begin() + 3 * (y * kSide + x));
             }
         }
     }

@@ -47,12 +47,12 @@ TEST_CASE("Eight threads share one model", "[engine][threads]") {
             // Words that no other thread has asked yet, so that the memory of words is written too.
             const std::string rare = "w" + std::to_string(1000 * number + round);
             const Result result = segmenter(scene.view(), {words[static_cast<std::size_t>(round) % words.size()], rare});
-            Ask ask;
-            ask.regions = {{{4, 4, 20, 16}, "red", 1}, {{0, 0, 32, 32}, "", 1}};
-            const Result near = own.predict({"red", "green"}, ask);
+            Request request;
+            request.regions = {{{4, 4, 20, 16}, "red", 1}, {{0, 0, 32, 32}, "", 1}};
+            const Result near = own.predict({"red", "green"}, request);
             const Result whole = own.predict({"red", "green"});
             wrong += whole.area(0) != red || whole.area(1) != green || near.area(0) == 0;
-            wrong += result.words()[1] != rare;
+            wrong += result.classes()[1] != rare;
         }
     });
     CHECK(failures == 0);

@@ -1,4 +1,4 @@
-#include "words.hpp"
+#include "text/words.hpp"
 
 #include "support.hpp"
 

@@ -6,6 +6,7 @@
 #include <map>
 #include <sstream>
 
+#include "clsclip_data.hpp"
 #include "saving.hpp"
 
 namespace clsclip::tool {
@@ -51,18 +52,39 @@ std::vector<std::string> formats_of(const std::string& text) {
 }
 
 void check(const Arguments& arguments) {
-    if (arguments.pictures.empty()) {
-        throw UsageError("no PICTURE was given. Words run until the next option, so put pictures before --classes");
+    if (arguments.images.empty()) {
+        throw UsageError("no IMAGE was given. Words run until the next option, so put images before --classes");
     }
-    if (arguments.words.empty()) {
+    if (arguments.classes.empty()) {
         throw UsageError("no words were given. Add them: --classes bottle boat");
     }
-    if (arguments.bundle.empty()) {
-        throw UsageError("no bundle was given. Add it: --bundle model.clsclip, or set CLSCLIP_BUNDLE");
+    if (arguments.model.empty()) {
+        throw UsageError("no bundle was given. Add it: --model model.clsclip, or set CLSCLIP_BUNDLE");
     }
-    if (!std::filesystem::is_directory(arguments.bundle)) {
-        throw UsageError("no such bundle: " + arguments.bundle.string() + ". Give the folder that clsclip-export wrote");
+    if (!std::filesystem::is_directory(arguments.model)) {
+        throw UsageError("no such bundle: " + arguments.model.string() + ". Give the folder that clsclip-export wrote");
     }
+}
+
+/// What is wrong with an option that does not exist: a name of 0.1, one of the Python command, or any other.
+std::string unknown_option(const std::string& option) {
+    using Json = nlohmann::json;
+    const Json renamed = Json::parse(kRenamedJson).at("options");
+    if (renamed.contains(option)) {
+        return option + " is gone since 0.2. Use " + renamed.at(option).get<std::string>();
+    }
+    const Json python = Json::parse(kPythonOnlyJson).at("options");
+    if (std::find(python.begin(), python.end(), option) != python.end()) {
+        return option + " is an option of clsclip-infer, the Python command, alone";
+    }
+    return "there is no option " + option;
+}
+
+Fallback fallback_of(const std::string& text) {
+    if (text != "whole-image" && text != "none") {
+        throw UsageError("--fallback must be whole-image or none, and it is '" + text + "'");
+    }
+    return text == "none" ? Fallback::none : Fallback::whole_image;
 }
 
 }  // namespace
@@ -70,60 +92,65 @@ void check(const Arguments& arguments) {
 Arguments parse(int count, const char* const* values) {
     Arguments parsed;
     if (const char* bundle = std::getenv("CLSCLIP_BUNDLE")) {
-        parsed.bundle = bundle;
+        parsed.model = bundle;
     }
     using Text = const std::string&;
+    const auto model = [&](Text text) { parsed.model = text; };
+    const auto filter = [&](bool on) { return [&parsed, on] { parsed.request.presence_filter = on; }; };
     const std::map<std::string, std::function<void(Text)>> with_value{
-        {"--bundle", [&](Text text) { parsed.bundle = text; }},
+        {"--model", model},
+        {"--bundle", model},
         {"--out", [&](Text text) { parsed.out = text; }},
         {"--formats", [&](Text text) { parsed.formats = formats_of(text); }},
         {"--regions", [&](Text text) { parsed.regions = text; }},
         {"--backend", [&](Text text) { parsed.options.backend = text; }},
         {"--threads", [&](Text text) { parsed.options.threads = whole("--threads", text, 1, 4096); }},
         {"--memory-mb",
-         [&](Text text) { parsed.options.memory_mb = static_cast<std::size_t>(whole("--memory-mb", text, 1, 1 << 30)); }},
-        {"--presence-threshold",
-         [&](Text text) { parsed.presence_threshold = number("--presence-threshold", text, 0, 1); }},
-        {"--margin", [&](Text text) { parsed.zoom.margin = number("--margin", text, 0, 10); }},
-        {"--odds", [&](Text text) { parsed.zoom.odds = number("--odds", text, 1e-3, 1e3); }},
-        {"--spill", [&](Text text) { parsed.zoom.spill = number("--spill", text, 0, 10); }},
-        {"--on-missing",
          [&](Text text) {
-             if (text != "whole-image" && text != "empty") {
-                 throw UsageError("--on-missing must be whole-image or empty, and it is '" + text + "'");
-             }
-             parsed.zoom.on_missing = text == "empty" ? OnMissing::empty : OnMissing::whole_image;
+             parsed.options.limits.memory_mb = static_cast<std::size_t>(whole("--memory-mb", text, 1, 1 << 30));
          }},
+        {"--presence-threshold",
+         [&](Text text) { parsed.request.presence_threshold = number("--presence-threshold", text, 0, 1); }},
+        {"--max-classes", [&](Text text) { parsed.request.max_classes = whole("--max-classes", text, 1, 1 << 30); }},
+        {"--confidence", [&](Text text) { parsed.options.detector_confidence = number("--confidence", text, 0, 1); }},
+        {"--crop-margin", [&](Text text) { parsed.zoom.crop_margin = number("--crop-margin", text, 0, 10); }},
+        {"--region-threshold",
+         [&](Text text) { parsed.zoom.mask_threshold = number("--region-threshold", text, 1e-6, 1 - 1e-6); }},
+        {"--mask-margin", [&](Text text) { parsed.zoom.mask_margin = number("--mask-margin", text, 0, 10); }},
+        {"--fallback", [&](Text text) { parsed.zoom.fallback = fallback_of(text); }},
     };
-    const std::map<std::string, bool*> flags{{"--zoom-in", &parsed.zoom_in},
-                                             {"--boxes-only", &parsed.zoom.boxes_only},
-                                             {"--any-class", &parsed.zoom.any_class},
-                                             {"--json", &parsed.json},
-                                             {"--help", &parsed.help},
-                                             {"-h", &parsed.help},
-                                             {"--version", &parsed.version}};
-    bool words = false, all_pictures = false;
+    const std::map<std::string, std::function<void()>> flags{
+        {"--zoom-in", [&] { parsed.zoom_in = true; }},
+        {"--boxes-as-masks", [&] { parsed.zoom.boxes_as_masks = true; }},
+        {"--class-agnostic", [&] { parsed.zoom.class_agnostic = true; }},
+        {"--presence-filter", filter(true)},
+        {"--no-presence-filter", filter(false)},
+        {"--json", [&] { parsed.json = true; }},
+        {"--help", [&] { parsed.help = true; }},
+        {"-h", [&] { parsed.help = true; }},
+        {"--version", [&] { parsed.version = true; }}};
+    bool classes = false, all_images = false;
     for (int at = 1; at < count; ++at) {
         const std::string one = values[at];
-        const bool is_option = !all_pictures && one.size() > 1 && one[0] == '-';
-        if (!is_option && words) {
-            parsed.words.push_back(one);
+        const bool is_option = !all_images && one.size() > 1 && one[0] == '-';
+        if (!is_option && classes) {
+            parsed.classes.push_back(one);
             continue;
         }
         if (!is_option) {
-            parsed.pictures.emplace_back(one);
+            parsed.images.emplace_back(one);
             continue;
         }
-        words = one == "--classes";
-        if (words) {
+        classes = one == "--classes";
+        if (classes) {
             continue;
         }
         if (one == "--") {
-            all_pictures = true;  // whatever they begin with
+            all_images = true;  // whatever they begin with
         } else if (const auto flag = flags.find(one); flag != flags.end()) {
-            *flag->second = true;
+            flag->second();
         } else if (const auto option = with_value.find(one); option == with_value.end()) {
-            throw UsageError("there is no option " + one);
+            throw UsageError(unknown_option(one));
         } else if (++at == count) {
             throw UsageError(one + " needs a value");
         } else {
@@ -140,34 +167,39 @@ Arguments parse(int count, const char* const* values) {
 }
 
 const char* help_text() {
-    return R"(Usage: clsclip-infer-cpp PICTURE... --classes WORD... --bundle DIR [OPTIONS]
+    return R"(Usage: clsclip-infer-cpp IMAGE... --classes WORD... --model DIR [OPTIONS]
 
-Segment the things that words name, in JPEG and PNG pictures. A word that is not in a picture is
-reported absent and gets an empty mask.
+Segment classes in JPEG and PNG images. A class that is not in an image is reported absent and
+gets an empty mask.
 
-  --classes WORD...           Words to find, until the next option.
-  --bundle DIR                The model. Default: the environment variable CLSCLIP_BUNDLE.
+  --classes WORD...           Classes to segment, until the next option.
+  --model DIR, --bundle DIR   The bundle. Default: the environment variable CLSCLIP_BUNDLE.
   --out DIR                   Where files go. Default: clsclip-out; with --json none are written
                               unless it is given.
-  --formats LIST              Of png (a mask per word), overlay, coco; commas between. Default: png,overlay.
-  --presence-threshold 0..1   Words scoring below are absent; 0 segments every word.
-  --zoom-in                   Look at the regions that the bundle's detector finds.
+  --formats LIST              Of png (a mask per class), overlay, coco; commas between.
+                              Default: png,overlay.
+  --presence-threshold 0..1   Classes scoring below are absent; 0 segments every class.
+  --presence-filter           Segment only the classes that an image shows. Default: on where the
+                              model's threshold was trained.
+  --no-presence-filter        Segment every class.
+  --max-classes N             Segment at most the N likeliest classes of an image or region.
+  --zoom-in                   Segment the regions that the bundle's detector finds.
   --regions FILE              JSON with boxes in place of the detector's.
-  --margin 0..10              Context around a region, as a share of its size. Default: 0.1.
-  --odds 0.001..1000          How many times likelier, as odds, a pixel near a box of its word's name
-                              is of the word. Default: 4.
-  --spill 0..10               How far masks of such boxes may reach beyond them, as a share of their
-                              size. Default: 0.03.
-  --on-missing KIND           whole-image or empty: what becomes of a word without a region.
-  --boxes-only                Take the boxes themselves as masks.
-  --any-class                 Forget what boxes are called, and ask every word of each.
-  --json                      One JSON document per picture, a line each.
-  --backend NAME              Engine; auto takes the first that works.
-  --threads N                 Threads of the engine.
-  --memory-mb N               Bound on the activations of one call, MiB. Default: 1024.
+  --confidence 0..1           Least score of the detector's boxes. Default: 0.25.
+  --crop-margin SHARE         Context around a region, of its width and height. Default: 0.1.
+  --region-threshold P        In regions named as the class: the probability that a pixel must
+                              exceed. Default: 0.2.
+  --mask-margin SHARE         How far masks reach beyond such regions, of their size. Default: 0.03.
+  --fallback KIND             whole-image or none: what a class without a region gets.
+  --boxes-as-masks            Take the boxes themselves as masks.
+  --class-agnostic            Ignore the boxes' names: search every box for every class.
+  --json                      One JSON document per image, a line each.
+  --backend NAME              What runs the model. Default: auto, the first that works.
+  --threads N                 Threads of the backend.
+  --memory-mb N               Most memory for the activations of one call, MiB. Default: 1024.
   --version, -h, --help
 
-Exit codes: 0 all done, 1 a failure (the other pictures are done), 2 wrong use.
+Exit codes: 0 all done, 1 a failure (the other images are done), 2 wrong use.
 )";
 }
 

@@ -17,15 +17,15 @@ class UsageError : public std::runtime_error {
 };
 
 struct Arguments {
-    std::vector<std::filesystem::path> pictures;
-    std::vector<std::string> words;
-    std::filesystem::path bundle;
+    std::vector<std::filesystem::path> images;
+    std::vector<std::string> classes;
+    std::filesystem::path model;
     std::optional<std::filesystem::path> out;
     std::vector<std::string> formats{"png", "overlay"};
     std::optional<std::filesystem::path> regions;
     bool zoom_in = false;
+    Request request;  ///< without what files and pictures add
     ZoomIn zoom;
-    std::optional<double> presence_threshold;
     Options options;
     bool json = false;
     bool help = false;

@@ -1,10 +1,10 @@
-/// clsclip-infer-cpp: segment pictures by words, from C++.
+/// clsclip-infer-cpp: segment images by class names, from C++.
 #include <cmath>
 #include <cstdio>
 #include <iostream>
 
 #include "arguments.hpp"
-#include "pictures.hpp"
+#include "decoded_image.hpp"
 #include "region_file.hpp"
 #include "saving.hpp"
 
@@ -25,15 +25,18 @@ void print_table(const Result& result, const std::vector<std::filesystem::path>&
         std::cout << "  note: " << note << "\n";
     }
     const double pixels = static_cast<double>(result.width()) * result.height();
-    for (std::size_t word = 0; word < result.words().size(); ++word) {
-        const std::int64_t area = result.area(word);
-        char figures[64] = "absent";
-        if (result.present(word)) {
-            std::snprintf(figures, sizeof figures, "%.2f %%", 100.0 * static_cast<double>(area) / pixels);
+    for (std::size_t at = 0; at < result.classes().size(); ++at) {
+        const ClassResult one = result[at];
+        std::cout << "  " << one.name << ": ";
+        char figures[64];
+        if (one.status == Status::found) {
+            std::snprintf(figures, sizeof figures, "%.2f %%", 100.0 * static_cast<double>(one.area) / pixels);
+            std::cout << figures;
+        } else {
+            std::cout << to_string(one.status) << (one.reason.empty() ? "" : ", " + one.reason);
         }
-        std::cout << "  " << result.words()[word] << ": " << figures;
-        if (word < result.presence().size() && !std::isnan(result.presence()[word])) {
-            std::snprintf(figures, sizeof figures, "%.2f", static_cast<double>(result.presence()[word]));
+        if (one.presence) {
+            std::snprintf(figures, sizeof figures, "%.2f", static_cast<double>(*one.presence));
             std::cout << " (presence " << figures << ")";
         }
         std::cout << "\n";
@@ -43,21 +46,20 @@ void print_table(const Result& result, const std::vector<std::filesystem::path>&
     }
 }
 
-void one_picture(const Segmenter& segmenter, const std::filesystem::path& path, const Arguments& arguments,
-                 const std::optional<RegionFile>& regions) {
-    const Picture picture = read_picture(path, arguments.options.max_pixels);
-    Ask ask;
-    ask.presence_threshold = arguments.presence_threshold;
+void one_image(const Segmenter& segmenter, const std::filesystem::path& path, const Arguments& arguments,
+               const std::optional<RegionFile>& regions) {
+    const DecodedImage image = read_image(path, arguments.options.limits.max_pixels);
+    Request request = arguments.request;
     if (regions) {
-        ask.regions = regions->of(path);
+        request.regions = regions->of(path);
     }
     if (arguments.zoom_in || regions) {
-        ask.zoom_in = arguments.zoom;
+        request.zoom_in = arguments.zoom;
     }
-    const Result result = segmenter(picture.view(), arguments.words, ask);
+    const Result result = segmenter(image.view(), arguments.classes, request);
     std::vector<std::filesystem::path> files;
     if (arguments.out) {
-        files = save(result, picture, path, *arguments.out, arguments.formats);
+        files = save(result, image, path, *arguments.out, arguments.formats);
     }
     if (arguments.json) {
         nlohmann::ordered_json document = report_of(result, path);
@@ -75,18 +77,18 @@ int run(const Arguments& arguments) {
     if (arguments.regions) {
         regions.emplace(*arguments.regions);
     }
-    const Segmenter segmenter = Segmenter::load(arguments.bundle, arguments.options);
+    const Segmenter segmenter = Segmenter::load(arguments.model, arguments.options);
     if (!arguments.json) {
         std::cout << segmenter.model() << " on " << segmenter.backend() << "\n";
     }
     int code = 0;
-    for (const auto& path : arguments.pictures) {
+    for (const auto& path : arguments.images) {
         if (!arguments.json) {
             std::cout << path.string() << "\n";
         }
         try {
-            one_picture(segmenter, path, arguments, regions);
-        } catch (const ImageError& error) {  // the next picture may be fine
+            one_image(segmenter, path, arguments, regions);
+        } catch (const ImageError& error) {  // the next image may be fine
             code = fail(error, kFailure);
             if (arguments.json) {
                 const nlohmann::json document{{"source", path.string()}, {"error", error.what()}};

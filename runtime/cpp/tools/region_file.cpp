@@ -58,11 +58,11 @@ RegionFile::RegionFile(const std::filesystem::path& path) {
     }
 }
 
-std::vector<GivenBox> RegionFile::of(const std::filesystem::path& picture) const {
+std::vector<GivenBox> RegionFile::of(const std::filesystem::path& path) const {
     std::vector<GivenBox> found;
     for (const auto& [image, box] : entries_) {
-        const bool fits = image.empty() || image == picture.string() || image == picture.filename().string() ||
-                          image == picture.stem().string();
+        const bool fits = image.empty() || image == path.string() || image == path.filename().string() ||
+                          image == path.stem().string();
         if (fits) {
             found.push_back(box);
         }

@@ -7,6 +7,7 @@
 #include <set>
 #include <system_error>
 
+#include "clsclip_data.hpp"
 #include "overlay.hpp"
 
 namespace clsclip::tool {
@@ -68,51 +69,68 @@ std::vector<std::string> slugs(std::span<const std::string> words) {
     return found;
 }
 
-/// [x, y, width, height] of a mask's pixels; null where it has none.
-Json bounding_box(const Mask& mask) {
-    int left = mask.width, top = mask.height, right = -1, bottom = -1;
-    for (int y = 0; y < mask.height; ++y) {
-        const auto row = mask.row(y);
-        const auto first = std::find(row.begin(), row.end(), 1);
-        if (first != row.end()) {
-            left = std::min(left, static_cast<int>(first - row.begin()));
-            const auto last = std::find(row.rbegin(), row.rend(), 1);
-            right = std::max(right, static_cast<int>(row.rend() - last) - 1);
-            top = std::min(top, y);
-            bottom = y;
-        }
-    }
-    return right < 0 ? Json(nullptr) : Json{left, top, right - left + 1, bottom - top + 1};
+/// [x, y, width, height]; null where there is none.
+Json xywh(const std::optional<Window>& box) {
+    return box ? Json{box->left, box->top, box->width(), box->height()} : Json(nullptr);
 }
 
 double rounded(double value, double steps) {
     return std::round(value * steps) / steps;
 }
 
-Json presence_of(const Result& result, std::size_t word) {
-    const bool known = word < result.presence().size() && !std::isnan(result.presence()[word]);
-    return known ? Json(rounded(result.presence()[word], 1e6)) : Json(nullptr);
+Json or_null(const std::optional<float>& value) {
+    return value ? Json(rounded(*value, 1e6)) : Json(nullptr);
 }
 
 std::string coco_of(const Result& result, const fs::path& source) {
     Json document{{"images", {{{"id", 1}, {"file_name", source.filename().string()}, {"width", result.width()},
                                {"height", result.height()}}}}};
-    for (std::size_t word = 0; word < result.words().size(); ++word) {
-        document["categories"].push_back({{"id", word + 1}, {"name", result.words()[word]}});
-    }
     document["annotations"] = Json::array();
-    for (std::size_t word = 0; word < result.words().size(); ++word) {
-        const std::int64_t area = result.area(word);
-        if (area > 0) {
-            const Rle rle = result.rle(word);
+    for (std::size_t at = 0; at < result.classes().size(); ++at) {
+        const ClassResult one = result[at];
+        document["categories"].push_back({{"id", at + 1}, {"name", one.name}});
+        if (one.area > 0) {
+            const RleMask rle = result.rle(at);
             document["annotations"].push_back(
-                {{"id", document["annotations"].size() + 1}, {"image_id", 1}, {"category_id", word + 1},
-                 {"iscrowd", 0}, {"area", area}, {"bbox", bounding_box(result.mask(word))},
+                {{"id", document["annotations"].size() + 1}, {"image_id", 1}, {"category_id", at + 1},
+                 {"iscrowd", 0}, {"area", one.area}, {"bbox", xywh(one.box)},
                  {"segmentation", {{"size", {rle.height, rle.width}}, {"counts", rle.counts}}},
-                 {"score", presence_of(result, word)}});
+                 {"score", or_null(one.presence)}});
         }
     }
     return document.dump(1, ' ', false, Json::error_handler_t::replace);
+}
+
+Json class_of(const Result& result, std::size_t at) {
+    const ClassResult one = result[at];
+    const double pixels = static_cast<double>(result.width()) * result.height();
+    Json entry{{"name", one.name},
+               {"status", to_string(one.status)},
+               {"reason", one.reason.empty() ? Json(nullptr) : Json(one.reason)},
+               {"presence", or_null(one.presence)},
+               {"area", one.area},
+               {"area_percent", rounded(100.0 * static_cast<double>(one.area) / pixels, 1e4)},
+               {"box", xywh(one.box)},
+               {"searched", one.searched},
+               {"match", nullptr}};
+    if (!result.matches().empty()) {
+        const ClassMatch& match = result.matches()[at];
+        entry["match"] = {{"how", match.how}, {"names", match.names}};
+        entry["match"]["similarity"] = match.similarity ? Json(*match.similarity) : Json(nullptr);
+    }
+    return entry;
+}
+
+Json instance_of(const Result& result, const Instance& one) {
+    const auto number = [](float value) { return rounded(value, 1e2); };
+    const Box& box = one.box;
+    return {{"class", result.classes()[one.class_index]},
+            {"box", {number(box.left), number(box.top), number(box.right - box.left), number(box.bottom - box.top)}},
+            {"window", {one.window.left, one.window.top, one.window.right, one.window.bottom}},
+            {"region_name", one.name ? Json(*one.name) : Json(nullptr)},
+            {"score", rounded(one.score, 1e6)},
+            {"presence", or_null(one.presence)},
+            {"whole_image", one.whole_image}};
 }
 
 }  // namespace
@@ -122,7 +140,7 @@ const std::vector<std::string>& known_formats() {
     return all;
 }
 
-std::vector<fs::path> save(const Result& result, const Picture& picture, const fs::path& source,
+std::vector<fs::path> save(const Result& result, const DecodedImage& image, const fs::path& source,
                            const fs::path& folder, const std::vector<std::string>& formats) {
     std::error_code error;
     fs::create_directories(folder, error);
@@ -141,18 +159,18 @@ std::vector<fs::path> save(const Result& result, const Picture& picture, const f
     };
     for (const std::string& format : formats) {
         if (format == "overlay") {
-            put(stem + "_overlay.png", png_of(overlay_of(picture, result)));
+            put(stem + "_overlay.png", png_of(overlay_of(image, result)));
         } else if (format == "coco") {
             put(stem + "_coco.json", coco_of(result, source));
         } else {
-            const std::vector<std::string> names = slugs(result.words());
-            for (std::size_t word = 0; word < names.size(); ++word) {
-                Mask mask = result.mask(word);
+            const std::vector<std::string> names = slugs(result.classes());
+            for (std::size_t at = 0; at < names.size(); ++at) {
+                Mask mask = result.mask(at);
                 for (std::uint8_t& pixel : mask.pixels) {
                     pixel = pixel != 0 ? 255 : 0;
                 }
-                put(stem + "_" + names[word] + ".png",
-                    png_of({mask.width, mask.height, PixelFormat::grey, std::move(mask.pixels)}));
+                put(stem + "_" + names[at] + ".png",
+                    png_of({mask.width, mask.height, PixelFormat::gray, std::move(mask.pixels)}));
             }
         }
     }
@@ -160,30 +178,25 @@ std::vector<fs::path> save(const Result& result, const Picture& picture, const f
 }
 
 Json report_of(const Result& result, const fs::path& source) {
-    Json document{{"source", source.string()}, {"width", result.width()}, {"height", result.height()},
-                  {"model", result.model()},   {"backend", result.backend()}};
+    Json document{{"schema_version", nlohmann::json::parse(kVocabularyJson).at("result_schema")}, {"source", source.string()}, {"width", result.width()},
+                  {"height", result.height()},       {"model", result.model()},   {"backend", result.backend()},
+                  {"backend_notes", result.backend_notes()}};
     document["presence_threshold"] = result.presence_threshold() ? Json(*result.presence_threshold()) : Json(nullptr);
-    const double pixels = static_cast<double>(result.width()) * result.height();
-    for (std::size_t word = 0; word < result.words().size(); ++word) {
-        const Mask mask = result.mask(word);
-        const auto area = std::count(mask.pixels.begin(), mask.pixels.end(), 1);
-        const char* verdict = !result.present(word) ? "absent" : area > 0 ? "found" : "no pixels";
-        Json entry{{"word", result.words()[word]},
-                   {"presence", presence_of(result, word)},
-                   {"present", result.present(word)},
-                   {"verdict", verdict},
-                   {"area", area},
-                   {"area_percent", rounded(100.0 * static_cast<double>(area) / pixels, 1e4)},
-                   {"box", bounding_box(mask)}};
-        if (!result.matches().empty()) {
-            const WordMatch& match = result.matches()[word];
-            entry["looked_at"] = result.looked_at(word);
-            entry["match"] = {{"how", match.how}, {"names", match.names}};
-            entry["match"]["similarity"] = match.similarity ? Json(*match.similarity) : Json(nullptr);
-        }
-        document["classes"].push_back(std::move(entry));
+    document["max_classes"] = result.max_classes() ? Json(*result.max_classes()) : Json(nullptr);
+    document["mask_threshold"] = result.mask_threshold();
+    for (std::size_t at = 0; at < result.classes().size(); ++at) {
+        document["classes"].push_back(class_of(result, at));
+    }
+    document["regions"] = nullptr;
+    if (result.region_count()) {
+        document["regions"] = {{"source", result.region_source()}, {"count", *result.region_count()}};
+    }
+    document["instances"] = Json::array();
+    for (const Instance& one : result.instances()) {
+        document["instances"].push_back(instance_of(result, one));
     }
     document["notes"] = result.notes();
+    document["timings_ms"] = Json::object();
     for (const Timing& timing : result.timings()) {
         document["timings_ms"][timing.step] = rounded(timing.milliseconds, 1e3);
     }

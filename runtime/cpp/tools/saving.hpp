@@ -7,7 +7,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "pictures.hpp"
+#include "decoded_image.hpp"
 
 namespace clsclip::tool {
 
@@ -15,7 +15,7 @@ namespace clsclip::tool {
 [[nodiscard]] const std::vector<std::string>& known_formats();
 
 /// Write `formats` of a result into a folder, which is made if need be. Returns the files' paths. Error.
-std::vector<std::filesystem::path> save(const Result& result, const Picture& picture,
+std::vector<std::filesystem::path> save(const Result& result, const DecodedImage& image,
                                         const std::filesystem::path& source, const std::filesystem::path& folder,
                                         const std::vector<std::string>& formats);
 

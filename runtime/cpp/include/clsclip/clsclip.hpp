@@ -1,4 +1,4 @@
-/// ClsCLIP for C++: load a bundle, segment pictures by any words.
+/// ClsCLIP for C++: load a bundle, segment images by any class names.
 ///
 ///     auto segmenter = clsclip::Segmenter::load("model.clsclip");
 ///     auto result = segmenter({pixels, width, height, 3 * width}, {"bottle", "boat"});
@@ -40,7 +40,7 @@ class BundleError : public Error {
     using Error::Error;
 };
 
-/// A picture cannot be used.
+/// An image cannot be used.
 class ImageError : public Error {
     using Error::Error;
 };
@@ -55,20 +55,20 @@ class OptionError : public Error {
     using Error::Error;
 };
 
-/// No engine can run the model, or its outputs are unusable.
+/// No backend can run the model, or its outputs are unusable.
 class BackendError : public Error {
     using Error::Error;
 };
 
-/// A detector is absent, damaged, or of an unknown layout.
+/// A detector is absent, damaged, or has an unknown output format.
 class DetectorError : public Error {
     using Error::Error;
 };
 
-// --- Pictures and regions -------------------------------------------------------------------------------------------
+// --- Images and regions ---------------------------------------------------------------------------------------------
 
 /// Order of a pixel's bytes. Alpha is straight, and is laid on white.
-enum class PixelFormat { rgb, bgr, rgba, bgra, grey };
+enum class PixelFormat { rgb, bgr, rgba, bgra, gray };
 
 /// Bytes of one pixel.
 constexpr int bytes_per_pixel(PixelFormat format) noexcept {
@@ -77,12 +77,12 @@ constexpr int bytes_per_pixel(PixelFormat format) noexcept {
         case PixelFormat::bgr: return 3;
         case PixelFormat::rgba:
         case PixelFormat::bgra: return 4;
-        case PixelFormat::grey: return 1;
+        case PixelFormat::gray: return 1;
     }
     return 0;
 }
 
-/// An upright picture in somebody else's memory; never copied as a whole.
+/// An upright image in the caller's memory. It is never copied as a whole.
 struct ImageView {
     const std::uint8_t* data = nullptr;     ///< the first byte of the top row
     int width = 0;                          ///< pixels
@@ -91,7 +91,7 @@ struct ImageView {
     PixelFormat format = PixelFormat::rgb;  ///< of every pixel
 };
 
-/// A box in pixels, xyxy; of given boxes any numbers, also outside the picture.
+/// A box in pixels, xyxy; given boxes may have any numbers, also outside the image.
 struct Box {
     float left = 0;
     float top = 0;
@@ -99,7 +99,7 @@ struct Box {
     float bottom = 0;
 };
 
-/// A box in whole pixels, xyxy, inside the picture.
+/// A box in whole pixels, xyxy, inside the image.
 struct Window {
     int left = 0;
     int top = 0;
@@ -114,22 +114,24 @@ struct Window {
 /// A person's or another program's box, in place of a detector's.
 struct GivenBox {
     Box box;
-    std::string name;  ///< what it shows; empty where it may be anything, and every word is asked of it
+    std::string name;  ///< its class; empty: it is searched for every class
     float score = 1;   ///< 0..1
 };
 
-/// What becomes of a word without a region.
-enum class OnMissing { whole_image, empty };
+/// What a class without a region gets: a search of the whole image, or none and an empty mask.
+enum class Fallback { whole_image, none };
 
-/// ClsCLIP+: how regions are looked at.
+/// ClsCLIP+: how regions are cropped and segmented.
 struct ZoomIn {
-    double margin = 0.1;  ///< context on every side of a box, as a share of its width and height; 0..10
-    int min_side = 16;    ///< windows are at least so many pixels wide and high, where the picture is
-    OnMissing on_missing = OnMissing::whole_image;
-    bool boxes_only = false;  ///< take the boxes themselves as masks
-    bool any_class = false;   ///< forget what boxes are called, and ask every word of each
-    double odds = 4;  ///< how many times likelier, as odds, a pixel near a box of its word's name is of the word; 1: no more
-    std::optional<double> spill = 0.03;  ///< how far masks of such boxes may reach beyond them, as a share; none: the crop
+    double crop_margin = 0.1;  ///< context on every side of a box, as a share of its width and height; 0..10
+    int min_crop_size = 16;    ///< crops are at least this many pixels wide and high, where the image is
+    Fallback fallback = Fallback::whole_image;
+    bool boxes_as_masks = false;  ///< take the boxes themselves as masks
+    bool class_agnostic = false;  ///< ignore the boxes' names: search every box for every class
+    /// In boxes named as the class: the probability that a pixel must exceed, where the model's own threshold is 0.5.
+    /// With another one both logits add up, so 0.5 always leaves the model's own.
+    double mask_threshold = 0.2;
+    std::optional<double> mask_margin = 0.03;  ///< how far masks reach beyond named boxes, as a share; none: to the crop's edge
 };
 
 // --- Results --------------------------------------------------------------------------------------------------------
@@ -138,7 +140,7 @@ struct ZoomIn {
 struct Mask {
     int width = 0;
     int height = 0;
-    std::vector<std::uint8_t> pixels;  ///< row by row, 1 where the word is, else 0
+    std::vector<std::uint8_t> pixels;  ///< row by row, 1 where the class is, else 0
 
     [[nodiscard]] std::span<const std::uint8_t> row(int y) const {
         return std::span(pixels).subspan(static_cast<std::size_t>(y) * static_cast<std::size_t>(width),
@@ -146,26 +148,43 @@ struct Mask {
     }
 };
 
-/// A mask as COCO's compressed run-length encoding, as pycocotools writes it.
-struct Rle {
+/// A mask in COCO's compressed run-length encoding, as pycocotools writes it.
+struct RleMask {
     int height = 0;
     int width = 0;
     std::string counts;
 };
 
-/// One mask of one word: in a region, or in the whole picture.
-struct Region {
-    std::size_t word = 0;                 ///< position among the words asked
-    Box box;                              ///< as it was given or found, cut at the picture's edges
-    Window window;                        ///< the crop that was looked at
-    std::optional<std::string> name;      ///< what the box's source calls it; none where it may be anything
-    float score = 1;                      ///< 0..1, to rank instances by
-    std::optional<float> presence;        ///< 0..1, how likely the crop shows the word; none without a gate
-    bool whole_image = false;             ///< there was no region of this word, or none was asked for
+/// What became of a class: it has pixels; it was segmented and has none; max_classes left it out; it is not there.
+enum class Status { found, empty, filtered, absent };
+
+/// The same as a text: "found", "empty", "filtered" or "absent".
+[[nodiscard]] std::string_view to_string(Status status) noexcept;
+
+/// The result of one class.
+struct ClassResult {
+    std::string name;
+    Status status = Status::absent;
+    std::string reason;             ///< why it was not segmented, such as "presence below 0.55"; else empty
+    std::optional<float> presence;  ///< 0..1, how likely the image, or the likeliest of its regions, shows it
+    std::int64_t area = 0;          ///< pixels of the mask
+    std::optional<Window> box;      ///< around the mask's pixels; none where there are none
+    std::vector<std::string_view> searched;  ///< "regions", "whole-image", in this order; empty where nowhere
 };
 
-/// Which of the boxes' classes a word means, and why.
-struct WordMatch {
+/// One mask of one class: in a region, or in the whole image.
+struct Instance {
+    std::size_t class_index = 0;     ///< position in Result::classes()
+    Box box;                         ///< as given or detected, cut at the image's edges
+    Window window;                   ///< the crop that was segmented
+    std::optional<std::string> name;  ///< the box's own class name; none for boxes without one and for the whole image
+    float score = 1;                 ///< 0..1, to rank instances by
+    std::optional<float> presence;   ///< 0..1, how likely the crop shows the class; none without a presence filter
+    bool whole_image = false;        ///< there was no region of this class, or none was asked for
+};
+
+/// Which of the boxes' class names a class means, and why.
+struct ClassMatch {
     std::vector<std::string> names;
     std::string how;  ///< exact, plural, synonym, nearest, any or none
     std::optional<float> similarity;
@@ -177,54 +196,65 @@ struct Timing {
     double milliseconds = 0;
 };
 
-/// What a segmentation found. Move-only; owns everything but the picture, which it does not need.
+/// What a segmentation found. Move-only. It does not need the image any more.
 class Result {
 public:
     Result(Result&&) noexcept;
     Result& operator=(Result&&) noexcept;
     ~Result();
 
-    /// The words as cleaned, each once, in the order asked. K below is their number.
-    [[nodiscard]] std::span<const std::string> words() const noexcept;
-    [[nodiscard]] int width() const noexcept;   ///< of the picture and the masks, pixels
-    [[nodiscard]] int height() const noexcept;  ///< of the picture and the masks, pixels
+    /// The classes as cleaned, each once, in the order asked. K below is their number.
+    [[nodiscard]] std::span<const std::string> classes() const noexcept;
+    [[nodiscard]] int width() const noexcept;   ///< of the image and the masks, pixels
+    [[nodiscard]] int height() const noexcept;  ///< of the image and the masks, pixels
 
-    /// (K) in 0..1, how likely each word is in the picture or in the likeliest of its regions; NaN for words that were
-    /// not looked for. Empty if the bundle has no gate.
-    [[nodiscard]] std::span<const float> presence() const noexcept;
-    /// The threshold that was used; none without a gate.
+    /// Position of a class. OptionError: it was not asked.
+    [[nodiscard]] std::size_t index(std::string_view name) const;
+    /// All of one class; its mask is made to count its pixels. OptionError: there is no such class.
+    [[nodiscard]] ClassResult operator[](std::size_t at) const;
+    [[nodiscard]] ClassResult operator[](std::string_view name) const { return (*this)[index(name)]; }
+
+    // Single values of a class by its position. OptionError: there is no such class.
+
+    [[nodiscard]] Status status(std::size_t at) const;
+    [[nodiscard]] const std::string& reason(std::size_t at) const;
+    [[nodiscard]] std::optional<float> presence(std::size_t at) const;
+    [[nodiscard]] std::vector<std::string_view> searched(std::size_t at) const;
+    /// The mask at the image's size: the masks of its instances joined.
+    [[nodiscard]] Mask mask(std::size_t at) const;
+    /// The same, written to the caller's memory: height rows of width bytes, `stride` bytes apart.
+    void mask_to(std::size_t at, std::uint8_t* pixels, std::ptrdiff_t stride) const;
+    [[nodiscard]] std::int64_t area(std::size_t at) const;  ///< pixels of the mask
+    [[nodiscard]] RleMask rle(std::size_t at) const;        ///< the mask in COCO's form
+
+    /// The threshold of the presence filter; none where it was off.
     [[nodiscard]] std::optional<double> presence_threshold() const noexcept;
-    /// Whether a word was segmented; the others have an empty mask. OptionError: there is no such word.
-    [[nodiscard]] bool present(std::size_t word) const;
+    /// The most classes of a crop that the presence filter let through; none for any number.
+    [[nodiscard]] std::optional<std::size_t> max_classes() const noexcept;
+    /// The model's own threshold: the probability that a pixel must exceed.
+    [[nodiscard]] double mask_threshold() const noexcept;
 
-    /// Position of a word. OptionError: it was not asked.
-    [[nodiscard]] std::size_t index(std::string_view word) const;
-    /// Mask of a word at the picture's size: its regions' masks joined. OptionError: there is no such word.
-    [[nodiscard]] Mask mask(std::size_t word) const;
-    /// The same, written to caller's memory: height rows of width bytes, `stride` bytes apart.
-    void mask_to(std::size_t word, std::uint8_t* pixels, std::ptrdiff_t stride) const;
-    /// Pixels of a word's mask.
-    [[nodiscard]] std::int64_t area(std::size_t word) const;
-    /// Mask of a word in COCO's form.
-    [[nodiscard]] Rle rle(std::size_t word) const;
+    /// Every mask by itself, in the order of the classes: one for each box and class, and one for each class that was
+    /// segmented in the whole image.
+    [[nodiscard]] std::span<const Instance> instances() const noexcept;
+    /// Mask of an instance inside its window. OptionError: there is no such instance.
+    [[nodiscard]] Mask instance_mask(std::size_t at) const;
+    /// The low-resolution logits of an instance, row by row, mask_height x mask_width of the bundle.
+    [[nodiscard]] std::span<const float> instance_logits(std::size_t at) const;
 
-    /// Every mask by itself, in the order of the words: one for each box and word, and one for each word that was
-    /// segmented in the whole picture.
-    [[nodiscard]] std::span<const Region> regions() const noexcept;
-    /// Mask of a region inside its window. OptionError: there is no such region.
-    [[nodiscard]] Mask region_mask(std::size_t region) const;
-    /// The low-resolution logits of a region, row by row, of mask_height x mask_width of the bundle.
-    [[nodiscard]] std::span<const float> region_logits(std::size_t region) const;
-
-    /// For every word, which of the boxes' classes it means; empty for whole-image results.
-    [[nodiscard]] std::span<const WordMatch> matches() const noexcept;
-    /// Where a word was looked for: "regions", "whole image", "regions, whole image" or "nowhere".
-    [[nodiscard]] std::string_view looked_at(std::size_t word) const;
-    /// Sentences for the user, such as words that were cut off.
+    /// For every class, which of the boxes' names it means; empty for whole-image results.
+    [[nodiscard]] std::span<const ClassMatch> matches() const noexcept;
+    /// Number of boxes that were given or detected; none for whole-image results.
+    [[nodiscard]] std::optional<std::size_t> region_count() const noexcept;
+    /// Where those boxes come from: "boxes" for given ones, or the detector's file; empty for whole-image results.
+    [[nodiscard]] const std::string& region_source() const noexcept;
+    /// Sentences for the user, such as classes that were cut off.
     [[nodiscard]] std::span<const std::string> notes() const noexcept;
     [[nodiscard]] std::span<const Timing> timings() const noexcept;
     [[nodiscard]] const std::string& model() const noexcept;    ///< name of the bundle
-    [[nodiscard]] const std::string& backend() const noexcept;  ///< name of the engine
+    [[nodiscard]] const std::string& backend() const noexcept;  ///< name of the backend
+    /// Why "auto" passed over backends that it prefers.
+    [[nodiscard]] std::span<const std::string> backend_notes() const noexcept;
 
     struct State;
     explicit Result(std::unique_ptr<State> state) noexcept;
@@ -235,26 +265,38 @@ private:
 
 // --- Segmenting -----------------------------------------------------------------------------------------------------
 
-/// How a bundle is loaded.
-struct Options {
-    std::string backend = "auto";      ///< "auto" takes the first of backends() that loads the bundle
-    int threads = 0;                   ///< of one call of the engine; 0 lets it decide
-    std::size_t memory_mb = 1024;      ///< bound in MiB on the activations of one call
-    std::size_t pairs_per_call = 0;    ///< a further bound on the pairs and crops of one call; 0 is none
-    std::int64_t max_pixels = 200'000'000;  ///< larger pictures are refused
-    double detector_confidence = 0.25;  ///< boxes whose score is not above this are dropped
-    double detector_iou = 0.7;          ///< of two boxes of one class that overlap more, the less sure one is dropped
-    int max_detections = 300;           ///< at most so many boxes, the surest
+/// Most that a call may take.
+struct Limits {
+    std::size_t memory_mb = 1024;    ///< of the activations of one call of the backend, MiB
+    std::size_t pairs_per_call = 0;  ///< of the pairs, and of the crops, of one call; 0: as many as fit into memory_mb
+    std::size_t result_mb = 2048;    ///< of what a result holds, MiB
+    std::int64_t max_pixels = 200'000'000;  ///< of an image
 };
 
-/// What is asked of a picture beside the words.
-struct Ask {
-    std::optional<double> presence_threshold;  ///< 0..1; none is the bundle's own, 0 segments every word
-    std::optional<ZoomIn> zoom_in;             ///< look at regions instead of the whole picture once
+/// How a bundle is loaded.
+struct Options {
+    std::string backend = "auto";  ///< "auto" takes the first of backends() that loads the bundle
+    int threads = 0;               ///< of one call of the backend; 0 lets it decide
+    Limits limits;
+    std::optional<bool> presence_filter;   ///< what requests get that do not say; see Request
+    std::optional<int> max_classes;        ///< likewise
+    double detector_confidence = 0.25;  ///< boxes whose score is not above this are dropped
+    double detector_iou = 0.7;          ///< of two boxes of one class that overlap more, the less sure one is dropped
+    int max_detections = 300;           ///< most boxes of an image, the surest
+};
+
+/// What is asked of an image beside the classes.
+struct Request {
+    std::optional<double> presence_threshold;  ///< 0..1; none is the bundle's own, 0 segments every class
+    /// Whether presence decides which classes of a crop are segmented. None: where the bundle's threshold was trained, or
+    /// a value is given here.
+    std::optional<bool> presence_filter;
+    std::optional<int> max_classes;  ///< most classes of a crop, the likeliest; none is any number
+    std::optional<ZoomIn> zoom_in;   ///< segment regions instead of the whole image once
     std::optional<std::vector<GivenBox>> regions;  ///< in place of the detector's; given, they switch zoom_in on
 };
 
-/// Names of the engines that this build has, the preferred first: "tensorrt", "openvino", "onnxruntime-cpu".
+/// Names of the backends that this build has, the preferred first: "tensorrt", "openvino", "onnxruntime-cpu".
 [[nodiscard]] std::vector<std::string> backends();
 
 /// Version of the library, such as "0.1.0".
@@ -263,12 +305,12 @@ struct Ask {
 /// The model of a bundle, ready to segment any class that can be named. Move-only.
 ///
 /// operator() may be called from any number of threads at once. set_image() and predict() are about this object's
-/// current picture: for several threads, share() makes another object of the same loaded model.
+/// current image: for several threads, share() makes another object of the same loaded model.
 class Segmenter {
 public:
     /// Verify a bundle and load it.
     ///
-    /// Throws BundleError: the bundle is absent, damaged, too new or incomplete. BackendError: no engine works here, or
+    /// Throws BundleError: the bundle is absent, damaged, too new or incomplete. BackendError: no backend works here, or
     /// it cannot load the bundle. OptionError: a value makes no sense.
     [[nodiscard]] static Segmenter load(const std::filesystem::path& bundle, const Options& options = {});
 
@@ -276,37 +318,37 @@ public:
     Segmenter& operator=(Segmenter&&) noexcept;
     ~Segmenter();
 
-    /// Another Segmenter of the same loaded model, without a current picture.
+    /// Another Segmenter of the same loaded model, without a current image.
     [[nodiscard]] Segmenter share() const;
 
-    /// Segment words in a picture, without changing the current one.
+    /// Segment classes in an image, without changing the current one.
     ///
     /// Throws ImageError, WordError, OptionError, BackendError, DetectorError.
-    [[nodiscard]] Result operator()(const ImageView& image, std::span<const std::string> words,
-                                    const Ask& ask = {}) const;
-    [[nodiscard]] Result operator()(const ImageView& image, const std::vector<std::string>& words,
-                                    const Ask& ask = {}) const {
-        return (*this)(image, std::span<const std::string>(words), ask);
+    [[nodiscard]] Result operator()(const ImageView& image, std::span<const std::string> classes,
+                                    const Request& request = {}) const;
+    [[nodiscard]] Result operator()(const ImageView& image, const std::vector<std::string>& classes,
+                                    const Request& request = {}) const {
+        return (*this)(image, std::span<const std::string>(classes), request);
     }
 
-    /// Encode a picture and make it the current one. Its pixels are not copied: they must stay where they are for as
-    /// long as predict() looks at regions of it.
+    /// Encode an image and make it the current one. Its pixels are not copied: they must stay where they are for as
+    /// long as predict() is called with regions.
     void set_image(const ImageView& image);
 
-    /// Segment words in the current picture: the image encoder has run already. OptionError: there is none.
-    [[nodiscard]] Result predict(std::span<const std::string> words, const Ask& ask = {}) const;
-    [[nodiscard]] Result predict(const std::vector<std::string>& words, const Ask& ask = {}) const {
-        return predict(std::span<const std::string>(words), ask);
+    /// Segment classes in the current image: the image encoder has run already. OptionError: there is none.
+    [[nodiscard]] Result predict(std::span<const std::string> classes, const Request& request = {}) const;
+    [[nodiscard]] Result predict(const std::vector<std::string>& classes, const Request& request = {}) const {
+        return predict(std::span<const std::string>(classes), request);
     }
 
     [[nodiscard]] const std::string& model() const noexcept;        ///< name of the bundle
-    [[nodiscard]] const std::string& backend() const noexcept;      ///< name of the engine
+    [[nodiscard]] const std::string& backend() const noexcept;      ///< name of the backend
     [[nodiscard]] const std::string& fingerprint() const noexcept;  ///< SHA-256 of the bundle's manifest
-    /// Why "auto" passed over engines that it prefers.
+    /// Why "auto" passed over backends that it prefers.
     [[nodiscard]] std::span<const std::string> backend_notes() const noexcept;
     /// Whether the bundle has a detector, so that zoom_in needs no regions.
     [[nodiscard]] bool has_detector() const noexcept;
-    /// Height and width of region_logits().
+    /// Height and width of instance_logits().
     [[nodiscard]] std::pair<int, int> logits_size() const noexcept;
 
 private:

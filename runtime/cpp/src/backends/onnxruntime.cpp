@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <memory>
 
-#include "backends/engine.hpp"
+#include "graph.hpp"
 #include "backends/numbers.hpp"
 #include "errors.hpp"
 
@@ -240,7 +240,8 @@ public:
 
     std::string name() const override { return "onnxruntime-cpu"; }
 
-    std::unique_ptr<Graph> load(const std::filesystem::path& path) const override {
+    std::unique_ptr<Graph> load(const GraphFile& file) const override {
+        const std::filesystem::path& path = file.path;
         // By path, never from bytes: only then are external data found, and refused outside the folder.
         try {
             static const Environment environment = make<Environment>(api().CreateEnv, ORT_LOGGING_LEVEL_ERROR, "clsclip");

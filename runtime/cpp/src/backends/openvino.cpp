@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <mutex>
 
-#include "backends/engine.hpp"
+#include "graph.hpp"
 #include "backends/numbers.hpp"
 #include "errors.hpp"
 
@@ -140,7 +140,8 @@ public:
 
     std::string name() const override { return "openvino"; }
 
-    std::unique_ptr<Graph> load(const std::filesystem::path& path) const override {
+    std::unique_ptr<Graph> load(const GraphFile& file) const override {
+        const std::filesystem::path& path = file.path;
         try {
             return std::make_unique<OpenVinoGraph>(core().compile_model(path.string(), "CPU", options_),
                                                    path.filename().string());

@@ -1,9 +1,8 @@
 #include <algorithm>
 #include <array>
 #include <functional>
-#include <numeric>
 
-#include "backends/engine.hpp"
+#include "backends/select.hpp"
 #include "errors.hpp"
 
 namespace clsclip {
@@ -42,19 +41,6 @@ const std::vector<Maker>& makers() {
 }
 
 }  // namespace
-
-std::size_t count_of(const Shape& shape) {
-    return std::accumulate(shape.begin(), shape.end(), std::size_t{1},
-                           [](std::size_t all, std::int64_t one) { return all * static_cast<std::size_t>(one); });
-}
-
-std::string text_of_shape(const Shape& shape) {
-    std::vector<std::string> numbers;
-    for (const std::int64_t one : shape) {
-        numbers.push_back(std::to_string(one));
-    }
-    return text_of("(", joined(numbers), ")");
-}
 
 std::vector<std::string> backends() {
     std::vector<std::string> names;

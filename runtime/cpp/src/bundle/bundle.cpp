@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "bundle/external_data.hpp"
-#include "bundle/mapped_file.hpp"
+#include "mapped_file.hpp"
 #include "errors.hpp"
 #include "sha256.hpp"
 
@@ -78,23 +78,26 @@ void verify(const fs::path& folder, const std::string& name, const FileEntry& en
     }
 }
 
-void verify_external_data(const fs::path& folder, const std::string& name, const Manifest& manifest) {
+/// The files that a graph keeps weights in, as the manifest lists them.
+std::vector<std::string> external_files(const fs::path& folder, const std::string& name, const Manifest& manifest) {
     std::set<std::string> locations;
     try {
         locations = external_locations(map(folder / name).bytes());
     } catch (const NotOnnxError& error) {
         fail<BundleError>(name, " in ", folder, " is not an ONNX graph (", error.what(), "). ", kAgain);
     }
+    std::vector<std::string> files;
     for (const std::string& location : locations) {
         check_file_name(location);
         // Locations are relative to the graph that names them, and verified files to the bundle.
         const std::size_t slash = name.rfind('/');
-        const std::string listed = slash == std::string::npos ? location : name.substr(0, slash + 1) + location;
-        if (!manifest.files.contains(listed)) {
+        files.push_back(slash == std::string::npos ? location : name.substr(0, slash + 1) + location);
+        if (!manifest.files.contains(files.back())) {
             fail<BundleError>(name, " in ", folder, " keeps weights in ", location,
                               ", which the manifest does not list, so they cannot be verified. ", kAgain);
         }
     }
+    return files;
 }
 
 }  // namespace
@@ -113,11 +116,18 @@ Bundle Bundle::open(const fs::path& path) {
         fail<BundleError>(place, " is over ", kMostManifestBytes >> 20, " MiB, so it is no manifest. ", kAgain);
     }
     Bundle bundle{folder,
-                  parse_manifest({reinterpret_cast<const char*>(document.bytes().data()), document.bytes().size()}),
+                  parse_manifest({reinterpret_cast<const char*>(document.bytes().data()), document.bytes().size()},
+                                 folder.string()),
                   sha256_of(document.bytes())};
-    std::vector<std::string_view> required{kTokenizer, kTextEncoder, kImageEncoder, kTrunk};
-    if (bundle.manifest.presence_threshold) {
-        required.push_back(kGate);
+    std::vector<std::string_view> required{kImageEncoder, kTrunk};
+    if (bundle.has(kTextEncoder) || bundle.has(kTokenizer)) {
+        required.insert(required.end(), {kTextEncoder, kTokenizer});
+    } else if (!bundle.has(kWordTable)) {
+        fail<BundleError>(folder, " has neither ", kTextEncoder, " nor ", kWordTable,
+                          ", so it knows no words. ", kAgain);
+    }
+    if (bundle.manifest.presence && !bundle.manifest.presence->from_trunk) {
+        required.push_back(kPresence);
     }
     if (bundle.manifest.detector) {
         required.push_back(kDetector);
@@ -130,17 +140,27 @@ Bundle Bundle::open(const fs::path& path) {
     }
     for (const auto& [name, unused] : bundle.manifest.files) {
         if (name.ends_with(".onnx")) {
-            verify_external_data(folder, name, bundle.manifest);
+            (void)external_files(folder, name, bundle.manifest);
         }
     }
     return bundle;
 }
 
 fs::path Bundle::path(std::string_view name) const {
-    if (!manifest.files.contains(std::string(name))) {
+    if (!has(name)) {
         fail<BundleError>(folder, " has no ", name, " among the files of its manifest. ", kAgain);
     }
     return folder / name;
+}
+
+GraphFile Bundle::graph(std::string_view name) const {
+    GraphFile graph{path(name), {}};
+    std::vector<std::string> files = external_files(folder, std::string(name), manifest);
+    files.emplace_back(name);
+    for (const std::string& file : files) {
+        graph.digests[file] = manifest.files.at(file).sha256;
+    }
+    return graph;
 }
 
 std::string Bundle::read(std::string_view name) const {

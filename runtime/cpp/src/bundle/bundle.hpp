@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "bundle/manifest.hpp"
+#include "graph.hpp"
 
 namespace clsclip {
 
@@ -16,7 +17,8 @@ inline constexpr std::string_view kTokenizer = "tokenizer.json";
 inline constexpr std::string_view kTextEncoder = "text_encoder.onnx";
 inline constexpr std::string_view kImageEncoder = "image_encoder.onnx";
 inline constexpr std::string_view kTrunk = "trunk.onnx";
-inline constexpr std::string_view kGate = "gate.onnx";
+inline constexpr std::string_view kPresence = "presence.onnx";
+inline constexpr std::string_view kWordTable = "text_tokens.safetensors";
 inline constexpr std::string_view kDetector = "detector.onnx";
 
 /// A verified bundle.
@@ -29,8 +31,13 @@ struct Bundle {
     /// manifest is wrong or of a newer schema.
     [[nodiscard]] static Bundle open(const std::filesystem::path& path);
 
+    [[nodiscard]] bool has(std::string_view name) const { return manifest.files.contains(std::string(name)); }
+
     /// Absolute path of a file. BundleError if the manifest does not list it.
     [[nodiscard]] std::filesystem::path path(std::string_view name) const;
+
+    /// A graph, with the digests of all that it is read from. BundleError if the manifest does not list it.
+    [[nodiscard]] GraphFile graph(std::string_view name) const;
 
     /// The bytes of a small file, such as the tokenizer. BundleError if it cannot be read.
     [[nodiscard]] std::string read(std::string_view name) const;

@@ -2,39 +2,170 @@
 
 #include <algorithm>
 #include <limits>
+#include <set>
 
 #include "bundle/section.hpp"
 #include "errors.hpp"
+#include "text/words.hpp"
+#include "vocabulary.hpp"
 
 namespace clsclip {
 
 namespace {
 
-constexpr std::int64_t kSchemaVersion = 1;
 constexpr std::int64_t kMostDetectorPixels = std::int64_t{1} << 27;
 constexpr std::int64_t kMostToken = std::int64_t{1} << 31;
+constexpr std::int64_t kMostValues = std::int64_t{1} << 31;
+constexpr std::size_t kMostAxes = 8;
+constexpr std::size_t kMostFeatures = 64;
 
 DetectorSpec read_detector(const Section& section) {
     DetectorSpec spec;
-    spec.layout = section.choice(
-        "layout", {"yolov5", "yolov7-nms", "tensorrt-nms", "yolov8", "yolov10", "yolox", "yolox-decoded"});
+    spec.output_format = section.choice("output_format", known_names("/detector/output_formats"));
     spec.names = section.class_names("names");
     spec.height = static_cast<int>(section.integer("height", 32, 8192));
     spec.width = static_cast<int>(section.integer("width", 32, 8192));
-    spec.colours = section.choice("colours", {"rgb", "bgr"});
-    spec.white = section.number("white", 0, 65535, false);
-    spec.place = section.choice("place", {"centre", "top-left"});
+    spec.channel_order = section.choice("channel_order", known_names("/detector/channel_orders"));
+    spec.input_scale = section.number("input_scale", 0, 65535, false);
+    spec.letterbox = section.choice("letterbox", known_names("/detector/letterboxes"));
     const Json& batch = section.get("batch");
     if (!batch.is_null()) {
         spec.batch = static_cast<int>(section.integer("batch", 1, 1024));
     }
-    spec.input_type = section.choice("input_type", {"float32", "float16"});
-    spec.agnostic = section.flag("agnostic");
-    (void)section.text("licence");
+    spec.input_type = section.choice("input_type", known_names("/detector/input_types"));
+    spec.class_agnostic = section.flag("class_agnostic");
+    (void)section.text("license");
     if (std::int64_t{spec.height} * spec.width * spec.batch.value_or(1) > kMostDetectorPixels) {
         section.bad("batch", text_of("such that one call has at most ", kMostDetectorPixels, " pixels"), batch);
     }
     return spec;
+}
+
+bool is_feature_name(const std::string& name) {
+    const auto letter = [](char one) {
+        return (one >= 'a' && one <= 'z') || (one >= 'A' && one <= 'Z') || one == '_';
+    };
+    return !name.empty() && name.size() <= 64 && letter(name[0]) &&
+           std::all_of(name.begin(), name.end(), [&](char one) { return letter(one) || (one >= '0' && one <= '9'); });
+}
+
+/// The axes behind the first, which may be none.
+Shape read_shape(const Section& section) {
+    const Json& value = section.get("shape");
+    if (!value.is_array() || value.size() > kMostAxes) {
+        section.bad("shape", text_of("a list of at most ", kMostAxes, " whole numbers"), value);
+    }
+    Shape shape;
+    std::int64_t values = 1;
+    for (const Json& axis : value) {
+        const bool fits = axis.is_number_integer() && axis.get<std::int64_t>() >= 1 &&
+                          axis.get<std::int64_t>() < kMostValues && !(axis.is_number_unsigned() && axis > kMostValues);
+        if (!fits || (values *= axis.get<std::int64_t>()) >= kMostValues) {
+            section.bad("shape", text_of("whole numbers of 1 or more whose product is below ", kMostValues), value);
+        }
+        shape.push_back(axis.get<std::int64_t>());
+    }
+    return shape;
+}
+
+/// `features` of crops or of words; adds their names to `taken`.
+std::vector<FeatureSpec> read_features(const Section& owner, bool of_words, std::set<std::string>& taken) {
+    std::vector<FeatureSpec> features;
+    for (const Section& section : owner.objects("features", 1, kMostFeatures)) {
+        FeatureSpec feature;
+        feature.name = section.text("name");
+        if (!is_feature_name(feature.name)) {
+            section.bad("name", "a name of letters, digits and underscores", section.get("name"));
+        }
+        if (!taken.insert(feature.name).second) {
+            section.bad("name", "a name that no other feature and no fixed input or output has", section.get("name"));
+        }
+        feature.shape = read_shape(section);
+        (void)section.choice("dtype", {"float32"});
+        for (const std::string& user : section.choices("needed_by", {"trunk", "presence"})) {
+            (user == "trunk" ? feature.for_trunk : feature.for_presence) = true;
+        }
+        if (of_words) {
+            feature.unit_norm = section.flag("unit_norm");
+            if (feature.unit_norm && feature.shape.size() != 1) {
+                section.bad("unit_norm", "false where a word is not one vector", section.get("unit_norm"));
+            }
+        }
+        features.push_back(std::move(feature));
+    }
+    return features;
+}
+
+TextSpec read_text(const Section& section, std::set<std::string>& taken) {
+    TextSpec text;
+    text.context_length = static_cast<int>(section.integer("context_length", 1, 65536));
+    text.templates = section.templates("templates");
+    text.pad_token_id = section.integer("pad_token_id", 0, kMostToken);
+    text.features = read_features(section, true, taken);
+    const bool vectors = std::all_of(text.features.begin(), text.features.end(),
+                                     [](const FeatureSpec& one) { return one.shape.size() == 1; });
+    if (!vectors && text.templates.size() != 1) {
+        section.bad("templates", "exactly one template where a word is not one vector", section.get("templates"));
+    }
+    if (!section.lacks("matching")) {
+        text.matching = section.text("matching");
+        const bool fits = std::any_of(text.features.begin(), text.features.end(), [&](const FeatureSpec& one) {
+            return one.name == *text.matching && one.unit_norm;
+        });
+        if (!fits) {
+            section.bad("matching", "the name of a text feature of unit norm", section.get("matching"));
+        }
+    }
+    return text;
+}
+
+PresenceSpec read_presence(const Section& section) {
+    PresenceSpec presence;
+    presence.from_trunk = section.choice("from", {"filter", "trunk"}) == "trunk";
+    presence.as_logit = section.choice("form", {"probability", "logit"}) == "logit";
+    presence.threshold = section.number("threshold", 0, 1, true);
+    return presence;
+}
+
+MemorySpec read_memory(const Section& section) {
+    const auto bytes = [&](std::string_view key) {
+        return static_cast<std::uint64_t>(section.integer(key, 0, std::numeric_limits<std::int64_t>::max()));
+    };
+    return {bytes("crop_bytes"), bytes("pair_bytes"), bytes("presence_pair_bytes"), bytes("word_bytes")};
+}
+
+/// `profile` is for the builder of engines; here it is checked alone.
+void check_profile(const Section& section) {
+    for (const char* key : {"crops", "classes", "pairs"}) {
+        const Json& value = section.get(key);
+        const bool whole = value.is_array() && value.size() == 3 &&
+                           std::all_of(value.begin(), value.end(), [](const Json& one) {
+                               return one.is_number_integer() && one >= 1 && one < kMostValues;
+                           });
+        if (!whole || value[0] > value[1] || value[1] > value[2]) {
+            section.bad(key, "three whole numbers of 1 or more, none below the one before", value);
+        }
+    }
+}
+
+/// An entry of `requires` that this version does not know may change masks.
+void check_requires(const Section& top) {
+    if (top.lacks("requires")) {
+        return;
+    }
+    const Json& entries = top.get("requires");
+    const bool texts = entries.is_array() && std::all_of(entries.begin(), entries.end(),
+                                                         [](const Json& one) { return one.is_string(); });
+    if (!texts) {
+        top.bad("requires", "a list of texts", entries);
+    }
+    for (const Json& entry : entries) {
+        const auto known = known_names("/requires");
+        if (std::find(known.begin(), known.end(), entry.get<std::string>()) == known.end()) {
+            fail<BundleError>("the bundle needs ", shown(entry.get<std::string>()),
+                              ", which this clsclip does not know. Upgrade clsclip");
+        }
+    }
 }
 
 std::map<std::string, FileEntry> read_files(const Section& entries) {
@@ -54,17 +185,13 @@ std::map<std::string, FileEntry> read_files(const Section& entries) {
     return files;
 }
 
-/// A whole number above 0 that only helps; anything else is as if it were not there.
-std::optional<int> helpful(const Section& section, std::string_view key) {
-    const auto found = section.data().find(key);
-    if (found == section.data().end() || !found->is_number_integer()) {
-        return std::nullopt;
-    }
-    const auto value = found->get<std::int64_t>();
-    return value > 0 && value <= 1 << 20 ? std::optional<int>(static_cast<int>(value)) : std::nullopt;
-}
-
 }  // namespace
+
+Shape FeatureSpec::with_rows(std::int64_t rows) const {
+    Shape all{rows};
+    all.insert(all.end(), shape.begin(), shape.end());
+    return all;
+}
 
 void check_file_name(std::string_view name) {
     bool unsafe = name.empty() || name.front() == '/';
@@ -87,7 +214,7 @@ void check_file_name(std::string_view name) {
     }
 }
 
-Manifest parse_manifest(std::string_view document) {
+Manifest parse_manifest(std::string_view document, const std::string& folder) {
     Json data;
     try {
         data = parse_json(document);
@@ -96,33 +223,39 @@ Manifest parse_manifest(std::string_view document) {
                           "). The bundle is damaged: get it again or export it again");
     }
     const Section top(data);
+    const auto own = vocabulary().at("bundle_schema").get<std::int64_t>();
     const std::int64_t version = top.integer("schema_version", 1, std::int64_t{1} << 31);
-    if (version > kSchemaVersion) {
-        fail<BundleError>("the bundle has schema version ", version, ", and this clsclip reads versions up to ",
-                          kSchemaVersion, ". Upgrade clsclip, or export the bundle again with this version");
+    if (version > own) {
+        fail<BundleError>(folder, " has schema version ", version, ", and this clsclip reads version ", own,
+                          ". Upgrade clsclip, or export the bundle again with this version");
     }
-    const Section image = top.section("image"), text = top.section("text"), mask = top.section("mask");
-    const Section model = top.section("model");
+    if (version < own) {
+        fail<BundleError>(folder, " has schema version ", version, ", which clsclip 0.", version,
+                          " wrote. Run: clsclip-bundle upgrade ", folder, " NEW");
+    }
+    check_requires(top);
+    const Section image = top.section("image"), mask = top.section("mask");
+    (void)top.section("model");
     Manifest manifest;
     manifest.name = top.text("name");
-    manifest.licence = top.section("licence").text("weights");
+    manifest.license = top.section("license").text("weights");
     manifest.precision = top.text("precision");
-    manifest.patch_size = helpful(model, "patch_size");
-    manifest.width = helpful(model, "width");
     manifest.image.size = static_cast<int>(image.integer("size", 1, 8192));
     manifest.image.mean = image.channels("mean", false);
     manifest.image.std = image.channels("std", true);
     manifest.image.resize = image.choice("resize", {"squash"});
-    manifest.image.filter = image.choice("filter", {"nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"});
-    manifest.text.context_length = static_cast<int>(text.integer("context_length", 1, 65536));
-    manifest.text.templates = text.templates("templates");
-    manifest.text.pad_token_id = text.integer("pad_token_id", 0, kMostToken);
+    manifest.image.interpolation = image.choice("interpolation", known_names("/interpolations"));
+    std::set<std::string> taken{"pixel_values", "token_ids", "crop_index", "class_index", "mask_logits", "presence"};
+    manifest.features = read_features(top, false, taken);
+    manifest.text = read_text(top.section("text"), taken);
     manifest.mask.threshold = mask.number("threshold", 0, 1, false);
     manifest.mask.height = static_cast<int>(mask.integer("height", 1, 8192));
     manifest.mask.width = static_cast<int>(mask.integer("width", 1, 8192));
     if (!top.get("presence").is_null()) {
-        manifest.presence_threshold = top.section("presence").number("threshold", 0, 1, true);
+        manifest.presence = read_presence(top.section("presence"));
     }
+    manifest.memory = read_memory(top.section("memory"));
+    check_profile(top.section("profile"));
     const auto description = data.find("description");
     if (description != data.end() && !description->is_string()) {
         top.bad("description", "a text", *description);

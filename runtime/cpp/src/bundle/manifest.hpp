@@ -1,10 +1,9 @@
 /// `manifest.json` of a bundle, checked and typed.
 ///
-/// Unknown keys are ignored, so that a newer exporter can add some; a required key that is missing or has the wrong type
-/// is named in the error.
+/// Unknown keys are ignored, so that a newer exporter can add some; what a runtime must know stands in `requires`, and an
+/// unknown entry there is refused. A required key that is missing or has the wrong type is named in the error.
 #pragma once
 
-#include <cmath>
 #include <array>
 #include <cstdint>
 #include <map>
@@ -13,46 +12,76 @@
 #include <string_view>
 #include <vector>
 
+#include "graph.hpp"
+
 namespace clsclip {
 
-/// How a picture becomes the encoder's input: resized to size x size pixels, then normalised per channel.
+/// How an image becomes the encoder's input: resized to size x size pixels, then normalized per channel.
 struct ImageSpec {
     int size = 0;
     std::array<double, 3> mean{};
     std::array<double, 3> std{};
     std::string resize;
-    std::string filter;
+    std::string interpolation;
 };
 
-/// How a word becomes tokens: put into every template, truncated and padded to context_length tokens.
+/// One array of a crop or of a word. Only graphs know what it means.
+struct FeatureSpec {
+    std::string name;
+    Shape shape;  ///< without the first axis, the crop or the word
+    bool for_trunk = false;
+    bool for_presence = false;
+    bool unit_norm = false;  ///< of words alone: divided by its length
+
+    /// Number of values of one crop or word.
+    [[nodiscard]] std::size_t values() const { return count_of(shape); }
+    /// (rows, shape...).
+    [[nodiscard]] Shape with_rows(std::int64_t rows) const;
+};
+
+/// How a word becomes tokens, and what the text encoder gives for them.
 struct TextSpec {
-    int context_length = 0;
+    int context_length = 0;  ///< prompts are cut off and padded to this many tokens
     std::vector<std::string> templates;
     std::int64_t pad_token_id = 0;
+    std::vector<FeatureSpec> features;
+    std::optional<std::string> matching;  ///< the feature by whose cosine words are compared with class names
 };
 
-/// Size of the logits (pixels) and the probability above which a pixel belongs to the word.
+/// Size of the logits (pixels) and the probability above which a pixel belongs to the class.
 struct MaskSpec {
     double threshold = 0;
     int height = 0;
     int width = 0;
+};
 
-    /// The threshold as a logit.
-    [[nodiscard]] double cut() const { return std::log(threshold) - std::log1p(-threshold); }
+/// Where presence scores come from.
+struct PresenceSpec {
+    bool from_trunk = false;  ///< as an output of the trunk; else from presence.onnx, before the trunk runs
+    bool as_logit = false;    ///< the graph gives logits; else probabilities
+    double threshold = 0;     ///< a probability
+};
+
+/// Estimated peaks of activations in bytes.
+struct MemorySpec {
+    std::uint64_t crop_bytes = 0;           ///< of a crop in the image encoder
+    std::uint64_t pair_bytes = 0;           ///< of a pair in the trunk
+    std::uint64_t presence_pair_bytes = 0;  ///< of a crop and a class in presence.onnx
+    std::uint64_t word_bytes = 0;           ///< of a row of tokens in the text encoder
 };
 
 /// How a detector is run, so that its file need not be asked.
 struct DetectorSpec {
-    std::string layout;
+    std::string output_format;
     std::vector<std::string> names;
     int height = 0;
     int width = 0;
-    std::string colours;  ///< "rgb" or "bgr"
-    double white = 0;     ///< the input's value for white
-    std::string place;    ///< "centre" or "top-left"
+    std::string channel_order;  ///< "rgb" or "bgr"
+    double input_scale = 0;     ///< the input's value for white
+    std::string letterbox;      ///< where the image lies in the input: "center" or "top-left"
     std::optional<int> batch;
     std::string input_type;  ///< "float32" or "float16"
-    bool agnostic = false;
+    bool class_agnostic = false;
 };
 
 /// What a file of the bundle must be: lower-case hexadecimal SHA-256 and size in bytes.
@@ -63,20 +92,26 @@ struct FileEntry {
 
 struct Manifest {
     std::string name;
-    std::string licence;
+    std::string license;
     std::string precision;
-    std::optional<int> patch_size;  ///< of the image encoder, where the manifest states it
-    std::optional<int> width;       ///< likewise
     ImageSpec image;
+    std::vector<FeatureSpec> features;  ///< of crops
     TextSpec text;
     MaskSpec mask;
-    std::optional<double> presence_threshold;  ///< none without a gate
+    std::optional<PresenceSpec> presence;
+    MemorySpec memory;
     std::optional<DetectorSpec> detector;
     std::map<std::string, FileEntry> files;
+
+    /// The bundle's own presence threshold; none where it gives no presence.
+    [[nodiscard]] std::optional<double> presence_threshold() const {
+        return presence ? std::optional(presence->threshold) : std::nullopt;
+    }
 };
 
-/// Parse and check the document. BundleError: it is not JSON, is of a newer schema, or a key is missing or wrong.
-[[nodiscard]] Manifest parse_manifest(std::string_view document);
+/// Parse and check the document; `folder` is for messages. BundleError: it is not JSON, has another schema, needs what
+/// this version does not know, or a key is missing or wrong.
+[[nodiscard]] Manifest parse_manifest(std::string_view document, const std::string& folder);
 
 /// BundleError unless the name is a plain relative path that stays inside its folder on every system.
 void check_file_name(std::string_view name);

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "errors.hpp"
-#include "words.hpp"
+#include "text/words.hpp"
 
 namespace clsclip {
 
@@ -67,6 +67,18 @@ Section Section::section(std::string_view key) const {
     return Section(get(key), this->key(key));
 }
 
+std::vector<Section> Section::objects(std::string_view key, std::size_t least, std::size_t most) const {
+    const Json& value = get(key);
+    if (!value.is_array() || value.size() < least || value.size() > most) {
+        bad(key, text_of("a list of ", least, " to ", most, " objects"), value);
+    }
+    std::vector<Section> sections;
+    for (std::size_t at = 0; at < value.size(); ++at) {
+        sections.emplace_back(value[at], text_of(this->key(key), "[", at, "]"));
+    }
+    return sections;
+}
+
 std::string Section::text(std::string_view key) const {
     const Json& value = get(key);
     if (!value.is_string() || is_blank(value.get_ref<const std::string&>())) {
@@ -75,14 +87,32 @@ std::string Section::text(std::string_view key) const {
     return value.get<std::string>();
 }
 
-std::string Section::choice(std::string_view key, std::initializer_list<std::string_view> known) const {
+std::string Section::choice(std::string_view key, const std::vector<std::string_view>& known) const {
     std::string value = text(key);
+    check_known(key, value, known);
+    return value;
+}
+
+std::vector<std::string> Section::choices(std::string_view key, const std::vector<std::string_view>& known) const {
+    const Json& value = get(key);
+    const bool texts =
+        value.is_array() && std::all_of(value.begin(), value.end(), [](const Json& one) { return one.is_string(); });
+    if (!texts || value.empty()) {
+        bad(key, "a list of at least one text", value);
+    }
+    for (const Json& one : value) {
+        check_known(key, one.get<std::string>(), known);
+    }
+    return value.get<std::vector<std::string>>();
+}
+
+void Section::check_known(std::string_view key, const std::string& value,
+                          const std::vector<std::string_view>& known) const {
     if (std::find(known.begin(), known.end(), value) == known.end()) {
-        fail<BundleError>("manifest.json asks for ", this->key(key), " = '", value,
-                          "'; this version of clsclip knows ", joined(known),
+        fail<BundleError>("manifest.json asks for ", this->key(key), " = ", shown(value),
+                          "; this version of clsclip knows ", joined(known),
                           ". Upgrade clsclip, or export the bundle again");
     }
-    return value;
 }
 
 std::int64_t Section::integer(std::string_view key, std::int64_t low, std::int64_t high) const {

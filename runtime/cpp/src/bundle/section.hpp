@@ -3,12 +3,11 @@
 
 #include <array>
 #include <cstdint>
-#include <initializer_list>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "bundle/json.hpp"
+#include "json.hpp"
 
 namespace clsclip {
 
@@ -24,8 +23,13 @@ public:
     [[nodiscard]] bool lacks(std::string_view key) const;
 
     [[nodiscard]] Section section(std::string_view key) const;
+    /// The objects of a list of `least` to `most` of them.
+    [[nodiscard]] std::vector<Section> objects(std::string_view key, std::size_t least, std::size_t most) const;
     [[nodiscard]] std::string text(std::string_view key) const;
-    [[nodiscard]] std::string choice(std::string_view key, std::initializer_list<std::string_view> known) const;
+    [[nodiscard]] std::string choice(std::string_view key, const std::vector<std::string_view>& known) const;
+    /// Some of the known texts, at least one.
+    [[nodiscard]] std::vector<std::string> choices(std::string_view key,
+                                                   const std::vector<std::string_view>& known) const;
     [[nodiscard]] std::int64_t integer(std::string_view key, std::int64_t low, std::int64_t high) const;
     [[nodiscard]] double number(std::string_view key, double low, double high, bool inclusive) const;
     [[nodiscard]] bool flag(std::string_view key) const;
@@ -37,6 +41,9 @@ public:
     [[noreturn]] void bad(std::string_view key, std::string_view wanted, const Json& value) const;
 
 private:
+    void check_known(std::string_view key, const std::string& value,
+                     const std::vector<std::string_view>& known) const;
+
     const Json* data_;
     std::string where_;
 };

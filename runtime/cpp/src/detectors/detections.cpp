@@ -35,7 +35,7 @@ Detections choose(const DetectorSpec& spec, const Candidates& found, const Place
     }
     // Before the boxes are cut at the picture's edges, as they were compared in training.
     const std::vector<std::size_t> kept =
-        is_suppressed(spec.layout)
+        is_suppressed(spec.output_format)
             ? surest(sure.scores, limits.max_detections)
             : keep_best(sure.boxes, sure.scores, sure.classes, limits.iou, limits.max_detections);
     Detections chosen;

@@ -27,10 +27,10 @@ std::string shape_text(const DetectorOutput& output) {
 /// Columns of a row, or rows of a column in yolov8; 0 where the layout has no class scores.
 std::int64_t score_columns(const DetectorSpec& spec) {
     const auto names = static_cast<std::int64_t>(spec.names.size());
-    if (spec.layout == "yolov8") {
+    if (spec.output_format == "yolov8") {
         return 4 + names;
     }
-    return spec.layout == "yolov10" ? 6 : 5 + names;
+    return spec.output_format == "yolov10" ? 6 : 5 + names;
 }
 
 bool fits(const DetectorSpec& spec, std::span<const DetectorOutput> outputs, std::int64_t count) {
@@ -47,10 +47,10 @@ bool fits(const DetectorSpec& spec, std::span<const DetectorOutput> outputs, std
         }
     }
     const auto rank = [&](std::size_t at) { return outputs.size() > at ? outputs[at].shape.size() : 0; };
-    if (spec.layout == "yolov7-nms") {
+    if (spec.output_format == "yolov7-nms") {
         return rank(0) == 2 && outputs[0].shape[1] == 7;
     }
-    if (spec.layout == "tensorrt-nms") {
+    if (spec.output_format == "tensorrt-nms") {
         if (outputs.size() != 4 || rank(0) != 2 || rank(1) != 3 || rank(2) != 2 || rank(3) != 2) {
             return false;
         }
@@ -59,7 +59,7 @@ bool fits(const DetectorSpec& spec, std::span<const DetectorOutput> outputs, std
                outputs[0].shape[1] == 1 && outputs[1].shape[2] == 4 && outputs[2].shape[1] == room &&
                outputs[3].shape[1] == room;
     }
-    const std::size_t axis = spec.layout == "yolov8" ? 1 : 2;
+    const std::size_t axis = spec.output_format == "yolov8" ? 1 : 2;
     return rank(0) == 3 && outputs[0].shape[0] == count && outputs[0].shape[axis] == score_columns(spec);
 }
 
@@ -130,7 +130,7 @@ std::vector<Candidates> yolov8(const DetectorSpec& spec, const DetectorOutput& o
     return all;
 }
 
-/// Rows of centre, size, objectness and scores; `decode` makes pixels of the first four numbers of a row.
+/// Rows of center, size, objectness and scores; `decode` makes pixels of the first four numbers of a row.
 template <class Decode>
 std::vector<Candidates> yolov5(const DetectorSpec& spec, const DetectorOutput& output, Decode decode) {
     const std::size_t boxes = size_of(output.shape[1]), classes = spec.names.size(), columns = 5 + classes;
@@ -264,29 +264,29 @@ std::vector<Candidates> read_candidates(const DetectorSpec& spec, std::span<cons
         std::vector<std::string> shapes;
         std::transform(outputs.begin(), outputs.end(), std::back_inserter(shapes), shape_text);
         fail<DetectorError>("the detector gave outputs of shape ", joined(shapes), " for ", pictures,
-                            " pictures, which the layout ", spec.layout, " with ", spec.names.size(),
+                            " pictures, which the layout ", spec.output_format, " with ", spec.names.size(),
                             " classes does not have. Name the right layout and names, or export it again");
     }
-    if (spec.layout == "yolov8") {
+    if (spec.output_format == "yolov8") {
         return yolov8(spec, outputs[0]);
     }
-    if (spec.layout == "yolov10") {
+    if (spec.output_format == "yolov10") {
         return yolov10(outputs[0]);
     }
-    if (spec.layout == "yolov7-nms") {
+    if (spec.output_format == "yolov7-nms") {
         return yolov7_nms(outputs[0], pictures);
     }
-    if (spec.layout == "tensorrt-nms") {
+    if (spec.output_format == "tensorrt-nms") {
         return tensorrt_nms(outputs);
     }
-    if (spec.layout == "yolox") {
+    if (spec.output_format == "yolox") {
         return yolox(spec, outputs[0]);
     }
-    if (spec.layout == "yolov5" || spec.layout == "yolox-decoded") {
+    if (spec.output_format == "yolov5" || spec.output_format == "yolox-decoded") {
         return yolov5(spec, outputs[0],
                       [](std::size_t, const float* row) { return corners(row[0], row[1], row[2], row[3]); });
     }
-    fail<DetectorError>("there is no layout '", spec.layout, "'. Upgrade clsclip, or export the bundle again");
+    fail<DetectorError>("there is no layout '", spec.output_format, "'. Upgrade clsclip, or export the bundle again");
 }
 
 }  // namespace clsclip

@@ -1,9 +1,9 @@
 /// How a detector's outputs are read. What the layouts mean, for B pictures, N boxes and C classes:
 ///
-///     yolov5         (B, N, 5 + C)   YOLOv5, and YOLOv7 without built-in suppression: centre, size, objectness, scores
+///     yolov5         (B, N, 5 + C)   YOLOv5, and YOLOv7 without built-in suppression: center, size, objectness, scores
 ///     yolov7-nms     (N, 7)          YOLOv7 with built-in suppression: picture, x0, y0, x1, y1, class, score
 ///     tensorrt-nms   four outputs    number (B, 1), boxes (B, M, 4) xyxy, scores (B, M), classes (B, M)
-///     yolov8         (B, 4 + C, N)   YOLOv8, v9, 11, 12: centre, size, scores
+///     yolov8         (B, 4 + C, N)   YOLOv8, v9, 11, 12: center, size, scores
 ///     yolov10        (B, M, 6)       YOLOv10, 26, and others with built-in suppression: x0, y0, x1, y1, score, class
 ///     yolox          (B, N, 5 + C)   YOLOX: as yolov5, but in units of the grid
 ///     yolox-decoded  (B, N, 5 + C)   YOLOX exported with its decoding

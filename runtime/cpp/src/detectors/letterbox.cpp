@@ -12,9 +12,9 @@ namespace clsclip {
 
 namespace {
 
-constexpr std::uint8_t kGrey = 114;  ///< of the border, as YOLO is trained with
+constexpr std::uint8_t kGray = 114;  ///< of the border, as YOLO is trained with
 
-/// For a new pixel along a side, the old pixels before and after its centre, and the share of the latter.
+/// For a new pixel along a side, the old pixels before and after its center, and the share of the latter.
 struct Between {
     int low;
     int high;
@@ -83,7 +83,7 @@ void mix(const std::int16_t* low, const std::int16_t* high, float share, const s
 
 int fitted(double side, const std::string& place, int most) {
     // As ultralytics rounds, to even where it is between two; YOLOX cuts off.
-    const double whole = place == "centre" ? std::nearbyint(side) : std::trunc(side);
+    const double whole = place == "center" ? std::nearbyint(side) : std::trunc(side);
     return std::min(most, std::max(1, static_cast<int>(whole)));
 }
 
@@ -102,22 +102,22 @@ Placed letterbox(const ImageView& image, const DetectorSpec& spec, float* values
     check_image(image);
     const double scale = std::min(static_cast<double>(spec.height) / image.height,
                                   static_cast<double>(spec.width) / image.width);
-    const int width = fitted(image.width * scale, spec.place, spec.width);
-    const int height = fitted(image.height * scale, spec.place, spec.height);
+    const int width = fitted(image.width * scale, spec.letterbox, spec.width);
+    const int height = fitted(image.height * scale, spec.letterbox, spec.height);
     Placed placed{static_cast<double>(width) / image.width, static_cast<double>(height) / image.height, 0, 0,
                   image.width, image.height};
-    if (spec.place == "centre") {
+    if (spec.letterbox == "center") {
         placed.left = (spec.width - width) / 2;
         placed.top = (spec.height - height) / 2;
     }
     std::array<float, 256> value_of;
-    const auto divisor = static_cast<float>(255 / spec.white);
+    const auto divisor = static_cast<float>(255 / spec.input_scale);
     for (std::size_t value = 0; value < value_of.size(); ++value) {
         value_of[value] = static_cast<float>(value) / divisor;
     }
     const auto wide = static_cast<std::size_t>(spec.width);
     const std::size_t plane = wide * static_cast<std::size_t>(spec.height);
-    std::fill_n(values, 3 * plane, value_of[kGrey]);
+    std::fill_n(values, 3 * plane, value_of[kGray]);
     const std::vector<Between> rows = between(image.height, height);
     const std::vector<Between> columns = between(image.width, width);
     RowPair pair(image);
@@ -126,7 +126,7 @@ Placed letterbox(const ImageView& image, const DetectorSpec& spec, float* values
         const std::int16_t* high = pair.read(rows[y].high, pair.last());
         float* out = values + (static_cast<std::size_t>(placed.top) + y) * wide + placed.left;
         for (std::size_t channel = 0; channel < 3; ++channel) {
-            const std::size_t own = spec.colours == "bgr" ? 2 - channel : channel;
+            const std::size_t own = spec.channel_order == "bgr" ? 2 - channel : channel;
             mix(pair.channel(low, own), pair.channel(high, own), rows[y].share, columns, value_of, out + channel * plane);
         }
     }

@@ -19,10 +19,10 @@ struct Placed {
     [[nodiscard]] Box to_picture(const Box& box) const;
 };
 
-/// Fit a picture, keeping its shape, into a grey input, and write it as the detector takes it.
+/// Fit a picture, keeping its shape, into a gray input, and write it as the detector takes it.
 ///
 /// `values` is (3, spec.height, spec.width): bilinear without smoothing, as OpenCV's INTER_LINEAR, channels in the order
-/// of spec.colours, white as spec.white. ImageError: the picture is not usable.
+/// of spec.colors, white as spec.white. ImageError: the picture is not usable.
 Placed letterbox(const ImageView& image, const DetectorSpec& spec, float* values);
 
 }  // namespace clsclip

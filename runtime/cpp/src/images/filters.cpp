@@ -93,12 +93,12 @@ Weights make_weights(Filter filter, int old_side, int new_side) {
     made.weights.assign(static_cast<std::size_t>(new_side) * made.width, 0);
     std::vector<double> exact(made.width);
     for (int at = 0; at < new_side; ++at) {
-        const double centre = (at + 0.5) * scale;
-        const int low = std::max(static_cast<int>(centre - support + 0.5), 0);
-        const int count = std::min(static_cast<int>(centre + support + 0.5), old_side) - low;
+        const double center = (at + 0.5) * scale;
+        const int low = std::max(static_cast<int>(center - support + 0.5), 0);
+        const int count = std::min(static_cast<int>(center + support + 0.5), old_side) - low;
         double total = 0.0;
         for (int x = 0; x < count; ++x) {
-            exact[static_cast<std::size_t>(x)] = kernel.weight((x + low - centre + 0.5) * (1.0 / stretch));
+            exact[static_cast<std::size_t>(x)] = kernel.weight((x + low - center + 0.5) * (1.0 / stretch));
             total += exact[static_cast<std::size_t>(x)];
         }
         std::int32_t* own = made.weights.data() + static_cast<std::size_t>(at) * made.width;

@@ -87,16 +87,16 @@ std::vector<std::uint8_t> resize(const ImageView& image, const Window& window, i
 }
 
 void preprocess(const ImageView& image, const Window& window, const ImageSpec& spec, float* pixels) {
-    const std::vector<std::uint8_t> small = resize(image, window, spec.size, spec.size, filter_of(spec.filter));
+    const std::vector<std::uint8_t> small = resize(image, window, spec.size, spec.size, filter_of(spec.interpolation));
     const auto plane = static_cast<std::size_t>(spec.size) * static_cast<std::size_t>(spec.size);
     for (std::size_t channel = 0; channel < 3; ++channel) {
-        std::array<float, 256> normalised;
-        for (std::size_t value = 0; value < normalised.size(); ++value) {
-            normalised[value] = (static_cast<float>(value) / 255.0F - static_cast<float>(spec.mean[channel])) /
+        std::array<float, 256> normalized;
+        for (std::size_t value = 0; value < normalized.size(); ++value) {
+            normalized[value] = (static_cast<float>(value) / 255.0F - static_cast<float>(spec.mean[channel])) /
                                 static_cast<float>(spec.std[channel]);
         }
-        const std::uint8_t* own = small.data() + (image.format == PixelFormat::grey ? 0 : channel * plane);
-        std::transform(own, own + plane, pixels + channel * plane, [&](std::uint8_t value) { return normalised[value]; });
+        const std::uint8_t* own = small.data() + (image.format == PixelFormat::gray ? 0 : channel * plane);
+        std::transform(own, own + plane, pixels + channel * plane, [&](std::uint8_t value) { return normalized[value]; });
     }
 }
 

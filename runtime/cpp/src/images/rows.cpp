@@ -45,7 +45,7 @@ void check_image(const ImageView& image) {
     const int bytes = bytes_per_pixel(image.format);
     if (bytes == 0) {
         fail<ImageError>("the picture's format is number ", static_cast<int>(image.format),
-                         ", which does not exist. Give rgb, bgr, rgba, bgra or grey");
+                         ", which does not exist. Give rgb, bgr, rgba, bgra or gray");
     }
     if (image.data == nullptr || image.width < 1 || image.height < 1) {
         fail<ImageError>("the picture has no pixels (", image.width, "x", image.height,
@@ -83,7 +83,7 @@ void read_row(const ImageView& image, int y, int left, int right, std::int16_t* 
         std::swap(red, blue);
     }
     switch (image.format) {
-        case PixelFormat::grey: std::copy_n(row, count, planes); break;
+        case PixelFormat::gray: std::copy_n(row, count, planes); break;
         case PixelFormat::rgb:
         case PixelFormat::bgr: split(row, count, red, green, blue); break;
         case PixelFormat::rgba:

@@ -17,8 +17,8 @@ void check_image(const ImageView& image);
 /// ImageError unless the window has pixels, all of them in the picture.
 void check_window(const ImageView& image, const Window& window);
 
-/// Planes of a picture of this format: 1 (grey), or 3 (red, green, blue).
-[[nodiscard]] constexpr int planes_of(PixelFormat format) noexcept { return format == PixelFormat::grey ? 1 : 3; }
+/// Planes of a picture of this format: 1 (gray), or 3 (red, green, blue).
+[[nodiscard]] constexpr int planes_of(PixelFormat format) noexcept { return format == PixelFormat::gray ? 1 : 3; }
 
 /// Read columns left <= x < right of row y, 0..255, alpha laid on white as Pillow's `alpha_composite` does.
 ///

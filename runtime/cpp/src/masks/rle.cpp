@@ -154,7 +154,7 @@ std::vector<std::uint32_t> expand_runs(std::string_view counts) {
 
 std::string encode_rle(const Mask& mask) { return compress_runs(runs_of(mask)); }
 
-Mask decode_rle(const Rle& rle) {
+Mask decode_rle(const RleMask& rle) {
     const std::vector<std::uint32_t> runs = expand_runs(rle.counts);
     std::uint64_t total = 0;
     for (const std::uint32_t run : runs) {

@@ -26,6 +26,6 @@ namespace clsclip {
 [[nodiscard]] std::string encode_rle(const Mask& mask);
 
 /// The mask of an encoding. OptionError: its counts are no such text, or do not fit its size.
-[[nodiscard]] Mask decode_rle(const Rle& rle);
+[[nodiscard]] Mask decode_rle(const RleMask& rle);
 
 }  // namespace clsclip

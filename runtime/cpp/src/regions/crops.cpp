@@ -26,10 +26,10 @@ bool cut(const Box& box, int width, int height, Corners& inside) {
 
 /// One axis of a window: the box with its margin in whole pixels, made at least `smallest` long where there is room.
 void widen(double& low, double& high, double limit, const ZoomIn& zoom) {
-    const double extra = zoom.margin * (high - low);
+    const double extra = zoom.crop_margin * (high - low);
     low = std::floor(std::max(low - extra, 0.0));
     high = std::ceil(std::min(high + extra, limit));
-    const double smallest = std::min(static_cast<double>(zoom.min_side), limit);
+    const double smallest = std::min(static_cast<double>(zoom.min_crop_size), limit);
     const double lacking = std::max(smallest - (high - low), 0.0);
     if (lacking > 0) {
         low = std::min(std::max(low - std::floor(lacking / 2), 0.0), limit - smallest);
@@ -74,10 +74,10 @@ std::vector<BoxWindow> box_windows(std::span<const Box> boxes, int width, int he
     return windows;
 }
 
-Window mask_limit(const Box& box, const Window& window, int width, int height, double spill) {
+Window mask_limit(const Box& box, const Window& window, int width, int height, double margin) {
     Corners inside{};
     cut(box, width, height, inside);
-    const double across = spill * (inside.high_x - inside.low_x), down = spill * (inside.high_y - inside.low_y);
+    const double across = margin * (inside.high_x - inside.low_x), down = margin * (inside.high_y - inside.low_y);
     return whole({std::max(std::floor(inside.low_x - across), static_cast<double>(window.left)),
                   std::max(std::floor(inside.low_y - down), static_cast<double>(window.top)),
                   std::min(std::ceil(inside.high_x + across), static_cast<double>(window.right)),
@@ -85,17 +85,17 @@ Window mask_limit(const Box& box, const Window& window, int width, int height, d
 }
 
 void check_zoom(const ZoomIn& zoom) {
-    if (!(zoom.margin >= 0 && zoom.margin <= 10)) {
-        fail<OptionError>("margin must be a number from 0 to 10, and it is ", zoom.margin);
+    if (!(zoom.crop_margin >= 0 && zoom.crop_margin <= 10)) {
+        fail<OptionError>("crop_margin must be a number from 0 to 10, and it is ", zoom.crop_margin);
     }
-    if (!(zoom.odds >= 1e-3 && zoom.odds <= 1e3)) {
-        fail<OptionError>("odds must be a number from 0.001 to 1000, and it is ", zoom.odds);
+    if (!(zoom.mask_threshold > 0 && zoom.mask_threshold < 1)) {
+        fail<OptionError>("mask_threshold must be a number above 0 and below 1, and it is ", zoom.mask_threshold);
     }
-    if (zoom.spill && !(*zoom.spill >= 0 && *zoom.spill <= 10)) {
-        fail<OptionError>("spill must be a number from 0 to 10, and it is ", *zoom.spill);
+    if (zoom.mask_margin && !(*zoom.mask_margin >= 0 && *zoom.mask_margin <= 10)) {
+        fail<OptionError>("mask_margin must be a number from 0 to 10, and it is ", *zoom.mask_margin);
     }
-    if (zoom.min_side < 1) {
-        fail<OptionError>("min_side must be a whole number of 1 or more, and it is ", zoom.min_side);
+    if (zoom.min_crop_size < 1) {
+        fail<OptionError>("min_crop_size must be a whole number of 1 or more, and it is ", zoom.min_crop_size);
     }
 }
 

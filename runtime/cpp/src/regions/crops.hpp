@@ -23,9 +23,9 @@ struct BoxWindow {
 /// The pixels that boxes cover, corners rounded. Boxes that round to nothing have none.
 [[nodiscard]] std::vector<BoxWindow> box_windows(std::span<const Box> boxes, int width, int height);
 
-/// Where the mask of a box that shows a part of the picture may be: the box and `spill` around it, as a share of its
+/// Where the mask of a box that shows a part of the picture may be: the box and `margin` around it, as a share of its
 /// size, inside its window.
-[[nodiscard]] Window mask_limit(const Box& box, const Window& window, int width, int height, double spill);
+[[nodiscard]] Window mask_limit(const Box& box, const Window& window, int width, int height, double margin);
 
 /// OptionError when a value makes no sense.
 void check_zoom(const ZoomIn& zoom);

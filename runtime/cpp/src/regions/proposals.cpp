@@ -4,7 +4,7 @@
 #include <array>
 #include <cmath>
 
-#include "detectors/matching.hpp"
+#include "text/matching.hpp"
 #include "errors.hpp"
 
 namespace clsclip {
@@ -19,8 +19,9 @@ float near(float value) {
 
 }  // namespace
 
-Proposals Proposals::of(std::span<const GivenBox> given) {
+Proposals Proposals::from_boxes(std::span<const GivenBox> given) {
     Proposals all;
+    all.source = "boxes";
     for (const GivenBox& one : given) {
         if (!(one.score >= 0 && one.score <= 1)) {
             fail<OptionError>("scores of regions must be numbers from 0 to 1, and one is ", one.score);
@@ -41,7 +42,7 @@ Proposals Proposals::of(std::span<const GivenBox> given) {
     return all;
 }
 
-void Proposals::make_anonymous() {
+void Proposals::forget_names() {
     std::fill(classes.begin(), classes.end(), kAny);
     names.clear();
 }

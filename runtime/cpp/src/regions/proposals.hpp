@@ -18,12 +18,13 @@ struct Proposals {
     std::vector<float> scores;       ///< 0..1
     std::vector<int> classes;        ///< positions in names, or kAny
     std::vector<std::string> names;  ///< what the source calls its classes
+    std::string source;              ///< where the boxes come from, for people
 
     /// Proposals of a person's own boxes. OptionError: a score makes no sense.
-    [[nodiscard]] static Proposals of(std::span<const GivenBox> given);
+    [[nodiscard]] static Proposals from_boxes(std::span<const GivenBox> given);
 
     /// Forget the classes: every word is asked of each box.
-    void make_anonymous();
+    void forget_names();
 };
 
 }  // namespace clsclip

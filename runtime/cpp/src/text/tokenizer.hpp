@@ -49,7 +49,7 @@ private:
     PreTokenizer pre_tokenizer_;
     BytePairs model_;
     std::vector<Added> added_;             ///< found in texts as they are given; the longest first
-    std::vector<Added> added_normalized_;  ///< found in normalised texts; the longest first
+    std::vector<Added> added_normalized_;  ///< found in normalized texts; the longest first
     std::vector<std::int64_t> start_, end_;
 };
 

@@ -3,7 +3,7 @@
 #include <limits>
 #include <set>
 
-#include "bundle/json.hpp"
+#include "json.hpp"
 #include "errors.hpp"
 #include "text/tokenizer.hpp"
 #include "text/unicode.hpp"

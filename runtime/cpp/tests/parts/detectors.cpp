@@ -4,7 +4,7 @@
 #include "clsclip/clsclip.hpp"
 #include "detectors/detections.hpp"
 #include "detectors/letterbox.hpp"
-#include "detectors/matching.hpp"
+#include "text/matching.hpp"
 #include "parts.hpp"
 #include "picture.hpp"
 
@@ -14,13 +14,13 @@ namespace {
 
 DetectorSpec spec_of(const Json& data) {
     DetectorSpec spec;
-    spec.layout = data.at("layout").get<std::string>();
+    spec.output_format = data.at("output_format").get<std::string>();
     spec.names = data.at("names").get<std::vector<std::string>>();
     spec.height = data.at("height").get<int>();
     spec.width = data.at("width").get<int>();
-    spec.colours = data.at("colours").get<std::string>();
-    spec.white = data.at("white").get<double>();
-    spec.place = data.at("place").get<std::string>();
+    spec.channel_order = data.at("channel_order").get<std::string>();
+    spec.input_scale = data.at("input_scale").get<double>();
+    spec.letterbox = data.at("letterbox").get<std::string>();
     return spec;
 }
 
@@ -78,7 +78,7 @@ Json match(const Json& question) {
         };
     }
     Json all = Json::array();
-    for (const ClassMatch& one : match_words(words, names, encode, question.value("threshold", kNearest))) {
+    for (const NameMatch& one : match_words(words, names, encode, question.value("threshold", kNearest))) {
         const Json similarity = one.similarity ? Json(*one.similarity) : Json();
         all.push_back({{"classes", one.classes}, {"how", one.how}, {"similarity", similarity}});
     }

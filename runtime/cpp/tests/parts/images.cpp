@@ -12,7 +12,7 @@ Picture read_picture(const Json& question) {
                                                             {"bgr", PixelFormat::bgr},
                                                             {"rgba", PixelFormat::rgba},
                                                             {"bgra", PixelFormat::bgra},
-                                                            {"grey", PixelFormat::grey}};
+                                                            {"gray", PixelFormat::gray}};
     Picture picture;
     std::ifstream file(question.at("file").get<std::string>(), std::ios::binary);
     picture.bytes.assign(std::istreambuf_iterator<char>(file), {});
@@ -37,7 +37,7 @@ void add_images(Answers& answers) {
         spec.size = question.at("size").get<int>();
         spec.mean = question.at("mean").get<std::array<double, 3>>();
         spec.std = question.at("std").get<std::array<double, 3>>();
-        spec.filter = question.at("filter").get<std::string>();
+        spec.interpolation = question.at("filter").get<std::string>();
         std::vector<float> pixels(3 * static_cast<std::size_t>(spec.size) * static_cast<std::size_t>(spec.size));
         preprocess(picture.view, picture.window, spec, pixels.data());
         return pixels;

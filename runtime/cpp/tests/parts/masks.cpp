@@ -1,4 +1,4 @@
-#include "masks/masks.hpp"
+#include "masks/upsampling.hpp"
 
 #include <algorithm>
 #include <array>

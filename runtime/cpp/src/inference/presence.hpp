@@ -1,0 +1,42 @@
+/// The presence filter: which pairs of a crop and a class are segmented, decided by presence before the trunk runs.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "clsclip/clsclip.hpp"
+
+namespace clsclip {
+
+/// What a pair must reach to be segmented.
+struct PresenceFilter {
+    double threshold = 0;                    ///< least presence, 0..1
+    std::optional<std::size_t> max_classes;  ///< most classes of a crop, the likeliest at or above the threshold
+
+    /// Which of a crop's classes are segmented, and which only max_classes keeps out.
+    struct Choice {
+        std::vector<bool> chosen, filtered;
+    };
+
+    /// `asked` and `presence` are of the K classes of one crop. A crop that is `named` is segmented for all of its
+    /// classes, which take no place among the max_classes. Of equally likely classes the first is taken.
+    [[nodiscard]] Choice choose(const std::vector<bool>& asked, bool named, std::span<const float> presence) const;
+};
+
+/// OptionError when a value makes no sense, whatever the bundle.
+void check_presence(const std::optional<bool>& presence_filter, const std::optional<double>& presence_threshold,
+                    const std::optional<int>& max_classes);
+
+/// The filter of a request, whose missing values come from `options`; none segments every class.
+///
+/// `trained` is the bundle's own threshold, 0 where none was trained, none for a bundle without presence. Sentences for
+/// the user are added to `notes`. OptionError: a value makes no sense, contradicts another, or needs presence that the
+/// bundle lacks.
+[[nodiscard]] std::optional<PresenceFilter> choose_filter(const Request& request, const Options& options,
+                                                          const std::optional<double>& trained,
+                                                          std::vector<std::string>& notes);
+
+}  // namespace clsclip

@@ -1,0 +1,35 @@
+/// What goes into the scheduler: one call, checked, and its images.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "clsclip/clsclip.hpp"
+#include "graph.hpp"
+#include "inference/presence.hpp"
+#include "regions/matching.hpp"
+#include "regions/proposals.hpp"
+
+namespace clsclip {
+
+/// A call: everything that is asked, whatever the image.
+struct CallRequest {
+    std::vector<std::string> classes;  ///< cleaned, each once
+    std::vector<std::string> notes;    ///< sentences for the user
+    std::optional<PresenceFilter> filter;  ///< none segments every class
+    std::optional<ZoomIn> zoom;            ///< none searches the whole image
+};
+
+/// One image of a call.
+struct ImageRequest {
+    ImageView image;
+    std::shared_ptr<const Tensors> features;  ///< of the whole image, where it was encoded before
+    std::optional<Proposals> proposals;       ///< boxes to search; none searches the whole image
+    MatchedClasses matched;                   ///< of every class, where there are proposals
+
+    [[nodiscard]] Window whole() const { return {0, 0, image.width, image.height}; }
+};
+
+}  // namespace clsclip

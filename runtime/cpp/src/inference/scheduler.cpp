@@ -1,0 +1,254 @@
+#include "inference/scheduler.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <utility>
+
+#include "images/resize.hpp"
+#include "inference/queue.hpp"
+#include "limits.hpp"
+#include "masks/upsampling.hpp"
+#include "regions/crops.hpp"
+
+namespace clsclip {
+
+namespace {
+
+/// A window of the image and the classes that are searched in it.
+struct Crop {
+    Window window;
+    Window limit;  ///< the part of it in which masks may be
+    std::int64_t box = kWhole;
+    std::vector<bool> asked;
+    bool named = false;  ///< the source of the box says what it shows, so presence does not decide
+};
+
+bool any(const std::vector<bool>& flags) {
+    return std::find(flags.begin(), flags.end(), true) != flags.end();
+}
+
+void add_to(std::vector<bool>& flags, const std::vector<bool>& also) {
+    std::transform(flags.begin(), flags.end(), also.begin(), flags.begin(), std::logical_or<>());
+}
+
+/// Takes one image through the graphs, as many crops and pairs at a time as a call may hold.
+class Scheduler {
+public:
+    Scheduler(const ImageRequest& image, const CallRequest& call, const EncodedWords& encoded, const LoadedModel& model,
+              const Manifest& manifest, const Limits& limits, Timings& timings)
+        : image_(image), call_(call), encoded_(encoded), model_(model), manifest_(manifest), timings_(timings),
+          zoom_(call.zoom.value_or(ZoomIn{})), limits_(limits), crops_per_call_(per_call(limits, manifest.memory.crop_bytes)),
+          queue_(model, encoded, call.classes, manifest, limits) {}
+
+    Findings run() {
+        found_.begin(call_.classes.size());
+        if (image_.proposals) {
+            add_regions();
+        }
+        encode_all();
+        if (late_filter() && image_.proposals) {
+            settle();
+        }
+        // Which classes are missing is known only when all regions have been searched.
+        if (!image_.proposals || zoom_.fallback == Fallback::whole_image) {
+            std::vector<bool> missing = found_.segmented;
+            missing.flip();
+            if (any(missing)) {
+                add_whole(std::move(missing));
+            }
+        }
+        encode_all();
+        settle();
+        return std::move(found_);
+    }
+
+private:
+    void add_regions() {
+        const Proposals& proposals = *image_.proposals;
+        const int width = image_.image.width, height = image_.image.height;
+        for (const auto& [window, box] : crop_windows(proposals.boxes, width, height, zoom_)) {
+            std::vector<bool> asked(call_.classes.size());
+            for (std::size_t at = 0; at < asked.size(); ++at) {
+                asked[at] = searches(proposals, image_.matched, box, at);
+            }
+            if (any(asked)) {
+                add_to(found_.in_regions, asked);
+                const bool named = proposals.classes[box] != kAny;
+                const Window limit = named && zoom_.mask_margin
+                                         ? mask_limit(proposals.boxes[box], window, width, height, *zoom_.mask_margin)
+                                         : window;
+                waiting_.push_back({window, limit, static_cast<std::int64_t>(box), std::move(asked), named});
+            }
+            if (waiting_.size() == crops_per_call_) {
+                encode_all();
+            }
+        }
+    }
+
+    void add_whole(std::vector<bool> asked) {
+        add_to(found_.in_whole, asked);
+        Crop crop{image_.whole(), image_.whole(), kWhole, std::move(asked), false};
+        if (image_.features) {
+            search(image_.features, {std::move(crop)});
+        } else {
+            waiting_.push_back(std::move(crop));
+        }
+    }
+
+    /// Encode the crops that wait (never more than one call may hold), and queue their pairs.
+    void encode_all() {
+        if (waiting_.empty()) {
+            return;
+        }
+        const std::vector<Crop> group = std::exchange(waiting_, {});
+        std::shared_ptr<const Tensors> features;
+        {
+            const Timings::Step step(timings_, "image");
+            const std::int64_t side = manifest_.image.size;
+            Tensor pixels{{static_cast<std::int64_t>(group.size()), 3, side, side}, {}};
+            pixels.values.resize(count_of(pixels.shape));
+            for (std::size_t at = 0; at < group.size(); ++at) {
+                preprocess(image_.image, group[at].window, manifest_.image,
+                           pixels.values.data() + at * pixels.row_size());
+            }
+            features = std::make_shared<const Tensors>(model_.encode(pixels));
+        }
+        search(features, group);
+    }
+
+    /// Whether presence comes from the trunk, and decides only after it has run.
+    [[nodiscard]] bool late_filter() const { return call_.filter && manifest_.presence->from_trunk; }
+
+    /// Queue the pairs of encoded crops; those alone that the crops show, where that is known before the trunk.
+    void search(const std::shared_ptr<const Tensors>& features, const std::vector<Crop>& group) {
+        std::optional<Tensor> presence;
+        if (call_.filter && !late_filter()) {
+            const Timings::Step step(timings_, "presence");
+            presence = model_.presence(*features, encoded_, call_.classes, limits_.memory_mb);
+        }
+        std::vector<std::int64_t> crops, classes;
+        for (std::size_t at = 0; at < group.size(); ++at) {
+            const Crop& crop = group[at];
+            const std::vector<bool> chosen = presence ? filtered(crop, presence->row(at)) : crop.asked;
+            for (std::size_t name = 0; name < chosen.size(); ++name) {
+                if (chosen[name]) {
+                    crops.push_back(static_cast<std::int64_t>(at));
+                    classes.push_back(static_cast<std::int64_t>(name));
+                }
+            }
+            if (late_filter()) {
+                unsettled_.push_back(crop);
+                continue;
+            }
+            add_to(found_.segmented, chosen);
+            add_pairs(crop, chosen, presence ? presence->row(at) : std::span<const float>{});
+        }
+        const Timings::Step step(timings_, "masks");
+        queue_.add(features, std::move(crops), std::move(classes));
+    }
+
+    /// The classes of a crop that pass the filter; their presence (K) is noted.
+    std::vector<bool> filtered(const Crop& crop, std::span<const float> presence) {
+        PresenceFilter::Choice choice = call_.filter->choose(crop.asked, crop.named, presence);
+        add_to(found_.filtered, choice.filtered);
+        for (std::size_t name = 0; name < crop.asked.size(); ++name) {
+            if (crop.asked[name]) {
+                found_.presence[name] = std::fmax(found_.presence[name], presence[name]);
+            }
+        }
+        return std::move(choice.chosen);
+    }
+
+    void add_pairs(const Crop& crop, const std::vector<bool>& chosen, std::span<const float> presence) {
+        for (std::size_t name = 0; name < chosen.size(); ++name) {
+            if (chosen[name]) {
+                const auto score = presence.empty() ? std::nullopt : std::optional(presence[name]);
+                found_.pairs.push_back({name, crop.window, crop.limit, mask_logit(crop.named), crop.box, score});
+            }
+        }
+    }
+
+    /// Take the logits of all pairs that were queued; with presence from the trunk, only those that pass the filter.
+    void settle() {
+        const Timings::Step step(timings_, "masks");
+        const PairOutputs outputs = queue_.finish();
+        if (!late_filter()) {
+            found_.logits = outputs.logits;
+            return;
+        }
+        const auto size = static_cast<std::size_t>(manifest_.mask.height) * static_cast<std::size_t>(manifest_.mask.width);
+        std::size_t pair = 0;
+        for (const Crop& crop : std::exchange(unsettled_, {})) {
+            const std::size_t first = pair;
+            std::vector<float> presence(crop.asked.size(), 0.0F);
+            for (std::size_t name = 0; name < crop.asked.size(); ++name) {
+                if (crop.asked[name]) {
+                    presence[name] = outputs.presence[pair++];
+                }
+            }
+            const std::vector<bool> chosen = filtered(crop, presence);
+            add_to(found_.segmented, chosen);
+            add_pairs(crop, chosen, presence);
+            std::size_t at = first;
+            for (std::size_t name = 0; name < crop.asked.size(); ++name) {
+                if (!crop.asked[name]) {
+                    continue;
+                }
+                if (chosen[name]) {
+                    const auto begin = outputs.logits.begin() + static_cast<std::ptrdiff_t>(at * size);
+                    found_.logits.insert(found_.logits.end(), begin, begin + static_cast<std::ptrdiff_t>(size));
+                }
+                ++at;
+            }
+        }
+    }
+
+    /// The logit that a pixel must exceed: lower in a box named as the class, where it is likelier of it.
+    [[nodiscard]] float mask_logit(bool named) const {
+        return static_cast<float>(logit(manifest_.mask.threshold) + (named ? logit(zoom_.mask_threshold) : 0.0));
+    }
+
+    const ImageRequest& image_;
+    const CallRequest& call_;
+    const EncodedWords& encoded_;
+    const LoadedModel& model_;
+    const Manifest& manifest_;
+    Timings& timings_;
+    ZoomIn zoom_;
+    const Limits& limits_;
+    std::size_t crops_per_call_;
+    PairQueue queue_;
+    std::vector<Crop> waiting_;
+    std::vector<Crop> unsettled_;  ///< crops whose pairs are queued, where presence comes from the trunk
+    Findings found_;
+};
+
+}  // namespace
+
+Findings segment(const ImageRequest& image, const CallRequest& call, const EncodedWords& encoded,
+                 const LoadedModel& model, const Manifest& manifest, const Limits& limits, Timings& timings) {
+    Findings found = Scheduler(image, call, encoded, model, manifest, limits, timings).run();
+    found.proposals = image.proposals;
+    return found;
+}
+
+Findings boxes_as_masks(const ImageRequest& image, std::size_t classes, float mask_logit) {
+    Findings found;
+    found.begin(classes);
+    for (const auto& [window, box] : box_windows(image.proposals->boxes, image.image.width, image.image.height)) {
+        for (std::size_t name = 0; name < classes; ++name) {
+            if (searches(*image.proposals, image.matched, box, name)) {
+                found.pairs.push_back(
+                    {name, window, window, mask_logit, static_cast<std::int64_t>(box), std::nullopt});
+                found.segmented[name] = true;
+            }
+        }
+    }
+    found.in_regions = found.segmented;
+    found.logits.assign(found.pairs.size(), mask_logit + 1);
+    found.proposals = image.proposals;
+    return found;
+}
+
+}  // namespace clsclip

@@ -1,0 +1,42 @@
+/// Pairs of a crop and a class, the unit of work: what a call found in one image.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "clsclip/clsclip.hpp"
+#include "regions/proposals.hpp"
+
+namespace clsclip {
+
+/// The box of a pair that is the whole image.
+inline constexpr std::int64_t kWhole = -1;
+
+/// One pair that was segmented.
+struct Pair {
+    std::size_t class_index = 0;  ///< position in the classes asked
+    Window window;                ///< the crop
+    Window limit;                 ///< the part of it in which the mask may be
+    float mask_logit = 0;         ///< the logit that a pixel must exceed
+    std::int64_t box = kWhole;    ///< position in the proposals
+    std::optional<float> presence;  ///< how likely the crop shows the class; none without a presence filter
+};
+
+/// What was found in one image, of K classes.
+struct Findings {
+    std::vector<float> presence;   ///< (K) highest presence of any crop; NaN where none was searched
+    std::vector<bool> segmented;   ///< (K) classes with at least one pair
+    std::vector<bool> filtered;    ///< (K) classes that max_classes kept out of a crop
+    std::vector<bool> in_regions;  ///< (K) classes that were searched in a region
+    std::vector<bool> in_whole;    ///< (K) classes that were searched in the whole image
+    std::vector<Pair> pairs;
+    std::vector<float> logits;  ///< (P, h, w)
+    std::optional<Proposals> proposals;  ///< the boxes that were used
+
+    /// Nothing is searched yet, of K classes.
+    void begin(std::size_t classes);
+};
+
+}  // namespace clsclip

@@ -1,0 +1,43 @@
+/// What a Result holds.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "clsclip/clsclip.hpp"
+#include "results/pairs.hpp"
+
+namespace clsclip {
+
+struct Result::State {
+    std::vector<std::string> classes;
+    int width = 0, height = 0;  ///< of the image, pixels
+    std::vector<float> presence;  ///< (K), NaN where a class was not searched; empty without a filter
+    std::optional<double> presence_threshold;
+    std::optional<std::size_t> max_classes;
+    double mask_threshold = 0.5;  ///< of the model
+    std::vector<bool> segmented, filtered, in_regions, in_whole;
+    std::vector<std::string> reasons;  ///< (K), why a class was not segmented; else empty
+    std::vector<Instance> instances;   ///< in the order of the classes
+    std::vector<Window> limits;        ///< of every instance, where in its window the mask may be
+    std::vector<float> mask_logits;    ///< of every instance, the logit that a pixel must exceed
+    std::vector<std::size_t> order;    ///< of every instance, where its logits are
+    std::vector<float> logits;         ///< (P, h, w)
+    int logits_height = 0, logits_width = 0;
+    std::vector<ClassMatch> matches;
+    std::optional<std::size_t> region_count;  ///< boxes that were given or detected; none for whole-image results
+    std::string region_source;
+    std::vector<std::string> notes;
+    std::vector<Timing> timings;
+    std::string model, backend;
+    std::vector<std::string> backend_notes;
+
+    /// Take what was found; its pairs become instances.
+    void take(Findings&& found);
+    /// OptionError unless there is a class at this position.
+    void check_class(std::size_t at) const;
+    [[nodiscard]] std::span<const float> logits_of(std::size_t instance) const;
+};
+
+}  // namespace clsclip

@@ -1,0 +1,41 @@
+/// Words that were encoded at export time: text_tokens.safetensors of a bundle.
+///
+/// One tensor (N, ...) of float32 for each text feature, by its name, and the N words as a JSON list in the metadata.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "bundle/manifest.hpp"
+#include "mapped_file.hpp"
+#include "text/encoded.hpp"
+
+namespace clsclip {
+
+/// The words of a file, which stays mapped. Safe to share between threads.
+class WordTable {
+public:
+    /// BundleError: the file is damaged, or has other tensors than `features`.
+    WordTable(const std::filesystem::path& path, const std::vector<FeatureSpec>& features);
+
+    [[nodiscard]] const std::vector<std::string>& words() const noexcept { return words_; }
+    /// The features of a word; none if it is not here.
+    [[nodiscard]] std::optional<EncodedWord> find(const std::string& word) const;
+
+private:
+    struct Column {
+        std::string name;
+        std::size_t offset = 0;  ///< of the first word's values in the file
+        std::size_t values = 0;  ///< of one word
+    };
+
+    MappedFile file_;
+    std::vector<std::string> words_;
+    std::unordered_map<std::string, std::size_t> rows_;
+    std::vector<Column> columns_;
+};
+
+}  // namespace clsclip

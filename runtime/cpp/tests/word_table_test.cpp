@@ -1,0 +1,89 @@
+#include "text/word_table.hpp"
+
+#include <cstring>
+
+#include "json.hpp"
+#include "support.hpp"
+
+using namespace clsclip;
+using namespace clsclip::test;
+namespace fs = std::filesystem;
+
+namespace {
+
+const std::vector<FeatureSpec> kFeatures{{"tokens", {2, 3}, true, false, false}, {"vector", {2}, false, true, true}};
+
+/// A safetensors file of two words, whose values count up; `change` edits its header.
+template <class Change>
+void make_table(const fs::path& path, const Change& change) {
+    std::vector<float> values;
+    for (int at = 0; at < 16; ++at) {
+        values.push_back(static_cast<float>(at));
+    }
+    Json header{{"__metadata__", {{"words", Json({"dog", "teddy bear"}).dump()}, {"schema_version", "2"}}},
+                {"tokens", {{"dtype", "F32"}, {"shape", {2, 2, 3}}, {"data_offsets", {0, 48}}}},
+                {"vector", {{"dtype", "F32"}, {"shape", {2, 2}}, {"data_offsets", {48, 64}}}}};
+    change(header);
+    const std::string text = header.dump();
+    std::string bytes;
+    for (int at = 0; at < 8; ++at) {
+        bytes += static_cast<char>(text.size() >> (8 * at) & 255);
+    }
+    bytes += text;
+    bytes.append(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float));
+    write(path, bytes);
+}
+
+}  // namespace
+
+TEST_CASE("Words of a table are found with all their features") {
+    const Folder folder;
+    const fs::path path = folder.path() / "words.safetensors";
+    make_table(path, [](Json&) {});
+    const WordTable table(path, kFeatures);
+    CHECK(table.words() == std::vector<std::string>{"dog", "teddy bear"});
+    const auto bear = table.find("teddy bear");
+    REQUIRE(bear);
+    CHECK(bear->features.at("tokens") == std::vector<float>{6, 7, 8, 9, 10, 11});
+    CHECK(bear->features.at("vector") == std::vector<float>{14, 15});
+    CHECK_FALSE(bear->truncated);
+    CHECK_FALSE(table.find("Dog"));
+}
+
+TEST_CASE("Damaged tables are refused with the reason") {
+    struct Wrong {
+        const char* place;
+        Json value;
+        const char* message;
+    };
+    const std::vector<Wrong> all{
+        {"/__metadata__/words", "[\"dog\"]", "tokens"},
+        {"/__metadata__/words", "[\"dog\", \"dog\"]", "comes twice"},
+        {"/__metadata__/words", "[\" dog\", \"cat\"]", "not clean"},
+        {"/__metadata__/words", "dog", "the list of words"},
+        {"/__metadata__/words", 5, "the list of words"},
+        {"/__metadata__/schema_version", "3", "upgrade clsclip"},
+        {"/tokens/dtype", "F16", "must be F32"},
+        {"/tokens/shape", {2, 6}, "must be F32 of shape (2, 2, 3)"},
+        {"/vector/data_offsets", {48, 68}, "not where the header says"},
+        {"/vector/data_offsets", {64, 48}, "not where the header says"},
+        {"/vector/data_offsets", {18446744073709551608ULL, 8}, "not where the header says"},
+        {"/vector", nullptr, "vector"},
+    };
+    const Folder folder;
+    const fs::path path = folder.path() / "words.safetensors";
+    for (const Wrong& one : all) {
+        make_table(path, [&](Json& header) { header[Json::json_pointer(one.place)] = one.value; });
+        INFO(one.place << " = " << one.value);
+        CHECK_THROWS_WITH(WordTable(path, kFeatures), says(one.message));
+        CHECK_THROWS_AS(WordTable(path, kFeatures), BundleError);
+    }
+    make_table(path, [](Json&) {});
+    const std::string good = read(path);
+    for (const std::size_t size : {std::size_t{0}, std::size_t{7}, std::size_t{8}, std::size_t{40}, good.size() - 1}) {
+        write(path, good.substr(0, size));
+        CHECK_THROWS_AS(WordTable(path, kFeatures), BundleError);
+    }
+    write(path, std::string(8, '\xff') + good.substr(8));
+    CHECK_THROWS_WITH(WordTable(path, kFeatures), says("cut off"));
+}
