@@ -31,7 +31,7 @@ class Agreement:
         ious = np.array(self.ious)
         return (
             f"{len(ious)} masks: IoU mean {ious.mean():.5f}, minimum {ious.min():.5f}; presence differs by at most "
-            f"{self.presence:.2e}; {self.flipped} words present in one alone"
+            f"{self.presence:.2e}; {self.flipped} classes of another status or reason"
         )
 
 
@@ -80,15 +80,17 @@ def compare(
             regions = Proposals.from_boxes(boxes, names)
         mine = python(pixels, WORDS, regions=regions, zoom_in=ZoomIn() if zoom_in else False, **asked)
         theirs = cpp(pixels, WORDS, boxes=boxes, names=names, **asked)
-        assert theirs.words == list(mine.classes)
-        assert theirs.looked_at == [mine.looked_at(word) for word in mine.classes]
-        if mine.presence is not None:
-            apart = np.abs(np.nan_to_num(mine.presence) - np.nan_to_num(theirs.presence))
-            agreement.presence = max(agreement.presence, float(apart.max()))
+        assert theirs.classes == list(mine.classes)
+        assert theirs.searched == [one.searched for one in mine]
+        presence = np.array([np.nan if one.presence is None else one.presence for one in mine], np.float32)
+        assert (np.isnan(presence) == np.isnan(theirs.presence)).all()
+        apart = np.abs(np.nan_to_num(presence) - np.nan_to_num(theirs.presence))
+        agreement.presence = max(agreement.presence, float(apart.max()))
         for at, mask in enumerate(theirs.masks):
-            if bool(mine.present[at]) != theirs.present[at]:
+            if mine[at].status != theirs.status[at] or (mine[at].reason or "") != theirs.reason[at]:
                 agreement.flipped += 1
-            both, either = (mine.mask(at) & mask).sum(), (mine.mask(at) | mask).sum()
+            own = mine[at].mask
+            both, either = (own & mask).sum(), (own | mask).sum()
             if either:
                 agreement.ious.append(float(both / either))
     return agreement

@@ -17,7 +17,9 @@ ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = "CLSCLIP_CPP_LIBRARY"
 """Environment variable with the shared library; else the one that ``make cpp`` builds."""
 
-FORMATS = {"rgb": 0, "bgr": 1, "rgba": 2, "bgra": 3, "grey": 4}
+FORMATS = {"rgb": 0, "bgr": 1, "rgba": 2, "bgra": 3, "gray": 4}
+STATUS = ("found", "empty", "filtered", "absent")
+PLACES = {1: "regions", 2: "whole-image"}
 
 
 class Options(ctypes.Structure):
@@ -29,7 +31,10 @@ class Options(ctypes.Structure):
         ("threads", ctypes.c_int32),
         ("memory_mb", ctypes.c_uint64),
         ("pairs_per_call", ctypes.c_uint64),
+        ("result_mb", ctypes.c_uint64),
         ("max_pixels", ctypes.c_int64),
+        ("presence_filter", ctypes.c_int32),
+        ("max_classes", ctypes.c_int32),
         ("detector_confidence", ctypes.c_double),
         ("detector_iou", ctypes.c_double),
         ("max_detections", ctypes.c_int32),
@@ -58,28 +63,28 @@ class Box(ctypes.Structure):
     ]
 
 
-class Ask(ctypes.Structure):
-    """clsclip_ask."""
+class Request(ctypes.Structure):
+    """clsclip_request."""
 
     _fields_ = [
         ("size", ctypes.c_size_t),
         ("presence_threshold", ctypes.c_double),
-        ("zoom_in", ctypes.c_int32),
+        *((name, ctypes.c_int32) for name in ("presence_filter", "max_classes", "zoom_in")),
         ("boxes", ctypes.POINTER(Box)),
         ("box_count", ctypes.c_size_t),
-        ("margin", ctypes.c_double),
-        *((name, ctypes.c_int32) for name in ("min_crop_size", "empty_missing", "boxes_as_masks", "class_agnostic")),
+        ("crop_margin", ctypes.c_double),
+        *((name, ctypes.c_int32) for name in ("min_crop_size", "fallback", "boxes_as_masks", "class_agnostic")),
         ("mask_threshold", ctypes.c_double),
         ("mask_margin", ctypes.c_double),
     ]
 
 
-class Instance(ctypes.Structure):
-    """clsclip_region."""
+class CInstance(ctypes.Structure):
+    """clsclip_instance."""
 
     _fields_ = [
         ("size", ctypes.c_size_t),
-        ("word", ctypes.c_size_t),
+        ("class_index", ctypes.c_size_t),
         *((name, ctypes.c_float) for name in ("left", "top", "right", "bottom")),
         *((f"window_{name}", ctypes.c_int32) for name in ("left", "top", "right", "bottom")),
         ("score", ctypes.c_float),
@@ -90,17 +95,34 @@ class Instance(ctypes.Structure):
 
 
 @dataclass(frozen=True)
-class CResult:
-    """All of a result: ``masks`` (K, H, W) bool, ``presence`` (K,), COCO counts, and the regions as tuples."""
+class Found:
+    """An instance, named as in Python."""
 
-    words: list[str]
+    class_name: str
+    window: tuple[int, int, int, int]
+    score: float
+    region_name: str | None
+    whole_image: bool
+
+
+@dataclass(frozen=True)
+class CResult:
+    """All of a result of K classes: ``masks`` (K, H, W) bool, ``presence`` (K,), NaN where there is none, COCO counts."""
+
+    classes: list[str]
     masks: npt.NDArray[np.bool_]
     presence: npt.NDArray[np.float32]
-    present: list[bool]
+    status: list[str]
+    reason: list[str]
     counts: list[bytes]
-    looked_at: list[str]
-    regions: list[tuple[str, tuple[int, int, int, int], float, str | None, bool]]
+    searched: list[tuple[str, ...]]
+    instances: list[Found]
     notes: list[str]
+
+    @property
+    def regions(self) -> list[Found]:
+        """The instances that are no whole image."""
+        return [one for one in self.instances if not one.whole_image]
 
 
 class CError(Exception):
@@ -115,12 +137,14 @@ class CError(Exception):
 class CSegmenter:
     """A bundle in the C++ runtime."""
 
-    def __init__(self, bundle: Path, backend: str = "auto", threads: int = 1) -> None:
-        """Load it. CError when that fails."""
+    def __init__(self, bundle: Path, backend: str = "auto", threads: int = 1, **members: float) -> None:
+        """Load it; ``members`` are further ones of clsclip_options. CError when that fails."""
         self._library = library()
         options = Options()
         self._library.clsclip_options_init(ctypes.byref(options), ctypes.sizeof(options))
         options.backend, options.threads = backend.encode(), threads
+        for name, value in members.items():
+            setattr(options, name, value)
         self._handle = ctypes.c_void_p()
         self._check(self._library.clsclip_load(os.fsencode(bundle), ctypes.byref(options), ctypes.byref(self._handle)))
 
@@ -132,30 +156,30 @@ class CSegmenter:
     def __call__(
         self,
         pixels: npt.NDArray[np.uint8],
-        words: Sequence[str],
+        classes: Sequence[str],
         *,
         form: str = "rgb",
         boxes: Sequence[Sequence[float]] | None = None,
         names: Sequence[str | None] | None = None,
         **asked: float,
     ) -> CResult:
-        """Segment ``words``; ``boxes`` (N, 4) xyxy with their names, and further members of clsclip_ask."""
+        """Segment ``classes``; ``boxes`` (N, 4) xyxy with their names, and further members of clsclip_request."""
         image = Image(pixels.ctypes.data, pixels.shape[1], pixels.shape[0], pixels.strides[0], FORMATS[form])
-        ask = Ask()
-        self._library.clsclip_ask_init(ctypes.byref(ask), ctypes.sizeof(ask))
+        request = Request()
+        self._library.clsclip_request_init(ctypes.byref(request), ctypes.sizeof(request))
         if boxes is not None:
             called = [None] * len(boxes) if names is None else names
             own = [
                 Box(*box, None if name is None else name.encode(), 1.0) for box, name in zip(boxes, called, strict=True)
             ]
-            ask.boxes, ask.box_count = (Box * max(1, len(own)))(*own), len(own)
+            request.boxes, request.box_count = (Box * max(1, len(own)))(*own), len(own)
         for name, value in asked.items():
-            setattr(ask, name, value)
-        texts = (ctypes.c_char_p * len(words))(*(word.encode() for word in words))
+            setattr(request, name, value)
+        texts = (ctypes.c_char_p * len(classes))(*(one.encode() for one in classes))
         result = ctypes.c_void_p()
         self._check(
             self._library.clsclip_segment(
-                self._handle, ctypes.byref(image), texts, len(words), ctypes.byref(ask), ctypes.byref(result)
+                self._handle, ctypes.byref(image), texts, len(classes), ctypes.byref(request), ctypes.byref(result)
             )
         )
         try:
@@ -171,19 +195,22 @@ class CSegmenter:
     def _read(self, result: ctypes.c_void_p) -> CResult:
         library = self._library
         width, height = library.clsclip_result_width(result), library.clsclip_result_height(result)
-        count = library.clsclip_result_word_count(result)
+        count = library.clsclip_result_class_count(result)
         masks = np.zeros((count, height, width), np.uint8)
         for at in range(count):
             self._check(library.clsclip_result_mask(result, at, masks[at].ctypes.data, width))
-        words = [library.clsclip_result_word(result, at).decode() for at in range(count)]
+        names = [library.clsclip_result_class_name(result, at).decode() for at in range(count)]
+        places = [library.clsclip_result_searched(result, at) for at in range(count)]
+        instances = range(library.clsclip_result_instance_count(result))
         return CResult(
-            words=words,
+            classes=names,
             masks=masks.astype(np.bool_),
             presence=np.array([library.clsclip_result_presence(result, at) for at in range(count)], np.float32),
-            present=[bool(library.clsclip_result_present(result, at)) for at in range(count)],
+            status=[STATUS[library.clsclip_result_status(result, at)] for at in range(count)],
+            reason=[library.clsclip_result_reason(result, at).decode() for at in range(count)],
             counts=[self._counts(result, at) for at in range(count)],
-            looked_at=[library.clsclip_result_looked_at(result, at).decode() for at in range(count)],
-            regions=[self._region(result, at, words) for at in range(library.clsclip_result_region_count(result))],
+            searched=[tuple(name for bit, name in PLACES.items() if bits & bit) for bits in places],
+            instances=[self._instance(result, at, names) for at in instances],
             notes=[
                 library.clsclip_result_note(result, at).decode()
                 for at in range(library.clsclip_result_note_count(result))
@@ -197,14 +224,12 @@ class CSegmenter:
         self._check(self._library.clsclip_result_rle(result, word, counts, needed.value, None))
         return counts.value
 
-    def _region(
-        self, result: ctypes.c_void_p, at: int, words: list[str]
-    ) -> tuple[str, tuple[int, int, int, int], float, str | None, bool]:
-        region = Instance(size=ctypes.sizeof(Instance))
-        self._check(self._library.clsclip_result_region(result, at, ctypes.byref(region)))
-        window = (region.window_left, region.window_top, region.window_right, region.window_bottom)
-        name = None if region.name is None else region.name.decode()
-        return words[region.word], window, region.score, name, bool(region.whole_image)
+    def _instance(self, result: ctypes.c_void_p, at: int, names: list[str]) -> Found:
+        own = CInstance(size=ctypes.sizeof(CInstance))
+        self._check(self._library.clsclip_result_instance(result, at, ctypes.byref(own)))
+        window = (own.window_left, own.window_top, own.window_right, own.window_bottom)
+        name = None if own.name is None else own.name.decode()
+        return Found(names[own.class_index], window, own.score, name, bool(own.whole_image))
 
     def _check(self, status: int) -> None:
         if status:
@@ -223,7 +248,7 @@ def library() -> Any:
         ("backend_count", size, []),
         ("backend_name", text, [size]),
         ("options_init", None, [pointer, size]),
-        ("ask_init", None, [pointer, size]),
+        ("request_init", None, [pointer, size]),
         ("load", ctypes.c_int, [text, pointer, pointer]),
         ("segmenter_free", None, [pointer]),
         ("segmenter_backend", text, [pointer]),
@@ -231,15 +256,16 @@ def library() -> Any:
         ("result_free", None, [pointer]),
         ("result_width", ctypes.c_int32, [pointer]),
         ("result_height", ctypes.c_int32, [pointer]),
-        ("result_word_count", size, [pointer]),
-        ("result_word", text, [pointer, size]),
-        ("result_present", ctypes.c_int32, [pointer, size]),
+        ("result_class_count", size, [pointer]),
+        ("result_class_name", text, [pointer, size]),
+        ("result_status", ctypes.c_int32, [pointer, size]),
+        ("result_reason", text, [pointer, size]),
         ("result_presence", ctypes.c_float, [pointer, size]),
-        ("result_looked_at", text, [pointer, size]),
+        ("result_searched", ctypes.c_int32, [pointer, size]),
         ("result_mask", ctypes.c_int, [pointer, size, pointer, ctypes.c_ssize_t]),
         ("result_rle", ctypes.c_int, [pointer, size, text, size, pointer]),
-        ("result_region_count", size, [pointer]),
-        ("result_region", ctypes.c_int, [pointer, size, pointer]),
+        ("result_instance_count", size, [pointer]),
+        ("result_instance", ctypes.c_int, [pointer, size, pointer]),
         ("result_note_count", size, [pointer]),
         ("result_note", text, [pointer, size]),
     ):

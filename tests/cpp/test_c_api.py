@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +14,8 @@ from pycocotools import mask as coco_mask
 
 from clsclip_runtime import Proposals, Segmenter, ZoomIn
 from clsclip_runtime.version import __version__
-from tests.cpp.agreement import WORDS, compare, photographs, sticker_pictures
-from tests.cpp.c_api import ROOT, CError, CSegmenter, backends
+from tests.cpp.agreement import WORDS, boxes_of, compare, photographs, sticker_pictures
+from tests.cpp.c_api import ROOT, CError, CSegmenter, backends, library
 from tests.cpp.tiny_bpe import make_bpe_bundle
 from tests.runtime.tiny_bundle import paint
 from tests.shared_data import shared_data
@@ -53,35 +53,65 @@ def test_masks_of_photographs(python: Segmenter, cpp: CSegmenter, zoom_in: bool)
     assert agreement.presence < 1e-4, agreement
 
 
-def test_odds_and_spill_of_named_boxes(python: Segmenter, cpp: CSegmenter) -> None:
+def tiny_boxes() -> tuple[np.ndarray, list[str], list[list[float]]]:
+    """The example of tiny things: pixels, names, boxes xyxy."""
     pixels = np.ascontiguousarray(Image.open(ROOT / "examples" / "tiny.png").convert("RGB"))
     drawn = json.loads((ROOT / "examples" / "tiny.json").read_text())
-    names = [one["class"] for one in drawn]
     boxes = [[x, y, x + width, y + height] for x, y, width, height in (one["bbox"] for one in drawn)]
+    return pixels, [one["class"] for one in drawn], boxes
+
+
+def test_threshold_and_margin_of_named_boxes(python: Segmenter, cpp: CSegmenter) -> None:
+    pixels, names, boxes = tiny_boxes()
     areas = []
-    for mask_threshold, mask_margin in ((1.0, None), (40.0, None), (40.0, 0.0)):
-        zoom = ZoomIn(margin=0.3, mask_threshold=mask_threshold, mask_margin=mask_margin)
+    for mask_threshold, mask_margin in ((0.5, None), (0.02, None), (0.02, 0.0)):
+        zoom = ZoomIn(crop_margin=0.3, mask_threshold=mask_threshold, mask_margin=mask_margin)
         mine = python(pixels, names, regions=Proposals.from_boxes(boxes, names), zoom_in=zoom).masks
         own = {
-            "margin": 0.3,
+            "crop_margin": 0.3,
             "mask_threshold": mask_threshold,
             "mask_margin": -1.0 if mask_margin is None else mask_margin,
         }
         theirs = np.stack(cpp(pixels, names, boxes=boxes, names=names, **own).masks)
         assert (mine & theirs).sum() >= 0.99 * (mine | theirs).sum()
         areas.append(int(theirs.sum()))
-    assert 0 < areas[0] < areas[2] < areas[1], "odds add pixels, and the box takes some away"
+    assert 0 < areas[0] < areas[2] < areas[1], "a lower threshold adds pixels, and the box takes some away"
 
 
-def test_regions_are_the_same(python: Segmenter, cpp: CSegmenter) -> None:
+@pytest.mark.parametrize("regions", [False, True], ids=["whole", "regions"])
+@pytest.mark.parametrize("asked", [{"max_classes": 2}, {"max_classes": 1, "presence_threshold": 0.1}])
+def test_the_likeliest_classes_are_the_same(
+    python: Segmenter, cpp: CSegmenter, asked: dict[str, float], regions: bool
+) -> None:
+    for number, pixels in enumerate(sticker_pictures(3)):
+        boxes, names = boxes_of((pixels.shape[1], pixels.shape[0]), number) if regions else (None, None)
+        given = None if boxes is None else Proposals.from_boxes(boxes, names)
+        zoom = ZoomIn(fallback="none") if regions else False
+        mine = python(pixels, WORDS, regions=given, zoom_in=zoom, **asked)
+        theirs = cpp(pixels, WORDS, boxes=boxes, names=names, fallback=int(regions), **asked)
+        assert theirs.status == [one.status for one in mine]
+        assert theirs.reason == [one.reason or "" for one in mine]
+
+
+def test_without_the_presence_filter_all_classes_are_segmented(python: Segmenter, cpp: CSegmenter) -> None:
+    pixels = next(iter(sticker_pictures(1)))
+    mine, theirs = python(pixels, WORDS, presence_filter=False), cpp(pixels, WORDS, presence_filter=0)
+    assert theirs.status == [one.status for one in mine]
+    assert np.isnan(theirs.presence).all() and all(one.presence is None for one in mine)
+    segmenter = CSegmenter(EMBEDDED, backends()[0], presence_filter=0)
+    assert segmenter(pixels, WORDS).status == theirs.status
+    segmenter.close()
+
+
+def test_instances_are_the_same(python: Segmenter, cpp: CSegmenter) -> None:
     pixels = next(iter(sticker_pictures(1)))
     boxes, names = [[3.5, 2, 90.25, 80], [40, 40, 400, 300], [1, 1, 2, 2]], ["dog", None, "fishes"]
-    mine = python(pixels, WORDS, regions=Proposals.from_boxes(boxes, names))
-    theirs = cpp(pixels, WORDS, boxes=boxes, names=names)
-    regions = [one for one in theirs.regions if not one[4]]
-    assert [one[:2] for one in regions] == [(one.word, one.window) for one in mine.regions]
-    assert [one[3] for one in regions] == [one.name for one in mine.regions]
-    assert [one[2] for one in regions] == pytest.approx([one.score for one in mine.regions], abs=1e-4)
+    mine = list(python(pixels, WORDS, regions=Proposals.from_boxes(boxes, names)).all_instances())
+    theirs = cpp(pixels, WORDS, boxes=boxes, names=names).instances
+    assert [(one.class_name, one.window, one.region_name, one.whole_image) for one in theirs] == [
+        (one.name, one.window, one.region_name, one.whole_image) for one in mine
+    ]
+    assert [one.score for one in theirs] == pytest.approx([one.score for one in mine], abs=1e-4)
 
 
 def test_counts_are_the_mask(cpp: CSegmenter) -> None:
@@ -91,10 +121,10 @@ def test_counts_are_the_mask(cpp: CSegmenter) -> None:
         assert counts == coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"]
 
 
-def test_grey_and_alpha_are_made_rgb_alike(python: Segmenter, cpp: CSegmenter) -> None:
+def test_gray_and_alpha_are_made_rgb_alike(python: Segmenter, cpp: CSegmenter) -> None:
     pixels = next(iter(sticker_pictures(1)))
     rgba = np.ascontiguousarray(np.dstack([pixels, np.linspace(0, 255, pixels.size // 3).reshape(pixels.shape[:2])]))
-    for array, form in ((pixels[:, :, 1].copy(), "grey"), (rgba.astype(np.uint8), "rgba")):
+    for array, form in ((pixels[:, :, 1].copy(), "gray"), (rgba.astype(np.uint8), "rgba")):
         mine, theirs = (
             python(array, WORDS, presence_threshold=0.0),
             cpp(array, WORDS, form=form, presence_threshold=0.0),
@@ -113,7 +143,7 @@ def test_every_engine_of_the_build(backend: str) -> None:
     result = segmenter(scene, ["red", "green", "blue", " red"])
     assert segmenter.backend == backend
     assert [int(mask.sum()) for mask in result.masks] == [140, 36, 0]
-    assert result.present == [True, True, False]
+    assert result.status == ["found", "found", "absent"]
     assert result.notes == ["'red' was asked 2 times and is reported once"]
     segmenter.close()
 
@@ -151,6 +181,6 @@ def test_the_tiny_bundle_is_what_its_script_makes(tmp_path: Path) -> None:
 
 
 def test_one_version() -> None:
-    text = (ROOT / "runtime" / "cpp" / "CMakeLists.txt").read_text("utf-8")
-    stated = re.search(r"project\(clsclip VERSION (\S+)", text)
-    assert stated is not None and stated[1] == __version__
+    loaded = library()
+    loaded.clsclip_version.restype = ctypes.c_char_p
+    assert loaded.clsclip_version().decode() == __version__

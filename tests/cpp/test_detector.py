@@ -35,19 +35,20 @@ def rows(*boxes: tuple[float, ...]) -> np.ndarray:
     return np.array(boxes, np.float32).T[None]
 
 
-def same_regions(bundle: Path, pixels: np.ndarray, words: list[str], **ask: float) -> int:
+def same_regions(bundle: Path, pixels: np.ndarray, words: list[str], **asked: float) -> int:
     """Compare all regions; gives how many there are."""
     cpp = CSegmenter(bundle)
     with Segmenter.load(bundle, threads=1, backend="onnxruntime-cpu") as python:
         mine = python(pixels, words, zoom_in=ZoomIn(fallback="none"))
-    theirs = cpp(pixels, words, zoom_in=1, empty_missing=1, **ask)
+    theirs = cpp(pixels, words, zoom_in=1, fallback=1, **asked)
     cpp.close()
-    assert theirs.looked_at == [mine.looked_at(word) for word in words]
-    assert [one[:2] for one in theirs.regions] == [(one.word, one.window) for one in mine.regions]
-    assert [one[2] for one in theirs.regions] == pytest.approx([one.score for one in mine.regions], abs=1e-4)
+    assert theirs.searched == [one.searched for one in mine]
+    regions = list(mine.all_instances())
+    assert [(one.class_name, one.window) for one in theirs.regions] == [(one.name, one.window) for one in regions]
+    assert [one.score for one in theirs.regions] == pytest.approx([one.score for one in regions], abs=1e-4)
     for at, mask in enumerate(theirs.masks):
         assert (mine.mask(at) & mask).sum() >= 0.97 * (mine.mask(at) | mask).sum()
-    return len(mine.regions)
+    return len(regions)
 
 
 def test_boxes_of_the_words_class(tmp_path: Path) -> None:
@@ -98,16 +99,17 @@ def test_a_real_detector(tmp_path: Path) -> None:
     (folder / "detector.onnx").write_bytes(path.read_bytes())
     found, _ = read_spec(path)
     document = json.loads((folder / "manifest.json").read_text("utf-8"))
-    document["detector"] = {**vars(found), "names": list(found.names), "licence": "AGPL-3.0"}
+    document["detector"] = {**vars(found), "names": list(found.names), "license": "AGPL-3.0"}
     sign(folder, document)
     pixels = np.ascontiguousarray(np.asarray(Image.open(shared_data("pictures", "bus.jpg")).convert("RGB")))
     cpp = CSegmenter(folder)
-    theirs = cpp(pixels, ["bus", "person"], zoom_in=1, empty_missing=1, boxes_as_masks=1)
+    theirs = cpp(pixels, ["bus", "person"], zoom_in=1, fallback=1, boxes_as_masks=1)
     cpp.close()
     with Segmenter.load(folder, threads=1, backend="onnxruntime-cpu") as python:
         mine = python(pixels, ["bus", "person"], zoom_in=ZoomIn(fallback="none", boxes_as_masks=True))
-    assert len(theirs.regions) == len(mine.regions) >= 4
-    for one, other in zip(theirs.regions, mine.regions, strict=True):
-        assert one[0] == other.word
-        assert np.abs(np.subtract(one[1], other.window)).max() <= 1
-        assert one[2] == pytest.approx(other.score, abs=1e-3)
+    regions = list(mine.all_instances())
+    assert len(theirs.regions) == len(regions) >= 4
+    for one, other in zip(theirs.regions, regions, strict=True):
+        assert one.class_name == other.name
+        assert np.abs(np.subtract(one.window, other.window)).max() <= 1
+        assert one.score == pytest.approx(other.score, abs=1e-3)

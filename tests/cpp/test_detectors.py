@@ -25,25 +25,25 @@ from tests.cpp.test_resize import as_pillow, given_picture, random_pixels
 Floats = npt.NDArray[np.float32]
 
 
-def make_spec(layout: str, names: int, size: tuple[int, int] = (64, 96), place: str | None = None) -> DetectorSpec:
-    one = LAYOUTS[layout]
+def make_spec(form: str, names: int, size: tuple[int, int] = (64, 96), place: str | None = None) -> DetectorSpec:
+    one = OUTPUT_FORMATS[form]
     return DetectorSpec(
-        layout=layout,
+        output_format=form,
         names=tuple(f"thing {number}" for number in range(names)),
         height=size[0],
         width=size[1],
         channel_order=one.channel_order,
-        white=one.white,
-        place=place or one.place,
+        input_scale=one.input_scale,
+        letterbox=place or one.letterbox,
         batch=None,
         input_type="float32",
         class_agnostic=False,
-        licence="unknown",
+        license="unknown",
     )
 
 
 def as_json(spec: DetectorSpec) -> dict[str, Any]:
-    keys = ("layout", "height", "width", "colours", "white", "place")
+    keys = ("output_format", "height", "width", "channel_order", "input_scale", "letterbox")
     return {"names": list(spec.names), **{key: getattr(spec, key) for key in keys}}
 
 
@@ -187,8 +187,8 @@ def test_values_that_do_not_fill_their_shape_are_refused(parts: Parts) -> None:
 @given(st.data())
 def test_pictures_are_fitted_as_in_python(parts: Parts, tmp_path_factory: Any, data: st.DataObject) -> None:
     raw: Path = tmp_path_factory.getbasetemp() / "letterbox"
-    order = data.draw(st.sampled_from(["rgb", "bgr", "rgba", "grey"]))
-    channels = {"grey": 1, "rgba": 4}.get(order, 3)
+    order = data.draw(st.sampled_from(["rgb", "bgr", "rgba", "gray"]))
+    channels = {"gray": 1, "rgba": 4}.get(order, 3)
     width, height = data.draw(st.integers(1, 120)), data.draw(st.integers(1, 120))
     pixels = random_pixels(data.draw(st.integers(0, 99)), height, width, channels)
     size = (data.draw(st.integers(32, 100)), data.draw(st.integers(32, 100)))
@@ -307,4 +307,4 @@ def test_features_of_another_size_are_refused(parts: Parts, features: dict[str, 
 
 @pytest.mark.parametrize("names", [["thing"], ["Things"], ["object"], ["OBJECTS "], ["dog"], ["thing", "thing"], []])
 def test_a_detector_of_things_knows_no_classes(parts: Parts, names: list[str]) -> None:
-    assert parts("is_agnostic", names=names) == is_class_agnostic(names)
+    assert parts("is_class_agnostic", names=names) == is_class_agnostic(names)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from PIL import Image
 
 from clsclip_runtime import Segmenter
+from clsclip_runtime.cli.infer import command
+from clsclip_runtime.regions.files import RegionFile
 from tests.cpp.c_api import ROOT
 from tests.runtime.tiny_bundle import paint
 
@@ -40,7 +44,7 @@ def photo(tmp_path: Path) -> Path:
 def test_files(photo: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = run(
-        photo, "--classes", "red", "green", "blue", "--bundle", TINY, "--out", out, "--formats", "png,overlay,coco"
+        photo, "--classes", "red", "green", "blue", "--model", TINY, "--out", out, "--formats", "png,overlay,coco"
     )
     assert done.returncode == 0, done.stderr
     assert "blue: absent" in done.stdout
@@ -59,12 +63,12 @@ def test_files(photo: Path, tmp_path: Path) -> None:
 
 
 def test_json(photo: Path, tmp_path: Path) -> None:
-    done = run(photo, "--classes", "red", "blue", "--bundle", TINY, "--json", "--presence-threshold", "0.9")
+    done = run(photo, "--classes", "red", "blue", "--model", TINY, "--json", "--presence-threshold", "0.9")
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     red, blue = document["classes"]
-    assert (red["verdict"], red["area"], red["box"]) == ("found", 140, [5, 5, 14, 10])
-    assert (blue["verdict"], blue["area"], blue["box"]) == ("absent", 0, None)
+    assert (red["status"], red["area"], red["box"]) == ("found", 140, [5, 5, 14, 10])
+    assert (blue["status"], blue["reason"], blue["area"], blue["box"]) == ("absent", "presence below 0.90", 0, None)
     assert document["presence_threshold"] == 0.9
     assert not list(tmp_path.glob("**/*overlay*"))
 
@@ -73,14 +77,14 @@ def test_regions(photo: Path, tmp_path: Path) -> None:
     boxes = tmp_path / "boxes.json"
     boxes.write_text(json.dumps([{"image": "photo.png", "class": "green", "bbox": [8, 20, 8, 8]}]), "utf-8")
     done = run(
-        photo, "--classes", "red", "greens", "--bundle", TINY, "--regions", boxes, "--json", "--on-missing", "empty"
+        photo, "--classes", "red", "greens", "--model", TINY, "--regions", boxes, "--json", "--fallback", "none"
     )
     assert done.returncode == 0, done.stderr
     red, green = json.loads(done.stdout)["classes"]
-    assert (red["looked_at"], red["area"]) == ("nowhere", 0)
-    assert (green["looked_at"], green["match"]["how"]) == ("regions", "plural")
+    assert (red["searched"], red["area"]) == ([], 0)
+    assert (green["searched"], green["match"]["how"]) == (["regions"], "plural")
     boxes.write_text('[{"image": "photo.png", "bbox": [1, 2, 3]}]', "utf-8")
-    done = run(photo, "--classes", "red", "--bundle", TINY, "--regions", boxes)
+    done = run(photo, "--classes", "red", "--model", TINY, "--regions", boxes)
     assert done.returncode == 1 and "entry 0: bbox must be four numbers" in done.stderr
 
 
@@ -92,7 +96,7 @@ def test_orientation(tmp_path: Path, orientation: int) -> None:
     path = tmp_path / "turned.jpg"
     wide = np.ascontiguousarray(SCENE[:24])
     Image.fromarray(wide).resize((256, 192), Image.Resampling.NEAREST).save(path, quality=95, exif=exif)
-    done = run(path, "--classes", "red", "--bundle", TINY, "--out", tmp_path / "out", "--formats", "png")
+    done = run(path, "--classes", "red", "--model", TINY, "--out", tmp_path / "out", "--formats", "png")
     assert done.returncode == 0, done.stderr
     with Segmenter.load(TINY, threads=1) as segmenter:
         mine = segmenter(path, ["red"]).mask("red")
@@ -105,33 +109,82 @@ def test_a_picture_that_fails_does_not_stop_the_others(photo: Path, tmp_path: Pa
     cut = tmp_path / "cut.jpg"
     Image.fromarray(SCENE).resize((256, 256)).save(cut)
     cut.write_bytes(cut.read_bytes()[:900])
-    done = run(cut, tmp_path / "none.png", photo, "--classes", "red", "--bundle", TINY, "--json")
+    done = run(cut, tmp_path / "none.png", photo, "--classes", "red", "--model", TINY, "--json")
     assert done.returncode == 1
     documents = [json.loads(line) for line in done.stdout.splitlines()]
     assert "damaged or incomplete" in documents[0]["error"]
     assert "no such file" in documents[1]["error"]
-    assert documents[2]["classes"][0]["verdict"] == "found"
+    assert documents[2]["classes"][0]["status"] == "found"
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--classes", "red", "--bundle", TINY], "no PICTURE was given"),
-        (["x.png", "--bundle", TINY], "no words were given"),
-        (["x.png", "--classes", "red", "--bundle", "none"], "no such bundle: none"),
-        (["x.png", "--classes", "red", "--bundle", TINY, "--threads", "0"], "--threads must be a number from 1"),
-        (["x.png", "--classes", "red", "--bundle", TINY, "--threads", "two"], "--threads must be a number"),
-        (["x.png", "--classes", "red", "--bundle", TINY, "--formats", "gif"], "no format 'gif'"),
-        (["x.png", "--classes", "red", "--bundle", TINY, "--speed"], "no option --speed"),
-        (["x.png", "--classes", "red", "--bundle", TINY, "--out"], "--out needs a value"),
-        (["x.png", "--classes", "red", "--bundle", TINY, "--backend", "cuda"], "no backend 'cuda'"),
-        ([ROOT / "examples" / "tiny.png", "--classes", " ", "--bundle", TINY], "a class word is empty"),
+        (["--classes", "red", "--model", TINY], "no IMAGE was given"),
+        (["x.png", "--model", TINY], "no words were given"),
+        (["x.png", "--classes", "red", "--model", "none"], "no such bundle: none"),
+        (["x.png", "--classes", "red", "--model", TINY, "--threads", "0"], "--threads must be a number from 1"),
+        (["x.png", "--classes", "red", "--model", TINY, "--threads", "two"], "--threads must be a number"),
+        (["x.png", "--classes", "red", "--model", TINY, "--formats", "gif"], "no format 'gif'"),
+        (["x.png", "--classes", "red", "--model", TINY, "--speed"], "no option --speed"),
+        (["x.png", "--odds", "4"], "--odds is gone since 0.2. Use --region-threshold, a probability"),
+        (["x.png", "--on-missing", "empty"], "Use --fallback whole-image or --fallback none"),
+        (["x.png", "--fallback", "empty"], "--fallback must be whole-image or none"),
+        (["x.png", "--detector", "y.onnx"], "--detector is an option of clsclip-infer, the Python command, alone"),
+        (["x.png", "--classes", "red", "--model", TINY, "--out"], "--out needs a value"),
+        (["x.png", "--classes", "red", "--model", TINY, "--backend", "cuda"], "no backend 'cuda'"),
+        ([ROOT / "examples" / "tiny.png", "--classes", " ", "--model", TINY], "a class word is empty"),
     ],
 )
 def test_wrong_use(arguments: list[object], message: str) -> None:
     done = run(*arguments)
     assert done.returncode == 2
     assert message in done.stderr
+
+
+def test_json_is_that_of_python(photo: Path, tmp_path: Path) -> None:
+    boxes = tmp_path / "boxes.json"
+    boxes.write_text(json.dumps([{"class": "green", "bbox": [8, 20, 8, 8]}, {"bbox": [2, 2, 20, 20.5]}]), "utf-8")
+    with Segmenter.load(TINY, threads=1) as segmenter:
+        for more, asked in (
+            ([], {}),
+            (["--max-classes", "1"], {"max_classes": 1}),
+            (["--regions", boxes], {"regions": RegionFile(boxes).of(photo)}),
+            (["--no-presence-filter"], {"presence_filter": False}),
+        ):
+            done = run(photo, "--classes", "red", "greens", "blue", "--model", TINY, "--json", *more)
+            theirs = json.loads(done.stdout)
+            mine = json.loads(json.dumps(segmenter(photo, ["red", "greens", "blue"], **asked).to_json()))
+            for document in (mine, theirs):
+                for key in ("backend", "backend_notes", "timings_ms", "source"):
+                    del document[key]
+                for one in [*document["classes"], *document["instances"]]:
+                    for key in ("presence", "score"):
+                        one[key] = None if one.get(key) is None else round(one[key], 4)
+                    if one.get("match"):
+                        one["match"]["similarity"] = None
+            assert theirs == mine
+
+
+def test_every_option_of_python_is_here_or_on_the_list_of_what_is_not() -> None:
+    options = {
+        name
+        for one in command.params
+        if isinstance(one, click.Option) and not one.hidden
+        for name in [*one.opts, *one.secondary_opts]
+    }
+    listed = json.loads((ROOT / "runtime" / "cpp" / "python_only.json").read_text("utf-8"))
+    own = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", run("--help").stdout))
+    assert options - own == set(listed["options"])
+    assert own - options <= {"--bundle", "-h", "--help", "--version"}
+    for name in listed["options"]:
+        assert "clsclip-infer, the Python command, alone" in run("x.png", name, "y").stderr
+
+
+def test_the_guide_lists_what_is_in_python_alone() -> None:
+    guide = " ".join((ROOT / "docs" / "guides" / "cpp.md").read_text("utf-8").split())
+    listed = json.loads((ROOT / "runtime" / "cpp" / "python_only.json").read_text("utf-8"))["rest"]
+    assert [one for one in listed if one not in guide] == []
 
 
 def test_help_and_version() -> None:

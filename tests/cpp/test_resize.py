@@ -21,7 +21,7 @@ from tests.shared_data import shared_data
 Pixels = npt.NDArray[np.uint8]
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-FORMATS = {"rgb": 3, "bgr": 3, "rgba": 4, "bgra": 4, "grey": 1}
+FORMATS = {"rgb": 3, "bgr": 3, "rgba": 4, "bgra": 4, "gray": 1}
 FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 
 
@@ -42,7 +42,7 @@ def given_picture(raw: Path, pixels: Pixels, order: str = "rgb", pad: int = 0, u
 
 def as_pillow(pixels: Pixels, order: str) -> Image.Image:
     """The picture as the Python runtime makes it RGB."""
-    if order == "grey":
+    if order == "gray":
         return open_image(np.ascontiguousarray(pixels[:, :, 0])).image
     if order.startswith("bgr"):
         pixels = pixels[:, :, [2, 1, 0, 3][: pixels.shape[2]]]

@@ -11,6 +11,7 @@ import math
 import re
 from pathlib import PurePosixPath
 
+from clsclip_runtime.bundle.formats import FORMATS
 from clsclip_runtime.bundle.section import Section, bad_value
 from clsclip_runtime.bundle.specs import (
     FROM_FILTER,
@@ -31,24 +32,24 @@ from clsclip_runtime.bundle.specs import (
 )
 from clsclip_runtime.errors import BundleError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION: int = FORMATS["bundle_schema"]
 """The manifest layout that this version reads and writes."""
 
-KNOWN_REQUIREMENTS: frozenset[str] = frozenset()
+KNOWN_REQUIREMENTS: frozenset[str] = frozenset(FORMATS["requires"])
 """Entries of ``requires`` that this version fulfils."""
 
-DETECTOR_FORMATS = ("yolov5", "yolov7-nms", "tensorrt-nms", "yolov8", "yolov10", "yolox", "yolox-decoded")
-CHANNEL_ORDERS = ("rgb", "bgr")
-LETTERBOXES = ("center", "top-left")
-DETECTOR_INPUT_TYPES = ("float32", "float16")
+DETECTORFORMATS: tuple[str, ...] = tuple(FORMATS["detector"]["output_formats"])
+CHANNEL_ORDERS: tuple[str, ...] = tuple(FORMATS["detector"]["channel_orders"])
+LETTERBOXES: tuple[str, ...] = tuple(FORMATS["detector"]["letterboxes"])
+DETECTOR_INPUT_TYPES: tuple[str, ...] = tuple(FORMATS["detector"]["input_types"])
 DETECTOR_NAME_CHARACTERS = 256
 """Longest class name of a detector."""
 
-RESIZES = ("squash",)
-INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
+RESIZES: tuple[str, ...] = tuple(FORMATS["resizes"])
+INTERPOLATIONS: tuple[str, ...] = tuple(FORMATS["interpolations"])
 
-DTYPES = ("float32",)
-RESERVED_NAMES = frozenset({"pixel_values", "token_ids", "crop_index", "class_index", "mask_logits", "presence"})
+DTYPES: tuple[str, ...] = tuple(FORMATS["dtypes"])
+RESERVED_NAMES: frozenset[str] = frozenset(FORMATS["reserved_names"])
 """Names of graphs' inputs and outputs that no feature may have."""
 
 _MAX_CLASSES = 65536
@@ -152,7 +153,7 @@ def parse_manifest(document: bytes, folder: object = "OLD") -> Manifest:
         raw=data,
         detector=None if detector is None else _detector(detector),
     )
-    for key in ("domain", "validation", "background", "tiles", "export_options", "graphs"):
+    for key in FORMATS["reserved_keys"]:
         top.optional(key)
     return manifest
 
@@ -241,7 +242,7 @@ def _files(section: Section) -> dict[str, FileEntry]:
 def _detector(section: Section) -> DetectorSpec:
     batch = section.get("batch")
     spec = DetectorSpec(
-        output_format=section.choice("output_format", DETECTOR_FORMATS),
+        output_format=section.choice("output_format", DETECTORFORMATS),
         names=section.names("names", _MAX_CLASSES, DETECTOR_NAME_CHARACTERS),
         height=section.integer("height", 32, 8192),
         width=section.integer("width", 32, 8192),

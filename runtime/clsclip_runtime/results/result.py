@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clsclip_runtime._types import Bools, Floats
+from clsclip_runtime.bundle.formats import FORMATS
 from clsclip_runtime.errors import OptionError
 from clsclip_runtime.images import DecodedImage
 from clsclip_runtime.limits import Limits
@@ -26,7 +27,7 @@ from clsclip_runtime.results.class_result import ABSENT, EMPTY, FILTERED, FOUND,
 from clsclip_runtime.results.instance import Instance
 from clsclip_runtime.results.pairs import WHOLE, Pairs
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION: int = FORMATS["result_schema"]
 """Of ``Result.to_json()`` and of NPZ files."""
 
 

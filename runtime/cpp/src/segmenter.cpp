@@ -127,13 +127,12 @@ std::vector<ClassMatch> Segmenter::Model::match(ImageRequest& image, const CallR
     const Proposals& proposals = *image.proposals;
     EncodeWords encode;
     if (const auto& feature = bundle.manifest.text.matching) {
-        encode = [&](std::span<const std::string> words) {
-            return text.knows(words) ? text.encode(words).arrays.at(*feature).values : std::vector<float>{};
-        };
+        encode = [&](std::span<const std::string> words) { return text.encode(words).arrays.at(*feature).values; };
     }
+    const auto knows = [this](const std::string& word) { return text.knows(word); };
     const bool open = std::find(proposals.classes.begin(), proposals.classes.end(), kAny) != proposals.classes.end();
     std::vector<ClassMatch> matches;
-    for (auto& one : match_words(call.classes, proposals.names, encode)) {
+    for (auto& one : match_words(call.classes, proposals.names, encode, knows)) {
         // A box without a name is searched for classes that match none.
         if (open && one.classes.empty()) {
             one.how = "any";
@@ -189,9 +188,6 @@ Result Segmenter::Model::segment(ImageRequest image, CallRequest call, Timings& 
     state->take(call.zoom && call.zoom->boxes_as_masks
                     ? boxes_as_masks(image, call.classes.size(), static_cast<float>(logit(manifest.mask.threshold)))
                     : clsclip::segment(image, call, encoded, graphs, manifest, options.limits, timings));
-    if (!call.filter) {
-        state->presence.clear();
-    }
     state->timings = timings.take();
     return Result(std::move(state));
 }

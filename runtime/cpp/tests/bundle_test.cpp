@@ -195,6 +195,8 @@ TEST_CASE("Wrong keys of the manifest are named") {
         {"/features/0/dtype", "float16", "features[0].dtype"},
         {"/features/0/needed_by", Json::array(), "'features[0].needed_by'"},
         {"/features/0/needed_by", {"decoder"}, "features[0].needed_by"},
+        {"/domain", "photos", "'domain'"},
+        {"/graphs", 5, "'graphs'"},
         {"/text/features/0/unit_norm", 1, "'text.features[0].unit_norm'"},
         {"/text/features/0/shape", {2, 3}, "'text.templates'"},  // of which there are two below
         {"/text/features/1/shape", {2, 3}, "'text.features[1].unit_norm'"},
@@ -217,7 +219,7 @@ TEST_CASE("Wrong keys of the manifest are named") {
         CHECK_THROWS_WITH(parse_manifest(manifest.dump(), "tiny"), says(one.message));
         CHECK_THROWS_AS(parse_manifest(manifest.dump(), "tiny"), BundleError);
     }
-    for (const char* key : {"name", "image", "text", "mask", "presence", "files", "model", "license", "features",
+    for (const char* key : {"name", "image", "text", "mask", "presence", "files", "license", "features",
                             "memory", "profile"}) {
         Json manifest = Json::parse(good);
         manifest.erase(key);

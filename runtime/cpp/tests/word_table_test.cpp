@@ -11,7 +11,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-const std::vector<FeatureSpec> kFeatures{{"tokens", {2, 3}, true, false, false}, {"vector", {2}, false, true, true}};
+const std::vector<FeatureSpec> kFeatures{{"tokens", {2, 3}, true, false, false}, {"vector", {2}, false, true, false}};
 
 /// A safetensors file of two words, whose values count up; `change` edits its header.
 template <class Change>
@@ -50,6 +50,28 @@ TEST_CASE("Words of a table are found with all their features") {
     CHECK_FALSE(table.find("Dog"));
 }
 
+TEST_CASE("Tables say which words were cut off") {
+    const Folder folder;
+    const fs::path path = folder.path() / "words.safetensors";
+    make_table(path, [](Json& header) { header["__metadata__"]["truncated"] = "[\"dog\"]"; });
+    const WordTable table(path, kFeatures);
+    CHECK(table.find("dog")->truncated);
+    CHECK_FALSE(table.find("teddy bear")->truncated);
+}
+
+TEST_CASE("Values of tables must be finite, and of unit length where they are said to be") {
+    const Folder folder;
+    const fs::path path = folder.path() / "words.safetensors";
+    make_table(path, [](Json&) {});
+    std::vector<FeatureSpec> features = kFeatures;
+    features[1].unit_norm = true;
+    CHECK_THROWS_WITH(WordTable(path, features), says("vector: not of unit length for the word 'dog'"));
+    std::string bytes = read(path);
+    bytes.replace(bytes.size() - 4, 4, std::string("\0\0\xc0\x7f", 4));
+    write(path, bytes);
+    CHECK_THROWS_WITH(WordTable(path, kFeatures), says("NaN or infinity for the word 'teddy bear'"));
+}
+
 TEST_CASE("Damaged tables are refused with the reason") {
     struct Wrong {
         const char* place;
@@ -62,6 +84,8 @@ TEST_CASE("Damaged tables are refused with the reason") {
         {"/__metadata__/words", "[\" dog\", \"cat\"]", "not clean"},
         {"/__metadata__/words", "dog", "the list of words"},
         {"/__metadata__/words", 5, "the list of words"},
+        {"/__metadata__/words", "[]", "there is no word"},
+        {"/__metadata__/truncated", "[\"cat\"]", "is not among the words"},
         {"/__metadata__/schema_version", "3", "upgrade clsclip"},
         {"/tokens/dtype", "F16", "must be F32"},
         {"/tokens/shape", {2, 6}, "must be F32 of shape (2, 2, 3)"},

@@ -178,7 +178,7 @@ std::vector<fs::path> save(const Result& result, const DecodedImage& image, cons
 }
 
 Json report_of(const Result& result, const fs::path& source) {
-    Json document{{"schema_version", nlohmann::json::parse(kVocabularyJson).at("result_schema")}, {"source", source.string()}, {"width", result.width()},
+    Json document{{"schema_version", nlohmann::json::parse(kFormatsJson).at("result_schema")}, {"source", source.string()}, {"width", result.width()},
                   {"height", result.height()},       {"model", result.model()},   {"backend", result.backend()},
                   {"backend_notes", result.backend_notes()}};
     document["presence_threshold"] = result.presence_threshold() ? Json(*result.presence_threshold()) : Json(nullptr);

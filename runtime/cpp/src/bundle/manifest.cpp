@@ -6,8 +6,8 @@
 
 #include "bundle/section.hpp"
 #include "errors.hpp"
+#include "shared_data.hpp"
 #include "text/words.hpp"
-#include "vocabulary.hpp"
 
 namespace clsclip {
 
@@ -17,22 +17,24 @@ constexpr std::int64_t kMostDetectorPixels = std::int64_t{1} << 27;
 constexpr std::int64_t kMostToken = std::int64_t{1} << 31;
 constexpr std::int64_t kMostValues = std::int64_t{1} << 31;
 constexpr std::size_t kMostAxes = 8;
-constexpr std::size_t kMostFeatures = 64;
+constexpr std::size_t kMostFeatures = 65536;
+constexpr std::int64_t kMostBytes = std::int64_t{1} << 53;
+constexpr std::int64_t kMostInProfile = 65536;
 
 DetectorSpec read_detector(const Section& section) {
     DetectorSpec spec;
-    spec.output_format = section.choice("output_format", known_names("/detector/output_formats"));
+    spec.output_format = section.choice("output_format", texts_at(formats(), "/detector/output_formats"));
     spec.names = section.class_names("names");
     spec.height = static_cast<int>(section.integer("height", 32, 8192));
     spec.width = static_cast<int>(section.integer("width", 32, 8192));
-    spec.channel_order = section.choice("channel_order", known_names("/detector/channel_orders"));
+    spec.channel_order = section.choice("channel_order", texts_at(formats(), "/detector/channel_orders"));
     spec.input_scale = section.number("input_scale", 0, 65535, false);
-    spec.letterbox = section.choice("letterbox", known_names("/detector/letterboxes"));
+    spec.letterbox = section.choice("letterbox", texts_at(formats(), "/detector/letterboxes"));
     const Json& batch = section.get("batch");
     if (!batch.is_null()) {
         spec.batch = static_cast<int>(section.integer("batch", 1, 1024));
     }
-    spec.input_type = section.choice("input_type", known_names("/detector/input_types"));
+    spec.input_type = section.choice("input_type", texts_at(formats(), "/detector/input_types"));
     spec.class_agnostic = section.flag("class_agnostic");
     (void)section.text("license");
     if (std::int64_t{spec.height} * spec.width * spec.batch.value_or(1) > kMostDetectorPixels) {
@@ -69,7 +71,7 @@ Shape read_shape(const Section& section) {
 }
 
 /// `features` of crops or of words; adds their names to `taken`.
-std::vector<FeatureSpec> read_features(const Section& owner, bool of_words, std::set<std::string>& taken) {
+std::vector<FeatureSpec> read_features(const Section& owner, std::set<std::string>& taken) {
     std::vector<FeatureSpec> features;
     for (const Section& section : owner.objects("features", 1, kMostFeatures)) {
         FeatureSpec feature;
@@ -81,15 +83,13 @@ std::vector<FeatureSpec> read_features(const Section& owner, bool of_words, std:
             section.bad("name", "a name that no other feature and no fixed input or output has", section.get("name"));
         }
         feature.shape = read_shape(section);
-        (void)section.choice("dtype", {"float32"});
+        (void)section.choice("dtype", texts_at(formats(), "/dtypes"));
         for (const std::string& user : section.choices("needed_by", {"trunk", "presence"})) {
             (user == "trunk" ? feature.for_trunk : feature.for_presence) = true;
         }
-        if (of_words) {
-            feature.unit_norm = section.flag("unit_norm");
-            if (feature.unit_norm && feature.shape.size() != 1) {
-                section.bad("unit_norm", "false where a word is not one vector", section.get("unit_norm"));
-            }
+        feature.unit_norm = !section.lacks("unit_norm") && section.flag("unit_norm");
+        if (feature.unit_norm && feature.shape.size() != 1) {
+            section.bad("unit_norm", "false where the feature is not one vector", section.get("unit_norm"));
         }
         features.push_back(std::move(feature));
     }
@@ -101,7 +101,7 @@ TextSpec read_text(const Section& section, std::set<std::string>& taken) {
     text.context_length = static_cast<int>(section.integer("context_length", 1, 65536));
     text.templates = section.templates("templates");
     text.pad_token_id = section.integer("pad_token_id", 0, kMostToken);
-    text.features = read_features(section, true, taken);
+    text.features = read_features(section, taken);
     const bool vectors = std::all_of(text.features.begin(), text.features.end(),
                                      [](const FeatureSpec& one) { return one.shape.size() == 1; });
     if (!vectors && text.templates.size() != 1) {
@@ -129,7 +129,7 @@ PresenceSpec read_presence(const Section& section) {
 
 MemorySpec read_memory(const Section& section) {
     const auto bytes = [&](std::string_view key) {
-        return static_cast<std::uint64_t>(section.integer(key, 0, std::numeric_limits<std::int64_t>::max()));
+        return static_cast<std::uint64_t>(section.integer(key, 0, kMostBytes));
     };
     return {bytes("crop_bytes"), bytes("pair_bytes"), bytes("presence_pair_bytes"), bytes("word_bytes")};
 }
@@ -140,7 +140,7 @@ void check_profile(const Section& section) {
         const Json& value = section.get(key);
         const bool whole = value.is_array() && value.size() == 3 &&
                            std::all_of(value.begin(), value.end(), [](const Json& one) {
-                               return one.is_number_integer() && one >= 1 && one < kMostValues;
+                               return one.is_number_integer() && one >= 1 && one <= kMostInProfile;
                            });
         if (!whole || value[0] > value[1] || value[1] > value[2]) {
             section.bad(key, "three whole numbers of 1 or more, none below the one before", value);
@@ -160,7 +160,7 @@ void check_requires(const Section& top) {
         top.bad("requires", "a list of texts", entries);
     }
     for (const Json& entry : entries) {
-        const auto known = known_names("/requires");
+        const auto known = texts_at(formats(), "/requires");
         if (std::find(known.begin(), known.end(), entry.get<std::string>()) == known.end()) {
             fail<BundleError>("the bundle needs ", shown(entry.get<std::string>()),
                               ", which this clsclip does not know. Upgrade clsclip");
@@ -223,7 +223,7 @@ Manifest parse_manifest(std::string_view document, const std::string& folder) {
                           "). The bundle is damaged: get it again or export it again");
     }
     const Section top(data);
-    const auto own = vocabulary().at("bundle_schema").get<std::int64_t>();
+    const auto own = formats().at("bundle_schema").get<std::int64_t>();
     const std::int64_t version = top.integer("schema_version", 1, std::int64_t{1} << 31);
     if (version > own) {
         fail<BundleError>(folder, " has schema version ", version, ", and this clsclip reads version ", own,
@@ -235,7 +235,10 @@ Manifest parse_manifest(std::string_view document, const std::string& folder) {
     }
     check_requires(top);
     const Section image = top.section("image"), mask = top.section("mask");
-    (void)top.section("model");
+    for (const std::string_view key : texts_at(formats(), "/reserved_keys")) {
+        top.check_object(key);
+    }
+    top.check_object("model");
     Manifest manifest;
     manifest.name = top.text("name");
     manifest.license = top.section("license").text("weights");
@@ -243,10 +246,13 @@ Manifest parse_manifest(std::string_view document, const std::string& folder) {
     manifest.image.size = static_cast<int>(image.integer("size", 1, 8192));
     manifest.image.mean = image.channels("mean", false);
     manifest.image.std = image.channels("std", true);
-    manifest.image.resize = image.choice("resize", {"squash"});
-    manifest.image.interpolation = image.choice("interpolation", known_names("/interpolations"));
-    std::set<std::string> taken{"pixel_values", "token_ids", "crop_index", "class_index", "mask_logits", "presence"};
-    manifest.features = read_features(top, false, taken);
+    manifest.image.resize = image.choice("resize", texts_at(formats(), "/resizes"));
+    manifest.image.interpolation = image.choice("interpolation", texts_at(formats(), "/interpolations"));
+    std::set<std::string> taken;
+    for (const std::string_view name : texts_at(formats(), "/reserved_names")) {
+        taken.emplace(name);
+    }
+    manifest.features = read_features(top, taken);
     manifest.text = read_text(top.section("text"), taken);
     manifest.mask.threshold = mask.number("threshold", 0, 1, false);
     manifest.mask.height = static_cast<int>(mask.integer("height", 1, 8192));

@@ -67,6 +67,12 @@ Section Section::section(std::string_view key) const {
     return Section(get(key), this->key(key));
 }
 
+void Section::check_object(std::string_view key) const {
+    if (!lacks(key)) {
+        (void)section(key);
+    }
+}
+
 std::vector<Section> Section::objects(std::string_view key, std::size_t least, std::size_t most) const {
     const Json& value = get(key);
     if (!value.is_array() || value.size() < least || value.size() > most) {

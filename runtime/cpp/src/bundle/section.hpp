@@ -23,6 +23,8 @@ public:
     [[nodiscard]] bool lacks(std::string_view key) const;
 
     [[nodiscard]] Section section(std::string_view key) const;
+    /// BundleError unless the key is absent, null, or an object.
+    void check_object(std::string_view key) const;
     /// The objects of a list of `least` to `most` of them.
     [[nodiscard]] std::vector<Section> objects(std::string_view key, std::size_t least, std::size_t most) const;
     [[nodiscard]] std::string text(std::string_view key) const;

@@ -74,8 +74,8 @@ Feeds feeds_of(const Tensors& features, const Tensors& text) {
 }
 
 float probability(float score, bool as_logit) {
-    const double value = as_logit ? 1.0 / (1.0 + std::exp(-static_cast<double>(score))) : score;
-    return std::clamp(static_cast<float>(value), 0.0F, 1.0F);
+    // A tanh, since no exponential of it overflows.
+    return std::clamp(as_logit ? 0.5F * (1.0F + std::tanh(0.5F * score)) : score, 0.0F, 1.0F);
 }
 
 /// Rows first .. first + count of arrays (K, ...).

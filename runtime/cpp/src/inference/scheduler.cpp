@@ -47,7 +47,7 @@ public:
             add_regions();
         }
         encode_all();
-        if (late_filter() && image_.proposals) {
+        if (presence_from_trunk() && image_.proposals) {
             settle();
         }
         // Which classes are missing is known only when all regions have been searched.
@@ -117,13 +117,13 @@ private:
         search(features, group);
     }
 
-    /// Whether presence comes from the trunk, and decides only after it has run.
-    [[nodiscard]] bool late_filter() const { return call_.filter && manifest_.presence->from_trunk; }
+    /// Whether presence is known only after the trunk has run.
+    [[nodiscard]] bool presence_from_trunk() const { return manifest_.presence && manifest_.presence->from_trunk; }
 
     /// Queue the pairs of encoded crops; those alone that the crops show, where that is known before the trunk.
     void search(const std::shared_ptr<const Tensors>& features, const std::vector<Crop>& group) {
         std::optional<Tensor> presence;
-        if (call_.filter && !late_filter()) {
+        if (call_.filter && !presence_from_trunk()) {
             const Timings::Step step(timings_, "presence");
             presence = model_.presence(*features, encoded_, call_.classes, limits_.memory_mb);
         }
@@ -137,7 +137,7 @@ private:
                     classes.push_back(static_cast<std::int64_t>(name));
                 }
             }
-            if (late_filter()) {
+            if (presence_from_trunk()) {
                 unsettled_.push_back(crop);
                 continue;
             }
@@ -148,9 +148,12 @@ private:
         queue_.add(features, std::move(crops), std::move(classes));
     }
 
-    /// The classes of a crop that pass the filter; their presence (K) is noted.
+    /// The classes of a crop that pass the filter, all where there is none; their presence (K) is noted.
     std::vector<bool> filtered(const Crop& crop, std::span<const float> presence) {
-        PresenceFilter::Choice choice = call_.filter->choose(crop.asked, crop.named, presence);
+        PresenceFilter::Choice choice{crop.asked, std::vector<bool>(crop.asked.size(), false)};
+        if (call_.filter) {
+            choice = call_.filter->choose(crop.asked, crop.named, presence);
+        }
         add_to(found_.filtered, choice.filtered);
         for (std::size_t name = 0; name < crop.asked.size(); ++name) {
             if (crop.asked[name]) {
@@ -173,7 +176,7 @@ private:
     void settle() {
         const Timings::Step step(timings_, "masks");
         const PairOutputs outputs = queue_.finish();
-        if (!late_filter()) {
+        if (!presence_from_trunk()) {
             found_.logits = outputs.logits;
             return;
         }

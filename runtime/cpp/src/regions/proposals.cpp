@@ -29,7 +29,7 @@ Proposals Proposals::from_boxes(std::span<const GivenBox> given) {
         all.boxes.push_back({near(one.box.left), near(one.box.top), near(one.box.right), near(one.box.bottom)});
         all.scores.push_back(one.score);
         const std::array<std::string, 1> name{one.name};
-        if (one.name.empty() || is_agnostic(name)) {
+        if (one.name.empty() || is_class_agnostic(name)) {
             all.classes.push_back(kAny);
             continue;
         }

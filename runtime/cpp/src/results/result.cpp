@@ -184,8 +184,7 @@ const std::string& Result::reason(std::size_t at) const {
 
 std::optional<float> Result::presence(std::size_t at) const {
     state_->check_class(at);
-    const bool known = !state_->presence.empty() && !std::isnan(state_->presence[at]);
-    return known ? std::optional(state_->presence[at]) : std::nullopt;
+    return std::isnan(state_->presence[at]) ? std::nullopt : std::optional(state_->presence[at]);
 }
 
 std::vector<std::string_view> Result::searched(std::size_t at) const {

@@ -13,7 +13,7 @@ namespace clsclip {
 struct Result::State {
     std::vector<std::string> classes;
     int width = 0, height = 0;  ///< of the image, pixels
-    std::vector<float> presence;  ///< (K), NaN where a class was not searched; empty without a filter
+    std::vector<float> presence;  ///< (K), NaN where it was not asked
     std::optional<double> presence_threshold;
     std::optional<std::size_t> max_classes;
     double mask_threshold = 0.5;  ///< of the model

@@ -81,10 +81,7 @@ bool TextEncoder::encodes() const {
 #endif
 }
 
-bool TextEncoder::knows(std::span<const std::string> words) const {
-    return encodes() ||
-           std::all_of(words.begin(), words.end(), [this](const std::string& one) { return table_->find(one); });
-}
+bool TextEncoder::knows(const std::string& word) const { return encodes() || table_->has(word); }
 
 EncodedWords TextEncoder::encode(std::span<const std::string> words) const {
     std::vector<Known> found = recall(words);
@@ -130,12 +127,6 @@ void TextEncoder::learn(std::span<const std::string> words, std::vector<Known>& 
         fresh.push_back(at);
         std::optional<EncodedWord> listed = table_ ? table_->find(words[at]) : std::nullopt;
         if (listed) {
-            for (const auto& [name, values] : listed->features) {
-                if (!all_finite(values)) {
-                    fail<BundleError>(kWordTable, " has NaN or infinity for the word '", words[at],
-                                      "'. Get the bundle again, or export it again");
-                }
-            }
             found[at] = std::make_shared<EncodedWord>(std::move(*listed));
         } else if (encodes()) {
             missing.push_back(at);

@@ -31,8 +31,8 @@ public:
     /// BackendError: the backend failed, or gave NaN.
     [[nodiscard]] EncodedWords encode(std::span<const std::string> words) const;
 
-    /// Whether encode() can encode these words.
-    [[nodiscard]] bool knows(std::span<const std::string> words) const;
+    /// Whether encode() can encode a word.
+    [[nodiscard]] bool knows(const std::string& word) const;
 
 private:
     using Known = std::shared_ptr<const EncodedWord>;

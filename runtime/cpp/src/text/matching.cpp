@@ -1,6 +1,7 @@
 #include "text/matching.hpp"
 
 #include <algorithm>
+#include <map>
 #include <numeric>
 
 #include "text/spelling.hpp"
@@ -79,17 +80,17 @@ std::size_t row_size(const std::vector<float>& values, std::size_t rows) {
     return values.size() / rows;
 }
 
-void by_features(std::span<const std::string> words, std::span<const std::string> names, const EncodeWords& encode,
+/// The nearest of the `known` names, which are plain and have a number each.
+void by_features(std::span<const std::string> words, const std::map<int, std::string>& known, const EncodeWords& encode,
                  float threshold, std::span<NameMatch* const> found) {
-    std::vector<std::string> plain_names;
-    for (const std::string& name : names) {
-        plain_names.push_back(encode_utf8(plain(characters(name))));
+    std::vector<std::string> names;
+    std::vector<int> numbers;
+    for (const auto& [number, name] : known) {
+        numbers.push_back(number);
+        names.push_back(name);
     }
     // The names first: they are the same in every call, and encoders keep what they know.
-    const std::vector<float> of_names = encode(plain_names);
-    if (of_names.empty()) {
-        return;
-    }
+    const std::vector<float> of_names = encode(names);
     const std::vector<float> of_words = encode(words);
     const std::size_t size = row_size(of_names, names.size());
     if (row_size(of_words, words.size()) != size) {
@@ -108,7 +109,7 @@ void by_features(std::span<const std::string> words, std::span<const std::string
         }
         found[at]->similarity = highest;
         if (highest >= threshold) {
-            found[at]->classes = {static_cast<int>(best)};
+            found[at]->classes = {numbers[best]};
             found[at]->how = "nearest";
         }
     }
@@ -117,7 +118,8 @@ void by_features(std::span<const std::string> words, std::span<const std::string
 }  // namespace
 
 std::vector<NameMatch> match_words(std::span<const std::string> words, std::span<const std::string> names,
-                                    const EncodeWords& encode, float threshold) {
+                                    const EncodeWords& encode,
+                                   const std::function<bool(const std::string&)>& knows, float threshold) {
     if (!(threshold >= -1 && threshold <= 1)) {
         fail<OptionError>("the threshold of the nearest class must be from -1 to 1, and it is ", threshold);
     }
@@ -141,13 +143,23 @@ std::vector<NameMatch> match_words(std::span<const std::string> words, std::span
             places.push_back(&found[at]);
         }
     }
-    if (encode && !missing.empty() && !names.empty()) {
-        by_features(missing, names, encode, threshold, places);
+    if (!encode || missing.empty()) {
+        return found;
+    }
+    std::map<int, std::string> known;
+    for (std::size_t at = 0; at < names.size(); ++at) {
+        std::string name = encode_utf8(plain(characters(names[at])));
+        if (!knows || knows(name)) {
+            known.emplace(static_cast<int>(at), std::move(name));
+        }
+    }
+    if (!known.empty()) {
+        by_features(missing, known, encode, threshold, places);
     }
     return found;
 }
 
-bool is_agnostic(std::span<const std::string> names) {
+bool is_class_agnostic(std::span<const std::string> names) {
     return names.size() == 1 && means_anything(plain(characters(names.front())));
 }
 

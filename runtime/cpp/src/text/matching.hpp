@@ -19,20 +19,22 @@ struct NameMatch {
     std::optional<float> similarity;  ///< cosine of the nearest class name, where one was looked for
 };
 
-/// K words to their text features (K, f) of unit norm, row by row; nothing where one of them cannot be encoded.
+/// K words to their text features (K, f) of unit norm, row by row.
 using EncodeWords = std::function<std::vector<float>(std::span<const std::string> words)>;
 
 /// The classes of every word; the first rule that finds one decides: exact, then singular and plural, then synonyms,
 /// then the class name with the nearest text feature.
 ///
-/// `encode` is called only if a word needs it; empty leaves the last rule out. All texts are UTF-8.
+/// `encode` is called only if a word needs it; empty leaves the last rule out. Names that `knows` denies are left out of
+/// it; empty is all. All texts are UTF-8.
 ///
 /// OptionError: a text is not UTF-8, the threshold is not from -1 to 1, or `encode` gave another number of values.
 [[nodiscard]] std::vector<NameMatch> match_words(std::span<const std::string> words,
                                                   std::span<const std::string> names, const EncodeWords& encode,
+                                                  const std::function<bool(const std::string&)>& knows = {},
                                                   float threshold = kNearest);
 
 /// Whether a detector with these class names knows no classes: it has one, called "thing" or the like.
-[[nodiscard]] bool is_agnostic(std::span<const std::string> names);
+[[nodiscard]] bool is_class_agnostic(std::span<const std::string> names);
 
 }  // namespace clsclip

@@ -5,8 +5,8 @@
 #include <map>
 #include <utility>
 
+#include "shared_data.hpp"
 #include "text/unicode.hpp"
-#include "vocabulary.hpp"
 
 namespace clsclip {
 
@@ -20,7 +20,7 @@ std::u32string characters(const Json& text) { return *decode_utf8(text.get_ref<c
 const std::map<std::u32string, std::u32string>& names_of_things() {
     static const std::map<std::u32string, std::u32string> known = [] {
         std::map<std::u32string, std::u32string> all;
-        for (const Json& words : vocabulary().at("synonyms")) {
+        for (const Json& words : synonyms().at("synonyms")) {
             for (const Json& one : words) {
                 all.insert_or_assign(without_spaces(characters(one)), characters(words.front()));
             }
@@ -34,7 +34,7 @@ const std::map<std::u32string, std::u32string>& names_of_things() {
 const std::map<std::u32string, std::u32string>& irregular_plurals() {
     static const std::map<std::u32string, std::u32string> known = [] {
         std::map<std::u32string, std::u32string> all;
-        for (const auto& [plural, singular] : vocabulary().at("irregular_plurals").items()) {
+        for (const auto& [plural, singular] : synonyms().at("irregular_plurals").items()) {
             all.emplace(characters(Json(plural)), characters(singular));
         }
         return all;
@@ -157,7 +157,7 @@ std::vector<std::u32string_view> things(const std::u32string& word) {
 }
 
 bool means_anything(const std::u32string& word) {
-    static const std::vector<std::string_view> names = known_names("/class_agnostic_names");
+    static const std::vector<std::string_view> names = texts_at(synonyms(), "/class_agnostic");
     const std::vector<std::u32string> all = singulars(word);
     return std::any_of(all.begin(), all.end(), [](const std::u32string& one) {
         return std::find(names.begin(), names.end(), encode_utf8(one)) != names.end();

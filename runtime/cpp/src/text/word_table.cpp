@@ -1,5 +1,6 @@
 #include "text/word_table.hpp"
 
+#include <cmath>
 #include <cstring>
 
 #include "errors.hpp"
@@ -10,6 +11,7 @@ namespace clsclip {
 
 namespace {
 
+constexpr double kNormError = 1e-3;   ///< largest error of a vector's unit length
 constexpr std::size_t kPrefix = 8;  ///< bytes of the header's length
 
 /// Header of a safetensors file: what its tensors are, as JSON.
@@ -47,25 +49,61 @@ WordTable::WordTable(const std::filesystem::path& path, const std::vector<Featur
         std::memcpy(&size, file_.bytes().data(), kPrefix);
         const std::size_t begin = kPrefix + static_cast<std::size_t>(size);
         part = "the list of words";
-        const Json& metadata = header.at("__metadata__");
-        if (metadata.at("schema_version") != "2") {
-            throw std::runtime_error("its schema_version is not 2: upgrade clsclip");
-        }
-        words_ = parse_json(metadata.at("words").get_ref<const std::string&>()).get<std::vector<std::string>>();
-        for (std::size_t row = 0; row < words_.size(); ++row) {
-            if (clean_word(words_[row]) != words_[row] || !rows_.emplace(words_[row], row).second) {
-                throw std::runtime_error("the word " + shown(words_[row]) + " is not clean, or comes twice");
-            }
-        }
+        read_words(header.at("__metadata__"));
         for (const FeatureSpec& one : features) {
             part = one.name;
             const Shape shape = one.with_rows(static_cast<std::int64_t>(words_.size()));
             columns_.push_back(
                 {one.name, begin + offset_of(header.at(one.name), shape, file_.bytes().size() - begin), one.values()});
+            check_values(one);
         }
     } catch (const std::exception& error) {
         fail<BundleError>(path, " is damaged (", part, ": ", one_line(error.what(), 200),
                           "). Get the bundle again, or export it again with clsclip-export");
+    }
+}
+
+void WordTable::read_words(const Json& metadata) {
+    if (metadata.at("schema_version") != "2") {
+        throw std::runtime_error("its schema_version is not 2: upgrade clsclip");
+    }
+    const auto list = [&](const char* key) {
+        return parse_json(metadata.at(key).get_ref<const std::string&>()).get<std::vector<std::string>>();
+    };
+    words_ = list("words");
+    if (words_.empty()) {
+        throw std::runtime_error("there is no word");
+    }
+    for (std::size_t row = 0; row < words_.size(); ++row) {
+        if (clean_word(words_[row]) != words_[row] || !rows_.emplace(words_[row], row).second) {
+            throw std::runtime_error("the word " + shown(words_[row]) + " is not clean, or comes twice");
+        }
+    }
+    truncated_.assign(words_.size(), false);
+    if (metadata.contains("truncated")) {
+        for (const std::string& word : list("truncated")) {
+            if (!has(word)) {
+                throw std::runtime_error("a word that was cut off is not among the words");
+            }
+            truncated_[rows_.at(word)] = true;
+        }
+    }
+}
+
+void WordTable::check_values(const FeatureSpec& feature) const {
+    for (const std::string& word : words_) {
+        const std::vector<float> values = find(word)->features.at(feature.name);
+        if (!all_finite(values)) {
+            throw std::runtime_error("NaN or infinity for the word " + shown(word));
+        }
+        double squares = 0;
+        for (const float value : values) {
+            squares += static_cast<double>(value) * value;
+        }
+        const double length = std::sqrt(squares);  // words without any meaning have none
+        if (feature.unit_norm && length > kNormError && std::abs(length - 1) > kNormError) {
+            throw std::runtime_error("not of unit length for the word " + shown(word));
+        }
     }
 }
 
@@ -75,6 +113,7 @@ std::optional<EncodedWord> WordTable::find(const std::string& word) const {
         return std::nullopt;
     }
     EncodedWord encoded;
+    encoded.truncated = truncated_[found->second];
     for (const Column& column : columns_) {
         std::vector<float>& values = encoded.features[column.name];
         values.resize(column.values);

@@ -78,7 +78,7 @@ Json match(const Json& question) {
         };
     }
     Json all = Json::array();
-    for (const NameMatch& one : match_words(words, names, encode, question.value("threshold", kNearest))) {
+    for (const NameMatch& one : match_words(words, names, encode, {}, question.value("threshold", kNearest))) {
         const Json similarity = one.similarity ? Json(*one.similarity) : Json();
         all.push_back({{"classes", one.classes}, {"how", one.how}, {"similarity", similarity}});
     }
@@ -90,8 +90,8 @@ Json match(const Json& question) {
 void add_detectors(Answers& answers) {
     answers["detect"] = detect;
     answers["match"] = match;
-    answers["is_agnostic"] = [](const Json& question) -> Json {
-        return is_agnostic(question.at("names").get<std::vector<std::string>>());
+    answers["is_class_agnostic"] = [](const Json& question) -> Json {
+        return is_class_agnostic(question.at("names").get<std::vector<std::string>>());
     };
     answers["letterbox"] = [](const Json& question) -> Json {
         const Picture picture = read_picture(question);
