@@ -1,4 +1,4 @@
-// find_things BUNDLE PICTURE.ppm WORD...: where the things are that the words name.
+// find_things BUNDLE IMAGE.ppm CLASS...: how many pixels each class has.
 #include <clsclip/clsclip.hpp>
 
 #include <fstream>
@@ -6,14 +6,14 @@
 
 int main(int count, char** values) try {
     if (count < 4) {
-        std::cerr << "find_things BUNDLE PICTURE.ppm WORD...\n";
+        std::cerr << "find_things BUNDLE IMAGE.ppm CLASS...\n";
         return 2;
     }
     std::ifstream file(values[2], std::ios::binary);
     std::string magic;
     int width = 0, height = 0, white = 0;
     if (!(file >> magic >> width >> height >> white) || magic != "P6" || white != 255 || width < 1 || height < 1) {
-        throw clsclip::ImageError(std::string(values[2]) + " is no PPM picture of 8 bits");
+        throw clsclip::ImageError(std::string(values[2]) + " is no PPM image of 8 bits");
     }
     std::vector<std::uint8_t> pixels(std::size_t{3} * static_cast<std::size_t>(width) * static_cast<std::size_t>(height));
     file.get();  // the line's end before the pixels
@@ -23,8 +23,9 @@ int main(int count, char** values) try {
 
     const auto segmenter = clsclip::Segmenter::load(values[1]);
     const auto result = segmenter({pixels.data(), width, height, std::ptrdiff_t{3} * width}, {values + 3, values + count});
-    for (std::size_t word = 0; word < result.words().size(); ++word) {
-        std::cout << result.words()[word] << ": " << result.area(word) << " pixels\n";
+    for (const std::string& name : result.classes()) {
+        const auto one = result[name];
+        std::cout << name << ": " << clsclip::to_string(one.status) << ", " << one.area << " pixels\n";
     }
 } catch (const std::exception& error) {
     std::cerr << error.what() << "\n";

@@ -26,7 +26,7 @@ Floats = npt.NDArray[np.float32]
 
 
 def make_spec(form: str, names: int, size: tuple[int, int] = (64, 96), place: str | None = None) -> DetectorSpec:
-    one = OUTPUT_FORMATS[form]
+    one = LAYOUTS[form]
     return DetectorSpec(
         output_format=form,
         names=tuple(f"thing {number}" for number in range(names)),
@@ -72,7 +72,7 @@ def python_found(
 
 
 def python_placed(spec: DetectorSpec, size: tuple[int, int]) -> list[float]:
-    _, placed = letterbox(np.zeros((size[1], size[0], 3), np.uint8), (spec.height, spec.width), place=spec.place)
+    _, placed = letterbox(np.zeros((size[1], size[0], 3), np.uint8), (spec.height, spec.width), place=spec.letterbox)
     return list(vars(placed).values())
 
 
@@ -91,7 +91,7 @@ def ask(
 
 def random_outputs(rng: np.random.Generator, spec: DetectorSpec, pictures: int, boxes: int) -> list[Floats]:
     """Boxes in clusters, so that many overlap; some scores are equal, some a little outside 0..1."""
-    names, layout = len(spec.names), spec.layout
+    names, layout = len(spec.names), spec.output_format
     if layout == "yolox":
         boxes = cells((spec.height, spec.width))
     centres = rng.uniform(0, 96, (pictures, boxes, 2)) // 16 * 16 + rng.normal(0, 2, (pictures, boxes, 2))
@@ -196,10 +196,10 @@ def test_pictures_are_fitted_as_in_python(parts: Parts, tmp_path_factory: Any, d
         data.draw(st.sampled_from(["yolov8", "yolox"])), 1, size, data.draw(st.sampled_from(["centre", "top-left"]))
     )
     answer = parts("letterbox", **given_picture(raw, pixels, order), spec=as_json(spec))
-    canvas, placed = letterbox(np.asarray(as_pillow(pixels, order)), size, place=spec.place)
+    canvas, placed = letterbox(np.asarray(as_pillow(pixels, order)), size, place=spec.letterbox)
     if spec.channel_order == "bgr":
         canvas = canvas[..., ::-1]
-    wanted = canvas.transpose(2, 0, 1).astype(np.float32) / np.float32(255 / spec.white)
+    wanted = canvas.transpose(2, 0, 1).astype(np.float32) / np.float32(255 / spec.input_scale)
     assert Placed(*answer["placed"]) == placed
     assert np.array_equal(np.array(answer["values"], np.float32).reshape(wanted.shape), wanted)
 

@@ -1,6 +1,7 @@
 /// JSON from untrusted files: depth is bounded before anything is built from it.
 #pragma once
 
+#include <string>
 #include <string_view>
 
 #include <nlohmann/json.hpp>
@@ -22,6 +23,15 @@ inline constexpr int kMostJsonDepth = 256;
         return true;
     };
     return Json::parse(document.begin(), document.end(), bounded);
+}
+
+/// What an exception says, in ASCII: it may quote the document, whose bytes may be no UTF-8.
+[[nodiscard]] inline std::string ascii_reason(const std::exception& error) {
+    std::string text = error.what();
+    for (char& one : text) {
+        one = static_cast<unsigned char>(one) < 0x80 ? one : '?';
+    }
+    return text;
 }
 
 }  // namespace clsclip

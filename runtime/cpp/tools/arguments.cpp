@@ -66,6 +66,28 @@ void check(const Arguments& arguments) {
     }
 }
 
+/// UsageError: an option would have no effect.
+void check_regions(const Arguments& arguments) {
+    const std::set<std::string>& given = arguments.about_regions;
+    const bool zooms = arguments.zoom_in || arguments.regions || arguments.zoom.boxes_as_masks;
+    if (!zooms && !given.empty()) {
+        throw UsageError(*given.begin() + " is about regions. Add --zoom-in or --regions");
+    }
+    if (arguments.regions && given.contains("--confidence")) {
+        throw UsageError("--confidence is about a detector's boxes, and --regions takes the place of one");
+    }
+    for (const char* option : {"--crop-margin", "--region-threshold", "--mask-margin", "--fallback"}) {
+        if (arguments.zoom.boxes_as_masks && given.contains(option)) {
+            throw UsageError(std::string(option) + " is about crops, and --boxes-as-masks makes none");
+        }
+    }
+    const bool filters = arguments.request.presence_filter || arguments.request.presence_threshold ||
+                         arguments.request.max_classes;
+    if (arguments.zoom.boxes_as_masks && filters) {
+        throw UsageError("presence is about crops, and --boxes-as-masks makes none");
+    }
+}
+
 /// What is wrong with an option that does not exist: a name of 0.1, one of the Python command, or any other.
 std::string unknown_option(const std::string& option) {
     using Json = nlohmann::json;
@@ -145,6 +167,11 @@ Arguments parse(int count, const char* const* values) {
         if (classes) {
             continue;
         }
+        static const std::set<std::string> about_regions{"--confidence",  "--crop-margin", "--region-threshold",
+                                                         "--mask-margin", "--fallback",    "--class-agnostic"};
+        if (about_regions.contains(one)) {
+            parsed.about_regions.insert(one);
+        }
         if (one == "--") {
             all_images = true;  // whatever they begin with
         } else if (const auto flag = flags.find(one); flag != flags.end()) {
@@ -159,6 +186,7 @@ Arguments parse(int count, const char* const* values) {
     }
     if (!parsed.help && !parsed.version) {
         check(parsed);
+        check_regions(parsed);
     }
     if (!parsed.out && !parsed.json) {
         parsed.out = "clsclip-out";

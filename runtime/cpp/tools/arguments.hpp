@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <optional>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -24,6 +25,7 @@ struct Arguments {
     std::vector<std::string> formats{"png", "overlay"};
     std::optional<std::filesystem::path> regions;
     bool zoom_in = false;
+    std::set<std::string> about_regions;  ///< options that are about regions and were given
     Request request;  ///< without what files and pictures add
     ZoomIn zoom;
     Options options;

@@ -53,7 +53,7 @@ void one_image(const Segmenter& segmenter, const std::filesystem::path& path, co
     if (regions) {
         request.regions = regions->of(path);
     }
-    if (arguments.zoom_in || regions) {
+    if (arguments.zoom_in || arguments.zoom.boxes_as_masks || regions) {
         request.zoom_in = arguments.zoom;
     }
     const Result result = segmenter(image.view(), arguments.classes, request);
@@ -63,6 +63,9 @@ void one_image(const Segmenter& segmenter, const std::filesystem::path& path, co
     }
     if (arguments.json) {
         nlohmann::ordered_json document = report_of(result, path);
+        if (regions) {
+            document["regions"]["source"] = "boxes of " + arguments.regions->filename().string();
+        }
         for (const auto& file : files) {
             document["files"].push_back(file.string());
         }

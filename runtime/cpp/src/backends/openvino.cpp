@@ -66,6 +66,14 @@ ov::Tensor as_tensor(const Feed& feed, const ov::element::Type& type, const std:
         feed.values);
 }
 
+/// The name that the ONNX graph gives an output. OpenVINO drops nodes that do nothing and then knows the output by the
+/// name before them as well; its result node still has the graph's.
+std::string own_name(const ov::Output<const ov::Node>& output) {
+    const std::string node = output.get_node()->get_friendly_name();
+    const std::string name = node.substr(0, node.rfind("/sink_port_"));
+    return output.get_names().contains(name) ? name : output.get_any_name();
+}
+
 class OpenVinoGraph final : public Graph {
 public:
     OpenVinoGraph(ov::CompiledModel model, std::string name) : model_(std::move(model)), name_(std::move(name)) {
@@ -73,7 +81,7 @@ public:
             inputs_.push_back(input.get_any_name());
         }
         for (const auto& output : model_.outputs()) {
-            outputs_.push_back(output.get_any_name());
+            outputs_.push_back(own_name(output));
         }
     }
 

@@ -219,7 +219,7 @@ Manifest parse_manifest(std::string_view document, const std::string& folder) {
     try {
         data = parse_json(document);
     } catch (const Json::exception& error) {
-        fail<BundleError>("manifest.json is not valid JSON (", one_line(error.what(), 200),
+        fail<BundleError>("manifest.json is not valid JSON (", one_line(ascii_reason(error), 200),
                           "). The bundle is damaged: get it again or export it again");
     }
     const Section top(data);

@@ -336,7 +336,7 @@ Tokenizer Tokenizer::from_json(std::string_view document) {
         }
         return TokenizerReader::read(parse_json(document));
     } catch (const Json::exception& error) {
-        fail<BundleError>("tokenizer.json is not a usable tokenizer: ", one_line(error.what(), 200),
+        fail<BundleError>("tokenizer.json is not a usable tokenizer: ", one_line(ascii_reason(error), 200),
                           ". Export the bundle again");
     } catch (const BundleError& error) {
         fail<BundleError>("tokenizer.json is not a usable tokenizer: ", error.what(), ". Export the bundle again");

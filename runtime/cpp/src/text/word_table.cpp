@@ -58,7 +58,7 @@ WordTable::WordTable(const std::filesystem::path& path, const std::vector<Featur
             check_values(one);
         }
     } catch (const std::exception& error) {
-        fail<BundleError>(path, " is damaged (", part, ": ", one_line(error.what(), 200),
+        fail<BundleError>(path, " is damaged (", part, ": ", one_line(ascii_reason(error), 200),
                           "). Get the bundle again, or export it again with clsclip-export");
     }
 }
