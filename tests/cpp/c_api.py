@@ -107,7 +107,7 @@ class Found:
 
 @dataclass(frozen=True)
 class CResult:
-    """All of a result of K classes: ``masks`` (K, H, W) bool, ``presence`` (K,), NaN where there is none, COCO counts."""
+    """All of a result of K classes: ``masks`` (K, H, W) bool, ``presence`` (K,), NaN where none, COCO counts."""
 
     classes: list[str]
     masks: npt.NDArray[np.bool_]

@@ -1,4 +1,4 @@
-"""A bundle whose features no runtime knows: their names and shapes are its own, and only its graphs know what they mean.
+"""A bundle whose features no runtime knows: names and shapes are its own, and only its graphs know what they mean.
 
 ``anything`` (3, 8, 8) and ``level`` () are of a crop, ``sentence`` (8, 3) is of a word: one vector for each token. A
 pixel's logit is the scalar product of its colour and the sum of the word's vectors, plus the crop's level.
@@ -23,7 +23,12 @@ Floats = npt.NDArray[np.float32]
 
 GRID = 8
 WORDS = ("red", "green", "blue", "dining table")
-DIRECTIONS = {"red": (2.0, -1.0, -1.0), "green": (-1.0, 2.0, -1.0), "blue": (-1.0, -1.0, 2.0), "table": (0.5, 0.5, -2.0)}
+DIRECTIONS = {
+    "red": (2.0, -1.0, -1.0),
+    "green": (-1.0, 2.0, -1.0),
+    "blue": (-1.0, -1.0, 2.0),
+    "table": (0.5, 0.5, -2.0),
+}
 """What a token adds to its word."""
 
 TEMPLATE = "a picture of {}"
@@ -117,7 +122,9 @@ def _image_encoder() -> onnx.ModelProto:
     side = SIZE // GRID
     return _model(
         [
-            helper.make_node("AveragePool", ["pixel_values"], ["anything"], kernel_shape=[side, side], strides=[side] * 2),
+            helper.make_node(
+                "AveragePool", ["pixel_values"], ["anything"], kernel_shape=[side, side], strides=[side] * 2
+            ),
             helper.make_node("ReduceMean", ["pixel_values", "all_axes"], ["mean"], keepdims=0),
             helper.make_node("Mul", ["mean", "tenth"], ["level"]),
         ],
@@ -146,7 +153,9 @@ def _trunk(form: str | None) -> onnx.ModelProto:
         outputs.append(_value("presence", ["P"]))
     inputs = [_value("anything", ["C", 3, GRID, GRID]), _value("level", ["C"]), _value("sentence", ["K", CONTEXT, 3])]
     inputs += [helper.make_tensor_value_info(name, TensorProto.INT64, ["P"]) for name in ("crop_index", "class_index")]
-    return _model(nodes, inputs, outputs, {"one": np.array([1]), "last_two": np.array([2, 3]), "rest": np.array([1, 2])})
+    return _model(
+        nodes, inputs, outputs, {"one": np.array([1]), "last_two": np.array([2, 3]), "rest": np.array([1, 2])}
+    )
 
 
 def _presence(form: str) -> onnx.ModelProto:

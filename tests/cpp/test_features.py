@@ -69,7 +69,9 @@ def test_words_that_the_bundle_holds(tmp_path: Path, encoder: bool) -> None:
     if encoder:
         assert (cpp(SCENE, ["a red table"]).masks == plain(SCENE, ["a red table"]).masks).all()
     else:
-        told = r"the bundle knows 4 words and 'cat' is not among them. It knows: red, green, blue, dining table\. Export"
+        told = (
+            r"the bundle knows 4 words and 'cat' is not among them. It knows: red, green, blue, dining table\. Export"
+        )
         with pytest.raises(CError, match=told) as theirs:
             cpp(SCENE, ["red", "cat"])
         assert theirs.value.status == 3
@@ -137,8 +139,8 @@ def test_damaged_words_are_refused_by_both(tmp_path: Path, damage: str) -> None:
         content = bytearray(bytes(content).replace(b"sentence", b"sentense"))
     path.write_bytes(content)
     _sign_again(folder)
-    with pytest.raises(CError, match="text_tokens.safetensors") as theirs:
+    with pytest.raises(CError, match=r"text_tokens\.safetensors") as theirs:
         CSegmenter(folder)
     assert theirs.value.status == 1
-    with pytest.raises(BundleError, match="text_tokens.safetensors"):
+    with pytest.raises(BundleError, match=r"text_tokens\.safetensors"):
         Segmenter.load(folder, threads=1)

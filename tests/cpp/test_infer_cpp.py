@@ -76,9 +76,7 @@ def test_json(photo: Path, tmp_path: Path) -> None:
 def test_regions(photo: Path, tmp_path: Path) -> None:
     boxes = tmp_path / "boxes.json"
     boxes.write_text(json.dumps([{"image": "photo.png", "class": "green", "bbox": [8, 20, 8, 8]}]), "utf-8")
-    done = run(
-        photo, "--classes", "red", "greens", "--model", TINY, "--regions", boxes, "--json", "--fallback", "none"
-    )
+    done = run(photo, "--classes", "red", "greens", "--model", TINY, "--regions", boxes, "--json", "--fallback", "none")
     assert done.returncode == 0, done.stderr
     red, green = json.loads(done.stdout)["classes"]
     assert (red["searched"], red["area"]) == ([], 0)
