@@ -38,7 +38,7 @@ SCHEMA_VERSION: int = FORMATS["bundle_schema"]
 KNOWN_REQUIREMENTS: frozenset[str] = frozenset(FORMATS["requires"])
 """Entries of ``requires`` that this version fulfils."""
 
-DETECTORFORMATS: tuple[str, ...] = tuple(FORMATS["detector"]["output_formats"])
+DETECTOR_FORMATS: tuple[str, ...] = tuple(FORMATS["detector"]["output_formats"])
 CHANNEL_ORDERS: tuple[str, ...] = tuple(FORMATS["detector"]["channel_orders"])
 LETTERBOXES: tuple[str, ...] = tuple(FORMATS["detector"]["letterboxes"])
 DETECTOR_INPUT_TYPES: tuple[str, ...] = tuple(FORMATS["detector"]["input_types"])
@@ -242,7 +242,7 @@ def _files(section: Section) -> dict[str, FileEntry]:
 def _detector(section: Section) -> DetectorSpec:
     batch = section.get("batch")
     spec = DetectorSpec(
-        output_format=section.choice("output_format", DETECTORFORMATS),
+        output_format=section.choice("output_format", DETECTOR_FORMATS),
         names=section.names("names", _MAX_CLASSES, DETECTOR_NAME_CHARACTERS),
         height=section.integer("height", 32, 8192),
         width=section.integer("width", 32, 8192),
