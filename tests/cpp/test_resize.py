@@ -151,10 +151,10 @@ def test_the_encoders_input_is_the_python_runtimes(parts: Parts, raw: Path, case
     picture = given_picture(raw, case["pixels"], case["order"])
     spec = ImageSpec(case["size"][0], MEAN, STD, "squash", case["resampling"])
     found = parts(
-        "preprocess", **picture, window=case["window"], size=spec.size, mean=MEAN, std=STD, filter=spec.filter
+        "preprocess", **picture, window=case["window"], size=spec.size, mean=MEAN, std=STD, filter=spec.interpolation
     )
     image = as_pillow(case["pixels"], case["order"]).crop(case["window"])
-    resized = by_pillow(image, (spec.size, spec.size), Image.Resampling[spec.filter.upper()])
+    resized = by_pillow(image, (spec.size, spec.size), Image.Resampling[spec.interpolation.upper()])
     wanted = preprocess(resized, spec)
     assert np.array_equal(np.array(found, np.float32).reshape(wanted.shape), wanted)
 
