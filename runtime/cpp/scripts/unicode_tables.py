@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tokenizers import Regex, __version__, normalizers
 
-FOLDER = Path(__file__).resolve().parents[1] / "src" / "text"
+FOLDER = Path(__file__).resolve().parents[1] / "src" / "unicode"
 CODES = [code for code in range(0x110000) if not 0xD800 <= code < 0xE000]
 HANGUL = range(0xAC00, 0xD7A4)
 KINDS = {r"\s": 1, r"\p{L}": 2, r"\p{N}": 3}

@@ -1,6 +1,7 @@
 #include "text/words.hpp"
 
 #include "support.hpp"
+#include "unicode/names.hpp"
 
 using namespace clsclip;
 using namespace clsclip::test;

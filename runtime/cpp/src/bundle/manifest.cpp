@@ -7,7 +7,7 @@
 #include "bundle/section.hpp"
 #include "errors.hpp"
 #include "shared_data.hpp"
-#include "text/words.hpp"
+#include "unicode/names.hpp"
 
 namespace clsclip {
 

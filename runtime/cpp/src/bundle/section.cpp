@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "errors.hpp"
-#include "text/words.hpp"
+#include "unicode/names.hpp"
 
 namespace clsclip {
 

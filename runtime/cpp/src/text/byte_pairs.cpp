@@ -4,7 +4,7 @@
 #include <queue>
 
 #include "errors.hpp"
-#include "text/unicode.hpp"
+#include "unicode/unicode.hpp"
 
 namespace clsclip {
 

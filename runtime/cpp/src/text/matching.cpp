@@ -6,7 +6,7 @@
 
 #include "text/spelling.hpp"
 #include "errors.hpp"
-#include "text/unicode.hpp"
+#include "unicode/unicode.hpp"
 
 namespace clsclip {
 

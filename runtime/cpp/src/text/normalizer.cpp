@@ -1,7 +1,7 @@
 #include "text/normalizer.hpp"
 
 #include "errors.hpp"
-#include "text/unicode.hpp"
+#include "unicode/unicode.hpp"
 
 namespace clsclip {
 

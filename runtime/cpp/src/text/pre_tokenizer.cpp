@@ -5,7 +5,7 @@
 
 #include "errors.hpp"
 #include "text/normalizer.hpp"
-#include "text/unicode.hpp"
+#include "unicode/unicode.hpp"
 
 namespace clsclip {
 

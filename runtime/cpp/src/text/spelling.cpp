@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "shared_data.hpp"
-#include "text/unicode.hpp"
+#include "unicode/unicode.hpp"
 
 namespace clsclip {
 

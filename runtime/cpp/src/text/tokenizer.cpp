@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "errors.hpp"
-#include "text/unicode.hpp"
+#include "unicode/unicode.hpp"
 
 namespace clsclip {
 

@@ -6,7 +6,7 @@
 #include "json.hpp"
 #include "errors.hpp"
 #include "text/tokenizer.hpp"
-#include "text/unicode.hpp"
+#include "unicode/unicode.hpp"
 
 namespace clsclip {
 

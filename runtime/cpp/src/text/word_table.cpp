@@ -6,6 +6,7 @@
 #include "errors.hpp"
 #include "json.hpp"
 #include "text/words.hpp"
+#include "unicode/names.hpp"
 
 namespace clsclip {
 

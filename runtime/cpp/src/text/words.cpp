@@ -7,7 +7,8 @@
 #include <unordered_map>
 
 #include "errors.hpp"
-#include "text/unicode.hpp"
+#include "unicode/names.hpp"
+#include "unicode/unicode.hpp"
 
 namespace clsclip {
 
@@ -52,36 +53,6 @@ std::u32string one_spaced(const std::u32string& text) {
 }
 
 }  // namespace
-
-std::string shown(std::string_view text) {
-    std::string all = "'";
-    for (const char one : text) {
-        const auto byte = static_cast<unsigned char>(one);
-        if (byte >= 0x20 && byte < 0x7F) {
-            all += one;
-        } else {
-            all += "\\x";
-            all += "0123456789abcdef"[byte >> 4];
-            all += "0123456789abcdef"[byte & 15];
-        }
-        if (all.size() > 47) {
-            return all.substr(0, 45) + "...";
-        }
-    }
-    return all + "'";
-}
-
-bool is_blank(std::string_view text) {
-    const std::optional<std::u32string> characters = decode_utf8(text);
-    return characters && std::all_of(characters->begin(), characters->end(), is_space);
-}
-
-bool is_printable_name(std::string_view text, std::size_t most_characters) {
-    const std::optional<std::u32string> characters = decode_utf8(text);
-    return characters && !is_blank(text) && characters->size() <= most_characters &&
-           std::none_of(characters->begin(), characters->end(),
-                        [](char32_t one) { return one != U' ' && is_invisible(one); });
-}
 
 std::string clean_word(std::string_view word) {
     const std::optional<std::u32string> characters = decode_utf8(word);

@@ -1,4 +1,4 @@
-/// Class words as people type them, made clean; the few questions about Unicode that the runtime asks itself.
+/// Class words as people type them, made clean.
 #pragma once
 
 #include <cstddef>
@@ -23,14 +23,5 @@ struct CleanWords {
 /// Clean all words; one that comes again (same letters and case) is kept once. WordError: none is given, or one is not
 /// usable.
 [[nodiscard]] CleanWords clean_words(std::span<const std::string> words);
-
-/// Whether a UTF-8 text is empty or white space alone.
-[[nodiscard]] bool is_blank(std::string_view text);
-
-/// Whether a UTF-8 text is not blank, has no invisible characters but spaces, and at most so many characters.
-[[nodiscard]] bool is_printable_name(std::string_view text, std::size_t most_characters);
-
-/// A text for messages: short, in quotes, with everything but ASCII escaped.
-[[nodiscard]] std::string shown(std::string_view text);
 
 }  // namespace clsclip

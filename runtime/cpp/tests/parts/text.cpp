@@ -4,7 +4,7 @@
 #include "parts.hpp"
 #include "clsclip/clsclip.hpp"
 #include "text/tokenizer.hpp"
-#include "text/unicode.hpp"
+#include "unicode/unicode.hpp"
 
 namespace clsclip::parts {
 

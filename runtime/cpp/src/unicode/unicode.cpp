@@ -1,12 +1,12 @@
-#include "text/unicode.hpp"
+#include "unicode/unicode.hpp"
 
 #include <algorithm>
 #include <cstdint>
 #include <vector>
 
-#include "text/tables_case.hpp"
-#include "text/tables_kinds.hpp"
-#include "text/tables_normal.hpp"
+#include "unicode/tables_case.hpp"
+#include "unicode/tables_kinds.hpp"
+#include "unicode/tables_normal.hpp"
 
 namespace clsclip {
 
