@@ -11,7 +11,8 @@ from tests.cpp.c_api import ROOT
 
 SOURCE = ROOT / "runtime" / "cpp" / "src"
 
-ROOMS = {"backends", "bundle", "detectors", "images", "inference", "masks", "regions", "results", "text"}
+ROOMS = {"backends", "bundle", "detectors", "images", "inference", "masks", "regions", "results", "text", "unicode"}
+"""Those of the Python runtime, and two of what Python has from Pillow and from its own library."""
 
 LOW = {"inference", "results", "backends", "detectors"}
 MAY_NOT = {
@@ -20,6 +21,7 @@ MAY_NOT = {
     "regions": LOW,
     "bundle": LOW,
     "images": LOW,
+    "unicode": LOW | {"bundle", "text"},
     "backends": {"inference", "results", "bundle"},
     "results": {"inference", "backends"},
     "detectors": {"inference", "results"},
