@@ -19,9 +19,11 @@ from clsclip.data import GROUPS, asking
 from clsclip.errors import ClsclipError
 from clsclip_runtime.backends.select import BACKENDS
 from clsclip_runtime.cli.options import take
+from clsclip_runtime.cli.output import print_json
 from clsclip_runtime.cli.progress import LogHandler, Progress
 from clsclip_runtime.cli.runner import run_command
 from clsclip_runtime.cli.zoom import CropOptions, crop_options
+from clsclip_runtime.paths import readable
 
 if TYPE_CHECKING:
     from clsclip.evaluation import Method, RegionSource
@@ -137,8 +139,15 @@ def run(
 @click.option("--key", "keys", multiple=True, metavar="NAME", help="A picture by its name; repeat.")
 @click.option("--count", type=click.IntRange(min=1), default=4, show_default=True, help="Pairs, when no --key.")
 @click.option("--out", type=_FILE, required=True, metavar="PNG", help="The drawing.")
+@click.option("--json", "as_json", is_flag=True, help="Name the file in a JSON document on standard output.")
 def show(
-    models: tuple[Path, ...], fold: str | None, keys: tuple[str, ...], count: int, out: Path, **options: Any
+    models: tuple[Path, ...],
+    fold: str | None,
+    keys: tuple[str, ...],
+    count: int,
+    out: Path,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Draw pictures, truths and the masks of models side by side."""
     from clsclip.evaluation.figures import save_figure, side_by_side
@@ -151,7 +160,7 @@ def show(
     pairs = list(dict.fromkeys(opened.test_pairs))
     chosen = [pair for pair in pairs if opened.test.key(pair[0]) in keys] if keys else spread(pairs, count)
     save_figure(side_by_side(opened, methods, protocol, chosen), out)
-    click.echo(f"wrote {out}")
+    _tell_file(out, as_json)
 
 
 @command.command()
@@ -159,7 +168,8 @@ def show(
 @click.argument("words", nargs=-1, required=True)
 @click.option("--model", type=_FILE, required=True, metavar="CKPT", help="Checkpoint (.safetensors).")
 @click.option("--out", type=_FILE, required=True, metavar="PNG", help="The drawing.")
-def attention(picture: Path, words: tuple[str, ...], model: Path, out: Path) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Name the file in a JSON document on standard output.")
+def attention(picture: Path, words: tuple[str, ...], model: Path, out: Path, as_json: bool) -> None:
     """Draw where the encoder looks, layer by layer: the original one, and the one that WORDS navigate."""
     from clsclip.data.files import read_picture
     from clsclip.evaluation.figures import attention_figure, save_figure
@@ -171,7 +181,14 @@ def attention(picture: Path, words: tuple[str, ...], model: Path, out: Path) -> 
     if not isinstance(predictor, CheckpointPredictor):
         raise click.UsageError("Attention is read from a checkpoint (.safetensors); bundles do not give theirs.")
     save_figure(attention_figure(predictor, read_picture(picture), asked), out)
-    click.echo(f"wrote {out}")
+    _tell_file(out, as_json)
+
+
+def _tell_file(out: Path, as_json: bool) -> None:
+    if as_json:
+        print_json({"files": [readable(out)]})
+    else:
+        click.echo(f"wrote {out}")
 
 
 def spread(pairs: Sequence[tuple[int, int]], count: int) -> list[tuple[int, int]]:

@@ -283,8 +283,15 @@ def test_command_line(half: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     arguments = ["--from-bundle", str(half.folder), "--engine", "tensorrt-rtx", "--pairs", "4"]
     done = CliRunner().invoke(export, arguments, catch_exceptions=False)
     assert done.exit_code == 0
-    assert "presence.onnx          built in" in done.output
-    assert "presence.onnx          reused in" in CliRunner().invoke(export, arguments, catch_exceptions=False).output
+    assert "presence.onnx      built in" in done.output
+    assert "presence.onnx      reused in" in CliRunner().invoke(export, arguments, catch_exceptions=False).output
+    done = CliRunner().invoke(export, [*arguments, "--json"], catch_exceptions=False)
+    assert "presence.onnx      reused in" in done.stderr
+    document = json.loads(done.stdout)
+    assert document["bundle"] is None
+    (engine,) = document["engines"]
+    assert (engine["graph"], engine["reused"]) == ("presence.onnx", True)
+    assert Path(engine["path"]).is_file()
     for wrong in (
         [],
         ["--from-bundle", str(half.folder)],

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from clsclip_export.profiles import Profile
 from clsclip_runtime.backends.tensorrt.edition import TensorRtEdition, find_edition
+from clsclip_runtime.bundle.opening import MANIFEST
 from clsclip_runtime.cli.progress import Progress
-from clsclip_runtime.paths import cannot_write
+from clsclip_runtime.paths import cannot_write, readable
 
 if TYPE_CHECKING:
     from clsclip_export.check_data import CheckData
     from clsclip_export.detector import DetectorSource, PreparedDetector
+    from clsclip_export.engines.build import Built
 
 Step = Callable[[Path, Path], None]
 """(bundle to start from, bundle to write)."""
@@ -101,7 +104,33 @@ class Job:
         return CheckData.read(self.check_images, self.check_words)
 
 
-def run_job(job: Job) -> None:
+@dataclass(frozen=True)
+class Done:
+    """What a job made.
+
+    Attributes:
+        out: the bundle that was written; None where engines alone were built.
+        engines: the engines that are there now.
+    """
+
+    out: Path | None
+    engines: tuple[Built, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types; of the bundle, what its manifest says of precision and parity."""
+        document: dict[str, Any] = {"bundle": None, "engines": []}
+        if self.out is not None:
+            manifest = json.loads((self.out / MANIFEST).read_text("utf-8"))
+            size = sum(path.stat().st_size for path in self.out.iterdir())
+            document["bundle"] = {"path": readable(self.out), "bytes": size}
+            document["bundle"] |= {key: manifest.get(key) for key in ("name", "precision", "parity")}
+        for one in self.engines:
+            engine = {"path": readable(one.engine.plan), "graph": one.engine.spec.graph, "reused": one.reused}
+            document["engines"].append(engine | {"seconds": round(one.seconds, 3)})
+        return document
+
+
+def run_job(job: Job) -> Done:
     """Do a job, and print what was done and how well."""
     # Told before an export and not after it.
     edition = None if job.engines is None else find_edition(job.engines.edition)
@@ -112,7 +141,8 @@ def run_job(job: Job) -> None:
         click.echo(f"[✓] {job.out} written: {size:.1f} MiB, {known}")
     folder = job.out or job.bundle
     if job.engines is not None and edition is not None and folder is not None:
-        build(job.engines, edition, folder, job.profile)
+        return Done(job.out, build(job.engines, edition, folder, job.profile))
+    return Done(job.out, ())
 
 
 def write(job: Job, out: Path) -> None:
@@ -220,7 +250,7 @@ def quantize(job: Job, source: Path, out: Path) -> None:
 
 def build(
     engines: Engines, edition: TensorRtEdition, folder: Path, profile: Mapping[str, tuple[int, int, int]]
-) -> None:
+) -> tuple[Built, ...]:
     """Build the engines of a bundle; sizes that are not given are the bundle's own."""
     from clsclip_export.engines.build import build_engines
     from clsclip_export.engines.options import EngineOptions
@@ -231,6 +261,7 @@ def build(
     settings = {name: value for name, value in asdict(engines).items() if name != "edition"}
     options = EngineOptions(Profile(**{**asdict(bundle.manifest.profile), **profile}), **settings)
     click.echo(f"[i] {edition.name} {edition.version}, {bundle.manifest.precision}")
+    built = []
     with Progress("engines") as progress:
 
         def show(phase: str, done: int, total: int) -> bool:
@@ -240,3 +271,5 @@ def build(
         for one in build_engines(bundle, edition, this_machine(edition), options, progress=show):
             progress.clear()
             click.echo(one.line())
+            built.append(one)
+    return tuple(built)

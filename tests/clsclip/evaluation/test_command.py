@@ -99,6 +99,10 @@ def test_drawings(folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Pa
     )
     assert code == 0, err
     assert show.read_bytes()[:4] == attention.read_bytes()[:4] == b"\x89PNG"
+    _, out, _ = run(
+        capsys, "attention", ROOT / "examples" / "cluttered.png", "dog", "--model", CHECKPOINT, "--out", show, "--json"
+    )
+    assert json.loads(out) == {"files": [str(show)]}
     assert run(capsys, "show", "--data", "folder", "--root", folder, "--key", "no", "--out", show)[0] == 1
 
 
