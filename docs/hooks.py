@@ -4,7 +4,7 @@
 - one page for each command of setup.cfg, with the ``--help`` of it and of its subcommands;
 - the notebooks of benchmarks/, the model card and the changelog as pages.
 
-Two checks fail the build: a documented command line with an option that the command does not have, and a built page
+Three checks fail the build: an option that no command has, a file of the project that is not there, and a built page
 that loads anything from another site.
 """
 
@@ -40,6 +40,7 @@ CHANGELOG = "development/changelog.md"
 # A warning fails the build under --strict.
 _log = logging.getLogger("mkdocs.hooks.clsclip")
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\((?![a-z]+:)([^)\s#]+)(#[^)\s]*)?\)")
+_PATH = re.compile(r"`((?:benchmarks|docs|examples|export|models|runtime|tests)/[\w./-]+)`")
 _OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z0-9-]*)")
 
 
@@ -184,7 +185,7 @@ def adopted(source: str, path: str, moved: dict[str, str]) -> tuple[str, set[Pat
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
-    """Fill in the lists of rooms, and check the options that a page names against ``--help``."""
+    """Fill in the lists of rooms, and check that the options and the files that a page names are there."""
     if page.file.generated_by is not None:  # it comes from the code, or tells of old names
         return markdown
     for line in _command_lines(markdown):
@@ -197,6 +198,9 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     for option in re.findall(r"`(--[a-z][a-z0-9-]*)", markdown):
         if not any(_has(text, option) for text in everything):
             _log.warning("%s: no command has the option %s", page.file.src_path, option)
+    for path in _PATH.findall(markdown):
+        if not (ROOT / path).exists():
+            _log.warning("%s: there is no %s", page.file.src_path, path)
     return re.sub(r"<!-- rooms of (\w+) -->", lambda match: rooms(match[1]), markdown)
 
 

@@ -127,10 +127,12 @@ def hooks() -> Any:
             ["clsclip-infer has no option --gate"],
         ),
         ("```sh\nother --gate clip\n```\n", []),
+        ("See `tests/docs/test_pages.py` and `docs/`.\n", []),
+        ("See `tests/docs/nothing.py`.\n", ["there is no tests/docs/nothing.py"]),
         ("Give `--crop-margin 0.1`, or `--margin`.\n", ["no command has the option --margin"]),
     ],
 )
-def test_options_that_do_not_exist_fail_the_build(
+def test_options_and_files_that_do_not_exist_fail_the_build(
     hooks: Any, markdown: str, told: list[str], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     light = ("clsclip-doctor", "clsclip-infer")
