@@ -85,6 +85,6 @@ def test_what_is_checked_of_kept_arrays(tmp_path: Path, monkeypatch: pytest.Monk
         patched.setattr(tensorrt, "_placed", lambda loaded, name, value: put(loaded, name, to_host(value)))
         with pytest.raises(checks.WrongError, match="bytes were copied, and at most"):
             kept("tensorrt", "fp32", material)
-    monkeypatch.setattr(TensorRtGraph, "run_kept", TensorRtGraph.run)
+    monkeypatch.setattr(TensorRtGraph, "run_on_device", TensorRtGraph.run)
     with pytest.raises(checks.WrongError, match="came to the host"):
         kept("tensorrt", "fp32", material)

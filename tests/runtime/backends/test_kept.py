@@ -23,8 +23,6 @@ from tests.runtime.tiny_bundle import CONTEXT, GRID, PATCHES, SIZE, make_bundle
 
 BOXES = [[0, 0, 20, 20], [4, 4, 30, 30], [2, 2, 10, 28], [0, 0, 32, 32], [8, 8, 24, 24]]
 
-pytestmark = pytest.mark.usefixtures("only_image_features_are_looked_at")
-
 FLOAT = 4
 PIXELS = 3 * SIZE * SIZE * FLOAT
 STEM, FEATURES = (1 + PATCHES) * 3 * FLOAT, PATCHES * 3 * FLOAT

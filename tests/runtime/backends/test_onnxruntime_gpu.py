@@ -177,7 +177,6 @@ def test_arrays_on_the_gpu_are_bound_where_they_are(tmp_path: Path, module: Simp
         graph.run({"pixel_values": pixels})
 
 
-@pytest.mark.usefixtures("only_image_features_are_looked_at")
 def test_what_stays_on_the_gpu(tmp_path: Path, module: SimpleNamespace) -> None:
     """The encoder's outputs do; rows of them are picked there; and the rest crosses as the CPU's own would."""
     bundle = make_bundle(tmp_path / "tiny.clsclip", trunk_takes_patch_features=True)
