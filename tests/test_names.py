@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,18 +21,12 @@ from tests.runtime.tiny_bundle import paint
 
 ROOT = Path(__file__).parent.parent
 
-OLD = {
-    *("odds", "spill", "on_missing", "empty_missing", "any_class", "boxes_only", "min_side", "gate", "top_k"),
-    *("verdict", "verdicts", "reasons", "present", "outranked", "places", "looked_at", "percents", "areas"),
-    *("Region", "Runs", "runs", "Look", "Looker", "Part", "Graphs", "cut", "cuts", "Bounds", "PictureFeatures"),
-    *("evidence", "contender", "cell", "mend", "rest", "adopt", "Copier", "KeepsOnDevice", "Flavour", "flavour"),
-    *("Ask", "clsclip_ask", "white", "place", "colours", "agnostic", "licence", "centre", "proposals", "zoomed"),
-}
+OLD = set(json.loads(Path(__file__).with_name("old_names.json").read_text("utf-8"))["identifiers"])
 """The left column of the table of names, as whole identifiers."""
 
 
 def identifiers(text: str) -> set[str]:
-    """Identifiers of a text; an option ``--on-missing`` counts as ``on_missing``."""
+    """Identifiers of a text; an option ``--max-classes`` counts as ``max_classes``."""
     options = {one.replace("-", "_") for one in re.findall(r"--([a-z][a-z-]*)", text)}
     return set(re.findall(r"[A-Za-z_][A-Za-z0-9_]*", text)) | options
 
@@ -104,3 +99,16 @@ def test_c_headers() -> None:
     for header in headers:
         code = re.sub(r"//.*|/\*.*?\*/", "", header.read_text("utf-8"), flags=re.S if header.suffix == ".h" else 0)
         assert not identifiers(code) & OLD, header.name
+
+
+def test_old_names_stand_in_no_source_file() -> None:
+    """In data alone: ``renamed.json``, from which the sentences for users are made, and the list beside this file."""
+    words = json.loads(Path(__file__).with_name("old_names.json").read_text("utf-8"))["sources"]
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("this is no git checkout")
+    files = [ROOT / name for name in listed.stdout.split("\n") if name.endswith((".py", ".cpp", ".hpp", ".h"))]
+    assert len(files) > 300
+    pattern = re.compile("|".join(words))
+    found = [str(path.relative_to(ROOT)) for path in files if path.exists() and pattern.search(path.read_text("utf-8"))]
+    assert found == []

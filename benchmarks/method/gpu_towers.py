@@ -18,8 +18,8 @@ from typing import Any
 
 import click
 import torch
-
 from clsclip.files import replace_json
+
 from clsclip.reproduce.naming import single_things_of
 from clsclip.reproduce.pretrain import PretrainConfig, new_towers, pretrain
 from clsclip.reproduce.stickers.captions import train_tokenizer

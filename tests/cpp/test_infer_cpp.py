@@ -125,7 +125,7 @@ def test_a_picture_that_fails_does_not_stop_the_others(photo: Path, tmp_path: Pa
         (["x.png", "--classes", "red", "--model", TINY, "--threads", "two"], "--threads must be a number"),
         (["x.png", "--classes", "red", "--model", TINY, "--formats", "gif"], "no format 'gif'"),
         (["x.png", "--classes", "red", "--model", TINY, "--speed"], "no option --speed"),
-        (["x.png", "--odds", "4"], "--odds is gone since 0.2. Use --region-threshold, a probability"),
+        (["x.png", "--top-k", "4"], "--top-k is gone since 0.2. Use --max-classes"),
         (["x.png", "--on-missing", "empty"], "Use --fallback whole-image or --fallback none"),
         (["x.png", "--classes", "a", "--model", TINY, "--mask-margin", "0.1"], "--mask-margin is about regions"),
         (["x.png", "--classes", "a", "--model", TINY, "--regions", "b", "--confidence", "0.1"], "--regions takes"),

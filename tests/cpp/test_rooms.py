@@ -30,8 +30,6 @@ MAY_NOT = {
 
 TOP = {"segmenter.cpp", "c_api.cpp"}
 
-OLD = re.compile(r"odds|spill|on_missing|looker|looking|licence")
-
 
 def sources(folder: Path) -> list[Path]:
     """All C and C++ files of a folder."""
@@ -69,13 +67,6 @@ def test_rooms_have_no_circles() -> None:
         assert free, f"a circle among {sorted(below)}"
         for room in free:
             del below[room]
-
-
-def test_no_name_of_0_1_is_left() -> None:
-    """What was renamed stands in ``renamed.json`` alone."""
-    for path in sources(ROOT / "runtime" / "cpp"):
-        found = OLD.findall(path.read_text("utf-8"))
-        assert not found, f"{path.relative_to(ROOT)}: {found}"
 
 
 def test_files_are_short() -> None:
