@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from clsclip_export.cli import command, main
+from clsclip_export.cli import job as job_module
 from clsclip_export.cli.groups import Option
+from clsclip_export.cli.job import Calibrate, Checkpoint, Job
 from clsclip_runtime.renamed import old_names
 
 CKPT = ("--ckpt", __file__, "--out", "out")
@@ -71,3 +74,50 @@ def test_some_options_have_new_names() -> None:
 def test_old_options_give_the_new_name(old: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*CKPT, old, "x"]) == 2
     assert OLD[old] in capsys.readouterr().err
+
+
+A, B, OUT = Path("a.safetensors"), Path("b.clsclip"), "out.clsclip"
+CHECKPOINT = Checkpoint(A, None, None, None, "fp32")
+CALIBRATE = Calibrate(Path("images"), ())
+
+
+@pytest.mark.parametrize(
+    ("job", "done"),
+    [
+        (Job(CHECKPOINT, None, None), ["checkpoint with words"]),
+        (Job(CHECKPOINT, None, None, words=("a",), text_encoder=False), ["checkpoint with words"]),
+        (Job(CHECKPOINT, None, None, calibrate=CALIBRATE, words=("a",)), ["checkpoint with words", "int8"]),
+        (
+            Job(CHECKPOINT, None, None, calibrate=CALIBRATE, words=("a",), text_encoder=False),
+            ["checkpoint", "int8", "words"],
+        ),
+        (Job(None, B, None, words=("a",)), ["words"]),
+        (Job(None, B, None, calibrate=CALIBRATE), ["int8"]),
+        (Job(None, B, None, calibrate=CALIBRATE, words=("a",), text_encoder=False), ["int8", "words"]),
+    ],
+)
+def test_steps_of_jobs(job: Job, done: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each step reads what the one before wrote, and only the last writes --out."""
+    found: list[tuple[str, Path, Path]] = []
+    out = tmp_path / OUT
+
+    def note(name: str, source: Path, target: Path) -> None:
+        found.append((name, source, target))
+        assert len(list(tmp_path.iterdir())) == (len(done) > 1), "all but the last write into a folder beside --out"
+
+    monkeypatch.setattr(
+        job_module,
+        "export_checkpoint",
+        lambda job, out, detector, name, *, with_words: note(
+            "checkpoint" + " with words" * with_words, Path(name), out
+        ),
+    )
+    monkeypatch.setattr(job_module, "quantize", lambda job, source, out: note("int8", source, out))
+    monkeypatch.setattr(job_module, "put_words", lambda job, source, out: note("words", source, out))
+    job_module.write(job, out)
+    assert [name for name, _, _ in found] == done
+    for (_, _, written), (_, read, _) in itertools.pairwise(found):
+        assert written == read
+    assert found[-1][2] == out
+    assert found[0][1] == (B if job.checkpoint is None else Path(OUT)), "the model is called as --out is"
+    assert not list(tmp_path.iterdir())
