@@ -49,7 +49,7 @@ class Run:
         left = self._without_existing()
         if not left:
             return 0
-        with model.load(zooming.load_detector(model.backend, model.threads)) as segmenter:
+        with model.load(zooming.load_detector(model.backend, model.threads, dict(model.backend_options))) as segmenter:
             zooming.check(segmenter.bundle.manifest.detector is not None or zooming.detector is not None)
             if self._output.tables:
                 click.echo(one_line_each(describe_model(segmenter.bundle.manifest, segmenter.backend)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -191,14 +191,21 @@ class Zooming:
                 "the model has no detector of its own. Add --detector yolo11n.onnx, or --regions boxes.json"
             )
 
-    def load_detector(self, backend: str, threads: int | None) -> Detector | None:
+    def load_detector(
+        self, backend: str, threads: int | None, backend_options: Mapping[str, str] | None = None
+    ) -> Detector | None:
         """The detector that was named; None leaves it to the bundle. DetectorError when it cannot be used."""
         from clsclip_runtime.detectors import Detector
 
         if self.detector is None:
             return None
         return Detector.load(
-            self.detector, names=self.names, output_format=self.output_format, backend=backend, threads=threads
+            self.detector,
+            names=self.names,
+            output_format=self.output_format,
+            backend=backend,
+            backend_options=backend_options,
+            threads=threads,
         )
 
     def regions_of(self, source: str) -> Proposals | None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -86,6 +86,7 @@ class Detector:
         iou: float = 0.7,
         max_detections: int = 300,
         backend: str | Backend = "auto",
+        backend_options: Mapping[str, Any] | None = None,
         threads: int | None = None,
     ) -> Detector:
         """Load a user's own ONNX file.
@@ -99,8 +100,9 @@ class Detector:
             iou: of two boxes of one class that overlap more than this, the less sure one is dropped; it has no effect
                 on files that do this themselves.
             max_detections: at most so many boxes, the surest.
-            backend: ``auto``, a name such as ``onnxruntime-cpu``, or an engine object.
-            threads: threads for one call; None lets the engine decide.
+            backend: ``auto``, a name such as ``onnxruntime-cpu``, or a backend object.
+            backend_options: of a backend that is named, such as ``{"precision": "bf16"}`` of ``openvino``.
+            threads: threads for one call; None lets the backend decide.
 
         Raises:
             DetectorError: the file is absent, is no ONNX model, has no names, or its layout is not known.
@@ -108,7 +110,12 @@ class Detector:
             BackendError: no engine works here, or it cannot load the file.
         """
         spec, notes = read_spec(path, names=names, output_format=output_format)
-        engine = select_backend(backend, threads=threads) if isinstance(backend, str) else backend
+        if not isinstance(backend, str):
+            if backend_options:
+                raise OptionError("backend_options belong to a backend that is named. Give them to the object itself")
+            engine = backend
+        else:
+            engine = select_backend(backend, threads=threads, options=backend_options)
         return cls(
             engine.load(GraphFile(Path(path))),
             spec,

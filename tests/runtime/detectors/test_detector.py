@@ -199,6 +199,10 @@ def test_a_file(tmp_path: Path) -> None:
         Detector.load(tmp_path / "none.onnx")
     with pytest.raises(OptionError, match="no backend"):
         Detector.load(path, backend="none")
+    with pytest.raises(OptionError, match="backend 'onnxruntime-cpu' has no option 'precision'"):
+        Detector.load(path, backend="onnxruntime-cpu", backend_options={"precision": "bf16"})
+    with pytest.raises(OptionError, match="belong to a backend that is named"):
+        Detector.load(path, backend=select_backend("onnxruntime-cpu"), backend_options={"precision": "bf16"})
 
     class Broken:
         name = "broken"

@@ -299,7 +299,7 @@ struct Request {
 /// Names of the backends that this build has, the preferred first: "tensorrt", "openvino", "onnxruntime-cpu".
 [[nodiscard]] std::vector<std::string> backends();
 
-/// Version of the library, such as "0.1.0".
+/// Version of the library, such as "0.2.0".
 [[nodiscard]] std::string_view version() noexcept;
 
 /// The model of a bundle, ready to segment any class that can be named. Move-only.
