@@ -1,7 +1,7 @@
 # Both from a bare machine with Python; run again, they only do what is missing.
 PYTHON ?= python3
 
-.PHONY: demo plus test test-fast test-slow planted check docs cpp cpp-sanitize cpp-aarch64 clean
+.PHONY: demo plus test test-fast test-slow planted check docs cpp cpp-sanitize cpp-aarch64 cpp-no-tokenizer clean
 
 demo: .venv/demo.done  ## the main job: install the runtime alone, segment a cluttered picture
 	.venv/demo/bin/clsclip-infer examples/cluttered.png --classes $(DEMO_WORDS) --out out
@@ -67,6 +67,10 @@ cpp-aarch64: .venv/dev.done  ## cross built for 64-bit ARM; what needs no engine
 	runtime/cpp/scripts/cross.sh build/cpp-aarch64
 	cd build/cpp-aarch64 && ctest --output-on-failure
 	CLSCLIP_PARTS="$(QEMU) build/cpp-aarch64/clsclip-parts/clsclip-parts" .venv/dev/bin/python -m pytest $(PARTS)
+
+cpp-no-tokenizer:  ## the C++ runtime for bundles that hold their words
+	runtime/cpp/scripts/build.sh build/cpp-no-tokenizer -DCLSCLIP_TOKENIZER=OFF -DCLSCLIP_TOOLS=OFF -DCLSCLIP_WERROR=ON
+	cd build/cpp-no-tokenizer && ctest --output-on-failure
 
 QEMU = qemu-aarch64 -L /usr/aarch64-linux-gnu
 

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "json.hpp"
+#include "sha256.hpp"
 #include "support.hpp"
 
 using namespace clsclip;
@@ -12,6 +13,18 @@ namespace fs = std::filesystem;
 namespace {
 
 const std::vector<FeatureSpec> kFeatures{{"tokens", {2, 3}, true, false, false}, {"vector", {2}, false, true, false}};
+
+/// A safetensors file: its header, and its values behind it.
+void write_table(const fs::path& path, const Json& header, const std::vector<float>& values) {
+    const std::string text = header.dump();
+    std::string bytes;
+    for (int at = 0; at < 8; ++at) {
+        bytes += static_cast<char>(text.size() >> (8 * at) & 255);
+    }
+    bytes += text;
+    bytes.append(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float));
+    write(path, bytes);
+}
 
 /// A safetensors file of two words, whose values count up; `change` edits its header.
 template <class Change>
@@ -24,14 +37,7 @@ void make_table(const fs::path& path, const Change& change) {
                 {"tokens", {{"dtype", "F32"}, {"shape", {2, 2, 3}}, {"data_offsets", {0, 48}}}},
                 {"vector", {{"dtype", "F32"}, {"shape", {2, 2}}, {"data_offsets", {48, 64}}}}};
     change(header);
-    const std::string text = header.dump();
-    std::string bytes;
-    for (int at = 0; at < 8; ++at) {
-        bytes += static_cast<char>(text.size() >> (8 * at) & 255);
-    }
-    bytes += text;
-    bytes.append(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float));
-    write(path, bytes);
+    write_table(path, header, values);
 }
 
 }  // namespace
@@ -48,6 +54,32 @@ TEST_CASE("Words of a table are found with all their features") {
     CHECK(bear->features.at("vector") == std::vector<float>{14, 15});
     CHECK_FALSE(bear->truncated);
     CHECK_FALSE(table.find("Dog"));
+}
+
+TEST_CASE("A bundle's own words need no tokenizer", "[engine][table]") {
+    const Folder folder;
+    const fs::path bundle = folder.tiny();
+    const std::vector<float> red{1, 0, 0, 1, 0, 0};  // as token, and as feature
+    write_table(bundle / "text_tokens.safetensors",
+                {{"__metadata__", {{"words", "[\"rouge\"]"}, {"schema_version", "2"}}},
+                 {"text_tokens", {{"dtype", "F32"}, {"shape", {1, 3}}, {"data_offsets", {0, 12}}}},
+                 {"text_features", {{"dtype", "F32"}, {"shape", {1, 3}}, {"data_offsets", {12, 24}}}}},
+                red);
+    const std::string bytes = read(bundle / "text_tokens.safetensors");
+    Sha256 digest;
+    digest.update({reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()});
+    Json manifest = Json::parse(read(bundle / "manifest.json"));
+    manifest["files"]["text_tokens.safetensors"] = {{"sha256", digest.hex()}, {"bytes", bytes.size()}};
+    write(bundle / "manifest.json", manifest.dump());
+    const Segmenter segmenter = Segmenter::load(bundle);
+    const Scene scene;
+    CHECK(segmenter(scene.view(), {"rouge"}).area(0) == 140);
+#ifdef CLSCLIP_HAS_TOKENIZER
+    CHECK(segmenter(scene.view(), {"red"}).area(0) == 140);
+#else
+    CHECK_THROWS_WITH(segmenter(scene.view(), {"red"}), says("has no tokenizer, so it knows 1 words and 'red' is not"));
+    CHECK_THROWS_WITH(Segmenter::load(kTiny), says("has no text_tokens.safetensors. Export it with"));
+#endif
 }
 
 TEST_CASE("Tables say which words were cut off") {

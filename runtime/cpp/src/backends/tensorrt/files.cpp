@@ -25,7 +25,7 @@ std::string misfit(const Json& document, const std::string& name, const Machine&
         return "engines/" + name + " was built from another " + spec.at("graph").get<std::string>() +
                " than the bundle's";
     }
-    const Machine built{spec.at("flavour"), spec.at("version"), spec.at("gpu"), spec.at("compute_capability")};
+    const Machine built{spec.at("edition"), spec.at("version"), spec.at("gpu"), spec.at("compute_capability")};
     const Json flags = spec.value("flags", Json::object());
     const auto major = [](const std::string& version) { return version.substr(0, version.find('.')); };
     const bool portable = flags.value("version_compatible", false) && major(built.version) == major(machine.version);
