@@ -15,6 +15,7 @@ namespace {
 constexpr std::size_t kMostBytes = std::size_t{64} << 20;
 constexpr std::size_t kMostShown = 20;
 
+#ifdef CLSCLIP_HAS_TOKENIZER
 /// The mean over a word's templates: rows first .. first + count.
 std::vector<float> mean_of_rows(const Tensor& tensor, std::size_t first, std::size_t count) {
     const auto row = tensor.row(first);
@@ -39,6 +40,7 @@ void normalize(std::vector<float>& feature) {
         value /= norm;
     }
 }
+#endif
 
 std::size_t bytes_of(const std::string& word, const EncodedWord& encoded) {
     std::size_t bytes = word.size() + 128;  // and what the containers take, about
