@@ -17,6 +17,7 @@ from clsclip_runtime import BackendError, Bundle, Segmenter
 from clsclip_runtime.backends.tensorrt.backend import TensorRt
 from clsclip_runtime.backends.tensorrt.engine_files import FOLDER, Machine
 from clsclip_runtime.protocols import GraphFile
+from tests.runtime.backends.cuda.cuda_runtime import cudaError_t
 from tests.runtime.backends.fakes import (
     MACHINE,
     VERSION,
@@ -89,6 +90,28 @@ def test_engines_that_do_not_load(bundle: Path, backend: TensorRt, fake: FakeTen
     with pytest.raises(BackendError, match="out of memory"):
         graph.run({"pixel_values": np.zeros((1, 3, SIZE, SIZE), np.float32)})
     assert cuda.left() == {}, "what was taken before the failure is given back"
+
+
+def test_page_locked_memory_may_run_out_too(bundle: Path, backend: TensorRt, cuda: FakeCuda) -> None:
+    graph = backend.load(graph_file(bundle, "image_encoder.onnx"))
+    cuda.runtime.fails = {"cudaHostAlloc": cudaError_t.cudaErrorMemoryAllocation}
+    with pytest.raises(BackendError, match="out of memory"):
+        graph.run({"pixel_values": np.zeros((1, 3, SIZE, SIZE), np.float32)})
+    assert cuda.left() == {}
+    cuda.runtime.fails = {}
+    assert graph.run({"pixel_values": np.zeros((1, 3, SIZE, SIZE), np.float32)})
+
+
+def test_axes_of_another_rank_than_the_engines(bundle: Path, backend: TensorRt) -> None:
+    """The JSON beside a plan was changed by hand: one axis less than the engine has."""
+    plan = write_engine(bundle / "image_encoder.onnx")
+    sidecar = plan.with_suffix(".json")
+    document = json.loads(sidecar.read_text("utf-8"))
+    del document["axes"]["inputs"]["pixel_values"][-1]
+    sidecar.write_text(json.dumps(document), "utf-8")
+    graph = backend.load(graph_file(bundle, "image_encoder.onnx"))
+    with pytest.raises(ValueError, match="zip"):
+        graph.run({"pixel_values": np.zeros((1, 3, SIZE, SIZE), np.float32)})
 
 
 def test_engines_of_other_machines(bundle: Path, fake: FakeTensorRt, cuda: FakeCuda) -> None:
