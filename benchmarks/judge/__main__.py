@@ -40,7 +40,9 @@ def pictures(stickers: Path, out: Path, first: int, count: int) -> None:
 
 @main.command()
 @STICKERS
-@click.option("--model", type=click.Path(exists=True, path_type=Path), help="Bundle or checkpoint. Default: embedded.")
+@click.option(
+    "--model", type=click.Path(exists=True, path_type=Path), help="Bundle, checkpoint or towers. Default: embedded."
+)
 @click.option("--kind", type=click.Choice(ladder.KINDS), default="model", show_default=True)
 @click.option("--data", type=click.Choice(ladder.DATA), default="judge", show_default=True)
 @click.option("--presence/--no-presence", default=True, help="Empty masks below the model's threshold.")
@@ -64,6 +66,7 @@ def score(
     click.echo(json.dumps(row, indent=1))
     if label:
         ladder.record(row)
+        ladder.fill_readme()
 
 
 @main.command(name="ladder")
@@ -77,6 +80,15 @@ def ladder_command(stickers: Path, again: bool) -> None:
             click.echo(f"measuring on {data}: {', '.join(row.label for row in rows)}", err=True)
             for document in ladder.measure(stickers, rows):
                 ladder.record(document)
+    ladder.fill_readme()
+
+
+@main.command()
+@click.argument("log", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--label", required=True, help="The towers' name in the table.")
+def towers(log: Path, label: str) -> None:
+    """Write into the ladder what LOG, the pretrain.jsonl of a towers' training, says so far."""
+    ladder.record_towers(label, log)
     ladder.fill_readme()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -18,7 +17,10 @@ from benchmarks.judge.figures import SIZES, Count, asked
 from benchmarks.judge.maker import Scene
 from benchmarks.judge.scenes import CHOICE, FIGURES, TRAINED_STYLES, UNSEEN_STYLES, judge_scenes, training_scenes
 from clsclip.evaluation import CheckpointPredictor, Predictor, open_predictor
+from clsclip.model import ClsClip, ModelConfig
 from clsclip.reproduce.stickers.vocabulary import nouns
+from clsclip.tower_files import CONFIG_FILE, load_towers
+from clsclip_runtime.paths import write_json
 
 HERE = Path(__file__).parent
 LADDER = HERE / "ladder.json"
@@ -28,6 +30,9 @@ EMBEDDED = HERE.parents[1] / "models" / "stickers" / "last.safetensors"
 KINDS = ("model", "cosine", "cosine-winner")
 DATA = ("judge", "training", "unseen-style")
 TRAINING_PICTURES = 1000
+IMAGE_SIZE = 128
+"""Side at which towers alone are asked, pixels: the embedded model's."""
+
 FIT_PICTURES = 100
 """Pictures, of the seeds for choices, that a row without a decoder takes its threshold from."""
 
@@ -40,7 +45,8 @@ class Row:
         label: its name in the tables; the labels of one kind of pictures differ.
         data: one of :data:`DATA`.
         kind: ``model``, or the model's towers without its decoder: ``cosine``, ``cosine-winner``.
-        model: a bundle or checkpoint; None is the embedded bundle, and its checkpoint for the rows without decoder.
+        model: a bundle or checkpoint, or a folder of towers for the rows without decoder; None is the embedded bundle,
+            and its checkpoint for those rows.
         presence: give words below the model's threshold an empty mask.
     """
 
@@ -76,9 +82,15 @@ def predictor_of(stickers: Path, row: Row) -> Predictor:
     """What draws the row's masks; a row without decoder has its threshold fitted here."""
     if row.kind == "model":
         return open_predictor(row.model, presence=row.presence)
-    checkpoint = open_predictor(row.model or EMBEDDED)
+    path = row.model or EMBEDDED
+    if (path / CONFIG_FILE).is_file():
+        checkpoint: Predictor = CheckpointPredictor(
+            ClsClip(load_towers(str(path), image_size=IMAGE_SIZE), ModelConfig())
+        )
+    else:
+        checkpoint = open_predictor(path)
     if not isinstance(checkpoint, CheckpointPredictor):
-        raise click.UsageError(f"The rows without a decoder need a checkpoint (.safetensors), not {row.model}.")
+        raise click.UsageError(f"The rows without a decoder need a checkpoint (.safetensors) or towers, not {path}.")
     cosine = CosinePredictor(checkpoint, winner=row.kind == "cosine-winner")
     examples = (
         (scene.pixels, words_of(present + absent), [scene.mask(noun).astype(np.uint8) for noun in present + absent])
@@ -116,29 +128,43 @@ def measure(
     return documents
 
 
-def read(path: Path | None = None) -> list[dict[str, Any]]:
-    """The ladder's rows."""
-    path = path or LADDER
-    rows: list[dict[str, Any]] = json.loads(path.read_text("utf-8"))["rows"] if path.is_file() else []
-    return rows
+def read() -> dict[str, Any]:
+    """The ladder: its rows, and the towers that are being trained."""
+    document: dict[str, Any] = json.loads(LADDER.read_text("utf-8")) if LADDER.is_file() else {}
+    return {"rows": [], "towers": []} | document
 
 
 def measured(data: str) -> set[str]:
     """Labels of the rows that the ladder has on some pictures."""
-    return {row["label"] for row in read() if row["data"] == data}
+    return {row["label"] for row in read()["rows"] if row["data"] == data}
 
 
 def record(row: dict[str, Any]) -> None:
     """Add a row, or put it in the place of the one with its label and pictures."""
-    rows = read()
-    same = [at for at, one in enumerate(rows) if (one["label"], one["data"]) == (row["label"], row["data"])]
+    document = read()
+    _put(document["rows"], row, ("label", "data"))
+    write_json(LADDER, document)
+
+
+def record_towers(label: str, log: Path) -> None:
+    """Add what the log of a towers' training says: single things named right at its start and last, and its speed."""
+    lines = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
+    named = [line for line in lines if line.get("named_right")]
+    if not named:
+        raise click.ClickException(f"{log} names no single things: train with --probes.")
+    speeds = [line["steps_per_second"] for line in lines if "steps_per_second" in line]
+    row = {"label": label, "steps": named[-1]["step"], "steps_per_second": speeds[-1] if speeds else None}
+    document = read()
+    _put(document["towers"], row | {"start": named[0]["named_right"], "now": named[-1]["named_right"]}, ("label",))
+    write_json(LADDER, document)
+
+
+def _put(rows: list[dict[str, Any]], row: dict[str, Any], key: tuple[str, ...]) -> None:
+    same = [at for at, one in enumerate(rows) if all(one[name] == row[name] for name in key)]
     if same:
         rows[same[0]] = row
     else:
         rows.append(row)
-    unfinished = LADDER.with_suffix(".unfinished")
-    unfinished.write_text(json.dumps({"rows": rows}, indent=1) + "\n", "utf-8")
-    os.replace(unfinished, LADDER)
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
@@ -153,6 +179,18 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def towers_table(rows: Sequence[dict[str, Any]]) -> str:
+    """Towers as Markdown: percent of single things named right, trained / held-out words, at the start and now."""
+    styles = list(dict.fromkeys(style for row in rows for style in row["now"]))
+    head = ["towers", "steps", *(f"{style}, start" for style in styles), *(f"{style}, now" for style in styles)]
+    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
+    for row in rows:
+        found = [row[when].get(style) for when in ("start", "now") for style in styles]
+        shares = ["-" if one is None else f"{one['trained']:g} / {one['held_out']:g}" for one in found]
+        lines.append("| " + " | ".join([row["label"], str(row["steps"]), *shares]) + " |")
+    return "\n".join(lines)
+
+
 def shown(value: float | None) -> str:
     """A figure; a dash where nothing was counted."""
     return "-" if value is None else f"{value:g}"
@@ -160,13 +198,15 @@ def shown(value: float | None) -> str:
 
 def fill_readme(path: Path | None = None) -> None:
     """Put the tables between their marks in README.md."""
-    path = path or README
-    text, rows = path.read_text("utf-8"), read()
-    for data in DATA:
-        start, end = f"<!-- {data} -->", f"<!-- /{data} -->"
+    path, document = path or README, read()
+    tables = {data: table([row for row in document["rows"] if row["data"] == data]) for data in DATA}
+    tables["towers"] = towers_table(document["towers"])
+    text = path.read_text("utf-8")
+    for name, filled in tables.items():
+        start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
         before, found, rest = text.partition(start)
         _, closed, after = rest.partition(end)
         if not (found and closed):
-            raise click.ClickException(f"{path} has no place for the table {data!r}: {start} ... {end} is absent.")
-        text = f"{before}{start}\n{table([row for row in rows if row['data'] == data])}\n{end}{after}"
+            raise click.ClickException(f"{path} has no place for the table {name!r}: {start} ... {end} is absent.")
+        text = f"{before}{start}\n{filled}\n{end}{after}"
     path.write_text(text, "utf-8")

@@ -18,7 +18,6 @@ from typing import Any
 
 import click
 import torch
-from clsclip.files import replace_json
 
 from clsclip.reproduce.naming import single_things_of
 from clsclip.reproduce.pretrain import PretrainConfig, new_towers, pretrain
@@ -26,6 +25,7 @@ from clsclip.reproduce.stickers.captions import train_tokenizer
 from clsclip.reproduce.stickers.tensor_maker import Atlas, TensorMaker
 from clsclip.reproduce.stickers.tensor_mosaics import TensorBatches
 from clsclip.tower_files import CONFIG_FILE, load_towers
+from clsclip_runtime.paths import write_json
 
 TIMED_STEPS = 60
 """Steps before the run's length is known; they count as its first."""
@@ -74,7 +74,7 @@ def main(
     towers = towers.requires_grad_(True).train().to(device)
     report: dict[str, Any] = {"device": name_of(device), "torch": torch.__version__, "batch": batch, "side": side}
     report["maker_pictures_per_second"] = rate_of_maker(maker, batch, side, device)
-    replace_json(out / "report.json", report)
+    write_json(out / "report.json", report)
 
     probes = [single_things_of(maker, 1000 if device != "cpu" else 50, side)]
     shared = {"learning_rate": learning_rate, "warmup": 400, "mean_decay": 0.999, "workers": 0, "seed": seed}
@@ -93,12 +93,12 @@ def main(
     left = 60 * minutes - (time.monotonic() - began)
     steps = timed_steps + max(1, int(SPARE * left * rate))
     report |= {"timed_steps_per_second": rate, "pictures_per_second": rate * batch, "steps": steps}
-    replace_json(out / "report.json", report)
+    write_json(out / "report.json", report)
     run(steps, steps // 4)
     lines = [json.loads(line) for line in (work / "pretrain.jsonl").read_text("utf-8").splitlines()]
     named = [{"step": line["step"], **line["named_right"]} for line in lines if line.get("named_right")]
     report |= {"named_right": named, "seconds": time.monotonic() - began}
-    replace_json(out / "report.json", report)
+    write_json(out / "report.json", report)
     click.echo(json.dumps(report))
 
 

@@ -7,17 +7,17 @@ of the weights (EMA) is what a run is judged by before its learning rate has com
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from clsclip.errors import TrainingError
 from clsclip.reproduce.schedule import Schedule
+from clsclip_runtime.paths import write_bytes
 
 FORMAT = "clsclip-pretraining-state-1"
 STATE_FILE = "pretrain_state.safetensors"
@@ -92,9 +92,8 @@ class PretrainState:
     def save(self, folder: Path) -> None:
         """Write the state into a folder, atomically."""
         header = {"format": FORMAT, "settings": json.dumps(self.settings), "step": str(self.step)}
-        scratch = folder / (STATE_FILE + ".tmp")
-        save_file({name: value.contiguous() for name, value in self.tensors().items()}, scratch, header)
-        os.replace(scratch, folder / STATE_FILE)
+        tensors = {name: value.cpu().contiguous() for name, value in self.tensors().items()}
+        write_bytes(folder / STATE_FILE, save(tensors, header))
 
     def resume(self, folder: Path) -> bool:
         """Go on from the folder's state; False where there is none.
@@ -126,10 +125,10 @@ class PretrainState:
         with torch.no_grad():
             for name, weight in self.weights.items():
                 weight.copy_(stored[f"weight/{name}"])
-                self.mean[name] = stored[f"mean/{name}"]
+                self.mean[name] = stored[f"mean/{name}"].to(weight.device)
                 slots = self.optimiser.state[weight]
                 slots["step"] = torch.tensor(float(step))
                 for moment in _MOMENTS:
-                    slots[moment] = stored[f"{moment}/{name}"]
+                    slots[moment] = stored[f"{moment}/{name}"].to(weight.device)
         self.step = step
         return True

@@ -177,12 +177,27 @@ def test_a_row_is_recorded_once_and_the_tables_are_filled(tmp_path: Path, monkey
     row = {"label": "one", "data": "judge"} | figures.Count().to_json()
     ladder.record(row)
     ladder.record(row | {"miou": 12.5})
-    assert [one["miou"] for one in ladder.read()] == [12.5]
+    assert [one["miou"] for one in ladder.read()["rows"]] == [12.5]
     readme = tmp_path / "README.md"
-    readme.write_text("".join(f"a\n<!-- {data} -->\nold\n<!-- /{data} -->\n" for data in ladder.DATA), "utf-8")
+    readme.write_text(
+        "".join(f"a\n<!-- {data} -->\nold\n<!-- /{data} -->\n" for data in (*ladder.DATA, "towers")), "utf-8"
+    )
     ladder.fill_readme(readme)
     text = readme.read_text("utf-8")
     assert "old" not in text and "| one | 12.5 |" in text
+    log = tmp_path / "pretrain.jsonl"
+    shares = [{"noto": {"trained": share, "held_out": share + 1}} for share in (10.0, 20.5)]
+    lines = [{"step": 0, "named_right": shares[0]}, {"step": 25, "steps_per_second": 0.5}]
+    log.write_text(
+        "".join(json.dumps(line) + "\n" for line in (*lines, {"step": 90, "named_right": shares[1]})), "utf-8"
+    )
+    ladder.record_towers("better towers", log)
+    ladder.fill_readme(readme)
+    text = readme.read_text("utf-8")
+    assert "| better towers | 90 | 10 / 11 | 20.5 / 21.5 |" in text and "| one | 12.5 |" in text
+    log.write_text(json.dumps(lines[1]), "utf-8")
+    with pytest.raises(Exception, match="--probes"):
+        ladder.record_towers("none", log)
     readme.write_text("nothing", "utf-8")
     with pytest.raises(Exception, match="no place for the table"):
         ladder.fill_readme(readme)
@@ -200,6 +215,11 @@ def test_models_are_scored_by_one_command(drawings: Path) -> None:
         document = json.loads(done.output)
         assert document["pictures"] == 2
         pairs.add(document["pairs"])
+    alone = Path(ladder.__file__).parents[2] / "models" / "stickers" / "towers"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ladder, "FIT_PICTURES", 2)
+        done = CliRunner().invoke(main, [*arguments, "--model", str(alone)])
+    assert json.loads(done.output) == document, "towers alone are the same as those in the checkpoint"
     assert len(pairs) == 1
     refused = CliRunner().invoke(main, ["score", str(drawings), "--pictures", "2", "--label", "part"])
     assert refused.exit_code == 2 and "whole runs" in refused.output

@@ -9,7 +9,6 @@ machine with the GPU needs no packages of stickers.
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 from torch.nn.functional import affine_grid, conv2d, grid_sample, interpolate, pad
 
@@ -26,6 +25,7 @@ from clsclip.reproduce.stickers.grounds import ground_pool
 from clsclip.reproduce.stickers.pictures import VISIBLE_SHARE
 from clsclip.reproduce.stickers.sheets import StickerBook
 from clsclip.reproduce.stickers.vocabulary import nouns
+from clsclip_runtime.paths import write_bytes
 
 FORMAT = "clsclip-sticker-atlas-1"
 LEVELS = 3
@@ -68,10 +68,8 @@ class Atlas:
 
     def save(self, path: Path) -> None:
         """Write the atlas, atomically."""
-        scratch = path.with_name(path.name + ".tmp")
         tensors = {"drawings": self.drawings, "noun_of": self.noun_of, "grounds": self.grounds}
-        save_file(tensors, scratch, {"format": FORMAT})
-        os.replace(scratch, path)
+        write_bytes(path, save(tensors, {"format": FORMAT}))
 
     @staticmethod
     def load(path: Path) -> Atlas:
