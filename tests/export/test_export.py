@@ -139,7 +139,7 @@ def test_a_model_that_is_nan_replaces_nothing(tmp_path: Path) -> None:
 
 def run_export(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "clsclip_export.cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
 
 
 def test_command_line(tmp_path: Path) -> None:
