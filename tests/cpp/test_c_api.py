@@ -184,3 +184,6 @@ def test_one_version() -> None:
     loaded = library()
     loaded.clsclip_version.restype = ctypes.c_char_p
     assert loaded.clsclip_version().decode() == __version__
+    example = (ROOT / "examples" / "cpp" / "CMakeLists.txt").read_text("utf-8")
+    minor = ".".join(__version__.split(".")[:2])
+    assert f"find_package(clsclip {minor} REQUIRED)" in example

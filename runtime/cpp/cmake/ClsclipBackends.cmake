@@ -1,4 +1,4 @@
-# Engines: each is compiled when it is found, and the list is printed. None is required, so that the rest can be built and
+# Backends: each is compiled when it is found, and the list is printed. None is required, so that the rest can be built and
 # tested anywhere. Where they are:
 #   OpenVINO       -DOpenVINO_DIR=<folder of OpenVINOConfig.cmake>  (openvino/cmake of the Python wheel will do)
 #   ONNX Runtime   -DONNXRUNTIME_INCLUDE_DIR=<folder of onnxruntime_c_api.h> -DONNXRUNTIME_LIBRARY=<libonnxruntime.so>

@@ -1,5 +1,5 @@
 # The installed package: libraries, headers, find_package(clsclip) and pkg-config. It names no folder of the machine that
-# built it, so it can be moved and packed. Programs find an engine's libraries where the system has them, or beside
+# built it, so it can be moved and packed. Programs find a backend's libraries where the system has them, or beside
 # libclsclip.so.
 include(CMakePackageConfigHelpers)
 

@@ -1,6 +1,6 @@
 # Cross build for 64-bit ARM with Debian's compiler: cmake --toolchain runtime/cpp/cmake/aarch64-linux-gnu.cmake
 #
-# Packages: g++-aarch64-linux-gnu, and qemu-user to run the tests. Engines are found where they are installed for ARM, or
+# Packages: g++-aarch64-linux-gnu, and qemu-user to run the tests. Backends are found where they are installed for ARM, or
 # given by hand (see ClsclipBackends.cmake); without one the library builds, and the tests that need none run. Catch2 2
 # and nlohmann_json are headers alone; Catch2 3 is a library, so it is needed for ARM (Debian: catch2:arm64).
 set(CMAKE_SYSTEM_NAME Linux)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Cross build the C++ runtime for 64-bit ARM, without engines, with its tests: cross.sh FOLDER [options of cmake]
+# Cross build the C++ runtime for 64-bit ARM, without backends, with its tests: cross.sh FOLDER [options of cmake]
 set -euo pipefail
 root="$(cd "$(dirname "$0")/../../.." && pwd)"
 folder="$1"

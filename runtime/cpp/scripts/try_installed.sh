@@ -20,7 +20,7 @@ for path in "${own[@]}"; do
     fi
 done
 
-# The engine's libraries beside ours, where libclsclip.so looks for them. A system that has them installed needs no links.
+# The backend's libraries beside ours, where libclsclip.so looks for them. A system that has them installed needs no links.
 lib="$(dirname "$(find "$installed" -name libclsclip.so)")"
 if [ -n "$libraries" ]; then
     ln -s "$libraries"/*.so* "$lib"

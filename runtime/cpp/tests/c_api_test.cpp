@@ -30,7 +30,7 @@ struct Loaded {
 
 }  // namespace
 
-TEST_CASE("C programs can use it", "[engine]") {
+TEST_CASE("C programs can use it", "[backend]") {
     CHECK(c_size_of_options() == sizeof(clsclip_options));
     CHECK(c_size_of_request() == sizeof(clsclip_request));
     CHECK(c_size_of_instance() == sizeof(clsclip_instance));
@@ -45,7 +45,7 @@ TEST_CASE("C programs can use it", "[engine]") {
     CHECK(clsclip_backend_name(clsclip_backend_count()) == nullptr);
 }
 
-TEST_CASE("C results are read by number, and wrong numbers do no harm", "[engine]") {
+TEST_CASE("C results are read by number, and wrong numbers do no harm", "[backend]") {
     const Loaded loaded;
     const Scene scene;
     const clsclip_image image = image_of(scene);
@@ -89,7 +89,7 @@ TEST_CASE("C results are read by number, and wrong numbers do no harm", "[engine
     clsclip_result_free(result);
 }
 
-TEST_CASE("C structs of older and newer programs are read as far as they go", "[engine]") {
+TEST_CASE("C structs of older and newer programs are read as far as they go", "[backend]") {
     const Loaded loaded;
     const Scene scene;
     const clsclip_image image = image_of(scene);
@@ -114,7 +114,7 @@ TEST_CASE("C structs of older and newer programs are read as far as they go", "[
     CHECK(clsclip_segment(loaded.segmenter, &image, words, 1, &request, &result) == CLSCLIP_OPTION_ERROR);
 }
 
-TEST_CASE("C requests carry the presence filter and the fallback", "[engine]") {
+TEST_CASE("C requests carry the presence filter and the fallback", "[backend]") {
     const Loaded loaded;
     const Scene scene;
     const clsclip_image image = image_of(scene);
@@ -151,7 +151,7 @@ TEST_CASE("C requests carry the presence filter and the fallback", "[engine]") {
     CHECK(clsclip_segment(loaded.segmenter, &image, words, 3, &request, &result) == CLSCLIP_OPTION_ERROR);
 }
 
-TEST_CASE("C failures have a status and a sentence", "[engine]") {
+TEST_CASE("C failures have a status and a sentence", "[backend]") {
     clsclip_segmenter* segmenter = nullptr;
     CHECK(clsclip_load("none", nullptr, &segmenter) == CLSCLIP_BUNDLE_ERROR);
     CHECK(std::string(clsclip_last_error()).find("no such bundle: none") == 0);

@@ -102,7 +102,7 @@ private:
 
 }  // namespace
 
-TEST_CASE("500 mutated bundles give errors or results", "[engine][hostile]") {
+TEST_CASE("500 mutated bundles give errors or results", "[backend][hostile]") {
     const Folder folder;
     const Scene scene;
     const char* wanted = std::getenv("CLSCLIP_HOSTILE_SEED");  // one alone, to look at it

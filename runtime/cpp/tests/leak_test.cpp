@@ -20,7 +20,7 @@ long resident() {
 
 }  // namespace
 
-TEST_CASE("Memory stays flat over 10,000 predictions", "[engine][slow]") {
+TEST_CASE("Memory stays flat over 10,000 predictions", "[backend][slow]") {
     Options options;
     options.threads = 1;
     Segmenter segmenter = Segmenter::load(kTiny, options);

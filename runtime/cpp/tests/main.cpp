@@ -11,8 +11,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
-/// The file of the engine that the tests are linked to; empty where there is none.
-fs::path engine_library() {
+/// The file of the backend that the tests are linked to; empty where there is none.
+fs::path backend_library() {
     std::string found;
     dl_iterate_phdr(
         [](dl_phdr_info* library, std::size_t, void* name) {
@@ -26,14 +26,14 @@ fs::path engine_library() {
     return found;
 }
 
-/// Keep all of the engine's libraries, which come and go with what is read, until the process ends: the sanitizers tell
-/// what is the engine's from what is ours by the library alone.
-void keep_engine_loaded() {
-    const fs::path engine = engine_library();
-    if (engine.empty()) {
+/// Keep all of the backend's libraries, which come and go with what is read, until the process ends: the sanitizers tell
+/// what is the backend's from what is ours by the library alone.
+void keep_backend_loaded() {
+    const fs::path backend = backend_library();
+    if (backend.empty()) {
         return;
     }
-    for (const auto& file : fs::directory_iterator(engine.parent_path())) {
+    for (const auto& file : fs::directory_iterator(backend.parent_path())) {
         if (file.path().filename().string().find("openvino") != std::string::npos) {
             dlopen(file.path().c_str(), RTLD_LAZY | RTLD_LOCAL | RTLD_NODELETE);
         }
@@ -43,6 +43,6 @@ void keep_engine_loaded() {
 }  // namespace
 
 int main(int count, char** values) {
-    keep_engine_loaded();
+    keep_backend_loaded();
     return Catch::Session().run(count, values);
 }

@@ -24,7 +24,7 @@ Options options_of(const std::string& backend) {
     return options;
 }
 
-/// Every engine of this build, one after another.
+/// Every backend of this build, one after another.
 const Segmenter& tiny() {
     static std::map<std::string, Segmenter> all;
     const std::string backend = GENERATE(from_range(backends()));
@@ -36,7 +36,7 @@ const Segmenter& tiny() {
 
 }  // namespace
 
-TEST_CASE("Masks follow the word", "[engine]") {
+TEST_CASE("Masks follow the word", "[backend]") {
     const Segmenter& segmenter = tiny();
     const Scene scene;
     const Result result = segmenter(scene.view(), {"red", "green", "blue"});
@@ -68,7 +68,7 @@ TEST_CASE("Masks follow the word", "[engine]") {
     CHECK(result.instance_logits(0).size() == 64);
 }
 
-TEST_CASE("Order, case and repetition of words make no difference", "[engine]") {
+TEST_CASE("Order, case and repetition of words make no difference", "[backend]") {
     const Segmenter& segmenter = tiny();
     const Scene scene;
     const Result result = segmenter(scene.view(), {"green", " red ", "red", "RED"});
@@ -78,7 +78,7 @@ TEST_CASE("Order, case and repetition of words make no difference", "[engine]") 
     CHECK(result.notes().size() == 1);
 }
 
-TEST_CASE("A threshold of 0 segments every word", "[engine]") {
+TEST_CASE("A threshold of 0 segments every word", "[backend]") {
     const Segmenter& segmenter = tiny();
     const Scene scene;
     Request request;
@@ -90,7 +90,7 @@ TEST_CASE("A threshold of 0 segments every word", "[engine]") {
     }
 }
 
-TEST_CASE("Presence lets the likeliest classes through", "[engine]") {
+TEST_CASE("Presence lets the likeliest classes through", "[backend]") {
     const Segmenter& segmenter = tiny();
     const Scene scene;
     Request request;
@@ -112,7 +112,7 @@ TEST_CASE("Presence lets the likeliest classes through", "[engine]") {
     CHECK(near.status(2) == Status::filtered);
 }
 
-TEST_CASE("Without the presence filter every class is segmented and has no presence", "[engine]") {
+TEST_CASE("Without the presence filter every class is segmented and has no presence", "[backend]") {
     const Segmenter& segmenter = tiny();
     const Scene scene;
     Request request;
@@ -125,7 +125,7 @@ TEST_CASE("Without the presence filter every class is segmented and has no prese
     CHECK_THROWS_WITH(segmenter(scene.view(), {"red"}, request), says("max_classes needs the presence filter"));
 }
 
-TEST_CASE("What load was given holds for requests that do not say", "[engine]") {
+TEST_CASE("What load was given holds for requests that do not say", "[backend]") {
     Options options = options_of(backends().front());
     options.max_classes = 1;
     const Segmenter segmenter = Segmenter::load(kTiny, options);
@@ -139,7 +139,7 @@ TEST_CASE("What load was given holds for requests that do not say", "[engine]") 
     CHECK_THROWS_AS(Segmenter::load(kTiny, options), OptionError);
 }
 
-TEST_CASE("Results are bounded", "[engine]") {
+TEST_CASE("Results are bounded", "[backend]") {
     Options options = options_of(backends().front());
     options.limits.result_mb = 1;
     const Segmenter segmenter = Segmenter::load(kTiny, options);
@@ -153,7 +153,7 @@ TEST_CASE("Results are bounded", "[engine]") {
     CHECK_THROWS_WITH(segmenter(scene.view(), many, request), says("result_mb"));
 }
 
-TEST_CASE("The current image is encoded once and asked again", "[engine]") {
+TEST_CASE("The current image is encoded once and asked again", "[backend]") {
     Segmenter segmenter = tiny().share();
     const Scene scene;
     CHECK_THROWS_WITH(segmenter.predict({"red"}), says("no image yet"));
@@ -167,7 +167,7 @@ TEST_CASE("The current image is encoded once and asked again", "[engine]") {
     CHECK_THROWS_AS(segmenter.share().predict({"red"}), OptionError);
 }
 
-TEST_CASE("Pixels may come in any order and with gaps between rows", "[engine]") {
+TEST_CASE("Pixels may come in any order and with gaps between rows", "[backend]") {
     const Segmenter& segmenter = tiny();
     const Scene scene;
     const auto make = [&scene](PixelFormat format, std::size_t gap) {
@@ -201,7 +201,7 @@ TEST_CASE("Pixels may come in any order and with gaps between rows", "[engine]")
     CHECK(segmenter({clear.data(), 8, 8, 32, PixelFormat::rgba}, {"white"}).area(0) == 64);
 }
 
-TEST_CASE("Pictures that cannot be are refused", "[engine]") {
+TEST_CASE("Pictures that cannot be are refused", "[backend]") {
     const Segmenter& segmenter = tiny();
     const Scene scene;
     const std::uint8_t* data = scene.pixels.data();
@@ -215,7 +215,7 @@ TEST_CASE("Pictures that cannot be are refused", "[engine]") {
     CHECK_THROWS_AS(segmenter(scene.view(), std::vector<std::string>{}), WordError);
 }
 
-TEST_CASE("Regions of the asked class are looked at, and their masks joined", "[engine]") {
+TEST_CASE("Regions of the asked class are looked at, and their masks joined", "[backend]") {
     const Segmenter& segmenter = tiny();
     const Scene scene;
     Request request;
@@ -240,7 +240,7 @@ TEST_CASE("Regions of the asked class are looked at, and their masks joined", "[
     CHECK(result.instance_mask(0).width == 16);
 }
 
-TEST_CASE("A word without a region is looked for in the whole picture", "[engine]") {
+TEST_CASE("A word without a region is looked for in the whole picture", "[backend]") {
     const Segmenter& segmenter = tiny();
     const Scene scene;
     Request request;
@@ -255,7 +255,7 @@ TEST_CASE("A word without a region is looked for in the whole picture", "[engine
     CHECK(is_window(own.predict({"red"}, request).mask(0), kRed));
 }
 
-TEST_CASE("Boxes without a name are asked for every word that their crop shows", "[engine]") {
+TEST_CASE("Boxes without a name are asked for every word that their crop shows", "[backend]") {
     const Segmenter& segmenter = tiny();
     const Scene scene;
     Request request;
@@ -269,7 +269,7 @@ TEST_CASE("Boxes without a name are asked for every word that their crop shows",
     CHECK(result.area(1) == 64);
 }
 
-TEST_CASE("Boxes alone may be the masks", "[engine]") {
+TEST_CASE("Boxes alone may be the masks", "[backend]") {
     const Segmenter& segmenter = tiny();
     const Scene scene;
     Request request;
@@ -282,7 +282,7 @@ TEST_CASE("Boxes alone may be the masks", "[engine]") {
     CHECK(result.area(0) == 0);
 }
 
-TEST_CASE("Calls that are cut into pieces give the same", "[engine]") {
+TEST_CASE("Calls that are cut into pieces give the same", "[backend]") {
     const std::string backend = GENERATE(from_range(backends()));
     Options options = options_of(backend);
     options.limits.pairs_per_call = 1;
@@ -305,7 +305,7 @@ TEST_CASE("Calls that are cut into pieces give the same", "[engine]") {
     }
 }
 
-TEST_CASE("Zooming in without a detector or regions says what to do", "[engine]") {
+TEST_CASE("Zooming in without a detector or regions says what to do", "[backend]") {
     const Segmenter& segmenter = tiny();
     const Scene scene;
     CHECK_FALSE(segmenter.has_detector());
@@ -314,7 +314,7 @@ TEST_CASE("Zooming in without a detector or regions says what to do", "[engine]"
     CHECK_THROWS_WITH(segmenter(scene.view(), {"red"}, request), says("needs a detector"));
 }
 
-TEST_CASE("Options that make no sense are refused", "[engine]") {
+TEST_CASE("Options that make no sense are refused", "[backend]") {
     const auto wrong = [](auto change) {
         Options options;
         change(options);
@@ -330,7 +330,7 @@ TEST_CASE("Options that make no sense are refused", "[engine]") {
     CHECK_THROWS_AS(Segmenter::load("none"), BundleError);
 }
 
-TEST_CASE("Masks go to the caller's memory, with gaps", "[engine]") {
+TEST_CASE("Masks go to the caller's memory, with gaps", "[backend]") {
     const Segmenter& segmenter = tiny();
     const Scene scene;
     const Result result = segmenter(scene.view(), {"red"});
@@ -346,7 +346,7 @@ TEST_CASE("Masks go to the caller's memory, with gaps", "[engine]") {
     CHECK_THROWS_AS(result.mask_to(0, nullptr, 32), OptionError);
 }
 
-TEST_CASE("Auto takes the first engine", "[engine]") {
+TEST_CASE("Auto takes the first backend", "[backend]") {
     const Segmenter segmenter = Segmenter::load(kTiny);
     CHECK(segmenter.backend() == backends().front());
     CHECK(segmenter.fingerprint().size() == 64);

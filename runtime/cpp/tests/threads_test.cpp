@@ -30,7 +30,7 @@ int in_threads(int count, const Action& action) {
 
 }  // namespace
 
-TEST_CASE("Eight threads share one model", "[engine][threads]") {
+TEST_CASE("Eight threads share one model", "[backend][threads]") {
     const std::string backend = GENERATE(from_range(backends()));
     Options options;
     options.backend = backend;
@@ -59,7 +59,7 @@ TEST_CASE("Eight threads share one model", "[engine][threads]") {
     CHECK(wrong == 0);
 }
 
-TEST_CASE("Models are loaded and dropped in several threads", "[engine][threads]") {
+TEST_CASE("Models are loaded and dropped in several threads", "[backend][threads]") {
     const Scene scene;
     const int failures = in_threads(4, [&](int) {
         for (int round = 0; round < 2; ++round) {

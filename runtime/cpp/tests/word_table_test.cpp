@@ -56,7 +56,7 @@ TEST_CASE("Words of a table are found with all their features") {
     CHECK_FALSE(table.find("Dog"));
 }
 
-TEST_CASE("A bundle's own words need no tokenizer", "[engine][table]") {
+TEST_CASE("A bundle's own words need no tokenizer", "[backend][table]") {
     const Folder folder;
     const fs::path bundle = folder.tiny();
     const std::vector<float> red{1, 0, 0, 1, 0, 0};  // as token, and as feature

@@ -14,7 +14,7 @@ void copy_as(const void* from, std::size_t count, To* to) {
     std::transform(values, values + count, to, [](From one) { return static_cast<To>(one); });
 }
 
-/// An IEEE half as it lies in memory, for engines that bring no type of their own.
+/// An IEEE half as it lies in memory, for backends that bring no type of their own.
 struct Half {
     std::uint16_t bits = 0;
 

@@ -24,7 +24,7 @@ struct Maker {
     std::unique_ptr<Backend> (*make)(int threads);
 };
 
-/// Every engine of this build, in the order in which "auto" tries them.
+/// Every backend of this build, in the order in which "auto" tries them.
 const std::vector<Maker>& makers() {
     static const std::vector<Maker> all{
 #ifdef CLSCLIP_HAS_TENSORRT

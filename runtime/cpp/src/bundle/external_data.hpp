@@ -1,6 +1,6 @@
 /// Which files an ONNX graph reads its weights from, found without an ONNX library.
 ///
-/// Engines open the places that a graph names as external data, and not every version keeps them inside the graph's
+/// Backends open the places that a graph names as external data, and not every version keeps them inside the graph's
 /// folder. So the runtime looks before it: the protobuf messages that lead to tensors are walked, all else is skipped by
 /// length.
 #pragma once

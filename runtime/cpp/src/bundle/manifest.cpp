@@ -195,7 +195,7 @@ Shape FeatureSpec::with_rows(std::int64_t rows) const {
 
 void check_file_name(std::string_view name) {
     bool unsafe = name.empty() || name.front() == '/';
-    // The characters have a meaning on some system, or (the star) to an engine.
+    // The characters have a meaning on some system, or (the star) to a backend.
     unsafe = unsafe || name.find_first_of("\\:*?\"<>|") != std::string_view::npos;
     unsafe = unsafe || std::any_of(name.begin(), name.end(), [](char one) {
         const auto byte = static_cast<unsigned char>(one);

@@ -15,15 +15,15 @@ namespace clsclip {
 /// OptionError when one of the detector's options makes no sense.
 void check_detector_options(const Options& options);
 
-/// A detector in an engine. Safe to share between threads.
+/// A detector in a backend. Safe to share between threads.
 class Detector {
 public:
-    /// BackendError: the engine cannot load it. DetectorError: it takes more than a picture.
+    /// BackendError: the backend cannot load it. DetectorError: it takes more than a picture.
     Detector(const Bundle& bundle, const Backend& backend, const Options& options);
 
     /// What it finds, the surest first, in pixels of the picture; of every class where it knows none.
     ///
-    /// DetectorError: the outputs are not of its layout, or are not finite numbers. BackendError: the engine failed.
+    /// DetectorError: the outputs are not of its layout, or are not finite numbers. BackendError: the backend failed.
     [[nodiscard]] Proposals find(const ImageView& image) const;
 
 private:
