@@ -196,6 +196,26 @@ def test_small_numbers_of_pairs_are_recorded(bundle: Path, backend: TensorRt, cu
     assert cuda.left() == {}
 
 
+def test_a_recording_that_fails_is_ended(bundle: Path, backend: TensorRt, fake: FakeTensorRt, cuda: FakeCuda) -> None:
+    with Segmenter.load(bundle, backend) as segmenter:
+        segmenter.set_image(scene())
+
+        def logits() -> npt.NDArray[np.float32]:
+            return segmenter.predict(["red"], presence_filter=False).logits
+
+        expected = logits()
+        cuda.calls.clear()
+        fake.refuses.add("execute_async_v3")
+        with pytest.raises(BackendError, match=r"TensorRT refused the call in trunk\.onnx"):
+            logits()
+        assert "begin_capture" in cuda.calls
+        assert (cuda.runtime.graphs, cuda.runtime.executables) == ({}, {}), "what was recorded is destroyed"
+        fake.refuses.clear()
+        for _ in range(3):
+            np.testing.assert_array_equal(logits(), expected)
+    assert cuda.left() == {}
+
+
 class OnDevice:
     """An array on the made-up GPU, as torch or cupy would hand it over."""
 
