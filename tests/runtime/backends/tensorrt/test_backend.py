@@ -112,6 +112,9 @@ def test_axes_of_another_rank_than_the_engines(bundle: Path, backend: TensorRt) 
     graph = backend.load(graph_file(bundle, "image_encoder.onnx"))
     with pytest.raises(ValueError, match="zip"):
         graph.run({"pixel_values": np.zeros((1, 3, SIZE, SIZE), np.float32)})
+    assert graph._loaded is not None
+    with pytest.raises(ValueError, match="zip"):
+        graph._loaded.most_bytes("pixel_values")
 
 
 def test_engines_of_other_machines(bundle: Path, fake: FakeTensorRt, cuda: FakeCuda) -> None:
