@@ -185,7 +185,7 @@ def plant(name: str, target: Target, every: int, jobs: int, *, verbose: bool) ->
     path = path_of(target.module)
     source = path.read_text("utf-8")
     start, rows = time.monotonic(), Counter[tuple[str, str]]()
-    unchanged = Mistake("", 0, "nothing", source)
+    unchanged = Mistake("", 0, "nothing", lambda: source)
     for _, found in run(target, str(path), [unchanged], 1):
         if found:
             raise SystemExit(f"the tests fail without a mistake: {found}")
