@@ -66,6 +66,13 @@ def test_order_of_calls(bundle: Path, backend: TensorRt, fake: FakeTensorRt) -> 
         graph.run({"pixel_values": np.zeros((3, SIZE, SIZE), np.float32)})
 
 
+def test_inputs_are_given_in_the_engines_type(bundle: Path, backend: TensorRt) -> None:
+    graph = backend.load(graph_file(bundle, "image_encoder.onnx"))
+    pixels = np.random.default_rng(0).normal(size=(1, 3, SIZE, SIZE))
+    found, expected = (graph.run({"pixel_values": given}) for given in (pixels, pixels.astype(np.float32)))
+    np.testing.assert_array_equal(found["stem_tokens"], expected["stem_tokens"])
+
+
 @pytest.mark.parametrize("call", ["set_input_shape", "set_tensor_address", "execute_async_v3"])
 def test_refused_calls_are_told(bundle: Path, backend: TensorRt, fake: FakeTensorRt, call: str) -> None:
     graph = backend.load(graph_file(bundle, "image_encoder.onnx"))
