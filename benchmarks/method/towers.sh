@@ -7,9 +7,9 @@
 set -eu
 stickers=$1 out=$2 steps=${3:-200000} cooldown=${4:-4000}
 OMP_NUM_THREADS=${OMP_NUM_THREADS:-2}
-export OMP_NUM_THREADS
+OMP_WAIT_POLICY=passive && export OMP_NUM_THREADS OMP_WAIT_POLICY  # threads that wait on a busy machine must not spin
 exec nice -n 19 python -m clsclip.reproduce.stickers pretrain --stickers "$stickers" --out "$out" \
     --style noto --style fluent --style flat --style blobs --style emojione --start models/stickers/towers \
     --side 96 --parts 1,1,2,2,3,3,4 --sizes 0.08 0.8 --recolour 0.25 --batch 32 --steps "$steps" --cooldown "$cooldown" \
-    --learning-rate 6e-4 --warmup 400 --mean-decay 0.999 --seed 11 --save-minutes 5 --workers 1 \
+    --learning-rate 6e-4 --warmup 400 --mean-decay 0.999 --seed 11 --save-minutes 10 --workers 1 \
     --probes 200 --probe-style noto --probe-style fluent --probe-style twemoji
