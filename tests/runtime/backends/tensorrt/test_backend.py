@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -122,6 +124,19 @@ def test_axes_of_another_rank_than_the_engines(bundle: Path, backend: TensorRt) 
     assert graph._loaded is not None
     with pytest.raises(ValueError, match="zip"):
         graph._loaded.most_bytes("pixel_values")
+
+
+def test_a_context_goes_with_its_call(bundle: Path, backend: TensorRt, fake: FakeTensorRt) -> None:
+    """Its memory on the GPU must not wait for who keeps the error, whose traceback holds the worker."""
+    graph = backend.load(graph_file(bundle, "image_encoder.onnx"))
+    graph.run({"pixel_values": np.zeros((1, 3, SIZE, SIZE), np.float32)})
+    context = weakref.ref(fake.contexts.pop())
+    fake.refuses.add("execute_async_v3")
+    with pytest.raises(BackendError) as kept:
+        graph.run({"pixel_values": np.zeros((1, 3, SIZE, SIZE), np.float32)})
+    gc.collect()
+    assert kept.value.__traceback__ is not None
+    assert context() is None
 
 
 def test_engines_of_other_machines(bundle: Path, fake: FakeTensorRt, cuda: FakeCuda) -> None:
