@@ -19,12 +19,12 @@ compare_always()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is listed as long, all parameters of a test alike."""
+    """Mark what is listed as long: files whose tests share what takes long, and tests with all their parameters."""
     lines = [line.split(" | ")[1] for line in LONG.read_text("utf-8").splitlines() if not line.startswith("#")]
     names = {tuple(line.split("::")) for line in lines}
     for item in items:
         path = item.path.relative_to(LONG.parent.parent).as_posix()
-        if (path, getattr(item, "originalname", item.name)) in names:
+        if (path,) in names or (path, getattr(item, "originalname", item.name)) in names:
             item.add_marker(pytest.mark.long)
 
 

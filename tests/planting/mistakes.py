@@ -10,6 +10,7 @@ import ast
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 KINDS = ("misspelt name", "dropped argument", "reversed copy", "emptied body", "dropped statement")
 
@@ -38,13 +39,18 @@ class Mistake:
         kind: one of :data:`KINDS`.
         line: where it is.
         what: for people.
-        source: the whole module.
+        make: writes the whole module.
     """
 
     kind: str
     line: int
     what: str
-    source: str
+    make: Callable[[], str]
+
+    @property
+    def source(self) -> str:
+        """The whole module, made when it is asked for: that takes longer than to find the place."""
+        return self.make()
 
 
 def mistakes(source: str) -> Iterator[Mistake]:
@@ -52,10 +58,13 @@ def mistakes(source: str) -> Iterator[Mistake]:
     tree = ast.parse(source)
     for number, node in enumerate(_planted(tree)):
         for kind, what, plant in _plans(node):
-            changed = copy.deepcopy(tree)
-            plant(list(_planted(changed))[number])
-            text = ast.unparse(ast.fix_missing_locations(changed))
-            yield Mistake(kind, getattr(node, "lineno", 0), what, text)
+            yield Mistake(kind, getattr(node, "lineno", 0), what, partial(_made, tree, number, plant))
+
+
+def _made(tree: ast.Module, number: int, plant: Callable[[ast.AST], None]) -> str:
+    changed = copy.deepcopy(tree)
+    plant(list(_planted(changed))[number])
+    return ast.unparse(ast.fix_missing_locations(changed))
 
 
 def _planted(node: ast.AST) -> Iterator[ast.AST]:

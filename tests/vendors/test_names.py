@@ -79,7 +79,7 @@ OTHERS: dict[str, set[str]] = {
     "*/backends/tensorrt/worker.py": {"self.logger", "last_lines(logger)", "__init__(self._recorded)"},
     "*/backends/onnxruntime_gpu.py": {"self.value", "self.session", "_bind(value)"},
     "*/clsclip_export/engines/trt.py": {"log(severity)"},
-    "*/gate/savings.py": {"run(layer)", "shared_projections(layer)"},
+    "*/savings.py": {"run(layer)", "shared_projections(layer)"},
 }
 """What is of type Any and holds no vendor's object, or one that nothing is asked of, or is known otherwise."""
 

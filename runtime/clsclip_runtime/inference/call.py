@@ -164,6 +164,7 @@ class Call:
         for note in notes:
             _log.info("%s", note)
         name, backend_notes = self._backend
+        searched = found.searched  # once for all classes: it looks at every one
         return Result(
             classes=given.words,
             searches=tuple(
@@ -171,7 +172,7 @@ class Call:
                     presence=None if np.isnan(found.presence[at]) else float(found.presence[at]),
                     segmented=bool(found.segmented[at]),
                     outnumbered=bool(found.outnumbered[at]),
-                    searched=found.searched[at],
+                    searched=searched[at],
                     match=image.matches[at] if image.matches else None,
                 )
                 for at in range(len(given.words))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -66,6 +68,13 @@ def test_order_of_calls(bundle: Path, backend: TensorRt, fake: FakeTensorRt) -> 
         graph.run({"pixel_values": np.zeros((3, SIZE, SIZE), np.float32)})
 
 
+def test_inputs_are_given_in_the_engines_type(bundle: Path, backend: TensorRt) -> None:
+    graph = backend.load(graph_file(bundle, "image_encoder.onnx"))
+    pixels = np.random.default_rng(0).normal(size=(1, 3, SIZE, SIZE))
+    found, expected = (graph.run({"pixel_values": given}) for given in (pixels, pixels.astype(np.float32)))
+    np.testing.assert_array_equal(found["stem_tokens"], expected["stem_tokens"])
+
+
 @pytest.mark.parametrize("call", ["set_input_shape", "set_tensor_address", "execute_async_v3"])
 def test_refused_calls_are_told(bundle: Path, backend: TensorRt, fake: FakeTensorRt, call: str) -> None:
     graph = backend.load(graph_file(bundle, "image_encoder.onnx"))
@@ -112,6 +121,22 @@ def test_axes_of_another_rank_than_the_engines(bundle: Path, backend: TensorRt) 
     graph = backend.load(graph_file(bundle, "image_encoder.onnx"))
     with pytest.raises(ValueError, match="zip"):
         graph.run({"pixel_values": np.zeros((1, 3, SIZE, SIZE), np.float32)})
+    assert graph._loaded is not None
+    with pytest.raises(ValueError, match="zip"):
+        graph._loaded.most_bytes("pixel_values")
+
+
+def test_a_context_goes_with_its_call(bundle: Path, backend: TensorRt, fake: FakeTensorRt) -> None:
+    """Its memory on the GPU must not wait for who keeps the error, whose traceback holds the worker."""
+    graph = backend.load(graph_file(bundle, "image_encoder.onnx"))
+    graph.run({"pixel_values": np.zeros((1, 3, SIZE, SIZE), np.float32)})
+    context = weakref.ref(fake.contexts.pop())
+    fake.refuses.add("execute_async_v3")
+    with pytest.raises(BackendError) as kept:
+        graph.run({"pixel_values": np.zeros((1, 3, SIZE, SIZE), np.float32)})
+    gc.collect()
+    assert kept.value.__traceback__ is not None
+    assert context() is None
 
 
 def test_engines_of_other_machines(bundle: Path, fake: FakeTensorRt, cuda: FakeCuda) -> None:
