@@ -25,6 +25,7 @@ from clsclip.training.processes import Processes
 from clsclip.training.report import JsonLines, read_lines
 from clsclip.training.state import STATE_FILE
 from clsclip.training.stepper import Stepper
+from clsclip_runtime.cli import progress as progress_module
 from clsclip_runtime.errors import OutputError
 from tests.clsclip.training.tiny_fold import Squares, fresh_model, tiny_fold
 from tests.tiny import tiny_towers
@@ -321,9 +322,12 @@ def test_tensorboard_gets_the_metrics(tmp_path: Path) -> None:
     assert list((tmp_path / "tensorboard").glob("events.*"))
 
 
-def test_plain_lines_tell_the_time_left(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, logger="clsclip.training"):
-        run(tmp_path)
-    lines = [record.getMessage() for record in caplog.records]
-    assert lines[0].startswith("step 2/6  loss ") and lines[0].endswith(" left")
+def test_plain_lines_tell_the_time_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress_module, "PLAIN_S", 0.0)
+    run(tmp_path)
+    lines = capsys.readouterr().err.splitlines()
+    told = [line for line in lines if line.startswith("training, steps  2/6")]
+    assert told and " left  loss " in told[-1]
     assert json.loads((tmp_path / "train.jsonl").read_text().splitlines()[0])["step"] == 2

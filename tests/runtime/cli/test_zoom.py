@@ -119,5 +119,5 @@ def test_a_real_detector_with_given_names(capsys: Captured, tmp_path: Path) -> N
     assert main([*arguments, "--detector-format", "yolox", "--confidence", "0.5", "--boxes-as-masks", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert [one["match"]["how"] for one in document["classes"]] == ["synonym", "exact"]
-    assert [one["verdict"] for one in document["classes"]] == ["found", "found"]
-    assert min(one["score"] for one in document["regions"]) >= 0.5
+    assert [one["status"] for one in document["classes"]] == ["found", "found"]
+    assert min(one["score"] for one in document["instances"]) >= 0.5

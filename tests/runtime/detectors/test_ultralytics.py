@@ -48,7 +48,9 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_boxes_are_ultralytics(exports: Path, name: str) -> None:
-    made = Detector.load(exports / f"{name}.onnx", threads=1)
+    # The engine that ultralytics runs: random weights give many scores of 1, and another engine's last digit decides
+    # which of two overlapping boxes stays.
+    made = Detector.load(exports / f"{name}.onnx", backend="onnxruntime-cpu", threads=1)
     assert (made.spec.output_format, made.spec.batch) == LAYOUTS[name]
     assert (made.spec.height, made.spec.width) == (160, 160)
     assert made.spec.license.startswith("AGPL-3.0")
