@@ -166,6 +166,8 @@ class Scheduler:
             with timed(self.timings, "presence"):
                 scores = self._presence(features)
                 chosen, outnumbered = self._filter.choose(asked, named, scores)
+        # Pairs go to the queue in the order of every image's own words, in which their logits are given back.
+        crops_of_pairs, words_of_pairs = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
         for at, (image, crops, row) in enumerate(group):
             own = image.request.words
             if not self._model.trunk_tells_presence:
@@ -174,14 +176,10 @@ class Scheduler:
             if len(words):
                 batch = PairBatch(crops, np.full(len(words), row), words, scores[at, own][words])
                 self._queued.append((image, batch))
-        crops_of_pairs, words_of_pairs = np.nonzero(chosen)
-        # The queue takes pairs in the order of the image's own words.
-        order = [np.flatnonzero(chosen[at, image.request.words]) for at, (image, _, _) in enumerate(group)]
-        words_of_pairs = np.concatenate(
-            [np.zeros(0, np.int64), *(group[at][0].request.words[words] for at, words in enumerate(order))]
-        )
+                crops_of_pairs.append(np.full(len(words), at))
+                words_of_pairs.append(own[words])
         with timed(self.timings, "masks"):
-            self._queue.add(features, crops_of_pairs, words_of_pairs)
+            self._queue.add(features, np.concatenate(crops_of_pairs), np.concatenate(words_of_pairs))
 
     @staticmethod
     def _note(image: _Progress, asked: Bools, chosen: Bools, outnumbered: Bools, scores: Floats) -> None:
