@@ -57,7 +57,7 @@ def steps(work: Path) -> list[Step]:
     one_picture = ("--minutes", "1.5", "--model", full_size, "--crops", "1", "--max-classes", "1")
     exact, filtered = ("--mode", "exact", "--classes", "1,5,20"), ("--mode", "filtered", "--classes", "1,20,100,1000")
     return [
-        Step("peers", ("benchmarks.peers.table", "--seconds", "2", *folder), 12, peers.markdown),
+        Step("peers", ("benchmarks.peers.table", "--seconds", "2", *folder), 20, peers.markdown),
         Step("plus", ("benchmarks.peers.plus", "--seconds", "3", *folder), 2, plus.markdown),
         Step("disk", ("benchmarks.peers.disk", "--seconds", "6", *folder), 2, disk.markdown, True),
         Step("embedded", (BENCH, "--minutes", "1"), 3, markdown),

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Everything in benchmarks/README.md, measured again in about 20 minutes on two cores; goes on where it was stopped.
+# Everything in benchmarks/README.md, measured again in about 30 minutes on two cores; goes on where it was stopped.
 # Keep the machine quiet meanwhile. --fresh forgets what was measured before.
 set -e
 cd "$(dirname "$0")/.."
