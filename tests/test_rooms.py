@@ -17,7 +17,7 @@ PACKAGES = {
 }
 RUNTIME_ROOT = {
     *("__init__", "__main__", "_types", "arrays", "doctor", "errors", "extras", "images", "limits", "options", "paths"),
-    *("protocols", "renamed", "segmenter", "version"),
+    *("protocols", "renamed", "scratch", "segmenter", "system", "version"),
 }
 """Modules of the runtime that belong to no room: the facade, and what every room stands on."""
 

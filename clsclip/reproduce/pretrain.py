@@ -30,7 +30,7 @@ from clsclip.reproduce.stickers.mosaics import CaptionedBatch, CaptionedBatches
 from clsclip.reproduce.stickers.tensor_mosaics import TensorBatches
 from clsclip.tower_files import save_towers
 from clsclip.towers import ImageSpec, Towers
-from clsclip_runtime.paths import plain
+from clsclip_runtime.paths import append_line, plain
 
 IMAGE_MEAN = (0.48145466, 0.4578275, 0.40821073)
 IMAGE_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -226,5 +226,4 @@ class Log:
 
     def write(self, values: dict[str, Any]) -> None:
         """Append one line."""
-        with self.path.open("a", encoding="utf-8") as log:
-            log.write(json.dumps(values) + "\n")
+        append_line(self.path, json.dumps(values))

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from clsclip.errors import TrainingError
 from clsclip_runtime.cli.progress import Progress
-from clsclip_runtime.paths import write_text
+from clsclip_runtime.paths import append_line, write_text
 
 LOG_FILE = "train.jsonl"
 
@@ -56,8 +56,7 @@ class JsonLines:
         pass
 
     def metrics(self, line: dict[str, Any]) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        append_line(self.path, json.dumps(line))
 
     def close(self) -> None:
         pass

@@ -25,7 +25,7 @@ from clsclip_runtime.bundle.folder import staged_folder
 from clsclip_runtime.bundle.manifest import parse_manifest
 from clsclip_runtime.bundle.opening import DETECTOR, MANIFEST, TEXT_ENCODER, TOKENIZER, Bundle
 from clsclip_runtime.errors import OptionError
-from clsclip_runtime.paths import write_json
+from clsclip_runtime.paths import write_bytes, write_json
 
 OWN_WEIGHTS = (TEXT_ENCODER,)
 """Graphs that share no weights with the others and so carry their own."""
@@ -105,6 +105,6 @@ def write_graphs(protos: Mapping[str, onnx.ModelProto], folder: Path) -> None:
     """Write every graph; those of the image share one weights file."""
     for file in OWN_WEIGHTS:
         if file in protos:
-            (folder / file).write_bytes(protos[file].SerializeToString())
+            write_bytes(folder / file, protos[file].SerializeToString())
     shared = {file: proto for file, proto in protos.items() if file not in OWN_WEIGHTS}
     save_shared(shared, folder, WEIGHTS_FILE)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import IO
 
 import onnx
+
+from clsclip_runtime.paths import write_bytes, write_file
 
 WEIGHTS_FILE = "vision.weights"
 """What the graphs of the image share."""
@@ -24,7 +27,8 @@ def save_shared(models: Mapping[str, onnx.ModelProto], folder: Path, weights_fil
     ``models`` are not changed.
     """
     places: dict[str, tuple[int, int]] = {}
-    with (folder / weights_file).open("wb") as blob:
+
+    def write(blob: IO[bytes]) -> None:
         for name, model in models.items():
             written = onnx.ModelProto()
             written.CopyFrom(model)
@@ -38,7 +42,9 @@ def save_shared(models: Mapping[str, onnx.ModelProto], folder: Path, weights_fil
                     places[digest] = (blob.tell(), len(raw))
                     blob.write(raw)
                 point_to(tensor, weights_file, *places[digest])
-            (folder / name).write_bytes(written.SerializeToString())
+            write_bytes(folder / name, written.SerializeToString())
+
+    write_file(folder / weights_file, write)
 
 
 def point_to(tensor: onnx.TensorProto, file: str, offset: int, length: int) -> None:

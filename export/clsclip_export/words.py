@@ -23,7 +23,7 @@ from clsclip_runtime.bundle.manifest import parse_manifest
 from clsclip_runtime.bundle.opening import MANIFEST, TEXT_ENCODER, TEXT_TOKENS, TOKENIZER, Bundle
 from clsclip_runtime.bundle.specs import TextSpec
 from clsclip_runtime.errors import OptionError, WordError
-from clsclip_runtime.paths import write_json
+from clsclip_runtime.paths import write_bytes, write_json
 from clsclip_runtime.protocols import GraphFile
 from clsclip_runtime.text.encoded import EncodedWords
 from clsclip_runtime.text.encoder import TextEncoder
@@ -63,7 +63,7 @@ def encode_words(proto: onnx.ModelProto, tokenizer: Path, text: TextSpec, words:
     """
     with tempfile.TemporaryDirectory(prefix="clsclip.words.") as folder:
         path = Path(folder) / TEXT_ENCODER
-        path.write_bytes(proto.SerializeToString())
+        write_bytes(path, proto.SerializeToString())
         encoder = TextEncoder(
             text.features,
             templates=text.templates,

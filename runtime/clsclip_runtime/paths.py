@@ -6,12 +6,13 @@ import errno
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
+from clsclip_runtime import system
 from clsclip_runtime.errors import OutputError
+from clsclip_runtime.scratch import PartFile
 
 Writer: TypeAlias = Callable[[IO[bytes]], object]
 
@@ -43,20 +44,16 @@ def write_file(path: Path, writer: Writer, *, sync: bool = False) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    part = path.with_name(f".{secrets.token_hex(8)}.part")
+    part = None
     try:
-        with part.open("xb") as file:
-            writer(file)
-            if sync:
-                file.flush()
-                os.fsync(file.fileno())
-        part.replace(path)
+        part = PartFile(path)
+        writer(part.file)
+        part.keep(sync=sync)
     except (OSError, UnicodeError) as error:  # the latter: a word that the file system's encoding lacks
-        part.unlink(missing_ok=True)
         raise cannot_write(path, error) from error
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    finally:
+        if part is not None:
+            part.discard()
 
 
 def write_bytes(path: Path, content: bytes, *, sync: bool = False) -> None:
@@ -73,6 +70,23 @@ def write_json(path: Path, document: Any, *, sync: bool = False) -> None:
     """Write a document as JSON, see :func:`write_file`; NaN becomes null, and keys become text."""
     text = json.dumps(plain(document), indent=1, ensure_ascii=False, allow_nan=False)
     write_text(path, text + "\n", sync=sync)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append one line to a text file, which is made if need be. OutputError if that is not possible.
+
+    It is written at once, so the lines of several processes never mix; a kill may cut the last one.
+    """
+    try:
+        number = system.append(path)
+        try:
+            content = f"{line}\n".encode()
+            if os.write(number, content) != len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        finally:
+            os.close(number)
+    except OSError as error:
+        raise cannot_write(path, error) from error
 
 
 def plain(value: Any) -> Any:

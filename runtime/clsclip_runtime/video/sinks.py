@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import secrets
 import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
-from clsclip_runtime.paths import cannot_write
+from clsclip_runtime.paths import cannot_write, make_folder
+from clsclip_runtime.scratch import PartFile
 from clsclip_runtime.video.frames import Frame
 
 if TYPE_CHECKING:
@@ -70,9 +70,8 @@ class CocoFile:
         self.path = path
         self.done = False
         self._name = name
-        self._part = part_path(path)
-        self._file: IO[str] | None = None
-        self._images: IO[str] | None = None
+        self._part: PartFile | None = None
+        self._images: IO[bytes] | None = None
         self._rest: dict[str, Any] = {}
         self._annotations = 0
 
@@ -83,12 +82,11 @@ class CocoFile:
             file, images = self._open()
             (image,) = document.pop("images")
             image |= {"file_name": self._name, "frame_index": frame.index, "seconds": round(frame.seconds, 6)}
-            images.write(("," if self._rest else "") + "\n" + json.dumps(image, ensure_ascii=False))
+            images.write(f"{',' if self._rest else ''}\n{_json(image)}".encode())
             for annotation in document.pop("annotations"):
                 self._annotations += 1
                 annotation["id"] = self._annotations
-                separator = "" if self._annotations == 1 else ","
-                file.write(f"{separator}\n{json.dumps(annotation, ensure_ascii=False)}")
+                file.write(f"{'' if self._annotations == 1 else ','}\n{_json(annotation)}".encode())
             self._rest = document
         except OSError as error:
             self._rest = {}  # what was written may end anywhere, so close() must not keep it
@@ -96,46 +94,37 @@ class CocoFile:
 
     def close(self) -> None:
         """See ``Sink.close``."""
-        file, images = self._file, self._images
-        if file is None or images is None:
+        part, images = self._part, self._images
+        if part is None or images is None:
             return
-        self._file = self._images = None
+        self._part = self._images = None
         try:
-            with images, file:
+            with images:
                 if not self._rest:
                     return
                 images.seek(0)
-                file.write('\n],\n"images": [')
-                shutil.copyfileobj(images, file)
-                file.write("\n]")
+                part.file.write(b'\n],\n"images": [')
+                shutil.copyfileobj(images, part.file)
+                part.file.write(b"\n]")
                 for key, value in self._rest.items():
-                    file.write(f",\n{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}")
-                file.write("\n}\n")
-            self._part.replace(self.path)
+                    part.file.write(f",\n{_json(key)}: {_json(value)}".encode())
+                part.file.write(b"\n}\n")
+            part.keep()
             self.done = True
         except OSError as error:
             raise cannot_write(self.path, error) from error
         finally:
-            self._part.unlink(missing_ok=True)
+            part.discard()
 
-    def _open(self) -> tuple[IO[str], IO[str]]:
-        if self._file is None or self._images is None:
+    def _open(self) -> tuple[IO[bytes], IO[bytes]]:
+        if self._part is None or self._images is None:
             make_folder(self.path.parent)
-            self._file = self._part.open("x", encoding="utf-8")
             # The document has one list after the other, and both grow with every frame.
-            self._images = tempfile.TemporaryFile("w+", encoding="utf-8", dir=self.path.parent)  # noqa: SIM115
-            self._file.write('{"annotations": [')
-        return self._file, self._images
+            self._images = tempfile.TemporaryFile(dir=self.path.parent)  # noqa: SIM115
+            self._part = PartFile(self.path)
+            self._part.file.write(b'{"annotations": [')
+        return self._part.file, self._images
 
 
-def part_path(path: Path) -> Path:
-    """A hidden name beside ``path``, of the same suffix, for a file that is not complete yet."""
-    return path.with_name(f".{secrets.token_hex(8)}.part{path.suffix}")
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder if need be. OutputError if that is not possible."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(folder, error) from error
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from clsclip_runtime.errors import OptionError, OutputError
-from clsclip_runtime.paths import cannot_write
+from clsclip_runtime.paths import cannot_write, make_folder
+from clsclip_runtime.scratch import PartFile
 from clsclip_runtime.video.frames import Frame
 from clsclip_runtime.video.pyav import import_av, reason_of
-from clsclip_runtime.video.sinks import make_folder, part_path
 
 if TYPE_CHECKING:
     from clsclip_runtime.results.result import Result
@@ -69,8 +69,7 @@ class AnnotatedVideo:
         self._av = import_av()
         self._codec = codec or CODECS[container][0]
         self._step = Fraction(every) / Fraction(fps or DEFAULT_FPS).limit_denominator(1001)
-        self._part = part_path(path)
-        self._file: IO[bytes] | None = None
+        self._part: PartFile | None = None
         self._container: Any = None
         self._stream: Any = None
         self._size = (0, 0)
@@ -85,7 +84,7 @@ class AnnotatedVideo:
     def write(self, frame: Frame, result: Result) -> None:
         """See ``Sink.write``."""
         overlay = result.overlay()
-        if self._file is None:
+        if self._part is None:
             self._open(overlay.size)
         rgb = self._av.VideoFrame.from_ndarray(self._canvas(overlay), format="rgb24")
         image = rgb.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
@@ -100,21 +99,20 @@ class AnnotatedVideo:
 
     def close(self) -> None:
         """See ``Sink.close``."""
-        if self._file is None:
+        part, self._part = self._part, None
+        if part is None:
             return
-        file, self._file = self._file, None
         try:
-            with file:
-                if self._count:
-                    self._mux(None)
-                self._container.close()
             if self._count:
-                self._part.replace(self.path)
+                self._mux(None)
+            self._container.close()
+            if self._count:
+                part.keep()
                 self.done = True
         except (OSError, self._av.FFmpegError) as error:
             raise self._failed(error) from error
         finally:
-            self._part.unlink(missing_ok=True)
+            part.discard()
 
     def _mux(self, image: Any) -> None:
         try:
@@ -132,11 +130,11 @@ class AnnotatedVideo:
         make_folder(self.path.parent)
         encoder, options = _ENCODERS[self._codec]
         try:
-            self._file = self._part.open("xb+")
+            self._part = PartFile(self.path)
         except OSError as error:
             raise cannot_write(self.path, error) from error
         try:
-            self._container = self._av.open(self._file, "w", format=self.path.suffix[1:])
+            self._container = self._av.open(self._part.file, "w", format=self.path.suffix[1:])
             self._stream = self._container.add_stream(encoder, rate=1 / self._step, options=options)
             self._stream.width, self._stream.height = self._size
             self._stream.pix_fmt = "yuv420p"
@@ -146,9 +144,8 @@ class AnnotatedVideo:
             self._stream.time_base = coded.time_base = Fraction(1, _CLOCK)
             coded.open()
         except (self._av.FFmpegError, ValueError, OverflowError) as error:
-            self._file.close()
-            self._file = None
-            self._part.unlink(missing_ok=True)
+            self._part.discard()
+            self._part = None
             raise OutputError(
                 f"cannot write {self.path}: {encoder} cannot encode {self._size[0]}x{self._size[1]} pixels "
                 f"({reason_of(error)}). Try another container ({', '.join(CODECS)}), or another build of PyAV"

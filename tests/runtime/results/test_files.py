@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 import unicodedata
 from pathlib import Path
@@ -232,7 +233,7 @@ def test_an_unwritable_folder_is_told(result: Result, tmp_path: Path, monkeypatc
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(OutputError, match=r"cannot write .*Permission denied"):
         result.save(tmp_path / "out")
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 from typing import Any
+
+from clsclip_runtime.errors import OutputError
+from clsclip_runtime.paths import write_bytes
 
 _log = logging.getLogger(__name__)
 
@@ -38,11 +40,7 @@ class RuntimeCache:
 
     def save(self) -> None:
         """Write the file; a folder that cannot be written costs compiling again next time, and is logged."""
-        scratch = self._path.with_name(f".{self._path.name}.{os.getpid()}.tmp")
         try:
-            scratch.write_bytes(bytes(self._cache.serialize()))
-            os.replace(scratch, self._path)
-        except OSError as error:
-            _log.warning("tensorrt: cannot keep %s (%s); the next start compiles again", self._path, error.strerror)
-        finally:
-            scratch.unlink(missing_ok=True)
+            write_bytes(self._path, bytes(self._cache.serialize()))
+        except OutputError as error:
+            _log.warning("tensorrt: %s; the next start compiles again", error)

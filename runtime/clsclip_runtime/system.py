@@ -1,0 +1,102 @@
+"""What only some systems can do, each with a plain fallback. Callers ask for the deed, never for the system."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import stat
+import sys
+
+_EXCHANGE, _HERE = 2, -100
+"""RENAME_EXCHANGE and AT_FDCWD of ``renameat2``."""
+
+
+def create(path: str | os.PathLike[str]) -> int:
+    """Create a file for reading and writing, and return its descriptor; a link that lies there is not followed.
+
+    Raises:
+        FileExistsError: something of that name is there, a link to nothing included.
+        OSError: it cannot be created.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _flag("O_NOFOLLOW") | _flag("O_CLOEXEC") | _flag("O_BINARY")
+    return os.open(path, flags, 0o666)
+
+
+def append(path: str | os.PathLike[str]) -> int:
+    """Open a file for appending, and return its descriptor; it is made if need be.
+
+    Raises:
+        OSError: it is a link or no regular file, or it cannot be written.
+    """
+    # Without O_NONBLOCK, a named pipe that nobody reads would keep its writer waiting.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | _flag("O_NOFOLLOW") | _flag("O_NONBLOCK") | _flag("O_BINARY")
+    if not _flag("O_NOFOLLOW") and os.path.islink(path):  # noqa: PTH114
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), os.fspath(path))
+    number = os.open(path, flags, 0o666)
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
+        raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
+    return number
+
+
+def lock(number: int) -> bool | None:
+    """Lock an open file or folder until every copy of its descriptor is closed, which the end of its process does.
+
+    Returns:
+        True if it is locked now, False if another process or descriptor has the lock, None if there are no locks here.
+    """
+    if sys.platform == "win32":
+        return None
+    import fcntl
+
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return False if error.errno in (errno.EAGAIN, errno.EACCES) else None
+    return True
+
+
+def exchange(first: str | os.PathLike[str], second: str | os.PathLike[str]) -> bool:
+    """Let two files or folders swap their names in one step, so that neither name is ever absent.
+
+    Returns:
+        False where the system or the file system cannot do that; nothing has changed then.
+
+    Raises:
+        OSError: one is absent, or may not be renamed.
+    """
+    if sys.platform != "linux":
+        return False
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        return False
+    if rename(_HERE, os.fsencode(first), _HERE, os.fsencode(second), _EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP):
+        return False
+    raise OSError(number, os.strerror(number), os.fspath(first), None, os.fspath(second))
+
+
+def limit_process(*, memory_bytes: int | None = None, seconds: int | None = None) -> bool:
+    """Limit this process for good: its address space, and its seconds on a processor, after which it is killed.
+
+    Returns:
+        False where the system has no such limits.
+    """
+    if sys.platform == "win32":
+        return False
+    import resource
+
+    for kind, most in ((resource.RLIMIT_AS, memory_bytes), (resource.RLIMIT_CPU, seconds)):
+        if most is not None:
+            _, hard = resource.getrlimit(kind)
+            least = most if hard == resource.RLIM_INFINITY else min(most, hard)
+            resource.setrlimit(kind, (least, least))
+    return True
+
+
+def _flag(name: str) -> int:
+    """A flag of ``os.open``; none where the system does not have it."""
+    return int(getattr(os, name, 0))
