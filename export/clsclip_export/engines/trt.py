@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +11,7 @@ from clsclip_export.engines.options import EngineOptions
 from clsclip_export.errors import EngineError, ProfileError
 from clsclip_export.profiles import AXES, Profile
 from clsclip_runtime.backends.tensorrt.edition import TensorRtEdition
+from clsclip_runtime.cli.stopping import as_event
 
 LAST_LINES = 4
 """Error lines of TensorRT's log that go into a message."""
@@ -81,7 +79,7 @@ def build_plan(
     if timings is not None:
         timings.use(config)
     config.add_optimization_profile(optimization_profile(builder, network, options.profile, onnx.name))
-    with interruptible() as interrupted:
+    with as_event() as interrupted:
         monitor = progress_monitor(edition, lambda *step: not interrupted.is_set() and progress(*step))
         config.progress_monitor = monitor
         plan = builder.build_serialized_network(network, config)
@@ -211,17 +209,3 @@ def progress_monitor(edition: TensorRtEdition, step: Callable[[str, int, int], b
             self._steps.pop(phase_name, None)
 
     return Monitor()
-
-
-@contextmanager
-def interruptible() -> Iterator[threading.Event]:
-    """Turn Ctrl-C into an event: an exception cannot pass through the builder, which asks at every step instead."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-    before = signal.signal(signal.SIGINT, lambda number, frame: event.set())
-    try:
-        yield event
-    finally:
-        signal.signal(signal.SIGINT, before)

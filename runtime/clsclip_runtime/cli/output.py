@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
 import click
+
+from clsclip_runtime.errors import OutputError
 
 
 def one_line(message: object) -> str:
@@ -18,7 +21,14 @@ def one_line(message: object) -> str:
 
 
 def print_json(document: Mapping[str, Any]) -> None:
-    """Print a document as one line on standard output. BrokenPipeError if its reader is gone."""
+    """Print a document as one line on standard output.
+
+    Raises:
+        BrokenPipeError: its reader is gone.
+        OutputError: there is no standard output.
+    """
+    if sys.stdout is None:
+        raise OutputError("standard output is closed, and JSON goes there. Send it to a file: > results.jsonl")
     click.echo(json.dumps(document, allow_nan=False))
 
 

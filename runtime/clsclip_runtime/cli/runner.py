@@ -1,28 +1,33 @@
 """How every command runs and ends.
 
-Exit code 0 is done, 2 wrong use, 1 a failure, 130 an interrupt. An error is one line on standard error, never a
-traceback; ``CLSCLIP_DEBUG=1`` shows tracebacks and the log as well.
+Exit code 0 is done, 2 wrong use, 1 a failure, 130 an interrupt (143 by SIGTERM, 129 by SIGHUP). An error is one line on
+standard error, never a traceback; ``CLSCLIP_DEBUG=1`` shows tracebacks and the log as well.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
 import select
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import click
 
 from clsclip_runtime.cli.output import one_line
 from clsclip_runtime.cli.progress import LogHandler
+from clsclip_runtime.cli.stopping import Stop, listening
 from clsclip_runtime.errors import ClsclipRuntimeError, OptionError, WordError
 from clsclip_runtime.extras import extra_of, install_command
 from clsclip_runtime.renamed import new_option
 
 WRONG_USE, FAILURE, INTERRUPTED = 2, 1, 130
+
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
+"""Of standard output. Files are told with their names, by OutputError."""
 
 
 def run_command(
@@ -42,30 +47,63 @@ def run_command(
         extra: the extra that a plain installation lacks to run it.
         errors: errors with a message for people, beside those of the runtime.
     """
-    debug = os.environ.get("CLSCLIP_DEBUG", "") not in ("", "0")
-    if debug:
+    if debugging():
         logging.basicConfig(level=logging.DEBUG, handlers=[LogHandler()])
     given = list(sys.argv[1:] if arguments is None else arguments)
+    _fill_gaps()
+    with listening() as stop:
+        code = _guarded(command, program, given, stop, lambda error: explain(error, extra, errors))
+    return stop.code if code == INTERRUPTED else code
+
+
+def debugging() -> bool:
+    """Whether the user wants tracebacks and the log."""
+    return os.environ.get("CLSCLIP_DEBUG", "") not in ("", "0")
+
+
+def _guarded(
+    command: click.Command,
+    program: str,
+    given: list[str],
+    stop: Stop,
+    explained: Callable[[Exception], tuple[object, int]],
+) -> int:
     try:
         code = _run(command, program, given)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return code
     except (click.Abort, KeyboardInterrupt):
-        return fail("interrupted", INTERRUPTED, program)
+        return fail(stop.reason, INTERRUPTED, program)
     except click.ClickException as error:
         return _wrong_use(error, program, given)
     except Exception as error:
-        if debug:
+        if debugging():
             traceback.print_exc()
-        if isinstance(error, BrokenPipeError) and _unread():
-            return fail("standard output was closed before the end", FAILURE, program)
-        return fail(*_explained(error, extra, errors), program)
+        lost = _lost(error)
+        if stop.number is not None and isinstance(error, OSError):
+            return fail(stop.reason, INTERRUPTED, program)  # the terminal is gone, and what closed it asked to stop
+        return fail(lost, FAILURE, program) if lost is not None else fail(*explained(error), program)
 
 
 def fail(message: object, code: int, program: str) -> int:
-    """Print an error as one line on standard error; returns ``code``."""
-    click.echo(f"{program}: {one_line(message)}", err=True)
+    """Print an error as one line on standard error, if there is one that can be written; returns ``code``."""
+    with contextlib.suppress(OSError, ValueError):
+        click.echo(f"{program}: {one_line(message)}", err=True)
     return code
+
+
+def _fill_gaps() -> None:
+    """Open the null device where standard input, output or error are closed.
+
+    A file that is opened next would take their numbers, and get what libraries print.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.open(os.devnull, os.O_RDWR)
 
 
 def _run(command: click.Command, program: str, arguments: list[str]) -> int:
@@ -111,25 +149,33 @@ def _split(argument: str, following: str) -> tuple[str, str]:
     return option, value if is_one else following
 
 
-def _unread() -> bool:
-    """Whether nobody reads standard output any more; from then on, what is written there is lost without an error."""
+def _lost(error: Exception) -> str | None:
+    """What to say where standard output cannot be written; from then on, it is lost without a further error."""
+    if sys.stdout is None or not isinstance(error, OSError) or error.filename is not None:
+        return None
     try:
         number = sys.stdout.fileno()
-        if hasattr(select, "poll"):
-            ears = select.poll()
-            ears.register(number, 0)  # errors are told without being asked for
-            if not ears.poll(0):
-                return False
+        if isinstance(error, BrokenPipeError):
+            if hasattr(select, "poll"):
+                ears = select.poll()
+                ears.register(number, 0)  # errors are told without being asked for
+                if not ears.poll(0):
+                    return None
+            message = "standard output was closed before the end"
+        elif error.errno in _UNWRITABLE:
+            message = f"standard output cannot be written: {error.strerror}. What is in files is complete"
+        else:
+            return None
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, number)
         os.close(nowhere)
     except (OSError, ValueError):
-        return False
-    return True
+        return None
+    return message
 
 
-def _explained(error: Exception, extra: str | None, errors: tuple[type[Exception], ...]) -> tuple[object, int]:
-    """What an error means to the user, and the exit code."""
+def explain(error: Exception, extra: str | None = None, errors: tuple[type[Exception], ...] = ()) -> tuple[object, int]:
+    """What an error means to the user, and the exit code; see ``run_command`` for the arguments."""
     if isinstance(error, (WordError, OptionError)):
         return error, WRONG_USE
     if isinstance(error, (ClsclipRuntimeError, *errors)):
@@ -139,4 +185,6 @@ def _explained(error: Exception, extra: str | None, errors: tuple[type[Exception
         if needed is not None:
             package = error.name.partition(".")[0]
             return f"{package} is not installed, and this command needs it. Run: {install_command(needed)}", FAILURE
+    if isinstance(error, MemoryError):
+        return "there is not enough memory. Give smaller pictures, fewer words, or a lower --memory-mb", FAILURE
     return f"unexpected {type(error).__name__}: {error}. Run with CLSCLIP_DEBUG=1 for the traceback", FAILURE

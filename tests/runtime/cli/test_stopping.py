@@ -1,0 +1,91 @@
+"""SIGTERM and SIGHUP end a command as Ctrl-C does, each with its own exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+
+import click
+import pytest
+
+from clsclip_runtime.cli.runner import run_command
+from clsclip_runtime.cli.stopping import as_event, listening
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals are those of POSIX")
+
+
+@pytest.fixture(autouse=True)
+def handlers_are_put_back() -> Iterator[None]:
+    numbers = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    assert [signal.getsignal(number) for number in numbers] == before
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
+def test_each_signal_ends_a_command_with_its_code(name: str, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    kept = []
+
+    @click.command()
+    def command() -> None:
+        try:
+            signal.raise_signal(getattr(signal, name))
+        finally:
+            kept.append("done")
+
+    assert run_command(command, "prog", []) == code
+    assert kept == ["done"]
+    line = "interrupted" if name == "SIGINT" else f"stopped by {name}"
+    assert capsys.readouterr().err.strip() == f"prog: {line}"
+
+
+def test_what_follows_at_once_is_the_same_request() -> None:
+    """systemd sends SIGTERM and SIGHUP together; a shell sends SIGHUP again."""
+    with listening() as stop:
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGHUP)
+        signal.raise_signal(signal.SIGTERM)
+        stop._since -= 5
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGHUP)
+    assert stop.code == 143
+
+
+def test_a_signal_that_is_ignored_stays_ignored() -> None:
+    """nohup ignores SIGHUP."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with listening() as stop:
+            signal.raise_signal(signal.SIGHUP)
+            with as_event() as asked:
+                signal.raise_signal(signal.SIGHUP)
+        assert not asked.is_set()
+        assert stop.code == 130
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_work_that_no_exception_may_pass_is_asked(number: signal.Signals, code: int) -> None:
+    with listening() as stop, as_event() as asked:
+        assert not asked.is_set()
+        signal.raise_signal(number)
+        assert asked.is_set()
+    assert stop.code == code
+
+
+def test_other_threads_have_no_signals() -> None:
+    codes = []
+
+    @click.command()
+    def command() -> int:
+        with as_event() as asked:
+            return 7 if not asked.is_set() else 0
+
+    thread = threading.Thread(target=lambda: codes.append(run_command(command, "prog", [])))
+    thread.start()
+    thread.join()
+    assert codes == [7]
