@@ -194,15 +194,17 @@ def _pictures_of(folder: Path) -> list[Path]:
 
 def _name(found: Iterable[tuple[str, Kind]]) -> list[NamedSource]:
     """Stems are numbered where two sources (``a/x.jpg``, ``b/x.png``) would write the same files."""
+    from clsclip_runtime.results.files import folded
+
     taken: set[str] = set()
+    last: dict[str, int] = {}
     named = []
     for path, kind in found:
-        base = _stem(path, kind)
-        stem, number = base, 1
-        while stem.casefold() in taken:
-            number += 1
-            stem = f"{base}-{number}"
-        taken.add(stem.casefold())
+        base = stem = _stem(path, kind)
+        while folded(stem) in taken:
+            last[base] = last.get(base, 1) + 1
+            stem = f"{base}-{last[base]}"
+        taken.add(folded(stem))
         named.append(NamedSource(path, stem, kind))
     return named
 

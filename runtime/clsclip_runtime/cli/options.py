@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from clsclip_runtime.bundle import opening
 from clsclip_runtime.cli.arguments import STANDARD_INPUT, NamedSource, Piped
 from clsclip_runtime.errors import OutputError
+from clsclip_runtime.paths import file_sha256
+from clsclip_runtime.version import __version__
 
 if TYPE_CHECKING:
     from clsclip_runtime.cli.zoom import Zooming
@@ -176,6 +179,30 @@ class InferOptions:
             raise click.UsageError("--skip-existing is for pictures, and no SOURCE is one")
         if self.piped != "picture" and "pipe" not in kinds:
             raise click.UsageError(f"--stdin says what standard input gives. Give it as a SOURCE: {STANDARD_INPUT}")
+
+    def made_of(self, words: Sequence[Any]) -> dict[str, Any]:
+        """Everything that results of these words depend on, besides the pictures; see ``outputs.Record``."""
+        model, zooming = self.model, self.zooming
+        folder = opening.EMBEDDED if model.model is None else model.model
+        detector = zooming.detector
+        return {
+            "version": __version__,
+            "words": words,
+            "bundle": _digest(folder / opening.MANIFEST),
+            "backend": [model.backend, sorted(model.backend_options)],
+            "presence": [self.presence_threshold, model.presence_filter, model.max_classes],
+            "zoom": None if zooming.zoom is None else vars(zooming.zoom),
+            "detector": None if detector is None else [_digest(detector), zooming.names, zooming.output_format],
+            "regions": None if zooming.regions is None else _digest(zooming.regions.path),
+        }
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 of a file; none where it cannot be read, which whoever uses it will tell."""
+    try:
+        return file_sha256(path)
+    except OSError:
+        return ""
 
 
 def check_folder(folder: Path) -> None:

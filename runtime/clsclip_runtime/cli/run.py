@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import sys
 from collections.abc import Sequence
 from itertools import islice
@@ -14,17 +13,23 @@ import click
 
 from clsclip_runtime.cli.arguments import PROGRAM, STANDARD_INPUT, NamedSource
 from clsclip_runtime.cli.output import one_line, print_json
+from clsclip_runtime.cli.outputs import Origin, Record, refuse_overwriting
 from clsclip_runtime.cli.progress import Progress
 from clsclip_runtime.cli.report import describe_model, table
-from clsclip_runtime.cli.runner import FAILURE, fail
-from clsclip_runtime.cli.videos import VideoRun
-from clsclip_runtime.errors import ClsclipRuntimeError, OptionError, OutputError, VideoError
+from clsclip_runtime.cli.runner import FAILURE, debugging, explain, fail
+from clsclip_runtime.cli.videos import VideoRun, video_files
+from clsclip_runtime.errors import ClsclipRuntimeError, ImageError, OptionError, OutputError, VideoError
+from clsclip_runtime.scratch import sweep
 
 if TYPE_CHECKING:
     from clsclip_runtime.cli.options import InferOptions
     from clsclip_runtime.images import Source
     from clsclip_runtime.results.result import Result
     from clsclip_runtime.segmenter import Segmenter
+
+
+_MOST_PIPED = 1 << 29
+"""Bytes of a picture on standard input; it is held in memory."""
 
 
 class Run:
@@ -41,11 +46,16 @@ class Run:
         self._options, self._output = options, options.output
         self._words = words
         self._sources = sources
-        self._on_disk = {os.path.realpath(source.path) for source in sources}
+        self._record = None if self._output.out is None else Record(self._output.out, options.made_of(words))
 
     def all_sources(self, notes: list[str]) -> int:
-        """Segment all sources; returns the exit code. ``notes`` are for the user."""
+        """Segment all sources; returns the exit code. ``notes`` are for the user.
+
+        Raises:
+            OutputError: a file of the outputs is one that is to be read, or cannot be written.
+        """
         model, zooming = self._options.model, self._options.zooming
+        self._prepare_folder()
         left = self._without_existing()
         if not left:
             return 0
@@ -68,7 +78,7 @@ class Run:
             return segmenter.batch(frames, self._words, presence_threshold=threshold, zoom_in=zooming.zoom or False)
 
         code = 0
-        videos = VideoRun(self._options, self._words, segment, self._on_disk)
+        videos = VideoRun(self._options, self._words, segment)
         for number, source in enumerate(sources, 1):
             name = public_address(source.path) if source.kind == "stream" else source.path
             if self._output.tables:
@@ -78,21 +88,25 @@ class Run:
                     self._one_picture(segmenter, source)
                 else:
                     videos.one(source)
-            except (OutputError, OptionError):
+            except (OutputError, OptionError, OSError):
                 raise  # the next source would fail in the same way
-            except ClsclipRuntimeError as error:
+            except Exception as error:  # whatever a decoder or an engine raises of one source, the others are done
+                if not isinstance(error, ClsclipRuntimeError) and debugging():
+                    raise
                 progress.clear()
-                code = fail(error, FAILURE, PROGRAM)
+                message, _ = explain(error)
+                code = fail(message, FAILURE, PROGRAM)
                 if self._output.as_json:
-                    print_json({"source": readable(name), "error": one_line(error)})
+                    print_json({"source": readable(name), "error": one_line(message)})
             progress.update(number)
         return code
 
     def _one_picture(self, segmenter: Segmenter, source: NamedSource) -> None:
         from clsclip_runtime.paths import readable
 
-        content: Source = sys.stdin.buffer.read() if source.path == STANDARD_INPUT else source.path
         options = self._options
+        origin = None if self._record is None else self._record.origin(source.path)
+        content: Source = _standard_input() if source.path == STANDARD_INPUT else source.path
         result = segmenter(
             content,
             self._words,
@@ -102,7 +116,7 @@ class Run:
         )
         if isinstance(content, bytes) and _goes_on(content):
             result.notes.append("standard input goes on after this picture, which alone was read. See --stdin stream")
-        files = self._save(result, source.stem)
+        files = [] if self._output.out is None else self._save(result, source.stem, self._output.out, origin)
         if self._output.as_json:
             print_json(result.to_json() | {"files": [readable(path) for path in files]})
         elif self._output.tables:
@@ -113,38 +127,52 @@ class Run:
             if files:
                 click.echo(f"  wrote {_summary(files)}")
 
-    def _save(self, result: Result, stem: str) -> list[Path]:
-        if self._output.out is None:
-            return []
-        for path in self._files(stem):
-            if os.path.realpath(path) in self._on_disk:
-                raise OutputError(f"{path} is one of the pictures and would be overwritten. Change --out")
-        return result.save(self._output.out, self._output.picture_formats, stem)
+    def _save(self, result: Result, stem: str, folder: Path, origin: Origin | None) -> list[Path]:
+        files = result.save(folder, self._output.picture_formats, stem)
+        if origin is not None and self._record is not None:
+            self._record.add(stem, origin, self._output.picture_formats)
+        return files
 
-    def _files(self, stem: str) -> list[Path]:
-        """The files that a picture's result will be saved as."""
+    def _prepare_folder(self) -> None:
+        """Check the names of all files before the first is written, and remove what killed runs left."""
+        folder, regions = self._output.out, self._options.zooming.regions
+        if folder is None:
+            return
+        inputs: list[str | Path] = [source.path for source in self._sources if source.kind in ("picture", "video")]
+        inputs += [] if regions is None else [regions.path]
+        outputs = (path for source in self._sources for path in self._files(source, folder))
+        refuse_overwriting(inputs, outputs, folder)
+        sweep(folder)
+
+    def _files(self, source: NamedSource, folder: Path) -> list[Path]:
+        """The files and folders that a source's results will be saved as."""
         from clsclip_runtime.results.files import file_names
 
-        folder = self._output.out or Path()
-        return [folder / name for name in file_names(self._words, self._output.picture_formats, stem)]
+        if source.kind != "picture":
+            return list(video_files(source, folder, self._options).values())
+        return [folder / name for name in file_names(self._words, self._output.picture_formats, source.stem)]
 
     def _without_existing(self) -> list[NamedSource]:
-        """The sources that are to be done: with ``--skip-existing`` without the pictures that have all their files."""
+        """The sources that are to be done: with ``--skip-existing`` without those whose files are there already."""
         from clsclip_runtime.paths import readable
 
-        if not self._output.skip_existing:
+        if not self._output.skip_existing or self._record is None or self._output.out is None:
             return self._sources
+        made, formats = self._record.read(), set(self._output.picture_formats)
         left = []
         for source in self._sources:
-            files = self._files(source.stem) if source.kind == "picture" and source.path != STANDARD_INPUT else []
-            if not files or not all(path.is_file() for path in files):
+            origin = self._record.origin(source.path) if source.kind == "picture" else None
+            known = made.get(source.stem)
+            same = origin is not None and known is not None and known[0] == origin and formats <= known[1]
+            files = self._files(source, self._output.out) if same else []
+            if not files or not all(_is_there(path) for path in files):
                 left.append(source)
             elif self._output.as_json:
                 names = [readable(path) for path in files]
                 print_json({"source": readable(source.path), "skipped": True, "files": names})
         skipped = len(self._sources) - len(left)
         if self._output.tables:
-            click.echo(f"skipped {skipped} of {len(self._sources)}, whose files all exist; {len(left)} to do")
+            click.echo(f"skipped {skipped} of {len(self._sources)}, made of the same before; {len(left)} to do")
         return left
 
     def _progress(self, sources: list[NamedSource]) -> Progress:
@@ -159,6 +187,23 @@ class Run:
 def one_line_each(text: str) -> str:
     """Every line of a text made printable."""
     return "\n".join(one_line(line) for line in text.splitlines())
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.is_file() and path.stat().st_size > 0
+    except OSError:
+        return False
+
+
+def _standard_input() -> bytes:
+    """All of standard input. ImageError if it is closed, or larger than any picture."""
+    if sys.stdin is None:
+        raise ImageError("standard input is closed. Give a file, or send a picture: cat photo.jpg | clsclip-infer -")
+    content = sys.stdin.buffer.read(_MOST_PIPED + 1)
+    if len(content) > _MOST_PIPED:
+        raise ImageError(f"standard input is over {_MOST_PIPED >> 20} MiB. Save it as a file, and give that")
+    return content
 
 
 def _goes_on(content: bytes) -> bool:

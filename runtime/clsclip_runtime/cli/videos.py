@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +14,6 @@ from clsclip_runtime.cli.arguments import NamedSource, Piped
 from clsclip_runtime.cli.output import one_line, print_json
 from clsclip_runtime.cli.progress import Progress
 from clsclip_runtime.cli.report import frame_table
-from clsclip_runtime.errors import OutputError
 from clsclip_runtime.paths import readable
 
 if TYPE_CHECKING:
@@ -35,7 +33,6 @@ class VideoRun:
         options: InferOptions,
         words: tuple[str, ...],
         segment: Callable[[Sequence[Source]], list[Result]],
-        on_disk: set[str],
     ) -> None:
         """Prepare a run.
 
@@ -43,10 +40,9 @@ class VideoRun:
             options: of the command line, checked.
             words: cleaned.
             segment: the model.
-            on_disk: real paths that must not be overwritten.
         """
         self._options, self._frames, self._output = options, options.frames, options.output
-        self._words, self._segment, self._on_disk = words, segment, on_disk
+        self._words, self._segment = words, segment
         self._notes: tuple[str, ...] = ()
 
     def one(self, source: NamedSource) -> None:
@@ -87,24 +83,22 @@ class VideoRun:
         """The sinks that write files."""
         from clsclip_runtime.video import AnnotatedVideo, CocoFile, FrameFiles
 
-        out, formats, options = self._output.out, self._output.video_formats, self._frames
+        out, options = self._output.out, self._frames
         if out is None:
             return []
         name = readable(Path(source.path).name) if source.kind == "video" else opened.name
+        paths = video_files(source, out, self._options)
         sinks: list[FileSink] = []
-        if "overlay" in formats:
-            path = out / f"{source.stem}_overlay.{options.container or 'mp4'}"
-            video = AnnotatedVideo(path, fps=opened.fps or options.fps, every=options.every or 1, codec=options.codec)
+        if "overlay" in paths:
+            video = AnnotatedVideo(
+                paths["overlay"], fps=opened.fps or options.fps, every=options.every or 1, codec=options.codec
+            )
             self._notes = video.notes
             sinks.append(video)
-        if "coco" in formats:
-            sinks.append(CocoFile(out / f"{source.stem}_coco.json", name))
-        if per_frame := [one for one in formats if one in _PER_FRAME]:
-            sinks.append(FrameFiles(out / f"{source.stem}_frames", per_frame))
-        for sink in sinks:
-            real = os.path.realpath(sink.path)
-            if any(real in (one, os.path.dirname(one)) for one in self._on_disk):  # noqa: PTH120
-                raise OutputError(f"{sink.path} is or holds one of the sources and would be overwritten. Change --out")
+        if "coco" in paths:
+            sinks.append(CocoFile(paths["coco"], name))
+        if "frames" in paths:
+            sinks.append(FrameFiles(paths["frames"], [one for one in self._output.video_formats if one in _PER_FRAME]))
         return sinks
 
     def _progress_shown(self) -> bool:
@@ -135,6 +129,16 @@ class VideoRun:
                 click.echo(f"  note: {one_line(note)}")
             for path in files:
                 click.echo(f"  wrote {one_line(path)}")
+
+
+def video_files(source: NamedSource, folder: Path, options: InferOptions) -> dict[str, Path]:
+    """The files of a source of many frames: ``overlay``, ``coco``, and the folder ``frames``, as far as asked for."""
+    formats, container = options.output.video_formats, options.frames.container or "mp4"
+    names = {"overlay": f"{source.stem}_overlay.{container}", "coco": f"{source.stem}_coco.json"}
+    found = {name: folder / file for name, file in names.items() if name in formats}
+    if any(one in _PER_FRAME for one in formats):
+        found["frames"] = folder / f"{source.stem}_frames"
+    return found
 
 
 def open_source(

@@ -7,6 +7,7 @@ import os
 import re
 import unicodedata
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,7 +27,8 @@ FORMATS = ("png", "overlay", "labels", "coco", "npz")
 
 _THREADS = min(8, os.cpu_count() or 1)
 
-# File systems take names of 255 bytes; a stem, a slug, a number and the suffix must fit together.
+# File systems take names of 255 bytes; a stem, a slug, their numbers and the suffix must fit together.
+_MOST_STEM_BYTES = 150
 _STEM_BYTES = 120
 _SLUG_BYTES = 80
 
@@ -91,18 +93,27 @@ def check_formats(formats: str | Sequence[str]) -> list[str]:
 
 
 def check_stem(stem: str) -> str:
-    """``stem`` cut to a length that leaves room for slugs. OptionError unless it is a plain file name."""
+    """``stem``, if it is a plain file name that leaves room for slugs. OptionError if not."""
     if stem in ("", ".", "..") or any(c in "/\\\0" or ord(c) < 32 for c in stem):
         raise OptionError(f"stem must be a plain file name without folders, and it is {stem!r}")
-    return _cut_bytes(stem, _STEM_BYTES)
+    # Not cut: two that begin alike would write the same files.
+    if (size := len(_bytes(stem))) > _MOST_STEM_BYTES:
+        raise OptionError(f"stem takes {size} bytes, and the limit is {_MOST_STEM_BYTES}: {stem!r}")
+    return stem
 
 
 def default_stem(source: str) -> str:
-    """The name without suffix of a source; ``picture`` where that gives none."""
+    """The name without suffix of a source; ``picture`` where that gives none.
+
+    One that is too long ends with a checksum of all of it, so that two which begin alike stay two.
+    """
     if source.startswith("<"):
         return "picture"
     stem = "".join(c for c in Path(source).stem if ord(c) >= 32 and c not in "/\\")
-    return _cut_bytes(stem, _STEM_BYTES) or "picture"
+    if len(_bytes(stem)) > _STEM_BYTES:
+        checksum = f"-{zlib.crc32(_bytes(stem)):08x}"
+        stem = _cut_bytes(stem, _STEM_BYTES - len(checksum)) + checksum
+    return stem or "picture"
 
 
 def slugs(words: Sequence[str]) -> list[str]:
@@ -116,10 +127,10 @@ def slugs(words: Sequence[str]) -> list[str]:
     for word in words:
         base = _cut_bytes(re.sub(r"[\W_]+", "-", unicodedata.normalize("NFKC", word)).strip("-"), _SLUG_BYTES) or "word"
         slug, number = base, 1
-        while _folded(slug) in taken:
+        while folded(slug) in taken:
             number += 1
             slug = f"{base}-{number}"
-        taken.add(_folded(slug))
+        taken.add(folded(slug))
         found.append(slug)
     return found
 
@@ -186,12 +197,17 @@ def _write_npz(result: Result, file: IO[bytes]) -> None:
                 entry.write(result.mask(int(at)).tobytes())
 
 
-def _folded(text: str) -> str:
+def folded(text: str) -> str:
+    """A name as file systems compare it that know no case, and that know letters in one form."""
     return unicodedata.normalize("NFKC", text.casefold())
 
 
 def _cut_bytes(text: str, limit: int) -> str:
     """The longest beginning of ``text`` that takes at most ``limit`` bytes in a file name."""
-    while len(text.encode("utf-8", "surrogatepass")) > limit:
+    while len(_bytes(text)) > limit:
         text = text[:-1]
     return text
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
