@@ -50,7 +50,8 @@ Examples:
 
 \b
 Exit codes: 0 all done, 1 a failure (the other sources are done),
-2 wrong use, 130 interrupted (what was written is complete)."""
+2 wrong use, 130 interrupted (143 by SIGTERM, 129 by SIGHUP;
+what was written is complete)."""
 
 
 @click.command(
@@ -124,7 +125,7 @@ Exit codes: 0 all done, 1 a failure (the other sources are done),
     metavar="N",
     help="Bound on the activations of one call, MiB.",
 )
-@click.option("--skip-existing", is_flag=True, help="Skip pictures whose output files all exist, as after Ctrl-C.")
+@click.option("--skip-existing", is_flag=True, help="Skip pictures whose files are there and were made of the same.")
 @click.option("--every", type=click.IntRange(min=1), metavar="N", help="Videos: segment each N-th frame only.")
 @click.option("--max-frames", type=click.IntRange(min=1), metavar="N", help="Videos: end after N segmented frames.")
 @click.option(

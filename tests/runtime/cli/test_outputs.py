@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import shutil
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clsclip_runtime.bundle import opening
 from clsclip_runtime.cli.infer import main
 from clsclip_runtime.cli.outputs import RECORD, Origin, Record, refuse_overwriting
 from clsclip_runtime.errors import OutputError
@@ -86,18 +89,9 @@ def test_links_on_the_way_to_a_picture_are_kept_too(tmp_path: Path) -> None:
 
 def skipped(*arguments: str) -> int:
     """How many pictures of a run are skipped."""
-    out = Path("printed")
-    out.unlink(missing_ok=True)
-    return sum("skipped" in one for one in run_json(*arguments))
-
-
-def run_json(*arguments: str) -> list[dict[str, object]]:
-    import contextlib
-    import io
-
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         assert main([*arguments, "--json", "--out", "o", "--skip-existing"]) == 0
-    return [json.loads(line) for line in printed.getvalue().splitlines()]
+    return sum("skipped" in json.loads(line) for line in printed.getvalue().splitlines())
 
 
 def test_a_picture_that_takes_anothers_name_is_done() -> None:
@@ -124,8 +118,6 @@ def test_a_picture_that_takes_anothers_name_is_done() -> None:
     ],
 )
 def test_other_words_options_and_models_are_done_again(first: list[str], second: list[str]) -> None:
-    from clsclip_runtime.bundle import opening
-
     save("x.png")
     shutil.copytree(opening.EMBEDDED, "other.clsclip")
     document = json.loads(Path("other.clsclip/manifest.json").read_text("utf-8"))
