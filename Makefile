@@ -1,7 +1,7 @@
 # Both from a bare machine with Python; run again, they only do what is missing.
 PYTHON ?= python3
 
-.PHONY: demo plus test test-fast test-slow planted check docs cpp cpp-sanitize cpp-aarch64 cpp-no-tokenizer clean
+.PHONY: demo plus test test-fast test-slow planted fuzz check docs cpp cpp-sanitize cpp-aarch64 cpp-no-tokenizer clean
 
 demo: .venv/demo.done  ## the main job: install the runtime alone, segment a cluttered picture
 	.venv/demo/bin/clsclip-infer examples/cluttered.png --classes $(DEMO_WORDS) --out out
@@ -34,6 +34,14 @@ test-slow: .venv/dev.done  ## what takes half a minute or more
 
 planted: .venv/dev.done  ## mistakes are planted in the modules that call CUDA and TensorRT; tests must find all
 	.venv/dev/bin/python -m tests.planting
+
+FUZZ_COUNT ?= 10000
+FUZZ_JOBS ?= 2
+
+fuzz: .venv/dev.done  ## damaged and hostile files of every kind, in every engine and in C++; takes hours
+	for kind in $$(.venv/dev/bin/python -m tests.fuzz --kinds); do \
+	  .venv/dev/bin/python -m tests.fuzz $$kind --count $(FUZZ_COUNT) --jobs $(FUZZ_JOBS) || failed=1; \
+	done; test -z "$$failed"
 
 check: .venv/dev.done  ## lint, types, floors, documentation
 	.venv/dev/bin/ruff check .

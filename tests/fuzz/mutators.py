@@ -1,0 +1,10 @@
+"""Every kind of mutants, by the name that the command takes."""
+
+from __future__ import annotations
+
+from tests.fuzz.driver import Mutator
+from tests.fuzz.graphs import Graphs
+
+MUTATORS: dict[str, type[Mutator]] = {
+    "onnx": Graphs,
+}

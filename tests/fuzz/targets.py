@@ -1,0 +1,60 @@
+"""What reads mutants: functions that run in a child, by name."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+PICTURE = Path(__file__).parents[2] / "examples" / "cluttered.png"
+WORDS = ("bottle", "boat")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A way of reading a file.
+
+    Attributes:
+        read: gives what is compared, plain JSON; whatever it raises but the product's errors is a fault.
+        modules: imported before the fork, so that every mutant does not pay for them. None of them may have started
+            a thread.
+    """
+
+    read: Callable[[Path], Any]
+    modules: Sequence[str] = ()
+
+    def prepare(self) -> None:
+        """Import what it needs."""
+        for name in self.modules:
+            importlib.import_module(name)
+
+
+def segment(backend: str, bundle: Path) -> list[int]:
+    """Areas of two words in a picture, by a bundle."""
+    from clsclip_runtime import Segmenter
+
+    with Segmenter.load(bundle, backend, threads=1, word_cache=False) as segmenter:
+        found = segmenter(PICTURE, WORDS, presence_threshold=0)
+        return [int(found[word].area) for word in WORDS]
+
+
+_RUNTIME = (
+    *("clsclip_runtime.segmenter", "clsclip_runtime.images", "clsclip_runtime.detectors", "tokenizers", "onnxruntime"),
+    *("clsclip_runtime.backends.onnxruntime_cpu", "clsclip_runtime.backends.openvino"),
+)
+
+TARGETS: dict[str, Target] = {
+    "bundle-onnxruntime": Target(partial(segment, "onnxruntime-cpu"), _RUNTIME),
+    "bundle-openvino": Target(partial(segment, "openvino"), (*_RUNTIME, "openvino")),
+}
+
+COMMANDS: dict[str, Sequence[str]] = {
+    "bundle-cpp": (
+        *("{tool}", str(PICTURE), "--classes", *WORDS, "--bundle", "{}", "--json", "--threads", "1"),
+        *("--presence-threshold", "0"),
+    ),
+}
+"""Programs, by name; ``{tool}`` is the C++ tool, ``{}`` the mutant."""
