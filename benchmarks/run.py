@@ -24,6 +24,7 @@ from benchmarks.peers import disk, plus
 from benchmarks.peers import table as peers
 from clsclip_bench.plots import plot
 from clsclip_bench.report import markdown, peaks_sentence, read_document, write_document, write_text
+from clsclip_runtime.paths import is_file
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -83,7 +84,7 @@ def main(fresh: bool, only: tuple[str, ...], name: str, work: Path, results: Pat
     if fresh:
         shutil.rmtree(parts, ignore_errors=True)
     failed = [step.name for step in every if (not only or step.name in only) and not run_step(step, parts, work)]
-    documents = {step.name: read_document(path) for step in every if (path := parts / f"{step.name}.json").is_file()}
+    documents = {step.name: read_document(path) for step in every if is_file(path := parts / f"{step.name}.json")}
     if not documents:
         raise click.ClickException("nothing was measured")
     put_together(documents, every, results, name)
@@ -97,7 +98,7 @@ def main(fresh: bool, only: tuple[str, ...], name: str, work: Path, results: Pat
 def run_step(step: Step, parts: Path, work: Path) -> bool:
     """Run one step, if its JSON is not there; whether it is there then."""
     path = parts / f"{step.name}.json"
-    if path.is_file():
+    if is_file(path):
         click.echo(f"{step.name}: there already")
         return True
     scratch = parts / f"{step.name}.part.json"

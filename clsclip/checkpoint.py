@@ -15,7 +15,7 @@ from clsclip.errors import CheckpointError
 from clsclip.model import ClsClip, ModelConfig
 from clsclip.tower_files import load_towers
 from clsclip.towers import Towers
-from clsclip_runtime.paths import make_folder, write_bytes
+from clsclip_runtime.paths import is_dir, is_file, make_folder, write_bytes
 from clsclip_runtime.renamed import old_names, rename_keys
 
 FORMAT = "clsclip-checkpoint-1"
@@ -57,7 +57,7 @@ def read_header(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: absent, damaged, or not a ClsCLIP checkpoint.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise CheckpointError(f"No checkpoint {path}.")
     try:
         with safe_open(str(path), framework="pt") as opened:
@@ -120,8 +120,8 @@ def towers_of(path: Path, header: dict[str, Any]) -> Towers:
     """
     source, size = header["towers"]["source"], header["towers"]["image_size"]
     beside = path.parent / source
-    if beside.is_dir():
+    if is_dir(beside):
         return load_towers(str(beside), image_size=size)
     name, _, tag = source.partition(":")
     weights = path.parent / tag
-    return load_towers(name, str(weights) if weights.is_file() else tag or None, image_size=size)
+    return load_towers(name, str(weights) if is_file(weights) else tag or None, image_size=size)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from clsclip.clip_tokenizer import hub_tokenizer
 from clsclip.errors import TowersError
 from clsclip.towers import ImageSpec, Towers
-from clsclip_runtime.paths import make_folder, write_bytes, write_text
+from clsclip_runtime.paths import is_file, make_folder, write_bytes, write_text
 
 CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILE = "open_clip_model.safetensors"
@@ -36,7 +36,7 @@ def load_towers(name: str, pretrained: str | None = None, image_size: int | None
         TowersError: unknown name, absent or damaged files, no connection for a tag, or towers of another kind.
     """
     folder = Path(name)
-    if (folder / CONFIG_FILE).is_file():
+    if is_file(folder / CONFIG_FILE):
         towers = load_folder(folder)
     elif name in open_clip.list_models():
         towers = load_open_clip(name, pretrained)
@@ -73,7 +73,7 @@ def load_open_clip(name: str, pretrained: str | None) -> Towers:
         raise TowersError(
             f"{name} does not have a plain ViT image tower with [CLS]; ClsCLIP needs one, as ViT-B-16 has."
         )
-    local = pretrained is not None and Path(pretrained).is_file()
+    local = pretrained is not None and is_file(pretrained)
     tag = None if local else pretrained
     preprocess: dict[str, Any] = {"mean": open_clip.OPENAI_DATASET_MEAN, "std": open_clip.OPENAI_DATASET_STD}
     if tag is not None:

@@ -30,7 +30,6 @@ BEYOND_THE_SCHEMA = (
     r"must be smallest, usual and largest number, ascending",
     r"must be such that one call has at most",
     r"must be the name of a text feature of unit norm",
-    r"must be printable names",  # control characters are in the schema, all of Unicode is not
 )
 """Messages of refusals by a relation of several values, which JSON Schema cannot express."""
 

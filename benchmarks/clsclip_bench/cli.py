@@ -14,10 +14,11 @@ import click
 
 from clsclip_bench.ours import MODES, SPELLINGS
 from clsclip_runtime.cli.arguments import read_words
-from clsclip_runtime.cli.output import print_json
+from clsclip_runtime.cli.output import echo, json_option, print_json
 from clsclip_runtime.cli.progress import Progress
 from clsclip_runtime.cli.runner import FAILURE, INTERRUPTED, fail, run_command
 from clsclip_runtime.errors import OptionError
+from clsclip_runtime.paths import absence, exists, is_dir, is_file
 from clsclip_runtime.version import __version__
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def parse_counts(ctx: click.Context, param: click.Parameter, value: str) -> tupl
     metavar="N",
     help="Bound on the activations of one call, MiB.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output, in place of tables.")
+@json_option("One JSON document on standard output, in place of tables.")
 @click.option("--report", type=click.Path(path_type=Path), metavar="FILE", help="Write that document here.")
 @click.option("--markdown", type=click.Path(path_type=Path), metavar="FILE", help="Write the table here, too.")
 @click.option("--plot", type=click.Path(path_type=Path), metavar="FILE", help="Write a PNG. Needs matplotlib.")
@@ -203,7 +204,7 @@ def _run(options: Options) -> int:
     if options.as_json:
         print_json(document if changes is None else document | {"comparison": [asdict(one) for one in changes]})
     else:
-        click.echo(text)
+        echo(text)
     if options.markdown is not None:
         write_text(options.markdown, text)
     if options.plot is not None and any(row["whole_ms"] for row in document["rows"]):
@@ -223,11 +224,11 @@ def _measure(options: Options) -> tuple[dict[str, Any], int]:
             f"{options.words} has {len(asked)} words, and {max(options.classes)} are to be asked. "
             "Give a longer list, or fewer --classes"
         )
-    if options.picture is not None and not options.picture.is_file():
-        raise click.UsageError(f"no such file: {options.picture}")
+    if options.picture is not None and not is_file(options.picture):
+        raise click.UsageError(absence(options.picture))
     for model in options.models:
-        if not model.is_dir():
-            raise click.UsageError(f"no such bundle: {model}. Give the folder that clsclip-export wrote")
+        if not is_dir(model):
+            raise click.UsageError(f"{absence(model, 'bundle')}. Give the folder that clsclip-export wrote")
     plan = Plan(
         bundles=open_bundles(options.models),
         backends=options.backends,
@@ -274,7 +275,7 @@ def _compared(changes: list[Change], options: Options) -> int:
     from clsclip_bench.compare import comparison_table, slower
 
     if not options.as_json:
-        click.echo(comparison_table(changes))
+        echo(comparison_table(changes))
     worse = [] if options.fail_slower is None else slower(changes, options.fail_slower / 100)
     for change in worse:
         fail(f"{change.key[0]}, {change.key[1]} x {change.key[2]}: {change.ratio:.2f} times as long", FAILURE, PROGRAM)
@@ -285,8 +286,8 @@ def _check_file(path: Path | None) -> None:
     """Fail before the work, not after it, where a file cannot be written."""
     if path is None:
         return
-    folder = next((one for one in path.absolute().parents if one.exists()), None)
-    if path.is_dir() or (folder is not None and not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK))):
+    folder = next((one for one in path.absolute().parents if exists(one)), None)
+    if is_dir(path) or (folder is not None and not (is_dir(folder) and os.access(folder, os.W_OK | os.X_OK))):
         raise click.UsageError(f"cannot write {path}. Give a file in a folder that you may write to")
 
 

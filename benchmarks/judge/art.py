@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clsclip.errors import DataError
+from clsclip_runtime.paths import is_dir
 
 FOLDERS = {
     "noto": ("emoji-datasource-google/img/google/64", ".png"),
@@ -63,7 +64,7 @@ class Gallery:
         self._read: dict[Path, list[Layer]] = {}
         for style in styles:
             folder, ending = FOLDERS[style]
-            if not (root / folder).is_dir():
+            if not is_dir(root / folder):
                 package = folder.split("/assets")[0].split("/img")[0]
                 raise DataError(
                     f"There are no drawings of the style {style} in {root / folder}. Run: npm install {package}"

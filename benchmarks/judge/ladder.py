@@ -20,7 +20,7 @@ from clsclip.evaluation import CheckpointPredictor, Predictor, open_predictor
 from clsclip.model import ClsClip, ModelConfig
 from clsclip.reproduce.stickers.vocabulary import nouns
 from clsclip.tower_files import CONFIG_FILE, load_towers
-from clsclip_runtime.paths import write_json
+from clsclip_runtime.paths import is_file, write_json
 
 HERE = Path(__file__).parent
 LADDER = HERE / "ladder.json"
@@ -83,7 +83,7 @@ def predictor_of(stickers: Path, row: Row) -> Predictor:
     if row.kind == "model":
         return open_predictor(row.model, presence=row.presence)
     path = row.model or EMBEDDED
-    if (path / CONFIG_FILE).is_file():
+    if is_file(path / CONFIG_FILE):
         checkpoint: Predictor = CheckpointPredictor(
             ClsClip(load_towers(str(path), image_size=IMAGE_SIZE), ModelConfig())
         )
@@ -130,7 +130,7 @@ def measure(
 
 def read() -> dict[str, Any]:
     """The ladder: its rows, and the towers that are being trained."""
-    document: dict[str, Any] = json.loads(LADDER.read_text("utf-8")) if LADDER.is_file() else {}
+    document: dict[str, Any] = json.loads(LADDER.read_text("utf-8")) if is_file(LADDER) else {}
     return {"rows": [], "towers": []} | document
 
 

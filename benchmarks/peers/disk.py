@@ -33,6 +33,7 @@ from clsclip_runtime.backends.select import BACKENDS
 from clsclip_runtime.bundle.opening import TEXT_ENCODER, Bundle
 from clsclip_runtime.doctor import BUILDS_WHEN_LOADED
 from clsclip_runtime.masks.upsampling import upsample
+from clsclip_runtime.paths import is_file
 
 WIDTH, HEIGHT = 4000, 3000
 PARTS = ("read", "engine", "save")
@@ -89,7 +90,7 @@ def smooth_logits(count: int, height: int, width: int) -> npt.NDArray[np.float32
 
 def make_photo(path: Path) -> Path:
     """The photo, made where it is not there yet."""
-    if not path.is_file():
+    if not is_file(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         scratch = path.with_name(f".{path.name}")
         Image.fromarray(made_picture(WIDTH, HEIGHT)).save(scratch, "JPEG", quality=90)

@@ -22,6 +22,7 @@ from clsclip_bench.operations import count_operations
 from clsclip_bench.ours import made_picture, words
 from clsclip_runtime.bundle.manifest import parse_manifest
 from clsclip_runtime.bundle.specs import ImageSpec
+from clsclip_runtime.paths import is_file
 
 SEED = 0
 SIDE = 224
@@ -56,7 +57,7 @@ def bundle_of(folder: Path, precision: str = "fp32") -> Path:
     from clsclip_export.profiles import Profile
 
     out = folder / f"b16-{precision}.clsclip"
-    if (out / "manifest.json").is_file():
+    if is_file(out / "manifest.json"):
         return out
     if precision == "int8":
         quantise(bundle_of(folder), out)
@@ -123,7 +124,7 @@ def text_tokens(bundle: str, workload: Workload) -> npt.NDArray[np.float32]:
     from clsclip_runtime.text.encoder import TextEncoder
 
     kept = Path(bundle).parent / f"tokens-{workload.classes}.npy"
-    if kept.is_file():
+    if is_file(kept):
         tokens: npt.NDArray[np.float32] = np.load(kept, allow_pickle=False)
         return tokens
     opened = Bundle.open(bundle)

@@ -26,6 +26,7 @@ from clsclip_bench.process import CaseProcess, variables_of
 from clsclip_bench.report import figure, new_document, percent, row_of, table, write_document
 from clsclip_bench.session import Peaks, measure
 from clsclip_runtime.backends.select import BACKENDS
+from clsclip_runtime.paths import is_file
 
 from .parity import difference
 
@@ -171,7 +172,7 @@ class Theirs:
 def detector_files(work: Path) -> tuple[Path, Path]:
     """A YOLO11n of random weights as ``.pt`` for ultralytics, and as ONNX for us; made where they are not there yet."""
     weights, exported = work / "yolo11n-random.pt", work / "yolo11n-random.onnx"
-    if not (weights.is_file() and exported.is_file()):
+    if not (is_file(weights) and is_file(exported)):
         os.environ.setdefault("YOLO_OFFLINE", "true")
         import torch
         from ultralytics import YOLO

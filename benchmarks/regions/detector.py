@@ -24,6 +24,7 @@ from clsclip.reproduce.dataset import pool, word_set
 from clsclip.reproduce.stickers.pictures import StickerWorld
 from clsclip.reproduce.stickers.sheets import StickerBook
 from clsclip.reproduce.stickers.vocabulary import nouns
+from clsclip_runtime.paths import is_file
 
 STYLES = {"thing": ("noto", "fluent", "flat", "openmoji"), "coco": ("noto", "fluent")}
 """Drawings that a detector is trained on. Names are learnt in the styles of the test; "thing" wants variety."""
@@ -124,7 +125,7 @@ def write_data(stickers: Path, out: Path, words: str, count: int) -> Path:
     for part, first, number in (("train", 0, count), ("val", 10_000_000, 100)):
         for kind in ("images", "labels"):
             (folder / kind / part).mkdir(parents=True, exist_ok=True)
-        indices = [first + at for at in range(number) if not (folder / "labels" / part / f"{first + at}.txt").is_file()]
+        indices = [first + at for at in range(number) if not is_file(folder / "labels" / part / f"{first + at}.txt")]
         with ProcessPoolExecutor(2, initializer=open_world, initargs=(stickers, words)) as processes:
             list(processes.map(partial(write_picture, folder, part, words), indices, chunksize=32))
     path = folder / "data.yaml"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from collections.abc import Sequence
@@ -19,11 +18,11 @@ from clsclip.data import GROUPS, asking
 from clsclip.errors import ClsclipError
 from clsclip_runtime.backends.select import BACKENDS
 from clsclip_runtime.cli.options import take
-from clsclip_runtime.cli.output import print_json
+from clsclip_runtime.cli.output import echo, json_option, print_json
 from clsclip_runtime.cli.progress import LogHandler, Progress
 from clsclip_runtime.cli.runner import run_command
 from clsclip_runtime.cli.zoom import CropOptions, crop_options
-from clsclip_runtime.paths import readable
+from clsclip_runtime.paths import exists, readable
 
 if TYPE_CHECKING:
     from clsclip.evaluation import Method, RegionSource
@@ -94,7 +93,7 @@ class MethodOptions(CropOptions):
 @click.option("--boxes-as-masks", is_flag=True, help="The regions alone as masks, without a model.")
 @click.option("--no-absent", is_flag=True, help="Do not ask for absent words: faster, and no leakage.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N pictures.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
+@json_option("One JSON document on standard output.")
 def run(
     model: Path | None,
     fold: str | None,
@@ -126,9 +125,9 @@ def run(
             reports.append(evaluate(opened, one, protocol, absent=not no_absent, limit=limit, progress=progress.update))
     if as_json:
         mean = {name: None if value != value else value for name, value in mean_of(reports).items()}
-        click.echo(json.dumps({"reports": [report.to_json() for report in reports], "mean": mean}, allow_nan=False))
+        print_json({"reports": [report.to_json() for report in reports], "mean": mean})
     else:
-        click.echo(table(reports))
+        echo(table(reports))
 
 
 @command.command()
@@ -139,7 +138,7 @@ def run(
 @click.option("--key", "keys", multiple=True, metavar="NAME", help="A picture by its name; repeat.")
 @click.option("--count", type=click.IntRange(min=1), default=4, show_default=True, help="Pairs, when no --key.")
 @click.option("--out", type=_FILE, required=True, metavar="PNG", help="The drawing.")
-@click.option("--json", "as_json", is_flag=True, help="Name the file in a JSON document on standard output.")
+@json_option("Name the file in a JSON document on standard output.")
 def show(
     models: tuple[Path, ...],
     fold: str | None,
@@ -168,7 +167,7 @@ def show(
 @click.argument("words", nargs=-1, required=True)
 @click.option("--model", type=_FILE, required=True, metavar="CKPT", help="Checkpoint (.safetensors).")
 @click.option("--out", type=_FILE, required=True, metavar="PNG", help="The drawing.")
-@click.option("--json", "as_json", is_flag=True, help="Name the file in a JSON document on standard output.")
+@json_option("Name the file in a JSON document on standard output.")
 def attention(picture: Path, words: tuple[str, ...], model: Path, out: Path, as_json: bool) -> None:
     """Draw where the encoder looks, layer by layer: the original one, and the one that WORDS navigate."""
     from clsclip.data.files import read_picture
@@ -188,7 +187,7 @@ def _tell_file(out: Path, as_json: bool) -> None:
     if as_json:
         print_json({"files": [readable(out)]})
     else:
-        click.echo(f"wrote {out}")
+        echo(f"wrote {out}")
 
 
 def spread(pairs: Sequence[tuple[int, int]], count: int) -> list[tuple[int, int]]:
@@ -209,7 +208,7 @@ def _method(model: Path | None, asked: MethodOptions, boxes_as_masks: bool) -> M
         raise click.UsageError(f"{given[0]} is about crops of --detector, --regions or --true-regions.")
     predictor = None
     if not boxes_as_masks:
-        if model is not None and not model.exists():
+        if model is not None and not exists(model):
             raise click.UsageError(f"no such model: {model}. Give a bundle's folder or a checkpoint.")
         predictor = open_predictor(
             model,

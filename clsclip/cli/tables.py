@@ -14,7 +14,8 @@ import click
 from clsclip.cli.data_options import DataOptions, data_options, open_data
 from clsclip.cli.protocol import size_protocol
 from clsclip.numbers import numbers
-from clsclip_runtime.paths import plain, write_json
+from clsclip_runtime.cli.output import echo, json_option, print_json
+from clsclip_runtime.paths import is_dir, plain, write_json
 
 if TYPE_CHECKING:
     from clsclip.data import Fold
@@ -48,7 +49,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--episodes", type=click.Choice(["1000", "every"]), default="1000", show_default=True)
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N pictures of every fold.")
 @click.option("--report", type=_PATH, metavar="FILE", help="Write every figure here too, as JSON.")
-@click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON document in place of the table.")
+@json_option("Print the figures as one JSON document in place of the table.")
 def table_command(
     number: int,
     towers: str,
@@ -98,7 +99,7 @@ def table_command(
     run = TableRun(
         open_fold=open_fold,
         towers=opened,
-        towers_source=towers if Path(towers).is_dir() else f"{towers}:{pretrained or ''}",
+        towers_source=towers if is_dir(towers) else f"{towers}:{pretrained or ''}",
         folds=folds,
         seeds=seeds,
         base=ModelConfig(decoder_heads=decoder_heads or max(1, opened.width // 64)),
@@ -122,7 +123,10 @@ def table_command(
     found = [summary(outcome, run) for outcome in run_table(table, run)]
     text = markdown(table, found, run, data.kind)
     document = plain({"table": number, "title": table.title, "seeds": seeds, "rows": found, "markdown": text})
-    click.echo(json.dumps(document, allow_nan=False) if as_json else text)
+    if as_json:
+        print_json(document)
+    else:
+        echo(text)
     if report is not None:
         write_json(report, document)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
@@ -16,8 +15,10 @@ import click
 from clsclip.cli.data_options import DataOptions, data_options, folds_asked, open_data
 from clsclip.errors import ClsclipError
 from clsclip.numbers import numbers
+from clsclip_runtime.cli.output import echo, json_option, print_json
 from clsclip_runtime.cli.progress import LogHandler
 from clsclip_runtime.cli.runner import run_command
+from clsclip_runtime.paths import exists, is_dir, is_file
 
 if TYPE_CHECKING:
     from clsclip.model import ClsClip
@@ -86,7 +87,7 @@ Exit codes: 0 done, 1 a failure, 2 wrong use, 130 interrupted (go on with --resu
 @click.option("--presence-pictures", type=click.IntRange(min=0), default=0, help="Fit the presence head on so many.")
 @click.option("--description", help="A sentence for the checkpoint and its bundles.")
 @click.option("--license", help="License of the trained weights, for the checkpoint and its bundles.")
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@json_option("Print the summary as JSON.")
 @click.version_option(package_name="clsclip")
 def command(**options: Any) -> None:
     """Train ClsCLIP with masks; both CLIP towers stay frozen.
@@ -125,15 +126,15 @@ def command(**options: Any) -> None:
     if not first:
         return
     if options["as_json"]:
-        click.echo(json.dumps(asdict(summary) | {"checkpoint": str(summary.checkpoint)}))
+        print_json(asdict(summary) | {"checkpoint": str(summary.checkpoint)})
         return
     loss = "nothing was left to do" if summary.loss is None else f"loss {summary.loss}"
-    click.echo(f"{summary.steps} steps, {summary.epochs} epochs, {loss}, {summary.pairs_per_second} pairs/s")
+    echo(f"{summary.steps} steps, {summary.epochs} epochs, {loss}, {summary.pairs_per_second} pairs/s")
     if summary.skipped:
-        click.echo(f"{summary.skipped} steps were skipped: their loss or gradient was not finite.")
+        echo(f"{summary.skipped} steps were skipped: their loss or gradient was not finite.")
     if summary.presence:
-        click.echo(f"presence threshold {summary.presence['threshold']}")
-    click.echo(f"{summary.checkpoint} written. Next: clsclip-export --ckpt {summary.checkpoint} --out model.clsclip")
+        echo(f"presence threshold {summary.presence['threshold']}")
+    echo(f"{summary.checkpoint} written. Next: clsclip-export --ckpt {summary.checkpoint} --out model.clsclip")
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ def check_use(chosen: ModelOptions, out: Path, *, resume: bool) -> None:
         raise click.UsageError(f"--use-of-text is one of {', '.join(USES_OF_TEXT)}.")
     if chosen.navigation_layers is not None and chosen.use_of_text != "replace":
         raise click.UsageError("--navigation-layers is for --use-of-text replace.")
-    if (out / STATE_FILE).exists() and not resume:
+    if exists(out / STATE_FILE) and not resume:
         raise click.UsageError(f"{out} holds a training run. Go on with it: --resume; or give another --out.")
 
 
@@ -233,9 +234,9 @@ def start_from(model: ClsClip, checkpoint: Path, towers: str, pretrained: str | 
 
 def towers_source(towers: str, pretrained: str | None, out: Path) -> str:
     """Where the checkpoint says that its towers are; files and folders relative to the run's folder."""
-    if Path(towers).is_dir():
+    if is_dir(towers):
         return Path(os.path.relpath(towers, out)).as_posix()
-    if pretrained is not None and Path(pretrained).is_file():
+    if pretrained is not None and is_file(pretrained):
         pretrained = Path(os.path.relpath(pretrained, out)).as_posix()
     return f"{towers}:{pretrained}" if pretrained else str(towers)
 

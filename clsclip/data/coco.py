@@ -29,6 +29,7 @@ from pycocotools.coco import COCO
 from clsclip.data.base import Fold
 from clsclip.data.files import LastFew, drop_missing, read_picture
 from clsclip.errors import DataError
+from clsclip_runtime.paths import is_dir, is_file
 
 FOLDS = 4
 CLASSES = 80
@@ -170,7 +171,7 @@ def open_side(root: Path, side: str, allow_missing: bool) -> CocoPictures:
     if len(categories) != CLASSES:
         raise DataError(f"{path} has {len(categories)} categories; COCO-20i needs COCO's {CLASSES}.")
     annotated = sorted(one for one in coco.getImgIds() if coco.imgToAnns[one])
-    there = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
+    there = {file.name for file in folder.iterdir()} if is_dir(folder) else set()
     missing = [coco.imgs[one]["file_name"] for one in annotated if coco.imgs[one]["file_name"] not in there]
     drop_missing(missing, len(annotated), folder, allow_missing)
     kept = [one for one in annotated if coco.imgs[one]["file_name"] in there]
@@ -181,7 +182,7 @@ def instances_file(root: Path, side: str) -> tuple[Path, Path]:
     """(instances file, folder of pictures) of ``train`` or ``val``."""
     for year in _YEARS:
         path = root / "annotations" / f"instances_{side}{year}.json"
-        if path.is_file():
+        if is_file(path):
             if year != _YEARS[0]:
                 _log.warning("%s: the customary COCO-20i is on the pictures of %s", path.name, _YEARS[0])
             return path, root / f"{side}{year}"

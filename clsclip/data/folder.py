@@ -23,6 +23,7 @@ from clsclip.data.files import (
 from clsclip.data.labels import LabelledPictures
 from clsclip.errors import DataError
 from clsclip_runtime.errors import WordError
+from clsclip_runtime.paths import is_file
 from clsclip_runtime.text.words import clean_word
 
 _log = logging.getLogger(__name__)
@@ -58,8 +59,8 @@ def open_folder(
         if part not in (wanted, "both"):
             return LabelledPictures("folder", classes, [], ADVICE), []
         path = root / list_name
-        names = unique(bare_name(line) for line in read_lines(path)) if path.is_file() else list(pictures)
-        if not path.is_file():
+        names = unique(bare_name(line) for line in read_lines(path)) if is_file(path) else list(pictures)
+        if not is_file(path):
             _log.warning("%s has no %s: every picture is taken", root, list_name)
         missing = [name for name in names if name not in pictures or name not in masks]
         drop_missing(missing, len(names), root, allow_missing)

@@ -29,6 +29,7 @@ from clsclip.data.files import (
 )
 from clsclip.data.labels import LabelledPictures
 from clsclip.errors import DataError
+from clsclip_runtime.paths import is_dir, is_file
 
 VOC_NAMES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
@@ -81,7 +82,7 @@ def open_pascal(
     """
     if fold not in range(FOLDS):
         raise DataError(f"PASCAL-5i has no fold {fold}; its folds are 0 to {FOLDS - 1}.")
-    if not root.is_dir():
+    if not is_dir(root):
         raise DataError(f"No folder {root}. Give the VOC2012 folder, which holds JPEGImages.")
     novel = tuple(range(fold * _PER_FOLD, (fold + 1) * _PER_FOLD))
     seen = tuple(one for one in range(len(VOC_NAMES)) if one not in novel)
@@ -95,7 +96,7 @@ def open_pascal(
             names = read_lines(root / "ImageSets" / "Segmentation" / "val.txt")
             test_pairs = pairs_from_masks(root, there, names, novel, allow_missing)
     else:
-        lists = splits / "pascal" if (splits / "pascal").is_dir() else splits
+        lists = splits / "pascal" if is_dir(splits / "pascal") else splits
         if part != "test":
             others = [one for one in range(FOLDS) if one != fold]
             listed = [pair for one in others for pair in read_pairs(lists / "trn" / f"fold{one}.txt", one)]
@@ -161,7 +162,7 @@ def keep_there(pairs: Pairs, there: set[str], root: Path, allow_missing: bool) -
 def mask_folder(root: Path) -> Path:
     """The folder of masks: the augmented ones where there are any. DataError when there is none."""
     for name in _MASK_FOLDERS:
-        if (root / name).is_dir():
+        if is_dir(root / name):
             return root / name
     raise DataError(f"{root} has no {' and no '.join(_MASK_FOLDERS)}. Give the VOC2012 folder.")
 
@@ -177,7 +178,7 @@ def train_names(root: Path) -> list[str]:
     folder = root / "ImageSets" / "Segmentation"
     for sets in _TRAIN_SETS:
         paths = [folder / f"{name}.txt" for name in sets]
-        if all(path.is_file() for path in paths):
+        if all(is_file(path) for path in paths):
             return unique(name for path in paths for name in read_lines(path))
     raise DataError(f"{folder} has no trainaug.txt and no train.txt. Give the VOC2012 folder, or --splits.")
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from clsclip.errors import TrainingError
 from clsclip.reproduce.schedule import Schedule
-from clsclip_runtime.paths import write_bytes
+from clsclip_runtime.paths import is_file, write_bytes
 
 FORMAT = "clsclip-pretraining-state-1"
 STATE_FILE = "pretrain_state.safetensors"
@@ -102,7 +102,7 @@ class PretrainState:
             TrainingError: the state is damaged, or of a run with other settings; the message names them.
         """
         path = folder / STATE_FILE
-        if not path.is_file():
+        if not is_file(path):
             return False
         try:
             with safe_open(str(path), framework="pt") as opened:

@@ -28,7 +28,7 @@ from clsclip.training.provenance import run_provenance
 from clsclip.training.report import Report, Silent, open_report
 from clsclip.training.state import CHECKPOINT_FILE, STATE_FILE, load_state, save_state, share_state
 from clsclip.training.stepper import Stepper, StepResult
-from clsclip_runtime.paths import make_folder
+from clsclip_runtime.paths import exists, make_folder
 
 _log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ def train(
     plan = Plan(fold, config)
     state_file = out / STATE_FILE
     with join_processes(config.device) as processes:
-        if processes.first and state_file.exists() and not resume:
+        if processes.first and exists(state_file) and not resume:
             raise TrainingError(f"{out} holds a training run. Go on with it: --resume; or give another --out.")
         run = _Run(model, fold, config, out, plan, processes, towers or model.towers.name, provenance or {})
         try:
@@ -136,7 +136,7 @@ class _Run:
         start = 0
         if first:
             make_folder(self.out)
-            if resume and state_file.exists():
+            if resume and exists(state_file):
                 start = load_state(self.stepper, state_file, self.settings)
                 _log.info("resumed after step %d of %d", start, self.total)
             elif resume:

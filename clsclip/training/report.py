@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from clsclip.errors import TrainingError
 from clsclip_runtime.cli.progress import Progress
-from clsclip_runtime.paths import append_line, write_text
+from clsclip_runtime.paths import append_line, is_file, write_text
 
 LOG_FILE = "train.jsonl"
 
@@ -64,7 +64,7 @@ class JsonLines:
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """The whole lines of a metrics file; none where there is no file. A line cut off by a crash is left out."""
-    if not path.is_file():
+    if not is_file(path):
         return []
     lines = []
     for text in path.read_text(encoding="utf-8", errors="replace").splitlines():

@@ -22,7 +22,7 @@ from clsclip_runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from clsclip_runtime.bundle.opening import TEXT_ENCODER, Bundle
 from clsclip_runtime.errors import ImageError
 from clsclip_runtime.images import open_image, preprocess
-from clsclip_runtime.paths import file_sha256
+from clsclip_runtime.paths import file_sha256, is_dir
 from clsclip_runtime.protocols import Graph
 from clsclip_runtime.text.encoder import TextEncoder
 
@@ -66,7 +66,7 @@ class Calibration:
         Raises:
             CalibrationError: it is no folder, has too few images, or one cannot be read.
         """
-        if not folder.is_dir():
+        if not is_dir(folder):
             raise CalibrationError(f"{folder} is no folder. Give --calibration-images a folder of images.")
         found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
         if len(found) < FEWEST_IMAGES:

@@ -16,6 +16,7 @@ from clsclip.photographs import photographs
 from clsclip_export.errors import CheckDataError
 from clsclip_runtime.errors import ImageError
 from clsclip_runtime.images import open_image
+from clsclip_runtime.paths import is_dir
 
 KINDS = ("real", "stress")
 
@@ -55,7 +56,7 @@ class CheckData:
         if folder is None:
             found = cls(words=chosen)
         else:
-            paths = sorted(folder.iterdir()) if folder.is_dir() else [folder]
+            paths = sorted(folder.iterdir()) if is_dir(folder) else [folder]
             try:
                 images = tuple(open_image(path).image for path in paths if path.suffix.lower() in SUFFIXES)
             except ImageError as error:

@@ -24,7 +24,7 @@ from clsclip_runtime.bundle.folder import check_target, file_entries, staged_fol
 from clsclip_runtime.bundle.opening import DETECTOR, MANIFEST, Bundle
 from clsclip_runtime.detectors import Detector, DetectorSpec, read_spec
 from clsclip_runtime.errors import DetectorError
-from clsclip_runtime.paths import write_json
+from clsclip_runtime.paths import is_file, write_json
 from clsclip_runtime.protocols import GraphFile
 
 SIDE = 640
@@ -91,7 +91,7 @@ class PreparedDetector:
         ran = " and ".join(str(count) for count in self.batches)
         batch = "any batch" if spec.batch is None else f"batch {spec.batch}"
         facts = f"{spec.output_format}, {classes}, {spec.width}x{spec.height}, {batch}"
-        found = [f"[✓] {DETECTOR:18} {facts}, ran on {ran} images"]
+        found = [f"[ok] {DETECTOR:18} {facts}, ran on {ran} images"]
         found += [f"[i] {note}" for note in self.notes]
         return [*found, f"[i] license of the detector's weights: {spec.license}"]
 
@@ -106,7 +106,7 @@ def prepared_detector(source: DetectorSource) -> Iterator[PreparedDetector]:
         DetectorError, BackendError: it does not run.
         OptionError: there is no such layout.
     """
-    if not source.path.is_file():
+    if not is_file(source.path):
         raise DetectorFileError(f"no such detector: {source.path}. Give an ONNX file, or ultralytics' .pt")
     with tempfile.TemporaryDirectory(prefix="clsclip-detector-") as folder:
         path = Path(folder) / DETECTOR
@@ -168,7 +168,7 @@ def convert_weights(source: DetectorSource, target: Path) -> None:
         except subprocess.TimeoutExpired as error:
             raise DetectorFileError(f"ultralytics did not export {source.path} within {_MINUTES} minutes") from error
         made = weights.with_suffix(".onnx")
-        if done.returncode != 0 or not made.is_file():
+        if done.returncode != 0 or not is_file(made):
             lines = [line for line in done.stderr.splitlines() if line.strip()] or ["it gave no reason"]
             raise DetectorFileError(
                 f"ultralytics cannot export {source.path}: {lines[-1].strip()[:300]}. Try its own command, and "

@@ -72,7 +72,7 @@ class Figures:
             iou = f"mean mask IoU {self.mean_iou:.4f} (lowest {self.min_iou:.4f}) of {self.masks} masks"
         if self.min_cosine is not None:
             iou += f", lowest cosine {self.min_cosine:.5f}"
-        mark = "✓" if self.fault is None else "✗"
+        mark = "ok" if self.fault is None else "fail"
         return (
             f"[{mark}] int8 {self.run:22} {self.kind:7} {self.images} images: {iou}, "
             f"presence differs by at most {self.presence:.3f}"

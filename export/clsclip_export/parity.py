@@ -85,13 +85,13 @@ class Parity:
         return None
 
     def line(self) -> str:
-        """For people: ``[✓] segmenter.onnx mask_logits C=1 K=2 P=2 real max |difference| 1.2e-06``."""
+        """For people: ``[ok] segmenter.onnx mask_logits C=1 K=2 P=2 real max |difference| 1.2e-06``."""
         sizes = f"C={self.crops} K={self.classes} P={self.pairs}"
         figures = f"max |difference| {self.difference:.1e}" + (" to FP64" if self.reference == "FP64" else "")
         if self.precision != "fp32":
             figures += f", cosine {self.cosine:.6f}" + ("" if self.iou is None else f", mask IoU {self.iou:.4f}")
             figures += f" ({self.precision}, {self.run})"
-        mark = "✓" if self.fault is None else "✗"
+        mark = "ok" if self.fault is None else "fail"
         return f"[{mark}] {self.graph:18} {self.output:14} {sizes:15} {self.kind:7} {figures}"
 
 

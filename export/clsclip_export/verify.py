@@ -26,6 +26,7 @@ from clsclip_runtime.bundle.opening import MANIFEST, PRESENCE
 from clsclip_runtime.bundle.specs import ImageSpec
 from clsclip_runtime.images import preprocess
 from clsclip_runtime.masks.upsampling import logit
+from clsclip_runtime.paths import is_file
 
 ALWAYS_FP32 = (PRESENCE,)
 """Graphs that stay FP32 in every bundle: presence holds three numbers and sharpens small differences of cosines."""
@@ -65,7 +66,7 @@ def verify(exported: Exported, folder: Path, data: CheckData, profile: Profile) 
         return check_parity(exported.model, cases, data, batches, mask_logit, explain)
 
     batches = profile.batches()
-    graphs = [one for one in exported.graphs.values() if (folder / one.graph.file).is_file()]
+    graphs = [one for one in exported.graphs.values() if is_file(folder / one.graph.file)]
     wide = [one for one in graphs if precision_of_graph(one.graph.file, precision) == "fp32"]
     half = [one for one in graphs if precision_of_graph(one.graph.file, precision) != "fp32"]
     parity = check([Case(one.graph, folder / one.graph.file, "fp32") for one in wide], batches)

@@ -23,7 +23,7 @@ from clsclip_runtime.bundle.manifest import parse_manifest
 from clsclip_runtime.bundle.opening import MANIFEST, TEXT_ENCODER, TEXT_TOKENS, TOKENIZER, Bundle
 from clsclip_runtime.bundle.specs import TextSpec
 from clsclip_runtime.errors import OptionError, WordError
-from clsclip_runtime.paths import write_bytes, write_json
+from clsclip_runtime.paths import is_file, write_bytes, write_json
 from clsclip_runtime.protocols import GraphFile
 from clsclip_runtime.text.encoded import EncodedWords
 from clsclip_runtime.text.encoder import TextEncoder
@@ -138,7 +138,7 @@ def check_words(model: ClsClip, folder: Path) -> list[Parity]:
     Raises:
         ParityError: they differ.
     """
-    if not (folder / TEXT_TOKENS).is_file():
+    if not is_file(folder / TEXT_TOKENS):
         return []
     text = parse_manifest((folder / MANIFEST).read_bytes()).text
     stored = StoredWords.read(folder / TEXT_TOKENS, text.features)

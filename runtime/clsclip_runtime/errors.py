@@ -16,6 +16,8 @@ Messages say what happened, why, and what to do next. Nothing else is raised for
 
 from __future__ import annotations
 
+import unicodedata
+
 __all__ = [
     "BackendError",
     "BundleError",
@@ -27,7 +29,13 @@ __all__ = [
     "RegionError",
     "VideoError",
     "WordError",
+    "one_line",
+    "printable",
 ]
+
+_HIDDEN = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
+_JOINERS = "\u200c\u200d"
+"""They are a part of how Persian, Hindi and emoji are written, and move nothing."""
 
 
 class ClsclipRuntimeError(Exception):
@@ -68,3 +76,26 @@ class VideoError(ClsclipRuntimeError):
 
 class OutputError(ClsclipRuntimeError):
     """Results cannot be written."""
+
+
+def printable(text: str) -> str:
+    """A text that a terminal may show: control characters, marks of direction and halves of characters become ``?``.
+
+    Names of files and models, words and other programs' messages go through it before they are printed: a terminal
+    obeys escape sequences, and marks of direction make a text look like another. Spaces stay as they are.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        "?" if unicodedata.category(one) in _HIDDEN and one not in _JOINERS else one for one in text.expandtabs(4)
+    )
+
+
+def one_line(message: object, most: int | None = None) -> str:
+    """A message as one printable line, whatever names and reasons it quotes.
+
+    Args:
+        message: an error, or a text.
+        most: characters; what is longer is cut off.
+    """
+    return printable(" ".join(str(message).split())[:most])

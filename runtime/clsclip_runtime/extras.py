@@ -10,6 +10,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from clsclip_runtime.paths import is_file
+
 MODULES = {
     "av": ("video",),
     "matplotlib": ("bench", "train"),
@@ -71,7 +73,7 @@ def _origin() -> tuple[Path | None, bool]:
             origin = json.loads(found.read_text("direct_url.json") or "{}")
             url = urlsplit(origin.get("url", ""))
             folder = Path(url2pathname(url.path))
-            if url.scheme == "file" and (folder / "setup.cfg").is_file():
+            if url.scheme == "file" and is_file(folder / "setup.cfg"):
                 return folder, bool(origin.get("dir_info", {}).get("editable"))
         except (OSError, ValueError, AttributeError):
             continue

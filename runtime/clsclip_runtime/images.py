@@ -19,6 +19,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from clsclip_runtime.errors import ImageError
+from clsclip_runtime.paths import is_dir
 
 if TYPE_CHECKING:
     from clsclip_runtime.bundle.specs import ImageSpec
@@ -136,7 +137,7 @@ def preprocess(image: Image.Image, spec: ImageSpec) -> npt.NDArray[np.float32]:
 
 def _open_path(path: Path, max_pixels: int) -> Image.Image:
     try:
-        if path.is_dir():
+        if is_dir(path):
             raise ImageError(f"{path} is a folder. Give a picture file")
         with path.open("rb") as file:
             return _open(file, str(path), max_pixels)

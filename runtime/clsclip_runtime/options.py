@@ -1,7 +1,8 @@
-"""Checks of the numbers that users give."""
+"""Checks of the numbers and names that users and files give."""
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Any
 
 import numpy as np
@@ -17,3 +18,17 @@ def number_in(option: str, value: Any, low: float, high: float) -> float:
     if not is_number or not low <= value <= high:
         raise OptionError(f"{option} must be a number from {low:g} to {high:g}, and it is {value!r}")
     return float(value)
+
+
+def is_name(text: str, most: int) -> bool:
+    """Whether a text can name something: not blank, without control characters and line breaks, not too long.
+
+    Other characters that have no shape may be in it: Persian, Hindi and emoji are written with some, and new emoji are
+    unknown to an old Python. What is printed goes through ``errors.printable``.
+
+    Args:
+        text: it.
+        most: characters.
+    """
+    fine = bool(text.strip()) and len(text) <= most
+    return fine and not any(unicodedata.category(one) in ("Cc", "Cs", "Zl", "Zp") for one in text)

@@ -24,6 +24,49 @@ def readable(path: str | os.PathLike[str]) -> str:
     return os.fspath(path).encode("utf-8", "replace").decode("utf-8")
 
 
+def exists(path: str | os.PathLike[str]) -> bool:
+    """Whether there is something at a path, as far as the system lets it be seen.
+
+    ``Path.exists``, ``is_file`` and ``is_dir`` raise for names that are too long and in folders that may not be
+    entered; these functions say no. :func:`absence` says why.
+    """
+    return os.path.exists(path)  # noqa: PTH110
+
+
+def is_file(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is a file, or a link to one; see :func:`exists`."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def is_dir(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is a folder, or a link to one; see :func:`exists`."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def absence(path: str | os.PathLike[str], wanted: str = "file") -> str:
+    """What to say of a path that is not what was wanted: ``no such file: x``, ``cannot open x: Permission denied``.
+
+    Args:
+        path: it.
+        wanted: a noun for what was looked for.
+    """
+    try:
+        os.stat(path)  # noqa: PTH116
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError) as error:  # the latter: a name with a zero byte or half a surrogate pair
+        return f"cannot open {path}: {getattr(error, 'strerror', None) or error}"
+    return f"no such {wanted}: {path}"
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """A path with ``~`` made a home folder; as it is where that user has none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file as the manifest states it: 64 hexadecimal digits. OSError if it cannot be read."""
     digest = hashlib.sha256()

@@ -145,7 +145,7 @@ def _sweep(path: Path) -> bool:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
+    if os.path.isdir(path) and not path.is_symlink():  # noqa: PTH112
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)

@@ -58,10 +58,10 @@ def test_a_detector_is_added_to_a_bundle(bundle: Path, tmp_path: Path) -> None:
     out = tmp_path / "with.clsclip"
     done = run("--from-bundle", bundle, "--detector", yolov8(tmp_path / "mine.onnx"), "--out", out)
     assert done.exit_code == 0, done.output
-    assert "[✓] detector.onnx      yolov8, 2 classes, 64x64, any batch, ran on 1 and 2 images" in done.output
+    assert "[ok] detector.onnx      yolov8, 2 classes, 64x64, any batch, ran on 1 and 2 images" in done.output
     assert "license of the detector's weights: AGPL-3.0" in done.output
     again = run("--from-bundle", bundle, "--detector", tmp_path / "mine.onnx", "--out", out, "--force", "--json")
-    assert "[✓] detector.onnx" in again.stderr
+    assert "[ok] detector.onnx" in again.stderr
     document = json.loads(again.stdout)
     assert document["engines"] == []
     assert document["bundle"] == {

@@ -147,7 +147,7 @@ def test_command_line(tmp_path: Path) -> None:
     out = tmp_path / "cli.clsclip"
     done = run_export("--ckpt", str(ckpt), "--out", str(out))
     assert done.returncode == 0, done.stderr
-    assert "[✓] segmenter.onnx" in done.stdout
+    assert "[ok] segmenter.onnx" in done.stdout
     assert done.stderr == ""
     again = run_export("--ckpt", str(ckpt), "--out", str(out))
     assert again.returncode == 2

@@ -298,7 +298,7 @@ def test_command_line(made: Path, tmp_path: Path) -> None:
     )
     assert code == 0, output
     assert "[i] int8: calibrated on 12 of 12 images and 1 words" in output
-    assert "[✓] int8 as the runtime runs it real    2 images: mean mask IoU" in output
+    assert "[ok] int8 as the runtime runs it real    2 images: mean mask IoU" in output
     assert Bundle.open(out).manifest.precision == "int8"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["check", "new.clsclip"]
 

@@ -39,9 +39,9 @@ def test_this_machine(bundle: Path) -> None:
     assert code == 0
     for name in select.BACKENDS:
         assert sum(line.split()[1:2] == [name] for line in output.splitlines() if line.startswith("  ")) >= 1, name
-    assert "✓ onnxruntime-cpu         segmented a picture in" in output
+    assert "ok   onnxruntime-cpu         segmented a picture in" in output
     if not ask_driver().gpus:
-        assert "✗ tensorrt                TensorRT needs an NVIDIA GPU" in output
+        assert "fail tensorrt                TensorRT needs an NVIDIA GPU" in output
         assert output.rstrip().endswith(f"{AUTO_HERE} is what auto takes here.")
         assert run("--model", str(bundle), "--backend", "tensorrt")[0] == 1
     assert run("--model", str(bundle), "--backend", "onnxruntime-cpu")[0] == 0

@@ -22,6 +22,7 @@ from clsclip.reproduce.stickers.sheets import STYLES, StickerBook
 from clsclip.reproduce.stickers.tensor_maker import Atlas
 from clsclip.reproduce.stickers.vocabulary import nouns
 from clsclip.tower_files import CONFIG_FILE, load_towers
+from clsclip_runtime.cli.output import echo, print_json
 
 STICKERS = click.option(
     "--stickers",
@@ -55,7 +56,7 @@ def pictures(stickers: Path, styles: tuple[str, ...], out: Path, count: int, sid
         picture = world.picture(index)
         path = out / f"sticker_{seed}_{index:04d}.png"
         Image.fromarray(picture.pixels).save(path)
-        click.echo(json.dumps({"file": str(path), "words": [nouns()[noun].name for noun in picture.nouns]}))
+        print_json({"file": str(path), "words": [nouns()[noun].name for noun in picture.nouns]})
 
 
 @main.command()
@@ -71,7 +72,7 @@ def atlas(stickers: Path, styles: tuple[str, ...], out: Path, side: int, grounds
     """Pack drawings and grounds into one file, for training on a machine that has no sticker packages."""
     packed = Atlas.of(StickerBook(stickers, styles), side, grounds, seed=seed)
     packed.save(out)
-    click.echo(f"{out}: {len(packed.drawings)} drawings, {len(packed.grounds)} grounds, {out.stat().st_size} bytes")
+    echo(f"{out}: {len(packed.drawings)} drawings, {len(packed.grounds)} grounds, {out.stat().st_size} bytes")
 
 
 @main.command(name="pretrain")

@@ -16,6 +16,7 @@ from PIL import Image
 from clsclip.errors import DataError
 from clsclip.reproduce.stickers.layers import Pyramid
 from clsclip.reproduce.stickers.vocabulary import Noun, nouns
+from clsclip_runtime.paths import is_dir, is_file
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,7 @@ class StickerBook:
     @staticmethod
     def _load(root: Path, style: Style, noun: Noun) -> list[Image.Image]:
         folder = root / style.package / style.folder
-        if not (folder.is_file() if style.named else folder.is_dir()):
+        if not (is_file(folder) if style.named else is_dir(folder)):
             raise DataError(
                 f"No stickers of style {style.name} at {folder}. "
                 f"Run: npm install --prefix {root.parent} {style.package}"
@@ -182,5 +183,5 @@ class StickerBook:
         for emoji in noun.emoji:
             stems = [stem.upper() if style.capitals else stem for stem in emoji_file_stems(emoji)]
             paths = [folder / (stem + style.suffix) for stem in stems]
-            found += [load_sticker(path) for path in paths if path.is_file()][:1]
+            found += [load_sticker(path) for path in paths if is_file(path)][:1]
         return found

@@ -30,7 +30,7 @@ from clsclip.reproduce.tables.published import Row, Table
 from clsclip.towers import Towers
 from clsclip.training.config import TrainConfig
 from clsclip.training.loop import train
-from clsclip_runtime.paths import write_json
+from clsclip_runtime.paths import is_dir, is_file, write_json
 from clsclip_runtime.regions import ZoomIn
 
 _log = logging.getLogger(__name__)
@@ -133,7 +133,7 @@ def run_one(row: Row, config: ModelConfig, fold: int, seed: int, run: TableRun) 
     how = "" if regions is None else f"-{row.regions}-{regions.name.replace(' ', '-')}"
     limit = "" if run.limit is None else f"-limit{run.limit}"
     written = folder / f"result{how}-{run.protocol.name.replace(', ', '-').replace(' ', '-')}{limit}.json"
-    if written.is_file():
+    if is_file(written):
         found: dict[str, Any] = json.loads(written.read_text("utf-8"))
         return found
     predictor = None
@@ -153,7 +153,7 @@ def run_one(row: Row, config: ModelConfig, fold: int, seed: int, run: TableRun) 
 
 def towers_from(folder: Path, source: str) -> str:
     """How a checkpoint in ``folder`` names its towers: a relative path where they are a folder."""
-    return os.path.relpath(source, folder) if Path(source).is_dir() else source
+    return os.path.relpath(source, folder) if is_dir(source) else source
 
 
 def folder_name(config: ModelConfig, training: TrainConfig, fingerprint: str) -> str:

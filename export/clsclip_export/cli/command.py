@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import sys
 import warnings
@@ -15,7 +14,7 @@ from clsclip.errors import ClsclipError
 from clsclip_export.cli.job import run_job
 from clsclip_export.cli.options import export_options, read_job
 from clsclip_export.errors import ExportError
-from clsclip_runtime.cli.output import print_json
+from clsclip_runtime.cli.output import json_option, print_json
 from clsclip_runtime.cli.runner import run_command
 from clsclip_runtime.version import __version__
 
@@ -39,7 +38,7 @@ Examples:
 
 @click.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
 @export_options
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output; lines go to the other.")
+@json_option("One JSON document on standard output; lines go to the other.")
 @click.version_option(__version__, prog_name=PROGRAM)
 @click.pass_context
 def command(context: click.Context, /, as_json: bool, **values: Any) -> None:
@@ -51,12 +50,9 @@ def command(context: click.Context, /, as_json: bool, **values: Any) -> None:
     warnings.simplefilter("ignore")
     for logger in ("torch", "torch.onnx", "onnxscript", "onnx_ir"):
         logging.getLogger(logger).setLevel(logging.ERROR)
-    if not as_json:
-        run_job(job)
-        return
-    with contextlib.redirect_stdout(sys.stderr):
-        done = run_job(job)
-    print_json(done.to_json())
+    done = run_job(job)
+    if as_json:
+        print_json(done.to_json())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,11 +10,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from clsclip_export.profiles import Profile
 from clsclip_runtime.backends.tensorrt.edition import TensorRtEdition, find_edition
 from clsclip_runtime.bundle.opening import MANIFEST
+from clsclip_runtime.cli.output import echo
 from clsclip_runtime.cli.progress import Progress
 from clsclip_runtime.paths import cannot_write, readable
 
@@ -138,7 +137,7 @@ def run_job(job: Job) -> Done:
         write(job, job.out)
         size = sum(path.stat().st_size for path in job.out.iterdir()) / 2**20
         known = "words chosen at call time" if job.text_encoder else f"it knows {len(job.words)} words"
-        click.echo(f"[✓] {job.out} written: {size:.1f} MiB, {known}")
+        echo(f"[ok] {job.out} written: {size:.1f} MiB, {known}")
     folder = job.out or job.bundle
     if job.engines is not None and edition is not None and folder is not None:
         return Done(job.out, build(job.engines, edition, folder, job.profile))
@@ -154,7 +153,7 @@ def write(job: Job, out: Path) -> None:
 
             detector = stack.enter_context(prepared_detector(job.detector))
             for line in detector.lines():
-                click.echo(line)
+                echo(line)
         todo = steps(job, detector, out.name)
         between = stack.enter_context(beside(out)) if len(todo) > 1 else out.parent
         source = job.bundle or out
@@ -215,9 +214,9 @@ def export_checkpoint(job: Job, out: Path, detector: PreparedDetector | None, na
         text_encoder=job.text_encoder or not with_words,
     )
     for row in write_bundle(model, header, out, options, data=job.check_data(), force=job.force):
-        click.echo(row.line())
+        echo(row.line())
     if chosen.precision == "bf16":
-        click.echo("[i] ONNX Runtime's CPU provider runs no BF16: checked as rounded doubles, never as shipped")
+        echo("[i] ONNX Runtime's CPU provider runs no BF16: checked as rounded doubles, never as shipped")
 
 
 def put_detector(source: Path, out: Path, detector: PreparedDetector, force: bool) -> None:
@@ -243,9 +242,9 @@ def quantize(job: Job, source: Path, out: Path) -> None:
         raise ValueError("the job has nothing to calibrate on")
     calibration = Calibration.read(job.calibrate.images, job.calibrate.words)
     chosen = f"{len(calibration.paths)} of {calibration.found} images"
-    click.echo(f"[i] int8: calibrated on {chosen} and {len(calibration.words)} words")
+    echo(f"[i] int8: calibrated on {chosen} and {len(calibration.words)} words")
     for row in quantize_bundle(source, out, calibration, job.check_data(), force=job.force).rows:
-        click.echo(row.line())
+        echo(row.line())
 
 
 def build(
@@ -260,7 +259,7 @@ def build(
     bundle = Bundle.open(folder)
     settings = {name: value for name, value in asdict(engines).items() if name != "edition"}
     options = EngineOptions(Profile(**{**asdict(bundle.manifest.profile), **profile}), **settings)
-    click.echo(f"[i] {edition.name} {edition.version}, {bundle.manifest.precision}")
+    echo(f"[i] {edition.name} {edition.version}, {bundle.manifest.precision}")
     built = []
     with Progress("engines") as progress:
 
@@ -270,6 +269,6 @@ def build(
 
         for one in build_engines(bundle, edition, this_machine(edition), options, progress=show):
             progress.clear()
-            click.echo(one.line())
+            echo(one.line())
             built.append(one)
     return tuple(built)

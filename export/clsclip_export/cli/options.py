@@ -13,6 +13,7 @@ from clsclip_export.cli.job import Calibrate, Checkpoint, Engines, Job
 from clsclip_export.errors import ProfileError
 from clsclip_export.profiles import AXES, Profile, parse_bounds
 from clsclip_runtime.backends.tensorrt.edition import EDITIONS
+from clsclip_runtime.paths import exists
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -151,7 +152,7 @@ def read_job(context: click.Context, values: dict[str, Any]) -> Job:
     if values["ckpt"] is not None:
         precision = next((name for name in PRECISIONS if values[name]), "fp32")
         checkpoint = Checkpoint(values["ckpt"], values["towers"], values["pretrained"], values["name"], precision)
-    if values["out"] is not None and values["out"].exists() and not values["force"]:
+    if values["out"] is not None and exists(values["out"]) and not values["force"]:
         raise click.UsageError(f"{values['out']} exists. Give --force to replace it, or another --out.")
     if values["int8"] and values["calibration_images"] is None:
         raise click.UsageError("--int8 needs --calibration-images, a folder of images like those it will see.")

@@ -31,7 +31,7 @@ from clsclip_runtime.backends.tensorrt.engine_files import (
 )
 from clsclip_runtime.bundle.opening import DETECTOR, IMAGE_ENCODER, PRESENCE, STEM, TEXT_ENCODER, TRUNK, Bundle
 from clsclip_runtime.errors import BackendError
-from clsclip_runtime.paths import make_folder, write_bytes, write_json, write_text
+from clsclip_runtime.paths import is_file, make_folder, write_bytes, write_json, write_text
 
 GRAPHS = (TEXT_ENCODER, IMAGE_ENCODER, STEM, PRESENCE, TRUNK)
 """What the runtime runs; a detector comes on top where the bundle has one. ``segmenter.onnx`` is these in one."""
@@ -64,7 +64,7 @@ class Built:
         size = document["plan_bytes"] / 2**20
         held = ", ".join(f"{share:.1%} {name}" for name, share in document["weights"].items())
         return (
-            f"[✓] {self.engine.spec.graph:18} {what} in {self.seconds:.2f} s: {FOLDER}/{self.engine.plan.name} "
+            f"[ok] {self.engine.spec.graph:18} {what} in {self.seconds:.2f} s: {FOLDER}/{self.engine.plan.name} "
             f"{size:.1f} MiB, weights {held or 'none'}"
         )
 
@@ -170,7 +170,7 @@ def build_engine(
 
 def usable(sidecar: Path, edition: TensorRtEdition) -> EngineFile | None:
     """The finished engine at ``sidecar``; None if there is none or it is damaged, so that it is built again."""
-    if not sidecar.is_file():
+    if not is_file(sidecar):
         return None
     try:
         engine = read_engine(sidecar)

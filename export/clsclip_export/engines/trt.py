@@ -12,6 +12,7 @@ from clsclip_export.errors import EngineError, ProfileError
 from clsclip_export.profiles import AXES, Profile
 from clsclip_runtime.backends.tensorrt.edition import TensorRtEdition
 from clsclip_runtime.cli.stopping import as_event
+from clsclip_runtime.paths import is_file
 
 LAST_LINES = 4
 """Error lines of TensorRT's log that go into a message."""
@@ -105,7 +106,7 @@ class TimingCache:
 
     def use(self, config: Any) -> None:
         """Give the file's content to a build; one of another machine is refused by TensorRT, and begun anew."""
-        content = self.path.read_bytes() if self.path.is_file() else b""
+        content = self.path.read_bytes() if is_file(self.path) else b""
         if not config.set_timing_cache(config.create_timing_cache(content), ignore_mismatch=False):
             config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
 

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from clsclip_runtime.arrays import Arrays
-from clsclip_runtime.errors import BackendError
+from clsclip_runtime.errors import BackendError, one_line
 from clsclip_runtime.protocols import GraphFile
 
-_ERRORS_ONLY = 3
+_FATAL_ONLY = 4
 
 
 class OnnxRuntimeCpu:
@@ -29,7 +29,7 @@ class OnnxRuntimeCpu:
             raise BackendError(f"onnxruntime cannot be imported ({error}). Run: pip install onnxruntime") from error
         self._onnxruntime = onnxruntime
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = _ERRORS_ONLY
+        options.log_severity_level = _FATAL_ONLY
         # Calls differ in their number of pairs, and planning memory for each shape adds half to the peak (measured).
         # The arena does not, and saves 5 to 20 % of a call; it keeps what memory.py estimates until the session ends.
         options.enable_mem_pattern = False
@@ -55,7 +55,8 @@ class OnnxRuntimeCpu:
                     "Export it with --fp16 or --fp32, or use a GPU backend or openvino"
                 ) from error
             raise BackendError(
-                f"onnxruntime cannot load {path}: {one_line(error)}. Export the bundle again, or upgrade onnxruntime"
+                f"onnxruntime cannot load {path}: {one_line(error, 500)}. Export the bundle again, or upgrade "
+                "onnxruntime"
             ) from error
         return OnnxRuntimeGraph(session, path.name)
 
@@ -86,12 +87,7 @@ class OnnxRuntimeGraph:
             values = self._session.run(None, dict(feeds))
         except Exception as error:
             raise BackendError(
-                f"onnxruntime failed in {self._name}: {one_line(error)}. "
+                f"onnxruntime failed in {self._name}: {one_line(error, 500)}. "
                 "If memory ran out, lower memory_mb; else export the bundle again"
             ) from error
         return dict(zip(self._outputs, values, strict=True))
-
-
-def one_line(error: Exception) -> str:
-    """An error of ONNX Runtime on one line, not too long."""
-    return " ".join(str(error).split())[:500]

@@ -17,8 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clsclip_runtime.arrays import Arrays
-from clsclip_runtime.backends.onnxruntime_cpu import one_line
-from clsclip_runtime.errors import BackendError, OptionError
+from clsclip_runtime.errors import BackendError, OptionError, one_line
 from clsclip_runtime.protocols import GraphFile
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
@@ -68,7 +67,7 @@ class OpenVino:
             raise BackendError(f"OpenVINO is not installed ({error}). Run: pip install openvino") from error
         except RuntimeError as error:
             raise BackendError(
-                f"OpenVINO does not start: {one_line(error)}. Run: pip install --force-reinstall openvino"
+                f"OpenVINO does not start: {one_line(error, 500)}. Run: pip install --force-reinstall openvino"
             ) from error
         self._device = device
         self._check_device(precision)
@@ -213,4 +212,4 @@ def _reason(error: Exception) -> str:
     """OpenVINO's message without the places in its own sources that it begins with."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     told = [line for line in lines if not line.startswith(("Exception from", "Check '"))]
-    return one_line(RuntimeError(" ".join(told or lines)))
+    return one_line(" ".join(told or lines), 500)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from clsclip_runtime.errors import OutputError
-from clsclip_runtime.paths import cannot_write, file_sha256
+from clsclip_runtime.paths import cannot_write, file_sha256, is_dir, is_file
 
 
 @contextmanager
@@ -58,7 +58,7 @@ def replace_folder(staged: Path, out: Path) -> None:
     except OSError:
         old.replace(out)
         raise
-    if old.is_dir() and not old.is_symlink():
+    if is_dir(old) and not old.is_symlink():
         shutil.rmtree(old)
     else:
         old.unlink()
@@ -71,5 +71,5 @@ def file_entry(path: Path) -> dict[str, Any]:
 
 def file_entries(folder: Path) -> dict[str, dict[str, Any]]:
     """Entries of all files of a folder but the manifest, by their path in it."""
-    found = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    found = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if is_file(path)}
     return {name: file_entry(path) for name, path in found.items() if name != "manifest.json"}

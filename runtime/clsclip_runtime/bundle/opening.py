@@ -16,7 +16,7 @@ from clsclip_runtime.bundle.external_data import NotOnnxError, external_location
 from clsclip_runtime.bundle.manifest import check_file_name, parse_manifest
 from clsclip_runtime.bundle.specs import FROM_FILTER, FileEntry, Manifest
 from clsclip_runtime.errors import BundleError
-from clsclip_runtime.paths import file_sha256
+from clsclip_runtime.paths import absence, exists, expanded, file_sha256, is_dir, is_file
 from clsclip_runtime.protocols import GraphFile
 
 MANIFEST = "manifest.json"
@@ -110,23 +110,23 @@ def _again() -> str:
 
 def _find(path: str | os.PathLike[str] | None) -> Path:
     if path is None:
-        if not EMBEDDED.is_dir():
+        if not is_dir(EMBEDDED):
             raise BundleError(
                 f"no model was given, and this installation has no embedded one at {EMBEDDED}. "
                 "Give a bundle: Segmenter.load('model.clsclip'), or clsclip-infer --model model.clsclip"
             )
         return EMBEDDED.resolve()
-    folder = Path(path).expanduser()
-    if not folder.exists():
-        raise BundleError(f"no such bundle: {folder}. Give the folder that clsclip-export wrote")
-    if not folder.is_dir():
+    folder = expanded(path)
+    if not exists(folder):
+        raise BundleError(f"{absence(folder, 'bundle')}. Give the folder that clsclip-export wrote")
+    if not is_dir(folder):
         raise BundleError(f"{folder} is a file, and a bundle is a folder. Give the folder that clsclip-export wrote")
     return folder.resolve()
 
 
 def _read_manifest(folder: Path) -> bytes:
     path = folder / MANIFEST
-    if not path.is_file():
+    if not is_file(path):
         raise BundleError(f"{folder} is not a bundle: it has no {MANIFEST}. Give the folder that clsclip-export wrote")
     _check_inside(folder, MANIFEST)
     try:
@@ -158,7 +158,7 @@ def _verify_all(folder: Path, manifest: Manifest) -> None:
 def _verify(folder: Path, name: str, entry: FileEntry) -> None:
     _check_inside(folder, name)
     path = folder / name
-    if not path.is_file():
+    if not is_file(path):
         raise BundleError(f"{folder} is incomplete: {name} is missing. {_again()}")
     try:
         size = path.stat().st_size

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from clsclip_runtime.errors import BundleError
+from clsclip_runtime.options import is_name
 
 
 class Section:
@@ -85,9 +86,8 @@ class Section:
         if not isinstance(value, list) or not 1 <= len(value) <= most:
             raise bad_value(self.key(key), f"a list of 1 to {most} names", value)
         for name in value:
-            fine = isinstance(name, str) and name.strip() and name.isprintable()
-            if not fine or len(name) > characters:
-                raise bad_value(self.key(key), f"printable names of up to {characters} characters", name)
+            if not (isinstance(name, str) and is_name(name, characters)):
+                raise bad_value(self.key(key), f"names of up to {characters} characters without line breaks", name)
         return tuple(value)
 
     def strings(self, key: str) -> tuple[str, ...]:

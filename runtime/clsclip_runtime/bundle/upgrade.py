@@ -20,7 +20,7 @@ from clsclip_runtime.bundle.folder import check_target, file_entries, staged_fol
 from clsclip_runtime.bundle.manifest import SCHEMA_VERSION, check_file_name
 from clsclip_runtime.bundle.opening import IMAGE_ENCODER, MANIFEST, PRESENCE, TEXT_ENCODER, TRUNK, Bundle
 from clsclip_runtime.errors import BundleError, OptionError
-from clsclip_runtime.paths import file_sha256, write_json
+from clsclip_runtime.paths import expanded, file_sha256, is_file, write_json
 from clsclip_runtime.renamed import old_names, rename_keys
 from clsclip_runtime.version import __version__
 
@@ -51,7 +51,7 @@ def upgrade_bundle(old: str | os.PathLike[str], new: str | os.PathLike[str], *, 
         OptionError: ``new`` is ``old``, or one of them lies in the other.
         OutputError: ``new`` exists and ``force`` is not set, or it cannot be written.
     """
-    source, target = Path(old).expanduser().resolve(), Path(new).expanduser().absolute()
+    source, target = expanded(old).resolve(), expanded(new).absolute()
     if source.is_relative_to(target.resolve()) or target.resolve().is_relative_to(source):
         raise OptionError(f"{new} and {old} overlap, and the old bundle is left as it is. Give another folder")
     check_target(target, force=force)
@@ -154,7 +154,7 @@ def _rename_files(value: Any) -> Any:
 def _read(folder: Path, shown: object) -> dict[str, Any]:
     """The manifest of a bundle of schema 1."""
     path = folder / MANIFEST
-    if not path.is_file():
+    if not is_file(path):
         raise BundleError(f"{shown} is not a bundle: it has no {MANIFEST}. Give the folder that clsclip-export wrote")
     try:
         if path.stat().st_size > _MAX_MANIFEST_BYTES:
@@ -186,12 +186,12 @@ def _verified_files(folder: Path, document: Mapping[str, Any]) -> Iterable[str]:
         if not Path(os.path.realpath(path)).is_relative_to(folder):
             raise BundleError(f"{name} is a link that leaves the bundle's folder, so it is refused. {_AGAIN}")
         try:
-            whole = path.is_file() and path.stat().st_size == entry.get("bytes")
+            whole = is_file(path) and path.stat().st_size == entry.get("bytes")
             digest = file_sha256(path) if whole else None
         except OSError as error:
             raise BundleError(f"cannot read {path}: {error.strerror or error}") from error
         if digest is None or digest != str(entry.get("sha256")).lower():
-            what = "missing" if not path.is_file() else "damaged: its size or SHA-256 is not the one in the manifest"
+            what = "missing" if not is_file(path) else "damaged: its size or SHA-256 is not the one in the manifest"
             raise BundleError(f"{name} in {folder} is {what}. {_AGAIN}")
     return entries
 

@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 
 import click
 
+from clsclip_runtime.paths import absence, exists, is_dir, is_file
+
 PROGRAM = "clsclip-infer"
 
 PICTURE_SUFFIXES = frozenset(
@@ -154,23 +156,45 @@ def _expand(source: str, piped: Piped) -> list[tuple[str, Kind]]:
         raise click.UsageError("SOURCE is empty. Give a picture, a folder or a pattern such as 'pictures/*.jpg'")
     if _scheme(source) in STREAM_SCHEMES:
         return [(source, "stream")]
-    if path.is_dir():
+    if is_dir(path):
         return [(str(child), "picture") for child in _pictures_of(path)]
-    if path.exists():
+    if exists(path):
         return [_file(source)]
     if re.fullmatch(r"[0-9]{1,3}", source):
         return [(str(int(source)), "camera")]
     if glob.has_magic(source):
-        # glob.glob, because Path.glob takes no absolute patterns.
-        found = sorted(match for match in glob.glob(source, recursive=True) if Path(match).is_file())  # noqa: PTH207
-        if not found:
-            raise click.UsageError(f"no file matches {source}")
-        return [_file(match) for match in found]
+        return [_file(match) for match in _matching(source)]
     if "://" in source:
         raise click.UsageError(
             f"no stream can be read by {_scheme(source)}://. Give one of {', '.join(STREAM_SCHEMES)}"
         )
-    raise click.UsageError(f"no such file: {source}")
+    raise click.UsageError(absence(source))
+
+
+def _matching(pattern: str) -> list[str]:
+    """The files that a pattern fits. click.UsageError if there is none.
+
+    Brackets in a folder that is there are a part of its name, and so they are in a file's name where nothing else fits.
+    """
+    path = Path(pattern)
+    folder = next((one for one in path.parents if is_dir(one)), Path())
+    rest = pattern if folder == Path() else str(path.relative_to(folder))
+    literal = "" if folder == Path() else glob.escape(str(folder)) + os.sep
+    for wanted in dict.fromkeys((literal + rest, literal + rest.replace("[", "[[]"))):
+        # glob.glob, because Path.glob takes no absolute patterns.
+        found = sorted(match for match in glob.glob(wanted, recursive=True) if is_file(match))  # noqa: PTH207
+        if found:
+            return found
+    _listed(folder)
+    raise click.UsageError(f"no file matches {pattern}")
+
+
+def _listed(folder: Path) -> list[Path]:
+    """What is in a folder, sorted. click.UsageError if it may not be looked into."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise click.UsageError(f"cannot look into the folder {folder}: {error.strerror or error}") from error
 
 
 def _scheme(source: str) -> str:
@@ -182,7 +206,7 @@ def _file(path: str) -> tuple[str, Kind]:
 
 
 def _pictures_of(folder: Path) -> list[Path]:
-    files = sorted(child for child in folder.iterdir() if not child.name.startswith(".") and child.is_file())
+    files = [child for child in _listed(folder) if not child.name.startswith(".") and is_file(child)]
     found = [child for child in files if child.suffix.lower() in PICTURE_SUFFIXES]
     if found:
         return found

@@ -9,8 +9,9 @@ from pathlib import Path
 import click
 
 from clsclip_runtime.bundle.upgrade import NEW_SCHEMA, upgrade_bundle
-from clsclip_runtime.cli.output import print_json
+from clsclip_runtime.cli.output import echo, json_option, print_json
 from clsclip_runtime.cli.runner import run_command
+from clsclip_runtime.errors import one_line
 from clsclip_runtime.paths import readable
 from clsclip_runtime.version import __version__
 
@@ -29,7 +30,7 @@ def command() -> None:
 @click.argument("old", type=_FOLDER)
 @click.argument("new", type=_FOLDER)
 @click.option("--force", is_flag=True, help="Replace NEW if it exists, once the upgraded bundle is complete.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
+@json_option("One JSON document on standard output.")
 def upgrade(old: Path, new: Path, force: bool, as_json: bool) -> None:
     """Write the bundle OLD, which clsclip 0.1 made, as NEW, which this version reads.
 
@@ -40,8 +41,8 @@ def upgrade(old: Path, new: Path, force: bool, as_json: bool) -> None:
         print_json({"bundle": readable(new), "schema_version": NEW_SCHEMA, "notes": list(notes)})
         return
     for note in notes:
-        click.echo(f"note: {note}", err=True)
-    click.echo(f"{new} written: schema version {NEW_SCHEMA}")
+        echo(f"note: {one_line(note)}", err=True)
+    echo(f"{new} written: schema version {NEW_SCHEMA}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -13,14 +13,16 @@ import click
 
 from clsclip_runtime.backends import select
 from clsclip_runtime.backends.select import AUTO, BACKENDS
-from clsclip_runtime.cli.output import print_json
+from clsclip_runtime.cli.output import echo, json_option, print_json
 from clsclip_runtime.cli.runner import run_command
 from clsclip_runtime.doctor import FAIL, INFO, OK, Finding, examine
+from clsclip_runtime.errors import printable
 from clsclip_runtime.version import __version__
 
 PROGRAM = "clsclip-doctor"
 
-MARKS = {OK: click.style("✓", fg="green"), FAIL: click.style("✗", fg="red"), INFO: "·"}
+MARKS = {OK: click.style("ok  ", fg="green"), FAIL: click.style("fail", fg="red"), INFO: "info"}
+"""Of ASCII alone, which every terminal, pipe and code page has."""
 
 _NAME_WIDTH = 24
 
@@ -28,7 +30,7 @@ _NAME_WIDTH = 24
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--model", type=click.Path(path_type=Path), metavar="DIR", help="Bundle; default: the embedded model.")
 @click.option("--backend", type=click.Choice(list(BACKENDS)), help="Exit with 1 unless this one works.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of lines.")
+@json_option("One JSON document instead of lines.")
 @click.version_option(__version__, prog_name=PROGRAM)
 def command(model: Path | None, backend: str | None, as_json: bool) -> int:
     """Try every backend on this machine, and say what works, why the rest does not, and what fixes it.
@@ -45,7 +47,7 @@ def command(model: Path | None, backend: str | None, as_json: bool) -> int:
     if as_json:
         print_json({"works": works, "findings": [asdict(one) for one in findings]})
     else:
-        click.echo(f"\n{summary(works, backend)}")
+        echo(f"\n{summary(works, backend)}")
     return 0 if fine else 1
 
 
@@ -62,15 +64,15 @@ def summary(works: list[str], backend: str | None) -> str:
 def show(finding: Finding, *, first: bool) -> None:
     """Print one finding, and its group's name before the first of the group."""
     if first:
-        click.echo(click.style(f"\n{finding.group}", bold=True))
+        echo(mark=click.style(f"\n{finding.group}", bold=True))
     width = max(60, shutil.get_terminal_size((120, 40)).columns)
-    indent = " " * (_NAME_WIDTH + 4)
+    indent = " " * (_NAME_WIDTH + 7)
     lines = textwrap.wrap(finding.detail, width - len(indent), break_on_hyphens=False, break_long_words=False) or [""]
-    click.echo(f"  {MARKS[finding.state]} {finding.name:<{_NAME_WIDTH - 1}} {lines[0]}")
+    echo(f" {finding.name:<{_NAME_WIDTH - 1}} {lines[0]}", mark=f"  {MARKS[finding.state]}")
     for line in lines[1:]:
-        click.echo(indent + line)
+        echo(indent + line)
     if finding.fix:
-        click.echo(indent + click.style(f"-> {finding.fix}", fg="cyan"))
+        echo(mark=indent + click.style(f"-> {printable(finding.fix)}", fg="cyan"))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -28,9 +28,11 @@ from clsclip_runtime.cli.options import (
     OutputOptions,
     take,
 )
+from clsclip_runtime.cli.output import json_option
 from clsclip_runtime.cli.runner import run_command
 from clsclip_runtime.cli.zoom import Zooming, ZoomOptions, zoom_options
 from clsclip_runtime.inference.presence import check_filter
+from clsclip_runtime.paths import exists
 from clsclip_runtime.version import __version__
 
 EXAMPLES = """\b
@@ -106,7 +108,7 @@ what was written is complete)."""
     help="Segment at most the N likeliest classes of an image or region.",
 )
 @zoom_options
-@click.option("--json", "as_json", is_flag=True, help="One JSON document per picture or frame, a line each.")
+@json_option("One JSON document per picture or frame, a line each.")
 @click.option("--backend", type=click.Choice(["auto", *BACKENDS]), default="auto", show_default=True, help="Engine.")
 @click.option(
     "--backend-option",
@@ -209,7 +211,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _no_source(words: list[str]) -> str:
     message = "no SOURCE was given. Give a picture, a folder or a pattern"
-    if any(Path(word).exists() for word in words):
+    if any(exists(word) for word in words):
         message += f"; words run until the next option, so put it before --classes: {PROGRAM} photo.jpg --classes dog"
     return message
 

@@ -13,7 +13,7 @@ import click
 from clsclip_runtime.bundle import opening
 from clsclip_runtime.cli.arguments import STANDARD_INPUT, NamedSource, Piped
 from clsclip_runtime.errors import OutputError
-from clsclip_runtime.paths import file_sha256
+from clsclip_runtime.paths import absence, exists, file_sha256, is_dir
 from clsclip_runtime.version import __version__
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ class ModelOptions:
     max_classes: int | None
 
     def __post_init__(self) -> None:
-        if self.model is not None and not self.model.is_dir():
-            raise click.UsageError(f"no such bundle: {self.model}. Give the folder that clsclip-export wrote")
+        if self.model is not None and not is_dir(self.model):
+            raise click.UsageError(f"{absence(self.model, 'bundle')}. Give the folder that clsclip-export wrote")
 
     def load(self, detector: Detector | None) -> Segmenter:
         """Load the model; see ``Segmenter.load`` for what it raises."""
@@ -207,6 +207,6 @@ def _digest(path: Path) -> str:
 
 def check_folder(folder: Path) -> None:
     """Fail before the work, not after it, where a folder cannot be made or written. OutputError then."""
-    existing = next((path for path in (folder, *folder.absolute().parents) if path.exists()), None)
-    if existing is not None and (not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK)):
+    existing = next((path for path in (folder, *folder.absolute().parents) if exists(path)), None)
+    if existing is not None and (not is_dir(existing) or not os.access(existing, os.W_OK | os.X_OK)):
         raise OutputError(f"cannot write to {folder}: {existing} is not a folder that you may write to. Change --out")

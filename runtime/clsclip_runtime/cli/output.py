@@ -1,35 +1,139 @@
-"""What commands print: one line for a message, one JSON document a line."""
+"""What commands print, and where: nothing that a terminal would obey, and with ``--json`` nothing but JSON."""
 
 from __future__ import annotations
 
+import ctypes
 import json
+import os
 import sys
 import unicodedata
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any, BinaryIO, TextIO, TypeVar
 
 import click
 
-from clsclip_runtime.errors import OutputError
+from clsclip_runtime.errors import ImageError, OutputError, printable
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_json_stream: TextIO | None = None
+"""Where JSON goes while everything else on standard output is sent to standard error."""
 
 
-def one_line(message: object) -> str:
-    """A message as one printable line, whatever names and reasons it quotes."""
-    text = " ".join(str(message).split())
-    text = "".join("?" if unicodedata.category(character) == "Cc" else character for character in text)
-    return text.encode("utf-8", "replace").decode("utf-8")
+def echo(text: object = "", *, err: bool = False, mark: str = "") -> None:
+    """Print lines, each made printable; nothing where the stream is closed.
+
+    Args:
+        text: of any number of lines.
+        err: print on standard error.
+        mark: printed as it is before the text: the program's own, which may have colors.
+    """
+    click.echo(mark + "\n".join(map(printable, str(text).split("\n"))), err=err)
 
 
 def print_json(document: Mapping[str, Any]) -> None:
     """Print a document as one line on standard output.
 
     Raises:
+        OutputError: standard output is closed.
         BrokenPipeError: its reader is gone.
-        OutputError: there is no standard output.
     """
-    if sys.stdout is None:
+    stream = _json_stream or sys.stdout
+    if stream is None:
         raise OutputError("standard output is closed, and JSON goes there. Send it to a file: > results.jsonl")
-    click.echo(json.dumps(document, allow_nan=False))
+    click.echo(json.dumps(document, allow_nan=False), file=stream)
+
+
+def json_option(text: str) -> Callable[[Command], Command]:
+    """Decorate a click command with the switch ``--json``, its parameter ``as_json``.
+
+    With it standard output holds what ``print_json`` prints alone: what libraries print there goes to standard error.
+
+    Args:
+        text: help.
+    """
+
+    def begin(context: click.Context, _: click.Parameter, value: bool) -> bool:
+        if value and not context.resilient_parsing:
+            context.with_resource(_json_alone())
+        return value
+
+    return click.option("--json", "as_json", is_flag=True, callback=begin, help=text)
+
+
+@contextmanager
+def _json_alone() -> Iterator[None]:
+    """Send standard output, Python's and that of libraries in C, to standard error, but for ``print_json``."""
+    global _json_stream
+    before = sys.stdout
+    with ExitStack() as undo:
+        if before is not None and _number(before) == 1 and (sys.stderr is None or _number(sys.stderr) == 2):
+            before.flush()
+            kept = os.dup(1)
+            _json_stream = undo.enter_context(os.fdopen(kept, "w", encoding="utf-8"))
+            os.dup2(2, 1)
+            undo.callback(os.dup2, kept, 1)
+            undo.callback(_flush_c)
+        else:
+            _json_stream = before
+        sys.stdout = sys.stderr or undo.enter_context(open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123
+        try:
+            yield
+        finally:
+            sys.stdout, _json_stream = before, None
+
+
+def _number(stream: TextIO | None) -> int | None:
+    """The number of a stream's descriptor; None where it has none."""
+    try:
+        return None if stream is None else stream.fileno()
+    except (OSError, ValueError):
+        return None
+
+
+def _flush_c() -> None:
+    """Write what libraries in C have printed and not yet written."""
+    with suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).fflush(None)
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether a stream, which may be missing or closed, is a terminal."""
+    try:
+        return stream is not None and stream.isatty()
+    except ValueError:
+        return False
+
+
+def prints_to_terminal() -> bool:
+    """Whether tables and JSON go to a terminal."""
+    return is_terminal(_json_stream or sys.stdout)
+
+
+def standard_input() -> BinaryIO:
+    """Standard input as bytes. ImageError if it is closed."""
+    if sys.stdin is None or getattr(sys.stdin, "closed", False):
+        raise ImageError("standard input is closed, and SOURCE is -. Give a file, or pipe one in")
+    return sys.stdin.buffer
+
+
+@contextmanager
+def lenient_streams() -> Iterator[None]:
+    """Let no print end a run: characters that an encoding lacks are written as escapes, such as ``\\u72ac``."""
+    with ExitStack() as undo:
+        for stream in (sys.stdout, sys.stderr):
+            change, errors = getattr(stream, "reconfigure", None), getattr(stream, "errors", None)
+            if change is not None and errors != "backslashreplace":
+                with suppress(OSError, ValueError):
+                    change(errors="backslashreplace")
+                    undo.callback(_back, change, errors)
+        yield
+
+
+def _back(change: Callable[..., None], errors: str | None) -> None:
+    with suppress(OSError, ValueError):  # closed meanwhile, or nobody reads what is left
+        change(errors=errors)
 
 
 def cells(text: str) -> int:

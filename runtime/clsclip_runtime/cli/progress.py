@@ -13,7 +13,8 @@ import threading
 import time
 from typing import TextIO
 
-from clsclip_runtime.cli.output import cut_left, one_line
+from clsclip_runtime.cli.output import cut_left, is_terminal
+from clsclip_runtime.errors import one_line, printable
 
 REDRAW_S = 0.2
 """Between two drawings on a terminal."""
@@ -48,7 +49,7 @@ class Progress:
         """
         self._label, self._total, self._shown = one_line(label), total, shown
         self._stream = sys.stderr if stream is None else stream
-        self._terminal = self._stream.isatty()
+        self._terminal = is_terminal(self._stream)
         self._begin = self._done = begin
         self._detail = ""
         self._started = time.monotonic()
@@ -117,7 +118,7 @@ class Progress:
         try:
             self._stream.write(text)
             self._stream.flush()
-        except (OSError, ValueError):  # nobody watches any more, and the work goes on
+        except (OSError, ValueError, AttributeError):  # nobody watches (any more), and the work goes on
             self._shown = False
 
     def __enter__(self) -> Progress:
@@ -134,6 +135,9 @@ class LogHandler(logging.StreamHandler[TextIO]):
 
     def __init__(self) -> None:
         super().__init__(sys.stderr)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(map(printable, super().format(record).split("\n")))
 
     def emit(self, record: logging.LogRecord) -> None:
         if _drawn is not None:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import io
-import sys
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
 from clsclip_runtime.cli.arguments import PROGRAM, STANDARD_INPUT, NamedSource
-from clsclip_runtime.cli.output import one_line, print_json
+from clsclip_runtime.cli.output import echo, print_json, prints_to_terminal, standard_input
 from clsclip_runtime.cli.outputs import Origin, Record, refuse_overwriting
 from clsclip_runtime.cli.progress import Progress
 from clsclip_runtime.cli.report import describe_model, table
 from clsclip_runtime.cli.runner import FAILURE, debugging, explain, fail
 from clsclip_runtime.cli.videos import VideoRun, video_files
-from clsclip_runtime.errors import ClsclipRuntimeError, ImageError, OptionError, OutputError, VideoError
+from clsclip_runtime.errors import ClsclipRuntimeError, ImageError, OptionError, OutputError, VideoError, one_line
+from clsclip_runtime.paths import is_file
 from clsclip_runtime.scratch import sweep
 
 if TYPE_CHECKING:
@@ -62,9 +60,9 @@ class Run:
         with model.load(zooming.load_detector(model.backend, model.threads, dict(model.backend_options))) as segmenter:
             zooming.check(segmenter.bundle.manifest.detector is not None or zooming.detector is not None)
             if self._output.tables:
-                click.echo(one_line_each(describe_model(segmenter.bundle.manifest, segmenter.backend)))
+                echo(describe_model(segmenter.bundle.manifest, segmenter.backend))
                 for note in notes:
-                    click.echo(f"note: {one_line(note)}")
+                    echo(f"note: {one_line(note)}")
             with self._progress(left) as progress:
                 return self._each(segmenter, left, progress)
 
@@ -82,7 +80,7 @@ class Run:
         for number, source in enumerate(sources, 1):
             name = public_address(source.path) if source.kind == "stream" else source.path
             if self._output.tables:
-                click.echo(f"\n[{number}/{len(sources)}] {one_line(name)}")
+                echo(f"\n[{number}/{len(sources)}] {one_line(name)}")
             try:
                 if source.kind == "picture":
                     self._one_picture(segmenter, source)
@@ -120,12 +118,12 @@ class Run:
         if self._output.as_json:
             print_json(result.to_json() | {"files": [readable(path) for path in files]})
         elif self._output.tables:
-            click.echo(f"  {result.size[0]}x{result.size[1]} pixels, {result.timings['total']:.0f} ms")
-            click.echo(table(result))
+            echo(f"  {result.size[0]}x{result.size[1]} pixels, {result.timings['total']:.0f} ms")
+            echo(table(result))
             for note in result.notes:
-                click.echo(f"  note: {one_line(note)}")
+                echo(f"  note: {one_line(note)}")
             if files:
-                click.echo(f"  wrote {_summary(files)}")
+                echo(f"  wrote {_summary(files)}")
 
     def _save(self, result: Result, stem: str, folder: Path, origin: Origin | None) -> list[Path]:
         files = result.save(folder, self._output.picture_formats, stem)
@@ -172,35 +170,28 @@ class Run:
                 print_json({"source": readable(source.path), "skipped": True, "files": names})
         skipped = len(self._sources) - len(left)
         if self._output.tables:
-            click.echo(f"skipped {skipped} of {len(self._sources)}, made of the same before; {len(left)} to do")
+            echo(f"skipped {skipped} of {len(self._sources)}, made of the same before; {len(left)} to do")
         return left
 
     def _progress(self, sources: list[NamedSource]) -> Progress:
         # Where the results go to the same terminal they are the progress; a line between them would be torn, and so it
         # would by the line of a video.
         videos = any(source.kind != "picture" for source in sources)
-        torn = not self._output.quiet and sys.stdout.isatty()
+        torn = not self._output.quiet and prints_to_terminal()
         shown = len(sources) > 1 and not (videos or torn or self._output.quiet)
         return Progress("pictures", len(sources), shown=shown)
 
 
-def one_line_each(text: str) -> str:
-    """Every line of a text made printable."""
-    return "\n".join(one_line(line) for line in text.splitlines())
-
-
 def _is_there(path: Path) -> bool:
     try:
-        return path.is_file() and path.stat().st_size > 0
+        return is_file(path) and path.stat().st_size > 0
     except OSError:
         return False
 
 
 def _standard_input() -> bytes:
     """All of standard input. ImageError if it is closed, or larger than any picture."""
-    if sys.stdin is None:
-        raise ImageError("standard input is closed. Give a file, or send a picture: cat photo.jpg | clsclip-infer -")
-    content = sys.stdin.buffer.read(_MOST_PIPED + 1)
+    content = standard_input().read(_MOST_PIPED + 1)
     if len(content) > _MOST_PIPED:
         raise ImageError(f"standard input is over {_MOST_PIPED >> 20} MiB. Save it as a file, and give that")
     return content

@@ -17,10 +17,10 @@ from collections.abc import Callable, Sequence
 
 import click
 
-from clsclip_runtime.cli.output import one_line
+from clsclip_runtime.cli.output import echo, lenient_streams
 from clsclip_runtime.cli.progress import LogHandler
 from clsclip_runtime.cli.stopping import Stop, listening
-from clsclip_runtime.errors import ClsclipRuntimeError, OptionError, WordError
+from clsclip_runtime.errors import ClsclipRuntimeError, OptionError, WordError, one_line
 from clsclip_runtime.extras import extra_of, install_command
 from clsclip_runtime.renamed import new_option
 
@@ -51,7 +51,7 @@ def run_command(
         logging.basicConfig(level=logging.DEBUG, handlers=[LogHandler()])
     given = list(sys.argv[1:] if arguments is None else arguments)
     _fill_gaps()
-    with listening() as stop:
+    with lenient_streams(), listening() as stop:
         code = _guarded(command, program, given, stop, lambda error: explain(error, extra, errors))
     return stop.code if code == INTERRUPTED else code
 
@@ -79,7 +79,7 @@ def _guarded(
         return _wrong_use(error, program, given)
     except Exception as error:
         if debugging():
-            traceback.print_exc()
+            echo(traceback.format_exc(), err=True)
         lost = _lost(error)
         if stop.number is not None and isinstance(error, OSError):
             return fail(stop.reason, INTERRUPTED, program)  # the terminal is gone, and what closed it asked to stop
@@ -89,7 +89,7 @@ def _guarded(
 def fail(message: object, code: int, program: str) -> int:
     """Print an error as one line on standard error, if there is one that can be written; returns ``code``."""
     with contextlib.suppress(OSError, ValueError):
-        click.echo(f"{program}: {one_line(message)}", err=True)
+        echo(f"{program}: {one_line(message)}", err=True)
     return code
 
 
@@ -169,7 +169,7 @@ def _lost(error: Exception) -> str | None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, number)
         os.close(nowhere)
-    except (OSError, ValueError):
+    except (OSError, ValueError, AttributeError):
         return None
     return message
 

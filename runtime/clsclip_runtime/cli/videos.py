@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
 import numpy as np
 
 from clsclip_runtime.cli.arguments import NamedSource, Piped
-from clsclip_runtime.cli.output import one_line, print_json
+from clsclip_runtime.cli.output import echo, print_json, prints_to_terminal, standard_input
 from clsclip_runtime.cli.progress import Progress
 from clsclip_runtime.cli.report import frame_table
+from clsclip_runtime.errors import one_line
 from clsclip_runtime.paths import readable
 
 if TYPE_CHECKING:
@@ -102,7 +101,7 @@ class VideoRun:
         return sinks
 
     def _progress_shown(self) -> bool:
-        return not self._output.quiet and not (self._output.as_json and sys.stdout.isatty())
+        return not self._output.quiet and not (self._output.as_json and prints_to_terminal())
 
     def _report(self, pipeline: Pipeline, opened: FrameSource, files: list[Path], totals: _Totals, ended: bool) -> None:
         if self._output.as_json:
@@ -122,13 +121,13 @@ class VideoRun:
             rate = f", {count / seconds:.1f} a second" if count and seconds else ""
             dropped = f", {pipeline.dropped} dropped" if self._frames.drop_frames else ""
             size = f" of {totals.size[0]}x{totals.size[1]} pixels" if totals.size else ""
-            click.echo(f"  {count} frames{size}{rate}{dropped}")
+            echo(f"  {count} frames{size}{rate}{dropped}")
             if count:
-                click.echo(frame_table(self._words, totals.found, totals.percents / count, count))
+                echo(frame_table(self._words, totals.found, totals.percents / count, count))
             for note in (*totals.notes, *self._notes):
-                click.echo(f"  note: {one_line(note)}")
+                echo(f"  note: {one_line(note)}")
             for path in files:
-                click.echo(f"  wrote {one_line(path)}")
+                echo(f"  wrote {one_line(path)}")
 
 
 def video_files(source: NamedSource, folder: Path, options: InferOptions) -> dict[str, Path]:
@@ -164,10 +163,10 @@ def open_source(
     if source.kind == "video":
         return open_video(source.path)
     if piped == "video":
-        return open_piped_video(sys.stdin.buffer)
+        return open_piped_video(standard_input())
     if isinstance(piped, tuple):
-        return RawFrames(sys.stdin.buffer, piped, fps=fps)
-    return EncodedFrames(sys.stdin.buffer, fps=fps)
+        return RawFrames(standard_input(), piped, fps=fps)
+    return EncodedFrames(standard_input(), fps=fps)
 
 
 class _Totals:

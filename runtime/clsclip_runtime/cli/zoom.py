@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from clsclip_runtime.paths import absence, is_file
+
 if TYPE_CHECKING:
     from clsclip_runtime.detectors import Detector
     from clsclip_runtime.regions import Proposals, RegionFile, ZoomIn
@@ -158,8 +160,8 @@ class Zooming:
         from clsclip_runtime.regions import RegionFile, ZoomIn
 
         for name, file in (("detector", asked.detector), ("regions", asked.regions)):
-            if file is not None and not file.is_file():
-                raise click.UsageError(f"no such file: {file}. --{name} takes a file")
+            if file is not None and not is_file(file):
+                raise click.UsageError(f"{absence(file)}. --{name} takes a file")
         if asked.detector is not None and asked.regions is not None:
             raise click.UsageError("give --detector or --regions, not both: each says where regions come from")
         if (asked.names is not None or asked.output_format is not None) and asked.detector is None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from clsclip_runtime.bundle.manifest import DETECTOR_NAME_CHARACTERS
 from clsclip_runtime.errors import DetectorError
+from clsclip_runtime.options import is_name
 
 COCO = "coco"
 """Stands for COCO's names where a file of names may be given."""
@@ -128,9 +129,9 @@ def _checked(found: object, where: str) -> tuple[str, ...]:
         raise DetectorError(f"{where} has class names that are not numbered from 0. {_GIVE}")
     names = tuple(" ".join(name.split()) for name in found)
     for name in names:
-        if not name or not name.isprintable() or len(name) > DETECTOR_NAME_CHARACTERS:
+        if not is_name(name, DETECTOR_NAME_CHARACTERS):
             raise DetectorError(
-                f"{where} has the class name {name[:40]!a}, which is empty, not printable, or over "
+                f"{where} has the class name {name[:40]!a}, which is empty, has control characters, or is over "
                 f"{DETECTOR_NAME_CHARACTERS} characters. {_GIVE}"
             )
     return names

@@ -15,13 +15,14 @@ from clsclip_runtime.bundle.manifest import DETECTOR_INPUT_TYPES
 from clsclip_runtime.bundle.specs import DetectorSpec
 from clsclip_runtime.detectors.layouts import LAYOUTS, Shapes, Size, class_count, find_layout, layout_name
 from clsclip_runtime.detectors.names import COCO_NAMES, parse_names, read_names
-from clsclip_runtime.errors import DetectorError
+from clsclip_runtime.errors import DetectorError, one_line
+from clsclip_runtime.paths import absence, is_file
 from clsclip_runtime.text.matching import is_class_agnostic
 
 DYNAMIC_SIDE = 640
 """Input side in pixels of detectors that take any and do not say which they were exported for."""
 
-_ERRORS_ONLY = 3
+_FATAL_ONLY = 4
 _log = logging.getLogger(__name__)
 
 
@@ -83,28 +84,28 @@ def read_spec(
         batch=batch,
         input_type=input_type,
         class_agnostic=is_class_agnostic(given),
-        license=license or _one_line(metadata.get("license", "")) or "unknown",
+        license=license or one_line(metadata.get("license", ""), 300) or "unknown",
     )
     return spec, notes
 
 
 def _open(file: Path) -> Any:
     """An ONNX Runtime session that starts quickly and is only asked what it is."""
-    if not file.is_file():
-        raise DetectorError(f"no such detector: {file}. Give an ONNX file")
+    if not is_file(file):
+        raise DetectorError(f"{absence(file, 'detector')}. Give an ONNX file")
     try:
         import onnxruntime
     except ImportError as error:
         raise DetectorError(f"onnxruntime cannot be imported ({error}). Run: pip install onnxruntime") from error
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = _ERRORS_ONLY
+    options.log_severity_level = _FATAL_ONLY
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     # ONNX Runtime's errors share no base class of their own.
     try:
         return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     except Exception as error:
         raise DetectorError(
-            f"{file} cannot be loaded by onnxruntime: {_one_line(str(error))}. Export the detector again as ONNX"
+            f"{file} cannot be loaded by onnxruntime: {one_line(error, 300)}. Export the detector again as ONNX"
         ) from error
 
 
@@ -150,7 +151,7 @@ def _output_shapes(session: Any, batch: int | None, size: Size, input_type: str,
         outputs = session.run(None, {session.get_inputs()[0].name: values})
     except Exception as error:
         raise DetectorError(
-            f"{file} cannot be run on an input of {size[1]}x{size[0]}: {_one_line(str(error))}. Export it again"
+            f"{file} cannot be run on an input of {size[1]}x{size[0]}: {one_line(error, 300)}. Export it again"
         ) from error
     return [list(np.shape(output)) for output in outputs]
 
@@ -163,7 +164,3 @@ def _names_by_count(count: int | None, file: Path) -> tuple[str, ...]:
         f"{file} holds no class names, and {known}. Give them: names=('cat', 'dog'), a file with one name a line, "
         "or names='coco' for COCO's 80"
     )
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())[:300]

@@ -26,6 +26,7 @@ from clsclip_runtime.bundle.external_data import external_locations
 from clsclip_runtime.bundle.opening import TEXT_ENCODER, TOKENIZER, Bundle
 from clsclip_runtime.bundle.specs import FeatureSpec
 from clsclip_runtime.errors import OptionError
+from clsclip_runtime.paths import exists, expanded, is_dir
 from clsclip_runtime.text.encoded import EncodedWord
 
 if TYPE_CHECKING:
@@ -82,8 +83,8 @@ class WordCache:
             place = os.environ.get(VARIABLE) or _users_folder()
         if place is False or place == "off":
             return None
-        folder = Path(place).expanduser() if isinstance(place, (str, os.PathLike)) else None
-        if folder is None or (folder.exists() and not folder.is_dir()):
+        folder = expanded(place) if isinstance(place, (str, os.PathLike)) else None
+        if folder is None or (exists(folder) and not is_dir(folder)):
             raise OptionError(f"word_cache must be a folder, True or False, and it is {place!r}")
         if TEXT_ENCODER not in bundle.manifest.files:
             return None  # all its words are in the bundle

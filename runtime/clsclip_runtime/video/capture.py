@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clsclip_runtime.errors import VideoError
-from clsclip_runtime.paths import readable
+from clsclip_runtime.paths import is_file, readable
 from clsclip_runtime.video.frames import Frame
 from clsclip_runtime.video.piped import STANDARD_INPUT_NAME, unbuffered
 from clsclip_runtime.video.pyav import import_av, reason_of
@@ -56,7 +56,7 @@ def open_video(path: str | os.PathLike[str]) -> Capture:
     name = readable(path)
     try:
         size = Path(path).stat().st_size
-        if not Path(path).is_file():
+        if not is_file(path):
             raise VideoError(f"{name} is not a file. Give a video file")
     except OSError as error:
         raise VideoError(f"cannot read {name}: {error.strerror or error}") from error

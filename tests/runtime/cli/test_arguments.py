@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clsclip_runtime.cli.arguments import find_sources, read_words, spread_words
-from clsclip_runtime.cli.output import one_line
+from clsclip_runtime.errors import one_line
 
 WORDS = st.text(min_size=0, max_size=8).filter(lambda word: not word.startswith("-"))
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from clsclip_runtime.detectors import COCO_NAMES, read_names
 from clsclip_runtime.detectors.names import parse_names
 from clsclip_runtime.errors import DetectorError
+from clsclip_runtime.options import is_name
 
 
 def test_names_of_metadata() -> None:
@@ -42,7 +43,7 @@ def test_any_text_as_names(text: str) -> None:
     except DetectorError:
         return
     assert names
-    assert all(name and name.isprintable() for name in names)
+    assert all(is_name(name, 256) for name in names)
 
 
 FILES = {
@@ -104,7 +105,7 @@ def test_names_that_are_given() -> None:
         (b"names:\n", "not numbered"),
         (b"names: [\n", "not numbered"),
         (b"\xff\xfe\x00", "cannot be read"),
-        (b"a\0b", "not printable"),
+        (b"a\0b", "control characters"),
         (b"[" * 100_000, "not valid JSON"),
     ],
 )  # fmt: skip

@@ -183,9 +183,9 @@ std::vector<std::string> Section::class_names(std::string_view key) const {
         bad(key, text_of("a list of 1 to ", kMostClasses, " names"), value);
     }
     for (const Json& one : value) {
-        const bool fine = one.is_string() && is_printable_name(one.get_ref<const std::string&>(), kMostNameCharacters);
+        const bool fine = one.is_string() && is_name(one.get_ref<const std::string&>(), kMostNameCharacters);
         if (!fine) {
-            bad(key, text_of("printable names of up to ", kMostNameCharacters, " characters"), one);
+            bad(key, text_of("names of up to ", kMostNameCharacters, " characters without line breaks"), one);
         }
     }
     return value.get<std::vector<std::string>>();

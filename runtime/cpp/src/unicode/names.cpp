@@ -30,11 +30,12 @@ bool is_blank(std::string_view text) {
     return characters && std::all_of(characters->begin(), characters->end(), is_space);
 }
 
-bool is_printable_name(std::string_view text, std::size_t most_characters) {
+bool is_name(std::string_view text, std::size_t most_characters) {
     const std::optional<std::u32string> characters = decode_utf8(text);
     return characters && !is_blank(text) && characters->size() <= most_characters &&
-           std::none_of(characters->begin(), characters->end(),
-                        [](char32_t one) { return one != U' ' && is_invisible(one); });
+           std::none_of(characters->begin(), characters->end(), [](char32_t one) {
+               return one < 0x20 || (one >= 0x7F && one <= 0x9F) || one == 0x2028 || one == 0x2029;
+           });
 }
 
 }  // namespace clsclip

@@ -10,8 +10,9 @@ namespace clsclip {
 /// Whether a UTF-8 text is empty or white space alone.
 [[nodiscard]] bool is_blank(std::string_view text);
 
-/// Whether a UTF-8 text is not blank, has no invisible characters but spaces, and at most so many characters.
-[[nodiscard]] bool is_printable_name(std::string_view text, std::size_t most_characters);
+/// Whether a text can name something: it is UTF-8, not blank, without control characters and line breaks, and has at most
+/// so many characters.
+[[nodiscard]] bool is_name(std::string_view text, std::size_t most_characters);
 
 /// A text for messages: short, in quotes, with everything but ASCII escaped.
 [[nodiscard]] std::string shown(std::string_view text);
