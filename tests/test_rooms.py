@@ -16,7 +16,7 @@ PACKAGES = {
     "clsclip_bench": ROOT / "benchmarks" / "clsclip_bench",
 }
 RUNTIME_ROOT = {
-    *("__init__", "__main__", "_types", "arrays", "doctor", "errors", "extras", "images", "limits", "options", "paths"),
+    *("__init__", "__main__", "_types", "arrays", "doctor", "errors", "extras", "limits", "options", "paths"),
     *("protocols", "renamed", "scratch", "segmenter", "system", "version"),
 }
 """Modules of the runtime that belong to no room: the facade, and what every room stands on."""

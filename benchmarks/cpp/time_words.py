@@ -14,11 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from clsclip_runtime import Segmenter
+from clsclip_runtime import Segmenter, open_image
 from tests.cpp.c_api import ROOT, CSegmenter, backends
 
 WORDS = [
@@ -36,7 +35,7 @@ def main() -> None:
     asked = parser.parse_args()
     name = asked.backend or backends()[0]
     bundle = ROOT / "runtime" / "clsclip_runtime" / "models" / "stickers.clsclip"
-    picture = np.ascontiguousarray(np.asarray(Image.open(ROOT / "examples" / "cluttered.png").convert("RGB")))
+    picture = np.ascontiguousarray(np.asarray(open_image(ROOT / "examples" / "cluttered.png").image))
     cpp = CSegmenter(bundle, name, threads=asked.threads)
     with Segmenter.load(bundle, backend=name, threads=asked.threads) as python:
         runs: dict[str, Callable[[], object]] = {

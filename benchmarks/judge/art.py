@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from clsclip.errors import DataError
+from clsclip_runtime.images import open_stored
 from clsclip_runtime.paths import is_dir
 
 FOLDERS = {
@@ -26,8 +26,7 @@ Layer = NDArray[np.float64]
 
 def read_drawing(path: Path) -> Layer:
     """A drawing, (h, w, 4), cut to what is visible. Color is premultiplied by alpha; alpha is 0 to 1."""
-    with Image.open(path) as opened:
-        pixels = np.asarray(opened.convert("RGBA"), np.float64)
+    pixels = np.asarray(open_stored(path).convert("RGBA"), np.float64)
     alpha = pixels[..., 3:] / 255
     rows, columns = np.nonzero(alpha[..., 0] > 0.1)
     if not len(rows):

@@ -10,11 +10,10 @@ from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from clsclip.errors import DataError
 from clsclip_runtime.errors import ImageError
-from clsclip_runtime.images import open_image
+from clsclip_runtime.images import open_image, open_stored
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 SHOWN_NAMES = 5
@@ -64,19 +63,17 @@ def read_labels(path: Path) -> NDArray[np.uint8]:
         DataError: it is absent, damaged, or coloured.
     """
     try:
-        with Image.open(path) as opened:
-            if opened.mode not in _MASK_MODES:
-                raise DataError(
-                    f"{path} is no mask: its pixels are {opened.mode}. A mask is an indexed or grey PNG of 8 bits; "
-                    "save it as one."
-                )
-            return np.array(opened, np.uint8)
-    except FileNotFoundError as error:
-        raise DataError(f"No mask {path}.") from error
-    except DataError:
-        raise
-    except Exception as error:  # Pillow raises whatever its parsers met
-        raise DataError(f"{path} is damaged or no PNG: {error}. Get the file again.") from error
+        mask = open_stored(path)
+    except ImageError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise DataError(f"No mask {path}.") from error
+        raise DataError(f"{error}.") from error
+    if mask.mode not in _MASK_MODES:
+        raise DataError(
+            f"{path} is no mask: its pixels are {mask.mode}. A mask is an indexed or grey PNG of 8 bits; "
+            "save it as one."
+        )
+    return np.array(mask, np.uint8)
 
 
 def read_lines(path: Path) -> list[str]:

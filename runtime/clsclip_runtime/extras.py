@@ -20,6 +20,7 @@ MODULES = {
     "onnxscript": ("export",),
     "open_clip": ("train", "export"),
     "openvino": ("openvino",),
+    "pi_heif": ("heic",),
     "resvg_py": ("train",),
     "skimage": ("train", "export"),
     "torch": ("train", "export"),

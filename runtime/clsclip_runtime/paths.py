@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, TypeAlias
+from urllib.parse import urlsplit, urlunsplit
 
 from clsclip_runtime import system
 from clsclip_runtime.errors import OutputError
@@ -65,6 +66,19 @@ def expanded(path: str | os.PathLike[str]) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         return Path(path)
+
+
+def public_address(address: str) -> str:
+    """An address without its password, for messages and results."""
+    try:
+        parts = urlsplit(address)
+        host = parts.netloc.rpartition("@")[2]
+        user = parts.username
+    except ValueError:
+        return readable(address)
+    if user is None:
+        return readable(address)
+    return readable(urlunsplit(parts._replace(netloc=f"{user}{':***' if parts.password else ''}@{host}")))
 
 
 def file_sha256(path: Path) -> str:

@@ -13,6 +13,7 @@ from clsclip.reproduce.stickers.grounds import Ground, Pixels, crop_ground, grou
 from clsclip.reproduce.stickers.layers import Layer, Pyramid, noise_of, recolored
 from clsclip.reproduce.stickers.sheets import StickerBook
 from clsclip.reproduce.stickers.vocabulary import nouns
+from clsclip_runtime.images import open_image
 
 VISIBLE_SHARE = 0.25
 """A thing counts as shown when at least this share of its own pixels is left uncovered."""
@@ -180,5 +181,4 @@ def _compressed(picture: Image.Image, quality: int) -> Image.Image:
     """The picture as JPEG of this quality gives it back."""
     stored = io.BytesIO()
     picture.save(stored, "JPEG", quality=quality)
-    with Image.open(stored) as opened:
-        return opened.convert("RGB")
+    return open_image(stored.getvalue()).image

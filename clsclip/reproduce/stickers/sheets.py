@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,8 @@ from PIL import Image
 from clsclip.errors import DataError
 from clsclip.reproduce.stickers.layers import Pyramid
 from clsclip.reproduce.stickers.vocabulary import Noun, nouns
+from clsclip_runtime.errors import ImageError
+from clsclip_runtime.images import open_stored
 from clsclip_runtime.paths import is_dir, is_file
 
 
@@ -67,8 +68,15 @@ def load_sticker(path: Path, side: int = 128) -> Image.Image:
     """An RGBA sticker cropped to what is visible and fitted into ``side`` pixels (never enlarged)."""
     if path.suffix == ".svg":
         return fitted(drawn(path.read_text("utf-8"), path, side), path, side)
-    with Image.open(path) as opened:
-        return fitted(opened, path, side)
+    return fitted(read_sticker(path), path, side)
+
+
+def read_sticker(source: Path | bytes) -> Image.Image:
+    """A picture with its transparency. DataError when it cannot be read."""
+    try:
+        return open_stored(source)
+    except ImageError as error:
+        raise DataError(f"{error}.") from error
 
 
 def fitted(picture: Image.Image, path: Path, side: int) -> Image.Image:
@@ -91,10 +99,10 @@ def drawn(drawing: str, path: Path, side: int) -> Image.Image:
             f"{path} is an SVG drawing, and resvg_py cannot be imported. Run: pip install resvg-py"
         ) from error
     try:
-        picture = Image.open(io.BytesIO(resvg.svg_to_bytes(svg_string=drawing, width=side, skip_system_fonts=True)))
+        png = bytes(resvg.svg_to_bytes(svg_string=drawing, width=side, skip_system_fonts=True))
     except ValueError as error:
         raise DataError(f"{path} is no SVG drawing that can be rendered: {error}.") from error
-    return picture
+    return read_sticker(png)
 
 
 @lru_cache(maxsize=4)

@@ -13,17 +13,12 @@ from urllib.parse import urlsplit
 
 import click
 
+from clsclip_runtime.images import SUFFIXES
+from clsclip_runtime.images.addresses import kind_of_address
 from clsclip_runtime.paths import absence, exists, is_dir, is_file
 
 PROGRAM = "clsclip-infer"
 
-PICTURE_SUFFIXES = frozenset(
-    f".{name}"
-    for name in (
-        *("avif", "bmp", "gif", "heic", "heif", "ico", "jp2", "jpeg", "jpg", "mpo", "pbm"),
-        *("pcx", "pgm", "png", "ppm", "qoi", "tga", "tif", "tiff", "webp"),
-    )
-)
 VIDEO_SUFFIXES = frozenset(
     f".{name}"
     for name in (
@@ -105,7 +100,7 @@ class NamedSource:
     """A source of the command line.
 
     Attributes:
-        path: a path, ``-``, the number of a camera, or the address of a stream.
+        path: a path, ``-``, the number of a camera, or an address.
         stem: how its output files begin.
         kind: a ``picture``, or what gives many frames.
     """
@@ -128,7 +123,7 @@ def find_sources(sources: Iterable[str], piped: Piped = "picture") -> list[Named
     found = [one for source in sources for one in _expand(source, piped)]
     once: dict[str, tuple[str, Kind]] = {}
     for path, kind in found:
-        on_disk = kind == "video" or (kind == "picture" and path != STANDARD_INPUT)
+        on_disk = kind == "video" or (kind == "picture" and path != STANDARD_INPUT and not _scheme(path))
         once.setdefault(os.path.realpath(path) if on_disk else f"{kind} {path}", (path, kind))
     return _name(once.values())
 
@@ -154,6 +149,8 @@ def _expand(source: str, piped: Piped) -> list[tuple[str, Kind]]:
         return [(source, "picture" if piped == "picture" else "pipe")]
     if not source or "\0" in source:
         raise click.UsageError("SOURCE is empty. Give a picture, a folder or a pattern such as 'pictures/*.jpg'")
+    if _scheme(source) in ("http", "https") and Path(urlsplit(source).path).suffix.lower() not in VIDEO_SUFFIXES:
+        return [(source, kind_of_address(source))]
     if _scheme(source) in STREAM_SCHEMES:
         return [(source, "stream")]
     if is_dir(path):
@@ -207,7 +204,7 @@ def _file(path: str) -> tuple[str, Kind]:
 
 def _pictures_of(folder: Path) -> list[Path]:
     files = [child for child in _listed(folder) if not child.name.startswith(".") and is_file(child)]
-    found = [child for child in files if child.suffix.lower() in PICTURE_SUFFIXES]
+    found = [child for child in files if child.suffix.lower() in SUFFIXES]
     if found:
         return found
     videos = {child.suffix for child in files if child.suffix.lower() in VIDEO_SUFFIXES}
@@ -240,10 +237,10 @@ def _stem(path: str, kind: Kind) -> str:
         return f"camera{path}"
     if kind == "pipe":
         return "video"
-    if kind == "stream":
+    if _scheme(path):
         try:
             of_address = Path(urlsplit(path).path).stem
         except ValueError:
             of_address = ""
-        return default_stem(of_address) if of_address else "stream"
+        return default_stem(of_address) if of_address else kind
     return default_stem("<stdin>" if path == STANDARD_INPUT else path)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from clsclip_runtime.cli.options import (
 from clsclip_runtime.cli.output import json_option
 from clsclip_runtime.cli.runner import run_command
 from clsclip_runtime.cli.zoom import Zooming, ZoomOptions, zoom_options
+from clsclip_runtime.images import MAX_PIXELS
 from clsclip_runtime.inference.presence import check_filter
 from clsclip_runtime.paths import exists
 from clsclip_runtime.version import __version__
@@ -63,7 +63,8 @@ what was written is complete)."""
     help="""Segment the things that words name, in pictures and videos.
 
     SOURCE is a picture, several, a folder of pictures, a quoted pattern, a video, the number of a camera (a file or
-    folder of that name comes first), the address of a stream (rtsp://, http://, ...), or - for standard input. A word
+    folder of that name comes first), the address of a picture (http://, https://) or of a stream (rtsp://, http://,
+    ...), or - for standard input. A word
     that is not in a picture is reported absent and gets an empty mask. Videos, cameras and streams need the extra
     "video" of the installation.""",
 )
@@ -126,6 +127,14 @@ what was written is complete)."""
     show_default=True,
     metavar="N",
     help="Bound on the activations of one call, MiB.",
+)
+@click.option(
+    "--max-pixels",
+    type=click.IntRange(min=1),
+    default=MAX_PIXELS,
+    show_default=True,
+    metavar="N",
+    help="Refuse larger pictures.",
 )
 @click.option("--skip-existing", is_flag=True, help="Skip pictures whose files are there and were made of the same.")
 @click.option("--every", type=click.IntRange(min=1), metavar="N", help="Videos: segment each N-th frame only.")
@@ -205,8 +214,7 @@ def command(sources: tuple[str, ...], classes: tuple[str, ...], classes_file: Pa
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; never a traceback for a user's mistake."""
-    with _own_bomb_limit():
-        return run_command(command, PROGRAM, argv)
+    return run_command(command, PROGRAM, argv)
 
 
 def _no_source(words: list[str]) -> str:
@@ -214,16 +222,3 @@ def _no_source(words: list[str]) -> str:
     if any(exists(word) for word in words):
         message += f"; words run until the next option, so put it before --classes: {PROGRAM} photo.jpg --classes dog"
     return message
-
-
-@contextmanager
-def _own_bomb_limit() -> Iterator[None]:
-    """Let the runtime's limit on pixels hold alone: Pillow's is lower and global, and only warns at first."""
-    from PIL import Image
-
-    before = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = None
-    try:
-        yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = before

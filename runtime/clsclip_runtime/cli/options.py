@@ -44,6 +44,7 @@ class ModelOptions:
     backend_options: Pairs
     threads: int | None
     memory_mb: int
+    max_pixels: int
     presence_filter: bool | None
     max_classes: int | None
 
@@ -64,7 +65,7 @@ class ModelOptions:
             presence_filter=self.presence_filter,
             max_classes=self.max_classes,
             threads=self.threads,
-            limits=Limits(memory_mb=self.memory_mb),
+            limits=Limits(memory_mb=self.memory_mb, max_pixels=self.max_pixels),
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,9 @@ from clsclip_runtime.cli.progress import Progress
 from clsclip_runtime.cli.report import describe_model, table
 from clsclip_runtime.cli.runner import FAILURE, debugging, explain, fail
 from clsclip_runtime.cli.videos import VideoRun, video_files
-from clsclip_runtime.errors import ClsclipRuntimeError, ImageError, OptionError, OutputError, VideoError, one_line
+from clsclip_runtime.errors import ClsclipRuntimeError, OptionError, OutputError, VideoError, one_line
+from clsclip_runtime.images import read_all
+from clsclip_runtime.images.addresses import StreamAddressError
 from clsclip_runtime.paths import is_file
 from clsclip_runtime.scratch import sweep
 
@@ -24,10 +27,6 @@ if TYPE_CHECKING:
     from clsclip_runtime.images import Source
     from clsclip_runtime.results.result import Result
     from clsclip_runtime.segmenter import Segmenter
-
-
-_MOST_PIPED = 1 << 29
-"""Bytes of a picture on standard input; it is held in memory."""
 
 
 class Run:
@@ -67,8 +66,7 @@ class Run:
                 return self._each(segmenter, left, progress)
 
     def _each(self, segmenter: Segmenter, sources: list[NamedSource], progress: Progress) -> int:
-        from clsclip_runtime.paths import readable
-        from clsclip_runtime.video.capture import public_address
+        from clsclip_runtime.paths import public_address, readable
 
         threshold, zooming = self._options.presence_threshold, self._options.zooming
 
@@ -78,12 +76,15 @@ class Run:
         code = 0
         videos = VideoRun(self._options, self._words, segment)
         for number, source in enumerate(sources, 1):
-            name = public_address(source.path) if source.kind == "stream" else source.path
+            name = public_address(source.path) if "://" in source.path else source.path
             if self._output.tables:
                 echo(f"\n[{number}/{len(sources)}] {one_line(name)}")
             try:
                 if source.kind == "picture":
-                    self._one_picture(segmenter, source)
+                    try:
+                        self._one_picture(segmenter, source)
+                    except StreamAddressError:
+                        videos.one(replace(source, kind="stream"))
                 else:
                     videos.one(source)
             except (OutputError, OptionError, OSError):
@@ -191,10 +192,7 @@ def _is_there(path: Path) -> bool:
 
 def _standard_input() -> bytes:
     """All of standard input. ImageError if it is closed, or larger than any picture."""
-    content = standard_input().read(_MOST_PIPED + 1)
-    if len(content) > _MOST_PIPED:
-        raise ImageError(f"standard input is over {_MOST_PIPED >> 20} MiB. Save it as a file, and give that")
-    return content
+    return read_all(standard_input(), "standard input")
 
 
 def _goes_on(content: bytes) -> bool:

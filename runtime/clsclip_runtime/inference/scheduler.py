@@ -18,7 +18,7 @@ import numpy as np
 from clsclip_runtime._types import Bools, Doubles, Floats, Integers
 from clsclip_runtime.arrays import Arrays
 from clsclip_runtime.bundle.specs import Manifest
-from clsclip_runtime.images import preprocess
+from clsclip_runtime.images import cropped, preprocess
 from clsclip_runtime.inference.crops import Crops, region_crops, whole_crop
 from clsclip_runtime.inference.model import LoadedModel
 from clsclip_runtime.inference.presence import PresenceFilter
@@ -144,7 +144,7 @@ class Scheduler:
         left, top, right, bottom = (int(value) for value in window)
         image = request.image.image
         whole = (left, top, right, bottom) == (0, 0, *request.size)
-        return preprocess(image if whole else image.crop((left, top, right, bottom)), self._manifest.image)
+        return preprocess(image if whole else cropped(image, (left, top, right, bottom)), self._manifest.image)
 
     def _presence(self, features: Arrays) -> Floats:
         """Presence (C, K) float32; as many words a call as fit into the memory that a call may have."""

@@ -13,13 +13,12 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import urlsplit, urlunsplit
 
 import numpy as np
 import numpy.typing as npt
 
 from clsclip_runtime.errors import VideoError
-from clsclip_runtime.paths import is_file, readable
+from clsclip_runtime.paths import is_file, public_address, readable
 from clsclip_runtime.video.frames import Frame
 from clsclip_runtime.video.piped import STANDARD_INPUT_NAME, unbuffered
 from clsclip_runtime.video.pyav import import_av, reason_of
@@ -192,19 +191,6 @@ class _Unseekable:
 
     def read(self, count: int) -> bytes:
         return self._read(count) or b""
-
-
-def public_address(address: str) -> str:
-    """An address without its password, for messages and results."""
-    try:
-        parts = urlsplit(address)
-        host = parts.netloc.rpartition("@")[2]
-        user = parts.username
-    except ValueError:
-        return readable(address)
-    if user is None:
-        return readable(address)
-    return readable(urlunsplit(parts._replace(netloc=f"{user}{':***' if parts.password else ''}@{host}")))
 
 
 class Capture:

@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 
 from clsclip_runtime.errors import VideoError
+from clsclip_runtime.paths import public_address
 from clsclip_runtime.video import capture, open_camera, open_piped_video, open_stream, open_video
-from clsclip_runtime.video.capture import public_address
 from tests.runtime.video.made import make_video, number_of, numbered, read_video
 
 

@@ -1,0 +1,19 @@
+"""Pictures: anything a user has, made upright 8-bit RGB, then the encoder's input."""
+
+from clsclip_runtime.images.decoded import DecodedImage, Source
+from clsclip_runtime.images.formats import MAX_PIXELS, MAX_SIDE, SUFFIXES
+from clsclip_runtime.images.opening import open_image, open_stored, read_all
+from clsclip_runtime.images.preprocessing import cropped, preprocess
+
+__all__ = [
+    "MAX_PIXELS",
+    "MAX_SIDE",
+    "SUFFIXES",
+    "DecodedImage",
+    "Source",
+    "cropped",
+    "open_image",
+    "open_stored",
+    "preprocess",
+    "read_all",
+]
