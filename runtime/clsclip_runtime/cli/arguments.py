@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import click
 
 from clsclip_runtime.images import SUFFIXES
-from clsclip_runtime.images.addresses import kind_of_address
+from clsclip_runtime.images.addresses import kind_of_address, suffix_of_address
 from clsclip_runtime.paths import absence, exists, is_dir, is_file
 
 PROGRAM = "clsclip-infer"
@@ -149,7 +149,7 @@ def _expand(source: str, piped: Piped) -> list[tuple[str, Kind]]:
         return [(source, "picture" if piped == "picture" else "pipe")]
     if not source or "\0" in source:
         raise click.UsageError("SOURCE is empty. Give a picture, a folder or a pattern such as 'pictures/*.jpg'")
-    if _scheme(source) in ("http", "https") and Path(urlsplit(source).path).suffix.lower() not in VIDEO_SUFFIXES:
+    if _scheme(source) in ("http", "https") and suffix_of_address(source) not in VIDEO_SUFFIXES:
         return [(source, kind_of_address(source))]
     if _scheme(source) in STREAM_SCHEMES:
         return [(source, "stream")]

@@ -88,11 +88,16 @@ def fetch(address: str, *, max_bytes: int = MAX_BYTES, seconds: float = TIMEOUT_
     return bytes(data)
 
 
+def suffix_of_address(address: str) -> str:
+    """The suffix of the file that an address names, in lower case, with its dot; empty without one."""
+    path = re.split(r"[?#]", address.partition("://")[2], maxsplit=1)[0].partition("/")[2]
+    found = re.search(r"\.[A-Za-z0-9]+$", path)
+    return "" if found is None else found[0].lower()
+
+
 def kind_of_address(address: str) -> Literal["picture", "stream"]:
     """What an http or https address gives: by its suffix, else by what the server says. Unreachable: a stream."""
-    path = unquote(urlsplit(address).path)
-    suffix = re.search(r"\.[A-Za-z0-9]+$", path)
-    if suffix is not None and suffix[0].lower() in SUFFIXES:
+    if suffix_of_address(address) in SUFFIXES:
         return "picture"
     try:
         with _answer(address, _ASK_TIMEOUT_S) as answer:

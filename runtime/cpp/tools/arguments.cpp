@@ -131,6 +131,8 @@ Arguments parse(int count, const char* const* values) {
          [&](Text text) {
              parsed.options.limits.memory_mb = static_cast<std::size_t>(whole("--memory-mb", text, 1, 1 << 30));
          }},
+        {"--max-pixels",
+         [&](Text text) { parsed.options.limits.max_pixels = whole("--max-pixels", text, 1, 2'147'483'647); }},
         {"--presence-threshold",
          [&](Text text) { parsed.request.presence_threshold = number("--presence-threshold", text, 0, 1); }},
         {"--max-classes", [&](Text text) { parsed.request.max_classes = whole("--max-classes", text, 1, 1 << 30); }},
@@ -225,6 +227,7 @@ gets an empty mask.
   --backend NAME              What runs the model. Default: auto, the first that works.
   --threads N                 Threads of the backend.
   --memory-mb N               Most memory for the activations of one call, MiB. Default: 1024.
+  --max-pixels N              Refuse larger images. Default: 200000000.
   --version, -h, --help
 
 Exit codes: 0 all done, 1 a failure (the other images are done), 2 wrong use.
