@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from clsclip.errors import CheckpointError
 from clsclip.model import ClsClip, ModelConfig
+from clsclip.tensors import read_tensors
 from clsclip.tower_files import load_towers
 from clsclip.towers import Towers
+from clsclip_runtime.documents import parse_json
 from clsclip_runtime.paths import is_dir, is_file, make_folder, write_bytes
 from clsclip_runtime.renamed import old_names, rename_keys
+from clsclip_runtime.tensor_files import TensorFile, TensorFileError
 
 FORMAT = "clsclip-checkpoint-1"
 
@@ -60,14 +62,14 @@ def read_header(path: Path) -> dict[str, Any]:
     if not is_file(path):
         raise CheckpointError(f"No checkpoint {path}.")
     try:
-        with safe_open(str(path), framework="pt") as opened:
-            header = opened.metadata() or {}
-    except (SafetensorError, OSError) as error:
+        with TensorFile(path) as opened:
+            header = opened.metadata
+    except (TensorFileError, OSError) as error:
         raise CheckpointError(f"{path} cannot be read as safetensors: {error}") from error
     if header.get("format") != FORMAT:
         raise CheckpointError(f"{path} is not a ClsCLIP checkpoint: its header does not say {FORMAT}.")
     try:
-        decoded = {key: json.loads(header[key]) for key in ("model", "towers", "provenance")}
+        decoded = {key: parse_json(header[key]) for key in ("model", "towers", "provenance")}
         return rename_keys(decoded, old_names("manifest")) | {"fingerprint": header["fingerprint"]}
     except (KeyError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{path} has a damaged header: {error}") from error
@@ -102,10 +104,10 @@ def load_checkpoint(path: Path, towers: Towers | None = None) -> tuple[ClsClip, 
     except TypeError as error:
         raise CheckpointError(f"{path} has settings that this version does not know: {error}") from error
     expected = model.learned_state()
-    with safe_open(str(path), framework="pt") as opened:
-        learned = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
-    if {name: value.shape for name, value in learned.items()} != {k: v.shape for k, v in expected.items()}:
-        raise CheckpointError(f"{path} holds other weights than its configuration asks for; it is damaged.")
+    with TensorFile(path) as opened:
+        if opened.shapes() != {name: tuple(value.shape) for name, value in expected.items()}:
+            raise CheckpointError(f"{path} holds other weights than its configuration asks for; it is damaged.")
+        learned = read_tensors(opened)
     for name, value in learned.items():
         if not bool(torch.isfinite(value).all()):
             raise CheckpointError(f"{path}: {name} holds NaN or infinity; training diverged or the file is damaged.")

@@ -8,14 +8,17 @@ from typing import Any
 
 import open_clip
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from clsclip.clip_tokenizer import hub_tokenizer
 from clsclip.errors import TowersError
+from clsclip.tensors import read_tensors
 from clsclip.towers import ImageSpec, Towers
+from clsclip_runtime.documents import read_json
 from clsclip_runtime.paths import is_file, make_folder, write_bytes, write_text
+from clsclip_runtime.tensor_files import TensorFile
 
 CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILE = "open_clip_model.safetensors"
@@ -53,7 +56,7 @@ def load_towers(name: str, pretrained: str | None = None, image_size: int | None
 def load_folder(folder: Path) -> Towers:
     """Towers from a folder in open_clip's local-dir layout; see :func:`load_towers`."""
     try:
-        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        config = read_json(folder / CONFIG_FILE)
         clip = build_clip(config["model_cfg"])
         preprocess = config["preprocess_cfg"]
         spec = ImageSpec(config["model_cfg"]["vision_cfg"]["image_size"], *channels(preprocess))
@@ -135,7 +138,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            with TensorFile(path) as file:
+                return read_tensors(file)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise TowersError(f"No weights file {path}.") from error

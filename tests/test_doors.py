@@ -1,10 +1,14 @@
-"""Doors that stay shut: what only one module may do, found in the source of every package."""
+"""Doors that stay shut: what only one module may do, found in the source of every package.
+
+Every kind of file has one door, in which it is checked. A module is added to a door only where it is a part of it.
+"""
 
 from __future__ import annotations
 
 import ast
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import pytest
 
@@ -94,3 +98,105 @@ def test_files_are_written_by_one_door() -> None:
 def test_what_the_rule_finds(text: str, name: str | None) -> None:
     (node,) = (one for one in ast.walk(ast.parse(text)) if isinstance(one, ast.Call))
     assert writes(node) == name
+
+
+@dataclass(frozen=True)
+class Reader:
+    """The door of one kind of file that is read.
+
+    Attributes:
+        names: what opens such a file, as dotted names; one that ends in a dot stands for all below it.
+        behind: modules that may use them.
+        use: what is to be used instead.
+    """
+
+    names: frozenset[str]
+    behind: frozenset[str]
+    use: str
+
+    def around(self, module: str, tree: ast.Module) -> list[str]:
+        """Where a module goes around the door."""
+        if module in self.behind:
+            return []
+        return [
+            f"{module}:{line} uses {name}; use {self.use}"
+            for line, name in imported_names(tree)
+            if name in self.names or any(one.endswith(".") and f"{name}.".startswith(one) for one in self.names)
+        ]
+
+
+READERS = {
+    "json": Reader(
+        names=frozenset({"json.load", "json.loads", "json.JSONDecoder", "json.decoder."}),
+        behind=frozenset({"clsclip_runtime.documents"}),
+        use="clsclip_runtime.documents: read_json or parse_json",
+    ),
+    "safetensors": Reader(
+        names=frozenset(
+            {
+                *("safetensors.safe_open", "safetensors.deserialize"),
+                *(f"safetensors.{kind}.{name}" for kind in ("torch", "numpy") for name in ("load", "load_file")),
+            }
+        ),
+        behind=frozenset(),
+        use="clsclip_runtime.tensor_files.TensorFile",
+    ),
+    "pickle": Reader(
+        names=frozenset({"pickle.", "marshal.", "shelve.", "dill.", "cloudpickle.", "joblib."}),
+        behind=frozenset(),
+        use="safetensors or JSON: unpickling runs code",
+    ),
+}
+
+
+def imported_names(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """(line, dotted name) of every name and attribute that comes from an import."""
+    known: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for one in node.names:
+                first = one.name.partition(".")[0]
+                known[one.asname or first] = one.name if one.asname else first
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            known |= {one.asname or one.name: f"{node.module}.{one.name}" for one in node.names}
+    for node in ast.walk(tree):
+        parts: list[str] = []
+        part: ast.AST = node
+        while isinstance(part, ast.Attribute):
+            parts.insert(0, part.attr)
+            part = part.value
+        if isinstance(part, ast.Name) and part.id in known:
+            yield part.lineno, ".".join([known[part.id], *parts])
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_files_are_read_by_one_door(kind: str) -> None:
+    door = READERS[kind]
+    names = {module for package in PACKAGES for module, _ in modules(package)}
+    assert door.behind <= names
+    assert [one for package in PACKAGES for module in modules(package) for one in door.around(*module)] == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "source"),
+    [
+        ("json", "import json\njson.loads('1')"),
+        ("json", "from json import load as read\nread(file)"),
+        ("json", "import json as j\nparse = j.loads"),
+        ("json", "import json.decoder\njson.decoder.scanner"),
+        ("safetensors", "from safetensors import safe_open\nsafe_open(path)"),
+        ("safetensors", "import safetensors.torch\nsafetensors.torch.load_file(path)"),
+        ("safetensors", "from safetensors import numpy as st\nst.load(data)"),
+        ("pickle", "import pickle\npickle.loads(data)"),
+    ],
+)
+def test_ways_around_a_door_are_found(kind: str, source: str) -> None:
+    assert READERS[kind].around("clsclip_runtime.somewhere", ast.parse(source))
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["import json\njson.dumps(1)", "def loads(): ...\nloads()", "from safetensors.torch import save\nsave({})"],
+)
+def test_what_reads_nothing_is_free(source: str) -> None:
+    assert [one for door in READERS.values() for one in door.around("somewhere", ast.parse(source))] == []

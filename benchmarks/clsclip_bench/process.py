@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from clsclip_bench.case import Spec, Workload
+from clsclip_runtime.documents import parse_json
 from clsclip_runtime.errors import ClsclipRuntimeError
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -100,7 +101,7 @@ class CaseProcess:
             raise CaseError(f"{self.spec.name} does not answer ({error}). {self._last_words()}") from error
         if not line:
             raise CaseError(f"the process of {self.spec.name} ended. {self._last_words()}")
-        answer: dict[str, Any] = json.loads(line)
+        answer: dict[str, Any] = parse_json(line)
         if "error" in answer:
             raise CaseError(answer["error"])
         return answer

@@ -11,6 +11,7 @@ from typing import IO, Any
 from clsclip_bench.machine import load_average, machine, now, versions
 from clsclip_bench.operations import BundleOperations, CountError
 from clsclip_bench.session import Measured, Peaks
+from clsclip_runtime.documents import read_json
 from clsclip_runtime.errors import OptionError
 from clsclip_runtime.paths import Writer, cannot_write, write_file
 from clsclip_runtime.renamed import old_names
@@ -162,7 +163,7 @@ def read_document(path: Path) -> dict[str, Any]:
         OptionError: the file cannot be read, or is no such JSON, or of a newer version.
     """
     try:
-        document = json.loads(path.read_text("utf-8"))
+        document = read_json(path)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise OptionError(f"cannot read {path}: {reason}. Give the JSON that clsclip-bench --report wrote") from error

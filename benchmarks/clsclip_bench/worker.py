@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from clsclip_bench.case import Case, Spec, Workload
 from clsclip_bench.memory import gpu_memory_mib, peak_memory_mib
+from clsclip_runtime.documents import parse_json
 
 
 class Worker:
@@ -85,7 +86,7 @@ def serve(requests: IO[str], answers: IO[str]) -> None:
     worker = Worker()
     for line in requests:
         try:
-            answer = worker.answer(json.loads(line))
+            answer = worker.answer(parse_json(line))
         except Exception as error:  # whatever a case raises is the row's reason, told by the parent
             answer = {"error": reason_of(error)}
         answers.write(json.dumps(answer) + "\n")

@@ -29,6 +29,7 @@ from pycocotools.coco import COCO
 from clsclip.data.base import Fold
 from clsclip.data.files import LastFew, drop_missing, read_picture
 from clsclip.errors import DataError
+from clsclip_runtime.documents import DATA_FILE, read_json
 from clsclip_runtime.paths import is_dir, is_file
 
 FOLDS = 4
@@ -196,7 +197,9 @@ def load_instances(path: Path) -> Any:
     """A loaded ``pycocotools.coco.COCO``. DataError when the file is damaged or holds something else."""
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # it talks
-            coco = COCO(str(path))
+            coco = COCO()
+            coco.dataset = read_json(path, DATA_FILE)
+            coco.createIndex()
         for image in coco.imgs.values():
             _ = (image["file_name"], int(image["height"]), int(image["width"]))
         known = set(coco.getCatIds())

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from clsclip.errors import TrainingError
 from clsclip.reproduce.schedule import Schedule
+from clsclip.tensors import read_tensors
+from clsclip_runtime.documents import parse_json
 from clsclip_runtime.paths import is_file, write_bytes
+from clsclip_runtime.tensor_files import TensorFile
 
 FORMAT = "clsclip-pretraining-state-1"
 STATE_FILE = "pretrain_state.safetensors"
@@ -105,11 +107,10 @@ class PretrainState:
         if not is_file(path):
             return False
         try:
-            with safe_open(str(path), framework="pt") as opened:
-                header = opened.metadata() or {}
-                stored = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
-            settings, step = json.loads(header["settings"]), int(header["step"])
-        except (SafetensorError, OSError, KeyError, ValueError) as error:
+            with TensorFile(path) as opened:
+                header, stored = opened.metadata, read_tensors(opened)
+            settings, step = parse_json(header["settings"]), int(header["step"])
+        except (OSError, KeyError, ValueError) as error:
             raise TrainingError(f"{path} is damaged: {error}. Start anew with another --out.") from error
         other = [
             f"{name}: {settings.get(name)!r}" for name in self.settings if settings.get(name) != self.settings[name]

@@ -11,6 +11,7 @@ from typing import Any
 from clsclip.data.base import Fold
 from clsclip.errors import TrainingError
 from clsclip.model import ClsClip
+from clsclip_runtime.paths import plain
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 
@@ -154,7 +155,7 @@ def settings_of(model: ClsClip, fold: Fold, config: TrainConfig, fingerprint: st
         "towers": fingerprint,
         "data": data,
     }
-    decoded: dict[str, Any] = json.loads(json.dumps(settings))  # tuples become lists, as they will in the file
+    decoded: dict[str, Any] = plain(settings)  # tuples become lists, as they will in the file
     return decoded
 
 

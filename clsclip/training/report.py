@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from clsclip.errors import TrainingError
 from clsclip_runtime.cli.progress import Progress
+from clsclip_runtime.documents import DocumentError, parse_json
 from clsclip_runtime.paths import append_line, is_file, write_text
 
 LOG_FILE = "train.jsonl"
@@ -69,8 +70,8 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     lines = []
     for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            line = json.loads(text)
-        except ValueError:
+            line = parse_json(text)
+        except DocumentError:
             continue
         if isinstance(line, dict):
             lines.append(line)

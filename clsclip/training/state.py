@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from clsclip.errors import TrainingError
+from clsclip.tensors import read_tensors
 from clsclip.training.config import differences, settings_digest
 from clsclip.training.stepper import Stepper
+from clsclip_runtime.documents import parse_json
 from clsclip_runtime.paths import make_folder, write_bytes
+from clsclip_runtime.tensor_files import TensorFile, TensorFileError
 
 FORMAT = "clsclip-training-state-1"
 STATE_FILE = "training_state.safetensors"
@@ -87,18 +89,18 @@ def read_header(path: Path) -> tuple[dict[str, Any], dict[str, float]]:
         TrainingError: damaged, or another kind of file.
     """
     try:
-        with safe_open(str(path), framework="pt") as opened:
-            header = opened.metadata() or {}
-    except (SafetensorError, OSError) as error:
+        with TensorFile(path) as opened:
+            header = opened.metadata
+    except (OSError, TensorFileError) as error:
         raise TrainingError(f"{path} cannot be read as safetensors: {error}. Start anew with another --out.") from error
     if header.get("format") != FORMAT:
         raise TrainingError(f"{path} is not the state of a training run: its header does not say {FORMAT}.")
     try:
-        settings, counters = json.loads(header["settings"]), json.loads(header["counters"])
+        settings, counters = parse_json(header["settings"]), parse_json(header["counters"])
         if settings_digest(settings) != header["settings_sha256"]:
             raise ValueError("its settings do not match their digest")
         return settings, {name: float(value) for name, value in counters.items()}
-    except (KeyError, ValueError, AttributeError) as error:
+    except (KeyError, ValueError, AttributeError, TypeError) as error:
         raise TrainingError(f"{path} has a damaged header: {error}. Start anew with another --out.") from error
 
 
@@ -120,18 +122,17 @@ def load_state(stepper: Stepper, path: Path, settings: dict[str, Any]) -> int:
         )
     expected = state_tensors(stepper)
     try:
-        with safe_open(str(path), framework="pt") as opened:
-            stored = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
-        shapes = {name: value.shape for name, value in stored.items()}
-        if shapes != {name: value.shape for name, value in expected.items()}:
-            raise TrainingError(f"{path} holds other weights than this model has. Start anew with another --out.")
+        with TensorFile(path) as opened:
+            if opened.shapes() != {name: tuple(value.shape) for name, value in expected.items()}:
+                raise TrainingError(f"{path} holds other weights than this model has. Start anew with another --out.")
+            stored = read_tensors(opened)
         for name, value in stored.items():
             if not bool(torch.isfinite(value).all()):
                 raise TrainingError(f"{path}: {name} holds NaN or infinity. Start anew with another --out.")
         for name, value in expected.items():
             value.copy_(stored[name])
         restore_counters(stepper, counters)
-    except (SafetensorError, OSError, KeyError) as error:
+    except (OSError, KeyError, TensorFileError) as error:
         raise TrainingError(f"{path} is damaged: {error}. Start anew with another --out.") from error
     return int(counters["step"])
 

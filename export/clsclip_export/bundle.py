@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +23,7 @@ from clsclip_export.words import encode_words, store_words
 from clsclip_runtime.bundle.folder import staged_folder
 from clsclip_runtime.bundle.manifest import parse_manifest
 from clsclip_runtime.bundle.opening import DETECTOR, MANIFEST, TEXT_ENCODER, TOKENIZER, Bundle
+from clsclip_runtime.documents import read_json
 from clsclip_runtime.errors import OptionError
 from clsclip_runtime.paths import write_bytes, write_json
 
@@ -67,7 +67,7 @@ def write_bundle(
         exported = export_graphs(model)
         write(exported, folder, header, options)
         parity = verify(exported, folder, data, options.profile)
-        document = json.loads((folder / MANIFEST).read_text("utf-8"))
+        document = read_json(folder / MANIFEST)
         write_json(folder / MANIFEST, {**document, "parity": parity_figures(parity, data)})
         Bundle.open(folder)
     return parity

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import tempfile
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ from clsclip_export.weights import WEIGHTS_FILE, save_shared
 from clsclip_export.words import check_words
 from clsclip_runtime.bundle.opening import MANIFEST, PRESENCE
 from clsclip_runtime.bundle.specs import ImageSpec
+from clsclip_runtime.documents import read_json
 from clsclip_runtime.images import preprocess
 from clsclip_runtime.masks.upsampling import logit
 from clsclip_runtime.paths import is_file
@@ -55,7 +55,7 @@ def verify(exported: Exported, folder: Path, data: CheckData, profile: Profile) 
     Raises:
         ParityError: something differs; it names the first tensor that diverges.
     """
-    manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
+    manifest = read_json(folder / MANIFEST)
     precision, mask_logit = manifest["precision"], logit(manifest["mask"]["threshold"])
     check_preprocessing(exported.model, image_spec(exported.model), data)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from importlib.metadata import distributions
@@ -10,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from clsclip_runtime.documents import parse_json
 from clsclip_runtime.paths import is_file
 
 MODULES = {
@@ -71,7 +71,7 @@ def _origin() -> tuple[Path | None, bool]:
     """The folder that clsclip was installed from, if it is still there, and whether it is used in place."""
     for found in distributions(name="clsclip"):
         try:
-            origin = json.loads(found.read_text("direct_url.json") or "{}")
+            origin = parse_json(found.read_text("direct_url.json") or "{}")
             url = urlsplit(origin.get("url", ""))
             folder = Path(url2pathname(url.path))
             if url.scheme == "file" and is_file(folder / "setup.cfg"):

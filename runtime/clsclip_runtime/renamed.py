@@ -19,13 +19,13 @@ alias: what is called by an old name does not run.
 from __future__ import annotations
 
 import inspect
-import json
 import re
 from collections.abc import Callable, Collection, Mapping, Set
 from functools import cache, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
+from clsclip_runtime.documents import read_json
 from clsclip_runtime.errors import OptionError
 
 FILE = Path(__file__).with_name("renamed.json")
@@ -38,7 +38,7 @@ _T = TypeVar("_T")
 @cache
 def old_names(section: str) -> Mapping[str, str]:
     """Old names of one section of ``renamed.json`` and what to use instead."""
-    return cast("Mapping[str, str]", json.loads(FILE.read_text("utf-8"))[section])
+    return cast("Mapping[str, str]", read_json(FILE)[section])
 
 
 def sentence(section: str, name: str, owner: str = "") -> str | None:

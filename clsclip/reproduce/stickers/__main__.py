@@ -5,7 +5,6 @@ Training with masks and evaluation are ``clsclip-train --data stickers`` and ``c
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -23,6 +22,7 @@ from clsclip.reproduce.stickers.tensor_maker import Atlas
 from clsclip.reproduce.stickers.vocabulary import nouns
 from clsclip.tower_files import CONFIG_FILE, load_towers
 from clsclip_runtime.cli.output import echo, print_json
+from clsclip_runtime.documents import read_json
 
 STICKERS = click.option(
     "--stickers",
@@ -129,7 +129,7 @@ def pretrain_command(
         towers, config = new_towers(train_tokenizer(), side, seed)
     else:
         towers = load_towers(str(start), image_size=side).requires_grad_(True).train()
-        config = json.loads((start / CONFIG_FILE).read_text("utf-8"))["model_cfg"]
+        config = read_json(start / CONFIG_FILE)["model_cfg"]
     made = {"styles": styles, "side": side, "parts": parts, "sizes": sizes, "things": things, "recolour": recolour}
     pretrain(
         towers,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,6 +14,7 @@ from PIL import Image
 from clsclip.errors import DataError
 from clsclip.reproduce.stickers.layers import Pyramid
 from clsclip.reproduce.stickers.vocabulary import Noun, nouns
+from clsclip_runtime.documents import read_json
 from clsclip_runtime.errors import ImageError
 from clsclip_runtime.images import open_stored
 from clsclip_runtime.paths import is_dir, is_file
@@ -113,7 +113,7 @@ def icon_set(path: Path) -> dict[str, str]:
         DataError: the file is no icon set.
     """
     try:
-        document = json.loads(path.read_text("utf-8"))
+        document = read_json(path)
         size = {"width": document.get("width", 16), "height": document.get("height", 16)}
         drawings = {name: _icon(size | icon) for name, icon in document["icons"].items()}
         aliases = {name: one["parent"] for name, one in document.get("aliases", {}).items()}

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 from torch.nn.functional import affine_grid, conv2d, grid_sample, interpolate, pad
@@ -25,7 +24,9 @@ from clsclip.reproduce.stickers.grounds import ground_pool
 from clsclip.reproduce.stickers.pictures import VISIBLE_SHARE
 from clsclip.reproduce.stickers.sheets import StickerBook
 from clsclip.reproduce.stickers.vocabulary import nouns
+from clsclip.tensors import read_tensor
 from clsclip_runtime.paths import write_bytes
+from clsclip_runtime.tensor_files import TensorFile
 
 FORMAT = "clsclip-sticker-atlas-1"
 LEVELS = 3
@@ -79,11 +80,11 @@ class Atlas:
             DataError: the file is absent, damaged or another kind of file.
         """
         try:
-            with safe_open(str(path), framework="pt") as opened:
-                if (opened.metadata() or {}).get("format") != FORMAT:
+            with TensorFile(path) as opened:
+                if opened.metadata.get("format") != FORMAT:
                     raise DataError(f"{path} is no sticker atlas. Make one: python -m clsclip.reproduce.stickers atlas")
-                return Atlas(*(opened.get_tensor(name) for name in ("drawings", "noun_of", "grounds")))
-        except (SafetensorError, OSError) as error:
+                return Atlas(*(read_tensor(opened, name) for name in ("drawings", "noun_of", "grounds")))
+        except (OSError, KeyError, ValueError) as error:
             raise DataError(f"{path} cannot be read: {error}. Make it anew.") from error
 
 

@@ -30,6 +30,7 @@ from clsclip.reproduce.tables.published import Row, Table
 from clsclip.towers import Towers
 from clsclip.training.config import TrainConfig
 from clsclip.training.loop import train
+from clsclip_runtime.documents import read_json
 from clsclip_runtime.paths import is_dir, is_file, write_json
 from clsclip_runtime.regions import ZoomIn
 
@@ -134,7 +135,7 @@ def run_one(row: Row, config: ModelConfig, fold: int, seed: int, run: TableRun) 
     limit = "" if run.limit is None else f"-limit{run.limit}"
     written = folder / f"result{how}-{run.protocol.name.replace(', ', '-').replace(' ', '-')}{limit}.json"
     if is_file(written):
-        found: dict[str, Any] = json.loads(written.read_text("utf-8"))
+        found: dict[str, Any] = read_json(written)
         return found
     predictor = None
     if row.regions != "boxes":

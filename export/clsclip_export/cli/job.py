@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -15,6 +14,7 @@ from clsclip_runtime.backends.tensorrt.edition import TensorRtEdition, find_edit
 from clsclip_runtime.bundle.opening import MANIFEST
 from clsclip_runtime.cli.output import echo
 from clsclip_runtime.cli.progress import Progress
+from clsclip_runtime.documents import read_json
 from clsclip_runtime.paths import cannot_write, readable
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class Done:
         """Plain JSON types; of the bundle, what its manifest says of precision and parity."""
         document: dict[str, Any] = {"bundle": None, "engines": []}
         if self.out is not None:
-            manifest = json.loads((self.out / MANIFEST).read_text("utf-8"))
+            manifest = read_json(self.out / MANIFEST)
             size = sum(path.stat().st_size for path in self.out.iterdir())
             document["bundle"] = {"path": readable(self.out), "bytes": size}
             document["bundle"] |= {key: manifest.get(key) for key in ("name", "precision", "parity")}

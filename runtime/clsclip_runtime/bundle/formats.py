@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-FORMATS: dict[str, Any] = json.loads(Path(__file__).with_name("formats.json").read_text("utf-8"))
+from clsclip_runtime.documents import read_json
+
+FORMATS: dict[str, Any] = read_json(Path(__file__).with_name("formats.json"))
 """The document of ``formats.json``."""

@@ -6,7 +6,6 @@ required key that is missing or has the wrong type is named in the error.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from pathlib import PurePosixPath
@@ -30,6 +29,7 @@ from clsclip_runtime.bundle.specs import (
     ProfileSpec,
     TextSpec,
 )
+from clsclip_runtime.documents import DocumentError, parse_json
 from clsclip_runtime.errors import BundleError
 
 SCHEMA_VERSION: int = FORMATS["bundle_schema"]
@@ -88,8 +88,8 @@ def parse_manifest(document: bytes, folder: object = "OLD") -> Manifest:
             is missing or wrong.
     """
     try:
-        data = json.loads(document.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
+        data = parse_json(document)
+    except DocumentError as error:
         raise BundleError(
             f"manifest.json is not valid JSON ({error}). The bundle is damaged: get it again or export it again"
         ) from error

@@ -7,7 +7,6 @@ come from the graphs, estimates of memory from the formulas that 0.1 had built i
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping
@@ -19,6 +18,7 @@ from clsclip_runtime.bundle.description import describe_features, read_signature
 from clsclip_runtime.bundle.folder import check_target, file_entries, staged_folder
 from clsclip_runtime.bundle.manifest import SCHEMA_VERSION, check_file_name
 from clsclip_runtime.bundle.opening import IMAGE_ENCODER, MANIFEST, PRESENCE, TEXT_ENCODER, TRUNK, Bundle
+from clsclip_runtime.documents import DocumentError, read_json
 from clsclip_runtime.errors import BundleError, OptionError
 from clsclip_runtime.paths import expanded, file_sha256, is_file, write_json
 from clsclip_runtime.renamed import old_names, rename_keys
@@ -157,12 +157,10 @@ def _read(folder: Path, shown: object) -> dict[str, Any]:
     if not is_file(path):
         raise BundleError(f"{shown} is not a bundle: it has no {MANIFEST}. Give the folder that clsclip-export wrote")
     try:
-        if path.stat().st_size > _MAX_MANIFEST_BYTES:
-            raise BundleError(f"{path} is over {_MAX_MANIFEST_BYTES >> 20} MiB, so it is no manifest. {_AGAIN}")
-        document = json.loads(path.read_bytes().decode("utf-8-sig"))
+        document = read_json(path)
     except OSError as error:
         raise BundleError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
+    except DocumentError as error:
         raise BundleError(f"{path} is not valid JSON ({error}). {_AGAIN}") from error
     version = document.get("schema_version") if isinstance(document, dict) else None
     if isinstance(version, bool) or not isinstance(version, int):

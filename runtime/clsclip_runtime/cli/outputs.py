@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from clsclip_runtime.documents import parse_json
 from clsclip_runtime.errors import OutputError
 from clsclip_runtime.paths import append_line, plain, write_text
 from clsclip_runtime.results.files import folded
@@ -125,7 +126,7 @@ class Record:
         found: dict[str, tuple[Origin, set[str]]] = {}
         for line in lines:
             try:
-                one = json.loads(line)
+                one = parse_json(line)
                 stem, formats = str(one["stem"]), {str(name) for name in one["formats"]}
                 origin = Origin(str(one["source"]), int(one["size"]), int(one["mtime_ns"]), str(one["how"]))
             except (ValueError, TypeError, KeyError, RecursionError):

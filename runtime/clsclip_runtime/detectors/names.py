@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ast
-import json
 import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from clsclip_runtime.bundle.manifest import DETECTOR_NAME_CHARACTERS
+from clsclip_runtime.documents import DocumentError, parse_json
 from clsclip_runtime.errors import DetectorError
 from clsclip_runtime.options import is_name
 
@@ -81,8 +81,8 @@ def parse_names(text: str, where: str) -> tuple[str, ...]:
 
 def _from_json(text: str, where: str) -> tuple[str, ...]:
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        found = parse_json(text)
+    except DocumentError as error:
         raise DetectorError(f"the class names in {where} are not valid JSON ({error}). {_GIVE}") from error
     if isinstance(found, dict) and "names" in found:
         found = found["names"]

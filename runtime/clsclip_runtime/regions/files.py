@@ -7,17 +7,16 @@ Two layouts: a COCO document (``images``, ``annotations``, ``categories``), and 
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
 
+from clsclip_runtime.documents import DATA_FILE, DocumentError, read_json
 from clsclip_runtime.errors import RegionError
 from clsclip_runtime.regions.proposals import Proposals
 
-_MAX_BYTES = 1 << 30
 _EVERY_IMAGE = ""
 _ADVICE = (
     'An entry is {"image": name, "class": word, "bbox": [x, y, width, height]}, in pixels; or give a COCO document'
@@ -104,14 +103,12 @@ def _keys(image: str) -> list[str]:
 
 def _read(path: Path) -> Any:
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise RegionError(f"{path} is over {_MAX_BYTES >> 20} MiB. Split it by picture")
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        return read_json(path, DATA_FILE)
     except FileNotFoundError as error:
         raise RegionError(f"no such file of regions: {path}") from error
     except OSError as error:
         raise RegionError(f"cannot read the regions of {path}: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
+    except DocumentError as error:
         raise RegionError(f"{path} cannot be read as JSON: {error}") from error
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from clsclip_runtime.documents import read_json
 from clsclip_runtime.errors import OptionError
 
 Encode: TypeAlias = Callable[[Sequence[str]], npt.NDArray[np.float32]]
@@ -29,7 +29,7 @@ templates lie closer together: bear and teddy bear at 0.95. In the embedded mode
 different things of COCO are at 0.916 (knife, spoon), and ship finds boat, pony horse and lorry truck, all above 0.99.
 """
 
-_TABLES = json.loads(Path(__file__).with_name("synonyms.json").read_text("utf-8"))
+_TABLES = read_json(Path(__file__).with_name("synonyms.json"))
 
 _SYNONYMS: tuple[tuple[str, ...], ...] = tuple(map(tuple, _TABLES["synonyms"]))
 """Words for one thing, as VOC, COCO, Objects365 and British and American English name it."""

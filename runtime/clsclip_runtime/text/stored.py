@@ -17,8 +17,10 @@ import numpy as np
 
 from clsclip_runtime._types import Floats
 from clsclip_runtime.bundle.specs import FeatureSpec
+from clsclip_runtime.documents import parse_json
 from clsclip_runtime.errors import BundleError, OptionError, WordError
 from clsclip_runtime.paths import write_file
+from clsclip_runtime.tensor_files import TensorFile
 from clsclip_runtime.text.encoded import EncodedWord
 from clsclip_runtime.text.words import clean_word
 
@@ -49,14 +51,12 @@ class StoredWords:
         Raises:
             BundleError: it is damaged, of a newer schema, or does not fit the manifest.
         """
-        from safetensors import SafetensorError, safe_open
-
         try:
-            with safe_open(path, framework="numpy") as file:
-                words, truncated = _read_words(file.metadata() or {})
+            with TensorFile(path) as file:
+                words, truncated = _read_words(file.metadata)
                 _check_shapes(file, len(words), features)
-                arrays = {one.name: np.asarray(file.get_tensor(one.name), np.float32) for one in features}
-        except (SafetensorError, OSError, ValueError, RecursionError) as error:
+                arrays = {one.name: file.read_float32(one.name) for one in features}
+        except (OSError, ValueError) as error:
             raise _damaged(path, " ".join(str(error).split())) from error
         for one in features:
             array = arrays[one.name]
@@ -135,8 +135,8 @@ def _read_words(about: Mapping[str, str]) -> tuple[list[str], list[str]]:
         newer = version.isdecimal() and int(version) > int(STORED_SCHEMA)
         advice = ". Upgrade clsclip: pip install --upgrade clsclip" if newer else ""
         raise ValueError(f"schema version {version or 'missing'}, and {STORED_SCHEMA} was expected{advice}")
-    words = json.loads(about.get("words", "null"))
-    truncated = json.loads(about.get("truncated", "[]"))
+    words = parse_json(about.get("words", "null"))
+    truncated = parse_json(about.get("truncated", "[]"))
     if not isinstance(words, list) or not isinstance(truncated, list):
         raise ValueError("its list of words is missing")
     try:
@@ -160,16 +160,14 @@ def _check_words(words: Sequence[str]) -> None:
         seen.add(word)
 
 
-def _check_shapes(file: Any, count: int, features: Sequence[FeatureSpec]) -> None:
+def _check_shapes(file: TensorFile, count: int, features: Sequence[FeatureSpec]) -> None:
     """Compare the header with the manifest before any tensor is read. ValueError if they differ."""
-    there = set(file.keys())
     for one in features:
-        if one.name not in there:
+        if one.name not in file.tensors:
             raise ValueError(f"it lacks {one.name}, which the manifest lists")
-        part = file.get_slice(one.name)
-        shape, wanted = tuple(part.get_shape()), (count, *one.shape)
-        if shape != wanted or part.get_dtype() != "F32":
-            raise ValueError(f"{one.name} is {part.get_dtype()} of shape {shape}, and F32 of {wanted} was expected")
+        found, wanted = file.tensors[one.name], (count, *one.shape)
+        if found.shape != wanted or found.dtype != "F32":
+            raise ValueError(f"{one.name} is {found.dtype} of shape {found.shape}, and F32 of {wanted} was expected")
 
 
 def _damaged(path: Path, reason: str) -> BundleError:

@@ -15,6 +15,7 @@ from typing import Any
 
 from clsclip_runtime.backends.cuda.driver import ask_driver
 from clsclip_runtime.backends.tensorrt.edition import TensorRtEdition, version_numbers
+from clsclip_runtime.documents import read_json
 from clsclip_runtime.errors import BackendError
 from clsclip_runtime.paths import file_sha256
 
@@ -111,7 +112,7 @@ def read_engine(sidecar: Path) -> EngineFile:
         BackendError: it cannot be read, is of a newer layout, or its key is not the digest of what it states.
     """
     try:
-        document = json.loads(sidecar.read_text("utf-8"))
+        document = read_json(sidecar)
         if document["schema_version"] > SCHEMA_VERSION:
             raise BackendError(f"{sidecar} is of a newer clsclip. Upgrade clsclip, or build the engine again")
         spec = EngineSpec(**document["spec"])

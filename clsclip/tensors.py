@@ -1,0 +1,34 @@
+"""Tensors of safetensors files for PyTorch; the files are read by the runtime's one reader."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from clsclip_runtime.tensor_files import ITEM_BYTES, TensorFile, TensorFileError
+
+_TYPES = {
+    **{"BOOL": torch.bool, "U8": torch.uint8, "I8": torch.int8, "I16": torch.int16, "I32": torch.int32},
+    **{"I64": torch.int64, "F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64},
+}
+"""PyTorch's types by the format's names; the format has some that no weights come in."""
+
+
+def read_tensor(file: TensorFile, name: str) -> Tensor:
+    """A tensor of an open file, in memory of its own.
+
+    Raises:
+        TensorFileError: its type is none that weights come in, or the file has been cut.
+    """
+    info = file.tensors[name]
+    dtype = _TYPES.get(info.dtype)
+    if dtype is None:
+        raise TensorFileError(f"{name} is {info.dtype}, and weights are {', '.join(_TYPES.keys() & ITEM_BYTES.keys())}")
+    if info.start == info.end:
+        return torch.empty(info.shape, dtype=dtype)
+    return torch.frombuffer(file.read(name), dtype=dtype).reshape(info.shape)
+
+
+def read_tensors(file: TensorFile) -> dict[str, Tensor]:
+    """All tensors of an open file by name; see :func:`read_tensor`."""
+    return {name: read_tensor(file, name) for name in file.tensors}
