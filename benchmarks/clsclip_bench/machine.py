@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from clsclip_runtime.backends.cuda.driver import ask_driver
-from clsclip_runtime.doctor import installed
+from clsclip_runtime.libraries import installed
 from clsclip_runtime.version import __version__
 
 PACKAGES = (

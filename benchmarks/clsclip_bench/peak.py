@@ -17,6 +17,7 @@ import numpy as np
 from clsclip_bench.case import Workload
 from clsclip_runtime.backends.openvino import process_core
 from clsclip_runtime.errors import BackendError
+from clsclip_runtime.libraries import import_openvino
 
 SIZE = {"cpu": 2048, "gpu": 8192}
 """Side of the matrices: large enough that starting a product does not count."""
@@ -149,7 +150,7 @@ def _torch_cuda(precision: str, size: int, threads: int | None) -> Product:
 
 
 def _openvino(precision: str, size: int, threads: int | None) -> Product:
-    openvino = import_module("openvino")
+    openvino = import_openvino()
     hint = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}.get(precision)
     if hint is None:
         raise BackendError(f"OpenVINO on a CPU has no fast product of {precision}")

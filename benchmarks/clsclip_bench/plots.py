@@ -10,6 +10,7 @@ from typing import Any
 from clsclip_bench.report import write
 from clsclip_runtime.errors import OptionError
 from clsclip_runtime.extras import install_command
+from clsclip_runtime.libraries import import_matplotlib
 
 _STROKES = ("-", "--", ":", "-.")
 _MARKERS = "os^Dv"
@@ -19,7 +20,7 @@ _MARKERS = "os^Dv"
 def load_matplotlib() -> Any:
     """``matplotlib.pyplot``, drawing into files. OptionError if it is not installed."""
     try:
-        import_module("matplotlib").use("Agg")
+        import_matplotlib()
         return import_module("matplotlib.pyplot")
     except ImportError as error:
         raise OptionError(

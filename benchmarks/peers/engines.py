@@ -11,6 +11,7 @@ from benchmarks.peers import material
 from benchmarks.peers.peer import Peer, pictures
 from clsclip_bench.case import Workload
 from clsclip_runtime.images import preprocess
+from clsclip_runtime.libraries import import_onnxruntime, import_openvino
 from clsclip_runtime.masks.upsampling import upsample
 
 
@@ -55,8 +56,7 @@ class OnnxRuntimePeer(EnginePeer):
     """``onnxruntime.InferenceSession``."""
 
     def load(self) -> None:
-        import onnxruntime
-
+        onnxruntime = import_onnxruntime()
         super().load()
         options = onnxruntime.SessionOptions()
         if self.threads is not None:
@@ -72,8 +72,7 @@ class OpenVinoPeer(EnginePeer):
     """``openvino.compile_model``; the precision is told, for OpenVINO takes bf16 by itself where the CPU has it."""
 
     def load(self) -> None:
-        import openvino
-
+        openvino = import_openvino()
         super().load()
         hint = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}[self.precision]
         options = {"INFERENCE_PRECISION_HINT": hint}

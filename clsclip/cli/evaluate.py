@@ -22,6 +22,7 @@ from clsclip_runtime.cli.output import echo, json_option, print_json
 from clsclip_runtime.cli.progress import LogHandler, Progress
 from clsclip_runtime.cli.runner import run_command
 from clsclip_runtime.cli.zoom import CropOptions, crop_options
+from clsclip_runtime.libraries import import_matplotlib
 from clsclip_runtime.paths import exists, readable
 
 if TYPE_CHECKING:
@@ -149,6 +150,7 @@ def show(
     **options: Any,
 ) -> None:
     """Draw pictures, truths and the masks of models side by side."""
+    import_matplotlib()
     from clsclip.evaluation.figures import save_figure, side_by_side
 
     asked, data = take(MethodOptions, options), DataOptions.from_values(options)
@@ -170,6 +172,7 @@ def show(
 @json_option("Name the file in a JSON document on standard output.")
 def attention(picture: Path, words: tuple[str, ...], model: Path, out: Path, as_json: bool) -> None:
     """Draw where the encoder looks, layer by layer: the original one, and the one that WORDS navigate."""
+    import_matplotlib()
     from clsclip.data.files import read_picture
     from clsclip.evaluation.figures import attention_figure, save_figure
     from clsclip.evaluation.predictors import CheckpointPredictor, open_predictor

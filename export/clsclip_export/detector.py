@@ -24,6 +24,7 @@ from clsclip_runtime.bundle.folder import check_target, file_entries, staged_fol
 from clsclip_runtime.bundle.opening import DETECTOR, MANIFEST, Bundle
 from clsclip_runtime.detectors import Detector, DetectorSpec, read_spec
 from clsclip_runtime.errors import DetectorError
+from clsclip_runtime.extras import install_command
 from clsclip_runtime.paths import is_file, write_json
 from clsclip_runtime.protocols import GraphFile
 
@@ -153,7 +154,7 @@ def convert_weights(source: DetectorSource, target: Path) -> None:
         )
     if importlib.util.find_spec("ultralytics") is None:
         raise DetectorFileError(
-            f"{source.path} needs ultralytics (AGPL-3.0), which is not installed. Run: pip install 'clsclip[detect]'; "
+            f"{source.path} needs ultralytics (AGPL-3.0), which is not installed. Run: {install_command('detect')}; "
             "or give the detector as ONNX"
         )
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:

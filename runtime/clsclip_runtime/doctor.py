@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import packages_distributions
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from clsclip_runtime.backends.tensorrt.edition import EDITIONS, TensorRtEdition,
 from clsclip_runtime.backends.tensorrt.engine_files import Machine, engine_files, misfit, verify_plan
 from clsclip_runtime.bundle.opening import Bundle
 from clsclip_runtime.errors import BackendError, BundleError, ClsclipRuntimeError
+from clsclip_runtime.extras import gpu_command
+from clsclip_runtime.libraries import installed
 from clsclip_runtime.version import __version__
 
 OK, FAIL, INFO = "ok", "fail", "info"
@@ -88,6 +90,7 @@ def machine(driver: Driver) -> Iterator[Finding]:
     ]
     system = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     yield Finding("machine", f"clsclip {__version__}", INFO, f"{system}, {', '.join(packages)}")
+    yield from shared_folders()
     if driver.problem is not None:
         yield Finding("machine", "GPU", INFO, f"none: {driver.problem}")
         return
@@ -95,6 +98,20 @@ def machine(driver: Driver) -> Iterator[Finding]:
     for gpu in driver.gpus:
         capability = f"compute capability {gpu.compute_capability}"
         yield Finding("machine", gpu.name, OK, f"{gpu.memory / 2**30:.0f} GiB, {capability}, {numbers}")
+
+
+def shared_folders() -> Iterator[Finding]:
+    """Packages that write into one folder, so that which of them is imported is chance."""
+    known = packages_distributions()
+    for module in ("onnxruntime", "cv2"):
+        names = sorted(set(known.get(module, [])))
+        if len(names) < 2:
+            continue
+        kept = next((name for name in names if name.endswith(("-gpu", "-headless"))), names[0])
+        detail = f"{' and '.join(names)} write into one folder, and neither works reliably"
+        again = f"pip uninstall -y {' '.join(names)} && pip install --no-deps {kept}"
+        fix = gpu_command() if kept == "onnxruntime-gpu" else again
+        yield Finding("machine", module, FAIL, detail, fix)
 
 
 def tensorrt(name: str) -> tuple[Finding, TensorRtEdition | None]:
@@ -178,14 +195,6 @@ def failed(group: str, name: str, error: Exception, state: str = FAIL) -> Findin
     """A finding of an error: the command in its message is what fixes it."""
     text, _, command = str(error).partition(_COMMAND)
     return Finding(group, name, state, text.strip().rstrip("."), command.strip() or None)
-
-
-def installed(name: str) -> str | None:
-    """Version of an installed package; it is not imported."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def driver_version() -> str | None:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from clsclip_runtime.documents import parse_json
+from clsclip_runtime.libraries import installed
 from clsclip_runtime.paths import is_file
 
 MODULES = {
@@ -48,16 +49,48 @@ def extra_of(module: str, usual: str | None = None) -> str | None:
 def install_command(extra: str) -> str:
     """The command that adds an extra to this installation, as it is to be typed here.
 
-    It names the folder that clsclip was installed from, as long as that exists. Else it names clsclip itself: pip finds
-    the extras of what is installed without any index.
+    It names the folder that clsclip was installed from, or runs in, as long as that exists. Else it names clsclip
+    itself: pip finds the extras of what is installed without any index.
     """
-    folder, editable = _origin()
+    folder, editable, recorded = _origin()
+    if folder is not None:
+        return f"{_pip()} install {'--editable ' if editable else ''}'{_shown(folder)}[{extra}]'"
+    if recorded:
+        return f"{_pip()} install 'clsclip[{extra}]'"
+    # No index has clsclip: its name alone would bring nothing, or something else.
+    return f"cd SOURCE_OF_CLSCLIP && {_pip()} install '.[{extra}]'"
+
+
+def gpu_command() -> str:
+    """The command after which ONNX Runtime runs on a GPU.
+
+    pip cannot take a requirement of the base away for an extra, and ``onnxruntime`` and ``onnxruntime-gpu`` write into
+    one folder: the one has to go before the other comes.
+    """
+    pip = _pip()
+    command = f"{install_command('gpu')} && {pip} uninstall -y onnxruntime && {pip} install --no-deps onnxruntime-gpu"
+    # What is recorded as installed would not be installed again, though its files have gone.
+    return f"{pip} uninstall -y onnxruntime-gpu && {command}" if installed("onnxruntime-gpu") else command
+
+
+def onnxruntime_command() -> str:
+    """The command that brings ONNX Runtime back, in the edition that is recorded here."""
+    if installed("onnxruntime-gpu"):
+        return gpu_command()
+    return f"{_pip()} install {'--force-reinstall --no-deps ' if installed('onnxruntime') else ''}onnxruntime"
+
+
+def upgrade_advice() -> str:
+    """What to do where something needs a newer clsclip; no index has it, so its source is named."""
+    folder, editable, _ = _origin()
     if folder is None:
-        what = f"clsclip[{extra}]"
-    else:
-        here = Path.cwd() == folder
-        what = f"{'.' if here else folder}[{extra}]"
-    return f"{_pip()} install {'--editable ' if editable else ''}'{what}'"
+        return "Upgrade clsclip: in the folder of its newest source, run pip install ."
+    command = f"{_pip()} install {'--editable ' if editable else ''}'{_shown(folder)}'"
+    return f"Upgrade clsclip: get its newest source into {folder}, then run {command}"
+
+
+def _shown(folder: Path) -> str:
+    return "." if Path.cwd() == folder else str(folder)
 
 
 def _pip() -> str:
@@ -67,15 +100,23 @@ def _pip() -> str:
     return "pip" if own else f"{sys.executable} -m pip"
 
 
-def _origin() -> tuple[Path | None, bool]:
-    """The folder that clsclip was installed from, if it is still there, and whether it is used in place."""
+def _origin() -> tuple[Path | None, bool, bool]:
+    """Where clsclip comes from.
+
+    Returns:
+        The folder of its source, if it is still there; whether it is used in place; and whether pip knows it.
+    """
+    recorded = False
     for found in distributions(name="clsclip"):
+        recorded = True
         try:
             origin = parse_json(found.read_text("direct_url.json") or "{}")
             url = urlsplit(origin.get("url", ""))
             folder = Path(url2pathname(url.path))
             if url.scheme == "file" and is_file(folder / "setup.cfg"):
-                return folder, bool(origin.get("dir_info", {}).get("editable"))
+                return folder, bool(origin.get("dir_info", {}).get("editable")), True
         except (OSError, ValueError, AttributeError):
             continue
-    return None, False
+    checkout = Path(__file__).parents[2]
+    in_place = not recorded and (checkout / "setup.cfg").is_file()
+    return (checkout, True, False) if in_place else (None, False, recorded)

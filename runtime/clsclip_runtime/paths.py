@@ -17,6 +17,9 @@ from clsclip_runtime.scratch import PartFile
 
 Writer: TypeAlias = Callable[[IO[bytes]], object]
 
+CACHE_VARIABLE = "CLSCLIP_CACHE"
+"""Environment variable: a folder in place of the user's cache folder, or ``off``."""
+
 _BLOCK = 1 << 20
 
 
@@ -170,3 +173,14 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(path, error) from error
+
+
+def users_cache() -> Path | None:
+    """The folder in the user's cache folder for everything that this project keeps; None where there is none."""
+    base = os.environ.get("LOCALAPPDATA") if os.name == "nt" else os.environ.get("XDG_CACHE_HOME")
+    if base and Path(base).is_absolute():
+        return Path(base) / "clsclip"
+    try:
+        return Path.home() / ".cache" / "clsclip"
+    except RuntimeError:  # a user without a home
+        return None

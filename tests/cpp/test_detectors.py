@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clsclip_runtime.bundle.manifest import LETTERBOXES
 from clsclip_runtime.detectors import COCO_NAMES, Detector, DetectorSpec
 from clsclip_runtime.detectors.layouts import LAYOUTS, cells
 from clsclip_runtime.detectors.letterbox import Placed, letterbox
@@ -108,6 +109,9 @@ def random_outputs(rng: np.random.Generator, spec: DetectorSpec, pictures: int, 
         made = [np.concatenate([centres, sizes, scores], axis=2).transpose(0, 2, 1)]
     elif layout == "yolov10":
         made = [np.concatenate([corners, scores[:, :, :1], classes], axis=2)]
+    elif layout.startswith("rtdetr"):
+        of_input = np.concatenate([centres / (spec.width, spec.height), sizes / (spec.width, spec.height)], axis=2)
+        made = [np.concatenate([of_input, *([scores[:, :, :1], classes] if layout == "rtdetr" else [scores])], axis=2)]
     elif layout == "yolov7-nms":
         number = np.broadcast_to(np.arange(pictures)[:, None, None], (pictures, boxes, 1))
         rows = np.concatenate([number, corners, classes, scores[:, :, :1]], axis=2)
@@ -121,6 +125,7 @@ def random_outputs(rng: np.random.Generator, spec: DetectorSpec, pictures: int, 
 def assert_same(found: list[dict[str, Any]], wanted: list[Proposals]) -> None:
     for own, other in zip(found, wanted, strict=True):
         assert own["classes"] == other.classes.tolist()
+        assert own["notes"] == list(other.notes)
         np.testing.assert_allclose(own["scores"], other.scores, rtol=1e-6)
         np.testing.assert_allclose(np.reshape(own["boxes"], (-1, 4)), other.boxes, rtol=1e-5, atol=1e-4)
 
@@ -153,6 +158,7 @@ DAMAGED: dict[str, tuple[str, list[Any]]] = {
     "more boxes than room": ("tensorrt-nms", [[[3]], np.zeros((1, 2, 4)), np.zeros((1, 2)), np.zeros((1, 2))]),
     "boxes fewer than none": ("tensorrt-nms", [[[-1]], np.zeros((1, 2, 4)), np.zeros((1, 2)), np.zeros((1, 2))]),
     "a number of NaN": ("tensorrt-nms", [[[np.nan]], np.zeros((1, 2, 4)), np.zeros((1, 2)), np.zeros((1, 2))]),
+    "boxes as shares of the input": ("yolov10", [[[[0.1, 0.2, 0.7, 0.9, 0.9, 1], [0, 0, 0, 0, 0, 0]]]]),
     "another grid": ("yolox", [np.zeros((1, 3, 7))]),
     "another rank": ("yolov8", [np.zeros((6, 4))]),
     "another number of classes": ("yolov8", [np.zeros((1, 7, 4))]),
@@ -192,9 +198,7 @@ def test_pictures_are_fitted_as_in_python(parts: Parts, tmp_path_factory: Any, d
     width, height = data.draw(st.integers(1, 120)), data.draw(st.integers(1, 120))
     pixels = random_pixels(data.draw(st.integers(0, 99)), height, width, channels)
     size = (data.draw(st.integers(32, 100)), data.draw(st.integers(32, 100)))
-    spec = make_spec(
-        data.draw(st.sampled_from(["yolov8", "yolox"])), 1, size, data.draw(st.sampled_from(["centre", "top-left"]))
-    )
+    spec = make_spec(data.draw(st.sampled_from(["yolov8", "yolox"])), 1, size, data.draw(st.sampled_from(LETTERBOXES)))
     answer = parts("letterbox", **given_picture(raw, pixels, order), spec=as_json(spec))
     canvas, placed = letterbox(np.asarray(as_pillow(pixels, order)), size, place=spec.letterbox)
     if spec.channel_order == "bgr":

@@ -22,7 +22,10 @@ DISTRIBUTIONS = {
     # open_clip_torch brings both.
     "torch": "open_clip_torch",
     "torchvision": "open_clip_torch",
+    "ultralytics": "ultralytics-opencv-headless",
 }
+
+GPU_COMMAND = "pip install '.[gpu]' && pip uninstall -y onnxruntime && pip install --no-deps onnxruntime-gpu"
 
 
 def requirements() -> dict[str, set[str]]:
@@ -79,6 +82,35 @@ def test_elsewhere_the_command_names_the_package(text: str | None, monkeypatch: 
 
 
 def test_another_pythons_pip_is_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    installed(monkeypatch)
+    installed(monkeypatch, None)
     monkeypatch.setattr(extras.shutil, "which", lambda name: "/elsewhere/bin/pip")
     assert extras.install_command("bench") == f"{sys.executable} -m pip install 'clsclip[bench]'"
+
+
+def test_where_pip_knows_nothing_the_folder_of_the_source_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No index has clsclip: a bare name would bring nothing, or what somebody else calls so."""
+    installed(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    assert extras.install_command("train") == f"pip install --editable '{ROOT}[train]'"
+    assert extras.upgrade_advice().endswith(f"run pip install --editable '{ROOT}'")
+    monkeypatch.setattr(extras, "__file__", str(tmp_path / "site-packages" / "clsclip_runtime" / "extras.py"))
+    assert extras.install_command("train") == "cd SOURCE_OF_CLSCLIP && pip install '.[train]'"
+    assert "clsclip" not in extras.upgrade_advice().partition("pip install")[2]
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_the_gpu_command(both: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "setup.cfg").touch()
+    installed(monkeypatch, json.dumps({"url": tmp_path.as_uri()}))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(extras, "installed", lambda name: "1.0" if both else None)
+    first = "pip uninstall -y onnxruntime-gpu && " if both else ""
+    assert extras.gpu_command() == first + GPU_COMMAND
+    assert extras.onnxruntime_command() == (extras.gpu_command() if both else "pip install onnxruntime")
+
+
+def test_the_documentation_names_the_gpu_command() -> None:
+    for page in ("README.md", "docs/guides/gpu.md"):
+        assert GPU_COMMAND in (ROOT / page).read_text("utf-8"), page

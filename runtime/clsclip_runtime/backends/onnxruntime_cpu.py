@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from clsclip_runtime.arrays import Arrays
-from clsclip_runtime.errors import BackendError, one_line
+from clsclip_runtime.errors import BackendError
+from clsclip_runtime.extras import onnxruntime_command
+from clsclip_runtime.libraries import FATAL_ONLY, import_onnxruntime, reason_of
 from clsclip_runtime.protocols import GraphFile
-
-_FATAL_ONLY = 4
 
 
 class OnnxRuntimeCpu:
@@ -24,12 +23,12 @@ class OnnxRuntimeCpu:
     def __init__(self, *, threads: int | None = None) -> None:
         """``threads`` for one call; None lets ONNX Runtime take one per core."""
         try:
-            onnxruntime: Any = import_module("onnxruntime")
+            onnxruntime: Any = import_onnxruntime()
         except ImportError as error:
-            raise BackendError(f"onnxruntime cannot be imported ({error}). Run: pip install onnxruntime") from error
+            raise BackendError(f"onnxruntime cannot be imported ({error}). Run: {onnxruntime_command()}") from error
         self._onnxruntime = onnxruntime
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = _FATAL_ONLY
+        options.log_severity_level = FATAL_ONLY
         # Calls differ in their number of pairs, and planning memory for each shape adds half to the peak (measured).
         # The arena does not, and saves 5 to 20 % of a call; it keeps what memory.py estimates until the session ends.
         options.enable_mem_pattern = False
@@ -55,8 +54,7 @@ class OnnxRuntimeCpu:
                     "Export it with --fp16 or --fp32, or use a GPU backend or openvino"
                 ) from error
             raise BackendError(
-                f"onnxruntime cannot load {path}: {one_line(error, 500)}. Export the bundle again, or upgrade "
-                "onnxruntime"
+                f"onnxruntime cannot load {path}: {reason_of(error)}. Export the bundle again, or upgrade onnxruntime"
             ) from error
         return OnnxRuntimeGraph(session, path.name)
 
@@ -87,7 +85,7 @@ class OnnxRuntimeGraph:
             values = self._session.run(None, dict(feeds))
         except Exception as error:
             raise BackendError(
-                f"onnxruntime failed in {self._name}: {one_line(error, 500)}. "
+                f"onnxruntime failed in {self._name}: {reason_of(error)}. "
                 "If memory ran out, lower memory_mb; else export the bundle again"
             ) from error
         return dict(zip(self._outputs, values, strict=True))

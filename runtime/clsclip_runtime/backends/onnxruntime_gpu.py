@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,7 +20,9 @@ from clsclip_runtime.backends.cuda.calls import Cuda, find_cuda
 from clsclip_runtime.backends.cuda.device import CudaDevice, is_dense
 from clsclip_runtime.backends.cuda.driver import ask_driver
 from clsclip_runtime.backends.onnxruntime_cpu import OnnxRuntimeGraph
-from clsclip_runtime.errors import BackendError, OptionError, one_line
+from clsclip_runtime.errors import BackendError, OptionError
+from clsclip_runtime.extras import gpu_command
+from clsclip_runtime.libraries import FATAL_ONLY, import_onnxruntime, reason_of
 from clsclip_runtime.protocols import GraphFile
 
 PROVIDERS = {"onnxruntime-cuda": "CUDAExecutionProvider", "onnxruntime-tensorrt": "TensorrtExecutionProvider"}
@@ -32,8 +33,6 @@ build again."""
 
 TYPES = {"tensor(float)": "f4", "tensor(float16)": "f2", "tensor(double)": "f8", "tensor(int64)": "i8"}
 """NumPy's names of the types that stay on the GPU."""
-
-_FATAL_ONLY = 4
 
 _log = logging.getLogger(__name__)
 
@@ -69,19 +68,19 @@ class OnnxRuntimeGpu:
         if problem is not None:
             raise BackendError(f"{name} needs an NVIDIA GPU: {problem}. Use backend='onnxruntime-cpu'")
         try:
-            self._onnxruntime: Any = import_module("onnxruntime")
+            self._onnxruntime: Any = import_onnxruntime()
         except ImportError as error:
-            raise BackendError(f"onnxruntime cannot be imported ({error}). Run: pip install onnxruntime-gpu") from error
+            raise BackendError(f"onnxruntime cannot be imported ({error}). Run: {gpu_command()}") from error
         self.name, self._provider = name, PROVIDERS[name]
         available = self._onnxruntime.get_available_providers()
         if self._provider not in available:
             raise BackendError(
                 f"the installed onnxruntime {self._onnxruntime.__version__} has no {self._provider}, only "
-                f"{', '.join(available)}. Run: pip uninstall -y onnxruntime && pip install onnxruntime-gpu"
+                f"{', '.join(available)}. Run: {gpu_command()}"
             )
         self._device, self._tf32, self._profile = device, tf32, profile or PROFILE
         self._options = self._onnxruntime.SessionOptions()
-        self._options.log_severity_level = _FATAL_ONLY
+        self._options.log_severity_level = FATAL_ONLY
         if threads is not None:
             self._options.intra_op_num_threads = threads
         self._cuda: Cuda | None = None
@@ -106,7 +105,7 @@ class OnnxRuntimeGpu:
             session = self._onnxruntime.InferenceSession(str(path), sess_options=self._options, providers=providers)
         except Exception as error:  # ONNX Runtime's errors share no base class of their own
             raise BackendError(
-                f"{self.name} cannot load {path}: {one_line(error, 500)}. Run clsclip-doctor, or use another backend"
+                f"{self.name} cannot load {path}: {reason_of(error)}. Run clsclip-doctor, or use another backend"
             ) from error
         # A provider whose libraries are missing is dropped with no more than a line in the log.
         found = session.get_providers()
@@ -126,7 +125,7 @@ class OnnxRuntimeGpu:
     def _tensorrt_options(self, path: Path) -> dict[str, Any]:
         """The profile in ONNX Runtime's words; engines are kept beside the bundle's own."""
         plain = self._onnxruntime.SessionOptions()
-        plain.log_severity_level = _FATAL_ONLY
+        plain.log_severity_level = FATAL_ONLY
         plain.graph_optimization_level = self._onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         session = self._onnxruntime.InferenceSession(str(path), plain, providers=["CPUExecutionProvider"])
         options: dict[str, Any] = {
@@ -229,7 +228,7 @@ class OnnxRuntimeGpuGraph(OnnxRuntimeGraph):
             raise
         except Exception as error:
             raise BackendError(
-                f"{self._backend} failed in {self._name}: {one_line(error, 500)}. "
+                f"{self._backend} failed in {self._name}: {reason_of(error)}. "
                 "If memory ran out, lower memory_mb; else run clsclip-doctor"
             ) from error
         return binding

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections import deque
 from functools import lru_cache
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from clsclip_runtime.arrays import Arrays
-from clsclip_runtime.errors import BackendError, OptionError, one_line
+from clsclip_runtime.errors import BackendError, OptionError
+from clsclip_runtime.extras import install_command
+from clsclip_runtime.libraries import import_openvino, reason_of
 from clsclip_runtime.protocols import GraphFile
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
@@ -34,7 +35,7 @@ def process_core() -> Any:
     When the first of two cores goes first, the second puts back a stack that is freed, and the next signal that Python
     handles (Ctrl-C, the end of a child) ends the process (seen with 2026.4).
     """
-    return import_module("openvino").Core()
+    return import_openvino().Core()
 
 
 class OpenVino:
@@ -64,10 +65,10 @@ class OpenVino:
         try:
             self._core = process_core()
         except ImportError as error:
-            raise BackendError(f"OpenVINO is not installed ({error}). Run: pip install openvino") from error
+            raise BackendError(f"OpenVINO is not installed ({error}). Run: {install_command('openvino')}") from error
         except RuntimeError as error:
             raise BackendError(
-                f"OpenVINO does not start: {one_line(error, 500)}. Run: pip install --force-reinstall openvino"
+                f"OpenVINO does not start: {reason_of(error)}. Run: pip install --force-reinstall openvino"
             ) from error
         self._device = device
         self._check_device(precision)
@@ -212,4 +213,4 @@ def _reason(error: Exception) -> str:
     """OpenVINO's message without the places in its own sources that it begins with."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     told = [line for line in lines if not line.startswith(("Exception from", "Check '"))]
-    return one_line(" ".join(told or lines), 500)
+    return reason_of(RuntimeError(" ".join(told or lines)))

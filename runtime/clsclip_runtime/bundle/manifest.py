@@ -31,6 +31,7 @@ from clsclip_runtime.bundle.specs import (
 )
 from clsclip_runtime.documents import DocumentError, parse_json
 from clsclip_runtime.errors import BundleError
+from clsclip_runtime.extras import upgrade_advice
 
 SCHEMA_VERSION: int = FORMATS["bundle_schema"]
 """The manifest layout that this version reads and writes."""
@@ -52,8 +53,14 @@ DTYPES: tuple[str, ...] = tuple(FORMATS["dtypes"])
 RESERVED_NAMES: frozenset[str] = frozenset(FORMATS["reserved_names"])
 """Names of graphs' inputs and outputs that no feature may have."""
 
-_MAX_CLASSES = 65536
-_MAX_DETECTOR_PIXELS = 1 << 27
+MAX_DETECTOR_CLASSES = 65536
+MAX_DETECTOR_PIXELS = 1 << 27
+"""Of one call of a detector, all its pictures together."""
+
+MAX_DETECTOR_BATCH = 1024
+DETECTOR_SIDES = 32, 8192
+"""Shortest and longest side of a detector's input in pixels."""
+
 _MAX_RANK = 8
 _MAX_VALUES = 1 << 31
 
@@ -98,7 +105,7 @@ def parse_manifest(document: bytes, folder: object = "OLD") -> Manifest:
     if version > SCHEMA_VERSION:
         raise BundleError(
             f"the bundle has schema version {version}, and this clsclip reads version {SCHEMA_VERSION}. "
-            "Upgrade clsclip: pip install --upgrade clsclip"
+            f"{upgrade_advice()}"
         )
     if version < SCHEMA_VERSION:
         raise BundleError(
@@ -243,18 +250,18 @@ def _detector(section: Section) -> DetectorSpec:
     batch = section.get("batch")
     spec = DetectorSpec(
         output_format=section.choice("output_format", DETECTOR_FORMATS),
-        names=section.names("names", _MAX_CLASSES, DETECTOR_NAME_CHARACTERS),
-        height=section.integer("height", 32, 8192),
-        width=section.integer("width", 32, 8192),
+        names=section.names("names", MAX_DETECTOR_CLASSES, DETECTOR_NAME_CHARACTERS),
+        height=section.integer("height", *DETECTOR_SIDES),
+        width=section.integer("width", *DETECTOR_SIDES),
         channel_order=section.choice("channel_order", CHANNEL_ORDERS),
         input_scale=section.number("input_scale", 0, 65535, inclusive=False),
         letterbox=section.choice("letterbox", LETTERBOXES),
-        batch=None if batch is None else section.integer("batch", 1, 1024),
+        batch=None if batch is None else section.integer("batch", 1, MAX_DETECTOR_BATCH),
         input_type=section.choice("input_type", DETECTOR_INPUT_TYPES),
         class_agnostic=section.flag("class_agnostic"),
         license=section.text("license"),
     )
-    if spec.height * spec.width * (spec.batch or 1) > _MAX_DETECTOR_PIXELS:
-        wanted = f"such that one call has at most {_MAX_DETECTOR_PIXELS:,} pixels"
+    if spec.height * spec.width * (spec.batch or 1) > MAX_DETECTOR_PIXELS:
+        wanted = f"such that one call has at most {MAX_DETECTOR_PIXELS:,} pixels"
         raise bad_value(section.key("batch"), wanted, batch)
     return spec

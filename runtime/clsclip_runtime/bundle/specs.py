@@ -128,7 +128,7 @@ class DetectorSpec:
         width: of the input, pixels.
         channel_order: of the input, "rgb" or "bgr".
         input_scale: the input's value for white, 1 or 255.
-        letterbox: where an image lies in the input, "center" or "top-left".
+        letterbox: where an image lies in the input, "center" or "top-left"; "stretch" where it fills it.
         batch: images that one call takes; None for any number.
         input_type: "float32" or "float16".
         class_agnostic: it finds things without knowing their class, so its boxes may be any word.

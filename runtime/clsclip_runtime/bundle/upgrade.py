@@ -20,6 +20,7 @@ from clsclip_runtime.bundle.manifest import SCHEMA_VERSION, check_file_name
 from clsclip_runtime.bundle.opening import IMAGE_ENCODER, MANIFEST, PRESENCE, TEXT_ENCODER, TRUNK, Bundle
 from clsclip_runtime.documents import DocumentError, read_json
 from clsclip_runtime.errors import BundleError, OptionError
+from clsclip_runtime.extras import upgrade_advice
 from clsclip_runtime.paths import expanded, file_sha256, is_file, write_json
 from clsclip_runtime.renamed import old_names, rename_keys
 from clsclip_runtime.version import __version__
@@ -170,7 +171,7 @@ def _read(folder: Path, shown: object) -> dict[str, Any]:
     if version != OLD_SCHEMA:
         raise BundleError(
             f"{shown} has schema version {version}, and this clsclip upgrades version {OLD_SCHEMA} to {NEW_SCHEMA}. "
-            "Upgrade clsclip: pip install --upgrade clsclip"
+            f"{upgrade_advice()}"
         )
     return dict(document)
 

@@ -22,6 +22,7 @@ from clsclip_runtime.cli.progress import LogHandler
 from clsclip_runtime.cli.stopping import Stop, listening
 from clsclip_runtime.errors import ClsclipRuntimeError, OptionError, WordError, one_line
 from clsclip_runtime.extras import extra_of, install_command
+from clsclip_runtime.libraries import be_quiet
 from clsclip_runtime.renamed import new_option
 
 WRONG_USE, FAILURE, INTERRUPTED = 2, 1, 130
@@ -47,6 +48,7 @@ def run_command(
         extra: the extra that a plain installation lacks to run it.
         errors: errors with a message for people, beside those of the runtime.
     """
+    be_quiet()
     if debugging():
         logging.basicConfig(level=logging.DEBUG, handlers=[LogHandler()])
     given = list(sys.argv[1:] if arguments is None else arguments)

@@ -16,7 +16,7 @@ from clsclip_runtime.bundle.opening import DETECTOR, Bundle
 from clsclip_runtime.bundle.specs import DetectorSpec
 from clsclip_runtime.detectors.layouts import LAYOUTS, Candidates
 from clsclip_runtime.detectors.letterbox import GREY, Placed, letterbox
-from clsclip_runtime.detectors.nms import keep_best
+from clsclip_runtime.detectors.nms import MOST_CANDIDATES, keep_best
 from clsclip_runtime.detectors.spec import read_spec
 from clsclip_runtime.errors import DetectorError, OptionError
 from clsclip_runtime.options import number_in
@@ -28,6 +28,9 @@ Pixels: TypeAlias = npt.NDArray[np.uint8]
 
 OPEN_BATCH = 16
 """Most pictures per call of a detector that takes any number: enough to keep a GPU busy."""
+
+_SHARE_SLACK = 0.5
+"""How far boxes of things at the picture's edges reach beyond it, as shares."""
 
 OPEN_BATCH_PIXELS = OPEN_BATCH * 1280 * 1280
 """Most input pixels of such a call: 300 MiB of float32."""
@@ -149,6 +152,7 @@ class Detector:
                 f"{bundle.folder} carries no detector. Add one: clsclip-export --from-bundle {bundle.folder.name} "
                 "--detector yolo11n.onnx --out new.clsclip"
             )
+        bundle.verify(DETECTOR)  # it is loaded when it is first needed, and its file may have changed since
         return cls(
             backend.load(bundle.graph(DETECTOR)),
             spec,
@@ -262,8 +266,10 @@ class Detector:
 
     def _choose(self, found: Candidates, placed: Placed, confidence: float) -> Proposals:
         """The sure boxes that stay, in pixels of the picture, the surest first."""
-        sure = (found.scores > confidence) & np.isfinite(found.boxes).all(axis=1)
+        wanted = found.scores > confidence
+        sure = wanted & np.isfinite(found.boxes).all(axis=1)
         boxes, scores = found.boxes[sure], found.scores[sure]
+        self._check_unit(boxes)
         classes = self._class_numbers(found.classes[sure])
         if self._layout.suppressed:
             kept = np.argsort(-scores, kind="stable")[: self._most]
@@ -272,15 +278,38 @@ class Detector:
             kept = keep_best(boxes, scores, classes, self._iou, self._most)
         inside = placed.to_picture(boxes[kept])
         whole = (inside[:, 2] > inside[:, 0]) & (inside[:, 3] > inside[:, 1])
+        left_out = _left_out(
+            {
+                "without finite corners": int(wanted.sum() - sure.sum()),
+                f"beyond the {self._most} surest": max(0, len(boxes) - self._most) if self._layout.suppressed else 0,
+                f"beyond the {MOST_CANDIDATES} surest before overlapping ones are dropped": 0
+                if self._layout.suppressed
+                else max(0, len(boxes) - MOST_CANDIDATES),
+                "outside the picture": int((~whole).sum()),
+            }
+        )
+        if not self._layout.suppressed and len(kept) == self._most:
+            left_out = (*left_out, f"the detector's {self._most} surest boxes were taken; there may be more")
         found_here = Proposals(
             inside[whole],
             scores[kept][whole].astype(np.float32),
             classes[kept][whole],
             self.names,
             f"detector {self.name}",
-            self.notes,
+            (*self.notes, *left_out),
         )
         return found_here.anonymous() if self.class_agnostic else found_here
+
+    def _check_unit(self, boxes: npt.NDArray[Any]) -> None:
+        """DetectorError if sure boxes in pixels look like shares of the input: an unknown family of detectors."""
+        if self._layout.in_shares or not len(boxes):
+            return
+        if boxes.min() >= -_SHARE_SLACK and boxes.max() <= 1 + _SHARE_SLACK:
+            raise DetectorError(
+                "all boxes of the detector lie within one pixel of its input: they are shares of it, which the layout "
+                f"{self._spec.output_format} does not have. Name the right layout (output_format='rtdetr'), or export "
+                "it again"
+            )
 
     def _class_numbers(self, classes: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
         numbers = classes.astype(np.float64)
@@ -291,3 +320,12 @@ class Detector:
                 "Give the right names (names=...), or name the right layout (output_format=...)"
             )
         return numbers.astype(np.int64)
+
+
+def _left_out(counts: Mapping[str, int]) -> tuple[str, ...]:
+    """Notes about boxes that were dropped, each reason with its number."""
+    return tuple(
+        f"{count} box{'es' if count > 1 else ''} of the detector {why} {'were' if count > 1 else 'was'} left out"
+        for why, count in counts.items()
+        if count
+    )

@@ -9,12 +9,15 @@ What the layouts mean, for a batch of B pictures, N boxes and C classes:
     yolov10        (B, M, 6)       YOLOv10, 26, and ultralytics with nms=True: x0, y0, x1, y1, score, class
     yolox          (B, N, 5 + C)   YOLOX: as yolov5, but in units of the grid; BGR in 0..255, picture at top left
     yolox-decoded  (B, N, 5 + C)   YOLOX exported with its decoding; must be named, since its shape is yolox's
+    rtdetr         (B, M, 6)       RT-DETR of ultralytics: center, size, score, class; picture stretched to the input
+    rtdetr-scores  (B, M, 4 + C)   RT-DETR of older ultralytics: center, size, C scores; picture stretched to the input
 
-All positions are pixels of the input.
+Positions are pixels of the input, and RT-DETR's are shares of it.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -65,7 +68,8 @@ class Layout:
         axis: axis of those columns.
         channel_order: "rgb" or "bgr".
         input_scale: the input's value for input_scale: 1 or 255.
-        letterbox: where the letterbox puts the picture, "center" or "top-left".
+        letterbox: where the letterbox puts the picture, "center" or "top-left"; "stretch" has no border.
+        in_shares: the graph gives positions as shares of the input, 0..1.
     """
 
     read: Callable[[Sequence[Values], Size, int], list[Candidates]]
@@ -75,6 +79,7 @@ class Layout:
     channel_order: str = "rgb"
     input_scale: float = 1.0
     letterbox: str = "center"
+    in_shares: bool = False
 
 
 def cells(size: Size, strides: Sequence[int] = STRIDES) -> int:
@@ -152,6 +157,26 @@ def _tensorrt_nms(outputs: Sequence[Values], size: Size, pictures: int) -> list[
     ]
 
 
+def _rtdetr(outputs: Sequence[Values], size: Size, pictures: int) -> list[Candidates]:
+    scores = _probabilities(outputs[0][:, :, 4])
+    return [
+        Candidates(_corners(_in_pixels(rows, size)), own, rows[:, 5].astype(np.float64))
+        for rows, own in zip(outputs[0], scores, strict=True)
+    ]
+
+
+def _rtdetr_scores(outputs: Sequence[Values], size: Size, pictures: int) -> list[Candidates]:
+    scores = _probabilities(outputs[0][:, :, 4:])
+    return [_best(_corners(_in_pixels(rows, size)), own) for rows, own in zip(outputs[0], scores, strict=True)]
+
+
+def _in_pixels(rows: Values, size: Size) -> Values:
+    """Centre and size (N, 4) in pixels of the input, of shares of it."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        pixels: Values = rows[:, :4] * np.array([size[1], size[0]] * 2, np.float32)
+    return pixels
+
+
 LAYOUTS: Mapping[str, Layout] = {
     "yolov5": Layout(_yolov5, suppressed=False, extra=5),
     "yolov7-nms": Layout(_yolov7_nms, suppressed=True),
@@ -162,12 +187,16 @@ LAYOUTS: Mapping[str, Layout] = {
     "yolox-decoded": Layout(
         _yolov5, suppressed=False, extra=5, channel_order="bgr", input_scale=255.0, letterbox="top-left"
     ),
+    # Each of its queries gives one box: nothing is suppressed, by the graph or after it.
+    "rtdetr": Layout(_rtdetr, suppressed=True, letterbox="stretch", in_shares=True),
+    "rtdetr-scores": Layout(_rtdetr_scores, suppressed=True, extra=4, letterbox="stretch", in_shares=True),
 }
 
 ALIASES: Mapping[str, str] = {
     **{name: "yolov5" for name in ("yolov7",)},
     **{name: "yolov8" for name in ("yolov9", "yolo11", "yolo12")},
     **{name: "yolov10" for name in ("yolo26",)},
+    **{name: "rtdetr" for name in ("rt-detr",)},
 }
 """What people call detectors whose layout carries another's name."""
 
@@ -206,6 +235,11 @@ def find_layout(shapes: Shapes, size: Size, classes: int | None, metadata: Mappi
         return "yolov7-nms"
     if ranks == [2, 3, 2, 2] and shapes[1][2] == 4:
         return "tensorrt-nms"
+    if _is_rtdetr(metadata):
+        found = _of_rtdetr(first, classes, metadata) if ranks == [3] else None
+        if found is None:
+            raise _unknown(where, shapes, "its metadata say RT-DETR, and ultralytics exports that in other shapes")
+        return found
     if set(ranks) in ({5}, {4}):
         raise _unknown(where, shapes, "these are the raw heads: export it with its grid (YOLOv5, YOLOv7: --grid)")
     # Older exports of YOLOv5 give their raw heads beside the decoded boxes.
@@ -215,6 +249,21 @@ def find_layout(shapes: Shapes, size: Size, classes: int | None, metadata: Mappi
             return found
     wanted = f" for {classes} classes" if classes is not None else ""
     raise _unknown(where, shapes, f"no layout has such outputs{wanted}")
+
+
+def _is_rtdetr(metadata: Mapping[str, str]) -> bool:
+    """Whether ultralytics' metadata name RT-DETR: by its head, or in older versions in the description alone."""
+    named = re.search(r"\brt-?detr", metadata.get("description", ""), re.IGNORECASE)
+    return metadata.get("head") == "RTDETRDecoder" or named is not None
+
+
+def _of_rtdetr(shape: Sequence[int], classes: int | None, metadata: Mapping[str, str]) -> str | None:
+    """The layout of RT-DETR's one output; None if it has none of them."""
+    columns = shape[2]
+    # With two classes both layouts have six columns; the versions that write six name the head.
+    if columns == 6 and (classes not in (None, 2) or "head" in metadata):
+        return "rtdetr"
+    return "rtdetr-scores" if columns > 4 and classes in (None, columns - 4) else None
 
 
 def _of_rows(shape: Sequence[int], size: Size, classes: int | None, metadata: Mapping[str, str]) -> str | None:
@@ -259,6 +308,7 @@ def class_count(name: str, shapes: Shapes, where: str) -> int | None:
         "yolov7-nms": ranks == [2] and shapes[0][-1] == 7,
         "tensorrt-nms": ranks == [2, 3, 2, 2] and shapes[1][-1] == 4,
         "yolov10": ranks[:1] == [3] and shapes[0][-1] == 6,
+        "rtdetr": ranks[:1] == [3] and shapes[0][-1] == 6,
     }.get(name, ranks[:1] == [3] and layout.extra is not None and shapes[0][layout.axis] > layout.extra)
     if not fits:
         shown = ", ".join(str(tuple(shape)) for shape in shapes)

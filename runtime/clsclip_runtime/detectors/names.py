@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from clsclip_runtime.bundle.manifest import DETECTOR_NAME_CHARACTERS
+from clsclip_runtime.bundle.manifest import DETECTOR_NAME_CHARACTERS, MAX_DETECTOR_CLASSES
 from clsclip_runtime.documents import DocumentError, parse_json
 from clsclip_runtime.errors import DetectorError
 from clsclip_runtime.options import is_name
@@ -28,6 +28,11 @@ COCO_NAMES = (
     "refrigerator", "book", "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush",
 )
 # fmt: on
+
+_TEXT = r"""(?P<text>'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")\s*(?:,\s*|\Z)"""
+_ENTRY = re.compile(r"\s*" + _TEXT)
+_NUMBERED = re.compile(r"\s*(?P<key>[0-9]{1,6})\s*:\s*" + _TEXT)
+"""One name as Python prints it, without and with its number."""
 
 _MAX_FILE_BYTES = 1 << 22
 _GIVE = "Give them: names=('cat', 'dog'), or a file of names, one a line"
@@ -72,11 +77,37 @@ def parse_names(text: str, where: str) -> tuple[str, ...]:
     """
     if not text.strip():
         raise DetectorError(f"{where} holds no class names in its metadata. {_GIVE}")
-    try:
-        found = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError) as error:
-        raise DetectorError(f"{where} has class names that cannot be read ({error}). {_GIVE}") from error
+    found = _literal(text)
+    if found is None:
+        raise DetectorError(f"{where} has class names that cannot be read. {_GIVE}")
     return _checked(found, where)
+
+
+def _literal(text: str) -> list[str] | dict[int, str] | None:
+    """What Python prints of a list, a tuple or a dictionary by number of texts; None for anything else.
+
+    Only this much of Python is read: its own parser takes 250 bytes of memory and more for each byte of a file.
+    """
+    text = text.strip()
+    if (text[:1], text[-1:]) not in (("{", "}"), ("[", "]"), ("(", ")")):
+        return None
+    body, numbered = text[1:-1].strip(), text[0] == "{"
+    entry = _NUMBERED if numbered else _ENTRY
+    at, found = 0, []
+    while at < len(body):
+        match = entry.match(body, at)
+        if match is None:
+            return None
+        found.append(match)
+        at = match.end()
+    try:
+        names = [str(ast.literal_eval(match["text"])) for match in found]
+    except (ValueError, SyntaxError):
+        return None
+    if not numbered:
+        return names
+    by_number = {int(match["key"]): name for match, name in zip(found, names, strict=True)}
+    return by_number if len(by_number) == len(names) else None
 
 
 def _from_json(text: str, where: str) -> tuple[str, ...]:
@@ -127,6 +158,8 @@ def _checked(found: object, where: str) -> tuple[str, ...]:
         found = [found[number] for number in range(len(found))]
     if not isinstance(found, (list, tuple)) or not found or not all(isinstance(name, str) for name in found):
         raise DetectorError(f"{where} has class names that are not numbered from 0. {_GIVE}")
+    if len(found) > MAX_DETECTOR_CLASSES:
+        raise DetectorError(f"{where} has {len(found):,} class names, and {MAX_DETECTOR_CLASSES:,} can be told apart")
     names = tuple(" ".join(name.split()) for name in found)
     for name in names:
         if not is_name(name, DETECTOR_NAME_CHARACTERS):

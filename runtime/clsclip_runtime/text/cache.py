@@ -26,7 +26,7 @@ from clsclip_runtime.bundle.external_data import external_locations
 from clsclip_runtime.bundle.opening import TEXT_ENCODER, TOKENIZER, Bundle
 from clsclip_runtime.bundle.specs import FeatureSpec
 from clsclip_runtime.errors import OptionError
-from clsclip_runtime.paths import exists, expanded, is_dir
+from clsclip_runtime.paths import CACHE_VARIABLE, exists, expanded, is_dir, users_cache
 from clsclip_runtime.text.encoded import EncodedWord
 
 if TYPE_CHECKING:
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
 
 Place: TypeAlias = "str | os.PathLike[str] | bool | None"
 """A folder; True or None for the user's cache folder; False for none."""
-
-VARIABLE = "CLSCLIP_CACHE"
-"""Environment variable: a folder in place of the user's cache folder, or ``off``."""
 
 MAX_BYTES = 256 << 20
 """Of all text encoders' databases together; the oldest words go. At ViT-B/16's widths that is 55,000 words."""
@@ -80,7 +77,7 @@ class WordCache:
         """
         given = place is not None
         if place is None or place is True:
-            place = os.environ.get(VARIABLE) or _users_folder()
+            place = os.environ.get(CACHE_VARIABLE) or users_cache() or False
         if place is False or place == "off":
             return None
         folder = expanded(place) if isinstance(place, (str, os.PathLike)) else None
@@ -264,14 +261,3 @@ def _key(bundle: Bundle, engine: str) -> str:
         "format": _FORMAT,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
-
-
-def _users_folder() -> str | bool:
-    """The user's cache folder for this program; False where there is none."""
-    base = os.environ.get("LOCALAPPDATA") if os.name == "nt" else os.environ.get("XDG_CACHE_HOME")
-    if base and Path(base).is_absolute():
-        return str(Path(base) / "clsclip")
-    try:
-        return str(Path.home() / ".cache" / "clsclip")
-    except RuntimeError:  # a user without a home
-        return False

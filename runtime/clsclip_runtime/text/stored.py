@@ -19,6 +19,7 @@ from clsclip_runtime._types import Floats
 from clsclip_runtime.bundle.specs import FeatureSpec
 from clsclip_runtime.documents import parse_json
 from clsclip_runtime.errors import BundleError, OptionError, WordError
+from clsclip_runtime.extras import upgrade_advice
 from clsclip_runtime.paths import write_file
 from clsclip_runtime.tensor_files import TensorFile
 from clsclip_runtime.text.encoded import EncodedWord
@@ -133,7 +134,7 @@ def _read_words(about: Mapping[str, str]) -> tuple[list[str], list[str]]:
     version = about.get("schema_version", "")
     if version != STORED_SCHEMA:
         newer = version.isdecimal() and int(version) > int(STORED_SCHEMA)
-        advice = ". Upgrade clsclip: pip install --upgrade clsclip" if newer else ""
+        advice = f". {upgrade_advice()}" if newer else ""
         raise ValueError(f"schema version {version or 'missing'}, and {STORED_SCHEMA} was expected{advice}")
     words = parse_json(about.get("words", "null"))
     truncated = parse_json(about.get("truncated", "[]"))

@@ -158,6 +158,9 @@ Result Segmenter::Model::segment(ImageRequest image, CallRequest call, Timings& 
     state->backend = backend_name;
     state->backend_notes = notes;
     state->notes = call.notes;
+    if (image.proposals) {
+        state->notes.insert(state->notes.end(), image.proposals->notes.begin(), image.proposals->notes.end());
+    }
     state->mask_threshold = manifest.mask.threshold;
     if (image.proposals && call.zoom->class_agnostic) {
         image.proposals->forget_names();

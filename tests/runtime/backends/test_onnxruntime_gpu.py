@@ -300,11 +300,11 @@ def test_what_is_missing_is_told(module: SimpleNamespace, monkeypatch: pytest.Mo
         OnnxRuntimeGpu("cuda")
     module.get_available_providers = lambda: BOTH[2:]
     with pytest.raises(
-        BackendError, match=r"1\.32\.0 has no CUDAExecutionProvider, only CPU.*pip install onnxruntime-gpu"
+        BackendError, match=r"1\.32\.0 has no CUDAExecutionProvider, only CPU.*pip install --no-deps onnxruntime-gpu"
     ):
         OnnxRuntimeGpu()
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(BackendError, match=r"cannot be imported.*pip install onnxruntime-gpu"):
+    with pytest.raises(BackendError, match=r"cannot be imported.*pip install --no-deps onnxruntime-gpu"):
         OnnxRuntimeGpu()
     monkeypatch.setattr(onnxruntime_gpu, "ask_driver", lambda: Driver(None, (), "no driver"))
     with pytest.raises(BackendError, match="onnxruntime-cuda needs an NVIDIA GPU: no driver"):

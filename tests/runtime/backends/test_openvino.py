@@ -252,7 +252,7 @@ def test_wrong_use_and_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
         OpenVino(device="NPU.7")
     monkeypatch.setattr(openvino_module, "process_core", openvino_module.process_core.__wrapped__)
     monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(BackendError, match=r"OpenVINO is not installed .*\. Run: pip install openvino"):
+    with pytest.raises(BackendError, match=r"OpenVINO is not installed .*\. Run: .*pip install .*\[openvino\]"):
         OpenVino()
 
 

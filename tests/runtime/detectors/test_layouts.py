@@ -76,6 +76,45 @@ def test_yolox_takes_bytes_in_bgr() -> None:
     assert graph.seen[1].dtype == np.float16
 
 
+def test_rtdetr_positions_are_shares_of_the_stretched_picture() -> None:
+    # The picture is 64 x 32 pixels, and fills the input of 64 x 64.
+    output = np.zeros((1, 3, 6), np.float32)
+    output[0, 1] = [0.5, 0.5, 0.25, 0.5, 0.9, 1]
+    found = detector("rtdetr", output)(PICTURE)
+    np.testing.assert_allclose(found.boxes, [[24, 8, 40, 24]])
+    assert (found.classes.tolist(), found.scores.tolist()) == ([1], pytest.approx([0.9]))
+    older = np.zeros((1, 3, 6), np.float32)
+    older[0, 1] = [0.5, 0.5, 0.25, 0.5, 0.1, 0.9]
+    np.testing.assert_allclose(detector("rtdetr-scores", older)(PICTURE).boxes, found.boxes)
+
+
+def test_shares_where_pixels_are_expected_are_refused() -> None:
+    output = np.zeros((1, 4, 6), np.float32)
+    output[0, :3] = [[0.1, 0.2, 0.6, 0.9, 0.9, 1], [0.4, 0.4, 1.02, 0.8, 0.7, 0], [9, 9, 20, 20, 0.1, 0]]
+    with pytest.raises(DetectorError, match=r"they are shares of it.*output_format='rtdetr'"):
+        detector("yolov10", output)(PICTURE)
+    output[0, 3] = [3, 18, 20, 30, 0.8, 0]
+    assert len(detector("yolov10", output)(PICTURE)) == 1, "some pixels among them: they lie in the border"
+
+
+def test_boxes_that_are_dropped_are_counted() -> None:
+    output = np.zeros((1, 8, 6), np.float32)
+    output[0, :, :] = [[4 * at, 18, 4 * at + 9, 40, 0.9 - at / 100, 1] for at in range(8)]
+    output[0, 0, 0], output[0, 1, 1:4:2] = np.nan, [0, 9]
+    notes = detector("yolov10", output, max_detections=5)(PICTURE).notes
+    assert notes == (
+        "1 box of the detector without finite corners was left out",
+        "2 boxes of the detector beyond the 5 surest were left out",
+        "1 box of the detector outside the picture was left out",
+    )
+    assert detector("yolov10", output[:, 2:])(PICTURE).notes == ()
+    apart = rows_of(84, *((at, [4 + 8 * at, 24, 4, 9, 0.1, 0.9]) for at in range(6))).transpose(0, 2, 1)
+    assert detector("yolov8", apart)(PICTURE).notes == ()
+    assert detector("yolov8", apart, max_detections=6)(PICTURE).notes == (
+        "the detector's 6 surest boxes were taken; there may be more",
+    )
+
+
 def test_decoded_yolox_is_read_as_it_stands() -> None:
     output = rows_of(84, (5, [32, 16, 20, 10, 0.9, 0.1, 0.8]))
     np.testing.assert_allclose(detector("yolox-decoded", output)(PICTURE).boxes, [[22, 11, 42, 21]])

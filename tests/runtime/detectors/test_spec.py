@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto
 
@@ -98,9 +99,68 @@ def test_files_that_cannot_be_detectors(tmp_path: Path) -> None:
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
-    for missing in (tmp_path / "none.onnx", tmp_path):
-        with pytest.raises(DetectorError, match="no such detector"):
-            read_spec(missing)
+    for missing, message in (("none.onnx", "no such detector"), (".", "is a folder"), ("a\0b", "detector|cannot")):
+        with pytest.raises(DetectorError, match=message):
+            read_spec(tmp_path / missing)
     (tmp_path / "bad.onnx").write_bytes(b"not a model")
     with pytest.raises(DetectorError, match="cannot be loaded"):
         read_spec(tmp_path / "bad.onnx")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kind"),
+    [
+        ("yolo11n.pt", b"PK\x03\x04", "PyTorch"),
+        ("yolo11n.ONNX", b"PK\x03\x04", "PyTorch"),
+        ("yolo11n.engine", b"\0\0\0\0", "TensorRT"),
+        ("yolo11n.xml", b"<?xml", "OpenVINO"),
+        ("weights", b"<?xml", "OpenVINO"),
+        ("yolo11n.tflite", b"TFL3", "TensorFlow"),
+    ],
+)
+def test_files_of_other_formats_are_named(name: str, content: bytes, kind: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DetectorError, match=rf"is a file of {kind}.*yolo export model=\S+\.pt format=onnx"):
+        read_spec(tmp_path / name)
+
+
+def test_a_file_that_is_too_new_says_so_however_long_its_path(tmp_path: Path) -> None:
+    folder = tmp_path.joinpath(*["a folder with a long name" * 4] * 4)
+    folder.mkdir(parents=True)
+    path = save_onnx(folder / "new.onnx", V8, metadata={"names": "['a', 'b']"})
+    model = onnx.load(path)
+    model.ir_version = 99
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(DetectorError, match=r"IR version: 99.*pip install --upgrade onnxruntime.*version_converter"):
+        read_spec(path)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [(1, 3, 10**6, 10**6), (1000, 3, 640, 640), (10**6, 3, 64, 64), (1, 3, 0, 0), (1, 3, 16, 16), (3, 3, 8192, 8192)],
+)
+def test_inputs_are_bounded_before_memory_is_taken(shape: tuple[int, ...], tmp_path: Path) -> None:
+    path = save_onnx(tmp_path / "a.onnx", V8, shape=shape, metadata={"names": "['a', 'b']"})
+    with pytest.raises(DetectorError, match=r"pictures of [0-9,]+x[0-9,]+ pixels a call"):
+        read_spec(path)
+
+
+def test_metadata_are_bounded(tmp_path: Path) -> None:
+    for metadata in ({"names": "[" + "'a'," * 300_000 + "]"}, {"names": "['a', 'b']", "x": "y" * (1 << 20)}):
+        with pytest.raises(DetectorError, match="metadata of more than 1,048,576 characters"):
+            read_spec(save_onnx(tmp_path / "a.onnx", V8, metadata=metadata))
+
+
+def test_rtdetr_is_told_by_its_metadata(tmp_path: Path) -> None:
+    def layout(columns: int, names: int, **metadata: str) -> str:
+        known = {"names": str(dict(enumerate("abcdefgh"[:names]))), **metadata}
+        return read_spec(save_onnx(tmp_path / "a.onnx", np.zeros((1, 300, columns)), metadata=known))[0].output_format
+
+    head, older = {"head": "RTDETRDecoder"}, {"description": "Ultralytics rtdetr-l model trained on coco.yaml"}
+    assert layout(6, 3, **head) == layout(6, 3, **older) == layout(6, 2, **head) == "rtdetr"
+    assert layout(7, 3, **older) == layout(6, 2, **older) == "rtdetr-scores"
+    assert layout(6, 3) == "yolov10"
+    with pytest.raises(DetectorError, match="its metadata say RT-DETR"):
+        layout(9, 3, **head)
+    spec, _ = read_spec(save_onnx(tmp_path / "a.onnx", np.zeros((1, 300, 6)), metadata={"names": "['a']", **head}))
+    assert spec.letterbox == "stretch"

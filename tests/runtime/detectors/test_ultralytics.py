@@ -21,6 +21,7 @@ LAYOUTS = {
     "yolov10n": ("yolov10", 1),
     "yolo26n": ("yolov10", 3),
     "yolov8n-nms": ("yolov10", 1),
+    "rtdetr-l": ("rtdetr", 1),
 }
 """Layout and batch of every export."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from ultralytics import YOLO
+from ultralytics import RTDETR, YOLO
 
 SIDE = 160
 MODELS: dict[str, dict[str, object]] = {
@@ -18,17 +18,29 @@ MODELS: dict[str, dict[str, object]] = {
     "yolo11n": {"dynamic": True},
     "yolov10n": {},
     "yolo26n": {"batch": 3},
+    "rtdetr-l": {},  # ultralytics' other family
 }
 BRANCHES = ("cv2", "cv3", "one2one_cv2", "one2one_cv3")
 SUPPRESSED = "yolov8n-nms"
 
 
 def pictures() -> list[np.ndarray]:
-    """RGB pictures: three that need no resizing, one that is made twice as large, which all resizers agree on."""
+    """RGB pictures: one of the input's size, and others that are made smaller and larger."""
     rng = np.random.default_rng(3)
-    sizes = ((SIDE, SIDE), (121, SIDE), (SIDE, 93))
-    grey = np.full((SIDE // 2, 50, 3), 90, np.uint8)
-    return [*(rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes), grey]
+    return [
+        rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in ((SIDE, SIDE), (121, SIDE), (333, 217), (80, 50))
+    ]
+
+
+def random_rtdetr(yaml: str) -> RTDETR:
+    """An RT-DETR of random weights, many of whose scores are above the threshold."""
+    torch.manual_seed(1)
+    model = RTDETR(yaml)
+    last = model.model.model[-1].dec_score_head[-1]
+    with torch.no_grad():
+        last.weight *= 4
+        last.bias[:] = -3
+    return model
 
 
 def random_model(yaml: str) -> YOLO:
@@ -62,13 +74,14 @@ def random_model(yaml: str) -> YOLO:
 def main() -> None:
     """Write ``NAME.onnx`` and ``NAME.npz`` for every model into the current folder."""
     for name, options in {SUPPRESSED: {"nms": True}, **MODELS}.items():
-        model = random_model(f"{name.removesuffix('-nms')}.yaml")
+        family = RTDETR if name.startswith("rtdetr") else YOLO
+        model = (random_rtdetr if family is RTDETR else random_model)(f"{name.removesuffix('-nms')}.yaml")
         exported = Path(model.export(format="onnx", imgsz=SIDE, simplify=False, **{"nms": False, **options}))
         exported = exported.rename(f"{name}.onnx")
         found: dict[str, np.ndarray] = {}
         for at, picture in enumerate(pictures()):
             batch = [np.ascontiguousarray(picture[..., ::-1])] * options.get("batch", 1)
-            runner = YOLO(exported, task="detect")
+            runner = RTDETR(exported) if family is RTDETR else YOLO(exported, task="detect")
             result = runner.predict(batch, imgsz=SIDE, conf=0.25, iou=0.7, rect=False, verbose=False)[0]
             found[f"picture{at}"] = picture
             found[f"found{at}"] = result.boxes.data.numpy()

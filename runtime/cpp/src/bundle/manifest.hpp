@@ -78,7 +78,7 @@ struct DetectorSpec {
     int width = 0;
     std::string channel_order;  ///< "rgb" or "bgr"
     double input_scale = 0;     ///< the input's value for white
-    std::string letterbox;      ///< where the image lies in the input: "center" or "top-left"
+    std::string letterbox;      ///< where the image lies in the input: "center", "top-left", or "stretch" where it fills it
     std::optional<int> batch;
     std::string input_type;  ///< "float32" or "float16"
     bool class_agnostic = false;

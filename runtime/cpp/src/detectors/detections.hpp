@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <string>
 #include <vector>
 
 #include "clsclip/clsclip.hpp"
@@ -22,9 +23,12 @@ struct Detections {
     std::vector<Box> boxes;     ///< in pixels, inside the picture and never empty
     std::vector<int> classes;   ///< positions in the detector's names
     std::vector<float> scores;  ///< 0..1
+    std::vector<std::string> notes;  ///< about boxes that were dropped, for the user
 };
 
-/// The sure boxes that stay, in pixels of the picture. DetectorError: the graph named a class that there is not.
+/// The sure boxes that stay, in pixels of the picture.
+///
+/// DetectorError: the graph named a class that there is not, or its boxes are shares of the input and not pixels.
 [[nodiscard]] Detections choose(const DetectorSpec& spec, const Candidates& found, const Placed& placed,
                                 const DetectorLimits& limits);
 

@@ -44,7 +44,7 @@ Proposals Detector::find(const ImageView& image) const {
     const auto candidates = read_candidates(spec_, outputs, static_cast<std::size_t>(pictures));
     Detections found = choose(spec_, candidates.at(0), placed, limits_);
     Proposals proposals{std::move(found.boxes), std::move(found.scores), std::move(found.classes), spec_.names,
-                        std::string(kDetector)};
+                        std::string(kDetector), std::move(found.notes)};
     if (spec_.class_agnostic) {
         proposals.forget_names();
     }

@@ -30,7 +30,10 @@ std::int64_t score_columns(const DetectorSpec& spec) {
     if (spec.output_format == "yolov8") {
         return 4 + names;
     }
-    return spec.output_format == "yolov10" ? 6 : 5 + names;
+    if (spec.output_format == "rtdetr-scores") {
+        return 4 + names;
+    }
+    return spec.output_format == "yolov10" || spec.output_format == "rtdetr" ? 6 : 5 + names;
 }
 
 bool fits(const DetectorSpec& spec, std::span<const DetectorOutput> outputs, std::int64_t count) {
@@ -209,6 +212,29 @@ std::vector<Candidates> yolov10(const DetectorOutput& output) {
     return all;
 }
 
+/// Rows of center and size as shares of the input, then a score and a class, or a score for each class.
+std::vector<Candidates> rtdetr(const DetectorSpec& spec, const DetectorOutput& output, bool of_classes) {
+    const std::size_t boxes = size_of(output.shape[1]), columns = size_of(output.shape[2]);
+    const auto width = static_cast<float>(spec.width), height = static_cast<float>(spec.height);
+    std::vector<Candidates> all(size_of(output.shape[0]));
+    ScoreRange range;
+    for (std::size_t row = 0; row < all.size() * boxes; ++row) {
+        const float* values = output.values.data() + row * columns;
+        const float* best = values + 4;
+        if (of_classes) {
+            std::for_each(values + 4, values + columns, [&](float score) { range.add(score); });
+            best = std::max_element(values + 4, values + columns);
+        }
+        range.add(*best);
+        Candidates& own = all[row / boxes];
+        own.boxes.push_back(corners(values[0] * width, values[1] * height, values[2] * width, values[3] * height));
+        own.scores.push_back(probability(*best));
+        own.classes.push_back(of_classes ? static_cast<double>(best - values - 4) : values[5]);
+    }
+    range.check();
+    return all;
+}
+
 std::vector<Candidates> yolov7_nms(const DetectorOutput& output, std::size_t pictures) {
     std::vector<Candidates> all(pictures);
     ScoreRange range;
@@ -254,8 +280,10 @@ std::vector<Candidates> tensorrt_nms(std::span<const DetectorOutput> outputs) {
 
 }  // namespace
 
+bool in_shares(std::string_view layout) { return layout == "rtdetr" || layout == "rtdetr-scores"; }
+
 bool is_suppressed(std::string_view layout) {
-    return layout == "yolov7-nms" || layout == "tensorrt-nms" || layout == "yolov10";
+    return layout == "yolov7-nms" || layout == "tensorrt-nms" || layout == "yolov10" || in_shares(layout);
 }
 
 std::vector<Candidates> read_candidates(const DetectorSpec& spec, std::span<const DetectorOutput> outputs,
@@ -272,6 +300,9 @@ std::vector<Candidates> read_candidates(const DetectorSpec& spec, std::span<cons
     }
     if (spec.output_format == "yolov10") {
         return yolov10(outputs[0]);
+    }
+    if (in_shares(spec.output_format)) {
+        return rtdetr(spec, outputs[0], spec.output_format == "rtdetr-scores");
     }
     if (spec.output_format == "yolov7-nms") {
         return yolov7_nms(outputs[0], pictures);

@@ -7,8 +7,10 @@
 ///     yolov10        (B, M, 6)       YOLOv10, 26, and others with built-in suppression: x0, y0, x1, y1, score, class
 ///     yolox          (B, N, 5 + C)   YOLOX: as yolov5, but in units of the grid
 ///     yolox-decoded  (B, N, 5 + C)   YOLOX exported with its decoding
+///     rtdetr         (B, M, 6)       RT-DETR of ultralytics: center, size, score, class
+///     rtdetr-scores  (B, M, 4 + C)   RT-DETR of older ultralytics: center, size, scores
 ///
-/// All positions are pixels of the input.
+/// Positions are pixels of the input, and RT-DETR's are shares of it.
 #pragma once
 
 #include <cstdint>
@@ -33,6 +35,9 @@ struct Candidates {
     std::vector<float> scores;    ///< 0..1
     std::vector<double> classes;  ///< class numbers, any numbers where the graph itself names the class
 };
+
+/// Whether a layout's positions are shares of the input, 0..1.
+[[nodiscard]] bool in_shares(std::string_view layout);
 
 /// Whether a layout's graph drops overlapping boxes itself.
 [[nodiscard]] bool is_suppressed(std::string_view layout);

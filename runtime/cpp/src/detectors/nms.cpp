@@ -7,9 +7,6 @@ namespace clsclip {
 
 namespace {
 
-/// Boxes that are looked at, the surest first: ultralytics' bound, so that noise cannot take minutes.
-constexpr std::size_t kMostCandidates = 30'000;
-
 double area(double left, double top, double right, double bottom) {
     return std::max(right - left, 0.0) * std::max(bottom - top, 0.0);
 }

@@ -10,6 +10,9 @@
 
 namespace clsclip {
 
+/// Boxes that are looked at, the surest first: ultralytics' bound, so that noise cannot take minutes.
+inline constexpr std::size_t kMostCandidates = 30'000;
+
 /// Positions of scores from the highest on; equal ones in their order. At most `most`.
 [[nodiscard]] std::vector<std::size_t> surest(std::span<const float> scores, std::size_t most);
 

@@ -19,6 +19,7 @@ struct Proposals {
     std::vector<int> classes;        ///< positions in names, or kAny
     std::vector<std::string> names;  ///< what the source calls its classes
     std::string source;              ///< where the boxes come from, for people
+    std::vector<std::string> notes{};  ///< about boxes that were left out, for the user
 
     /// Proposals of a person's own boxes. OptionError: a score makes no sense.
     [[nodiscard]] static Proposals from_boxes(std::span<const GivenBox> given);

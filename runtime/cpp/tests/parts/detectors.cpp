@@ -58,7 +58,7 @@ Json detect(const Json& question) {
         for (const Box& box : chosen.boxes) {
             boxes.push_back(as_json(box));
         }
-        all.push_back({{"boxes", boxes}, {"classes", chosen.classes}, {"scores", chosen.scores}});
+        all.push_back({{"boxes", boxes}, {"classes", chosen.classes}, {"scores", chosen.scores}, {"notes", chosen.notes}});
     }
     return all;
 }
