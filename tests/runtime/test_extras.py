@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 DISTRIBUTIONS = {
     "open_clip": "open_clip_torch",
+    "pi_heif": "pi-heif",
     "resvg_py": "resvg-py",
     "skimage": "scikit-image",
     # open_clip_torch brings both.
