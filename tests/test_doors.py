@@ -20,6 +20,8 @@ DOORS = {"clsclip_runtime.paths", "clsclip_runtime.scratch", "clsclip_runtime.sy
 ELSEWHERE = {
     ("clsclip_bench.worker", "os.fdopen"),  # standard output, for the parent process
     ("clsclip_bench.worker", "np.save"),  # in a temporary folder of the parent process
+    ("clsclip_runtime.cli.output", "open"),  # the null device
+    ("clsclip_runtime.cli.output", "os.fdopen"),  # standard output
     ("clsclip_runtime.cli.runner", "os.open"),  # the null device
 }
 """Calls that write no file of a user."""

@@ -168,6 +168,12 @@ what was written is complete)."""
     help="Streams: an option of FFmpeg, such as rtsp_transport=udp; repeat.",
 )
 @click.option(
+    "--reconnect",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Cameras, streams: connect again at most N times when they hang up [default: end with exit code 1].",
+)
+@click.option(
     "--stdin",
     callback=parse_piped,
     default="picture",

@@ -81,6 +81,7 @@ class FrameOptions:
     container: str | None
     codec: str | None
     stream_option: Pairs
+    reconnect: int | None
 
     def given(self) -> str | None:
         """The first option that was given, as typed."""
@@ -99,6 +100,8 @@ class FrameOptions:
             raise click.UsageError("--codec h264 is for --container mp4; webm takes vp9")
         if self.stream_option and "stream" not in kinds:
             raise click.UsageError("--stream-option is for streams, and no SOURCE is one")
+        if self.reconnect is not None and not kinds & {"camera", "stream"}:
+            raise click.UsageError("--reconnect is for cameras and streams, and no SOURCE is one")
 
 
 @dataclass(frozen=True)

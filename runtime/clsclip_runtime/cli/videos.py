@@ -49,7 +49,7 @@ class VideoRun:
         from clsclip_runtime.video import Pipeline
 
         frames = self._frames
-        opened = open_source(source, self._options.piped, frames.fps, dict(frames.stream_option))
+        opened = self._open(source)
         files = self._files(source, opened)
         totals = _Totals(len(self._words))
         reports: list[Sink] = [totals] if self._output.tables else []
@@ -77,6 +77,17 @@ class VideoRun:
         finally:
             progress.close()
             self._report(pipeline, opened, [sink.path for sink in files if sink.done], totals, ended)
+
+    def _open(self, source: NamedSource) -> FrameSource:
+        from clsclip_runtime.video import Reconnecting
+
+        frames = self._frames
+
+        def connect() -> FrameSource:
+            return open_source(source, self._options.piped, frames.fps, dict(frames.stream_option))
+
+        again = frames.reconnect if source.kind in ("camera", "stream") else None
+        return connect() if again is None else Reconnecting(connect, again)
 
     def _files(self, source: NamedSource, opened: FrameSource) -> list[FileSink]:
         """The sinks that write files."""
@@ -113,7 +124,7 @@ class VideoRun:
                     "complete": ended,
                     "seconds": round(pipeline.seconds, 3),
                     "files": [readable(path) for path in files],
-                    "notes": list(self._notes),
+                    "notes": [*opened.notes, *self._notes],
                 }
             )
         elif self._output.tables:
@@ -124,7 +135,7 @@ class VideoRun:
             echo(f"  {count} frames{size}{rate}{dropped}")
             if count:
                 echo(frame_table(self._words, totals.found, totals.percents / count, count))
-            for note in (*totals.notes, *self._notes):
+            for note in (*totals.notes, *opened.notes, *self._notes):
                 echo(f"  note: {one_line(note)}")
             for path in files:
                 echo(f"  wrote {one_line(path)}")
@@ -196,7 +207,8 @@ class _JsonLines:
 
     def write(self, frame: Frame, result: Result) -> None:
         where = {"source": self._name, "frame": frame.index, "seconds": round(frame.seconds, 6)}
-        print_json(result.to_json() | where)
+        document = result.to_json()
+        print_json(document | where | {"notes": [*document["notes"], *frame.notes]})
 
     def close(self) -> None:
         pass

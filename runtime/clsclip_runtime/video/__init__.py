@@ -6,6 +6,7 @@ from clsclip_runtime.video.capture import open_camera, open_piped_video, open_st
 from clsclip_runtime.video.frames import Frame, FrameSource
 from clsclip_runtime.video.piped import EncodedFrames, RawFrames
 from clsclip_runtime.video.pipeline import Pipeline
+from clsclip_runtime.video.reconnect import Reconnecting
 from clsclip_runtime.video.sinks import CocoFile, FileSink, FrameFiles, Sink
 from clsclip_runtime.video.writer import AnnotatedVideo
 
@@ -19,6 +20,7 @@ __all__ = [
     "FrameSource",
     "Pipeline",
     "RawFrames",
+    "Reconnecting",
     "Sink",
     "open_camera",
     "open_piped_video",

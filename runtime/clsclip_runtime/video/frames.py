@@ -18,11 +18,13 @@ class Frame:
         image: (H, W, 3) uint8 RGB, upright.
         index: position in the source, counted from 0; frames that were passed over count.
         seconds: time stamp since the first frame.
+        notes: for the user, of this frame alone.
     """
 
     image: npt.NDArray[np.uint8]
     index: int
     seconds: float
+    notes: tuple[str, ...] = ()
 
 
 class FrameSource(Protocol):
@@ -34,6 +36,7 @@ class FrameSource(Protocol):
         size: (width, height) in pixels, None before the first frame if it does not tell.
         count: number of frames, None if it does not tell. Some containers only estimate it.
         live: frames come by themselves, whether or not anybody is ready for them.
+        notes: for the user: what was left out, assumed or changed so far.
     """
 
     @property
@@ -46,6 +49,8 @@ class FrameSource(Protocol):
     def count(self) -> int | None: ...
     @property
     def live(self) -> bool: ...
+    @property
+    def notes(self) -> tuple[str, ...]: ...
 
     def frames(self, every: int = 1) -> Iterator[Frame]:
         """The frames in order, once; only those whose index ``every`` divides.

@@ -20,6 +20,7 @@ class _Piped:
 
     live = True
     count: int | None = None
+    notes: tuple[str, ...] = ()
 
     def __init__(self, pipe: IO[bytes], *, fps: float | None = None, name: str = STANDARD_INPUT_NAME) -> None:
         """Read ``pipe``, whose frames come at ``fps`` a second (None if that is not known)."""

@@ -68,7 +68,9 @@ class AnnotatedVideo:
         self.done = False
         self._av = import_av()
         self._codec = codec or CODECS[container][0]
-        self._step = Fraction(every) / Fraction(fps or DEFAULT_FPS).limit_denominator(1001)
+        # Of time-lapse recordings one step may be hours, of high-speed cameras a thousandth of a second.
+        step = Fraction(1 / (fps or DEFAULT_FPS)).limit_denominator(1_000_000)
+        self._step = every * max(step, Fraction(1, _CLOCK))
         self._part: PartFile | None = None
         self._container: Any = None
         self._stream: Any = None

@@ -10,7 +10,9 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,7 +23,7 @@ import pytest
 
 from clsclip_runtime.errors import VideoError
 from clsclip_runtime.paths import public_address
-from clsclip_runtime.video import capture, open_camera, open_piped_video, open_stream, open_video
+from clsclip_runtime.video import Frame, Reconnecting, capture, open_camera, open_piped_video, open_stream, open_video
 from tests.runtime.video.made import make_video, number_of, numbered, read_video
 
 
@@ -195,7 +197,7 @@ def test_a_playlist_cannot_make_other_files_or_addresses_be_read(tmp_path: Path)
         for target in (f"file:{tmp_path}/secret.ts", f"http://127.0.0.1:{asked.getsockname()[1]}/a.ts"):
             text = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{target}\n#EXT-X-ENDLIST\n"
             (tmp_path / "list.mp4").write_text(text)
-            with pytest.raises(VideoError, match=r"is not a video that can be read|has no"):
+            with pytest.raises(VideoError, match=r"list\.mp4 is a list of other files or addresses"):
                 list(open_video(tmp_path / "list.mp4").frames())
             with pytest.raises(VideoError):
                 list(open_piped_video(io.BytesIO(text.encode())).frames())
@@ -316,15 +318,68 @@ def address(tmp_path: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", ["/clip.mp4", "/camera"])
 def test_a_stream_is_read_to_its_end(address: str, path: str) -> None:
+    """The end of a clip is its end. A camera's is somebody's hanging up."""
     source = open_stream(address + path)
     assert source.live
     assert source.count is None
-    frames = list(source.frames())
+    frames = []
+    with pytest.raises(VideoError, match="hung up after 20 frames") if path == "/camera" else nullcontext():
+        for frame in source.frames():
+            frames.append(frame)
     source.close()
     assert [number_of(frame.image) for frame in frames] == list(range(20))
     seconds = [frame.seconds for frame in frames]
     assert seconds == sorted(seconds)
     assert seconds[-1] > seconds[0]
+
+
+def test_a_camera_that_hangs_up_is_connected_again(address: str) -> None:
+    source = Reconnecting(lambda: open_stream(address + "/camera"), 2, wait_s=0.01)
+    frames = []
+    with pytest.raises(VideoError, match="hung up after 20 frames"):
+        for frame in source.frames(3):
+            frames.append(frame)
+    # 0, 3, ..., 18 of each connection; a later one begins at the next index that 3 divides.
+    assert [number_of(frame.image) for frame in frames] == list(range(0, 20, 3)) * 3
+    assert [frame.index for frame in frames] == list(range(0, 63, 3))
+    seconds = [frame.seconds for frame in frames]
+    assert seconds == sorted(seconds)
+    (note,) = source.notes
+    assert "tried 2 times to connect again" in note
+
+
+def test_connections_that_fail_count_and_closing_ends_the_waiting() -> None:
+    calls = []
+
+    class Source:
+        name, fps, size, count, live, notes = "camera", None, None, None, True, ()
+
+        def frames(self, every: int = 1) -> Iterator[Frame]:
+            yield Frame(numbered(0), 0, 0.0)
+            raise VideoError("hung up")
+
+        def close(self) -> None:
+            pass
+
+    def connect() -> Source:
+        calls.append(1)
+        if 1 < len(calls) < 4:
+            raise VideoError("nobody answers")
+        return Source()
+
+    source = Reconnecting(connect, 4, wait_s=0.001)
+    indexes = []
+    with pytest.raises(VideoError, match="hung up"):
+        for frame in source.frames():
+            indexes.append(frame.index)
+    assert (len(calls), indexes) == (5, [0, 1, 2])
+    calls.clear()
+    waiting = Reconnecting(connect, 4, wait_s=60)
+    threading.Timer(0.1, waiting.close).start()
+    start = time.monotonic()
+    with pytest.raises(VideoError, match="hung up"):
+        list(waiting.frames())
+    assert time.monotonic() - start < 10
 
 
 def test_a_stream_that_is_not_there_is_told(address: str) -> None:
@@ -385,7 +440,10 @@ def test_rtsp(options: dict[str, str]) -> None:
     sender = [sys.executable, "-m", "tests.runtime.video.rtsp_sender", address, options.get("rtsp_transport", "tcp")]
     with subprocess.Popen(sender) as process:
         source = open_stream(address, options=LISTEN | options, timeout_s=5)
-        numbers = [number_of(frame.image) for frame in source.frames()]
+        numbers = []
+        with pytest.raises(VideoError, match="hung up after"):
+            for frame in source.frames():
+                numbers.append(number_of(frame.image))
         source.close()
         assert process.wait(20) == 0
     assert len(numbers) >= 15

@@ -263,6 +263,7 @@ WRONG_USE = [
     (["clip.mp4", "--stream-option", "a=b"], "--stream-option is for streams"),
     (["rtsp://host/", "--stream-option", "a"], "'a' is not NAME=VALUE"),
     (["clip.mp4", "--drop-frames"], "clip.mp4 is a file, which waits"),
+    (["clip.mp4", "--reconnect", "2"], "--reconnect is for cameras and streams"),
     (["clip.mp4", "--skip-existing"], "--skip-existing is for pictures"),
     (["{photo}", "--skip-existing", "--json"], "Add --out"),
     (["clip.mp4", "--stdin", "stream"], "Give it as a SOURCE: -"),
