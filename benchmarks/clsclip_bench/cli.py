@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clsclip_bench.ours import MODES, SPELLINGS
-from clsclip_runtime.cli.arguments import read_words
 from clsclip_runtime.cli.output import echo, json_option, print_json
 from clsclip_runtime.cli.progress import Progress
 from clsclip_runtime.cli.runner import FAILURE, INTERRUPTED, fail, run_command
-from clsclip_runtime.errors import OptionError
+from clsclip_runtime.errors import OptionError, one_line
 from clsclip_runtime.paths import absence, exists, is_dir, is_file
 from clsclip_runtime.version import __version__
 
@@ -216,9 +215,14 @@ def _measure(options: Options) -> tuple[dict[str, Any], int]:
     """The document, and the exit code so far."""
     from clsclip_bench.report import write_document
     from clsclip_bench.run import Plan, Run, open_bundles
-    from clsclip_runtime.text.words import clean_words
+    from clsclip_runtime.text.typed import typed_classes
 
-    asked = None if options.words is None else list(clean_words(read_words(options.words))[0])
+    asked = None
+    if options.words is not None:
+        typed = typed_classes((), options.words)
+        asked = list(typed.words)
+        for note in typed.notes:
+            echo(f"note: {one_line(note)}", err=True)
     if asked is not None and len(asked) < max(options.classes):
         raise click.UsageError(
             f"{options.words} has {len(asked)} words, and {max(options.classes)} are to be asked. "

@@ -176,9 +176,9 @@ def attention(picture: Path, words: tuple[str, ...], model: Path, out: Path, as_
     from clsclip.data.files import read_picture
     from clsclip.evaluation.figures import attention_figure, save_figure
     from clsclip.evaluation.predictors import CheckpointPredictor, open_predictor
-    from clsclip_runtime.text.words import clean_words
+    from clsclip_runtime.text.typed import typed_classes
 
-    asked, _ = clean_words(words)
+    asked = typed_classes(words).words
     predictor = open_predictor(model) if model.suffix == ".safetensors" else None
     if not isinstance(predictor, CheckpointPredictor):
         raise click.UsageError("Attention is read from a checkpoint (.safetensors); bundles do not give theirs.")

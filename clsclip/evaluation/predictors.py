@@ -23,6 +23,7 @@ from clsclip_runtime.images import preprocess
 from clsclip_runtime.masks.upsampling import logit, mask_at
 from clsclip_runtime.results.result import Result
 from clsclip_runtime.segmenter import Segmenter
+from clsclip_runtime.text.mending import fill_template
 
 DEFAULT_TEMPLATES = ("a picture of a {}",)
 """Prompts of checkpoints that name none."""
@@ -169,7 +170,7 @@ class CheckpointPredictor:
         """Text tokens (K, d_text) and text features (K, f), averaged over the templates as the runtime does."""
         for word in words:
             if word not in self._encoded:
-                texts = [template.replace("{}", word) for template in self.templates]
+                texts = [fill_template(template, word) for template in self.templates]
                 tokens, features = self.model.encode_words(texts)
                 feature = torch.nn.functional.normalize(features.mean(dim=0), dim=-1)
                 self._encoded[word] = (tokens.mean(dim=0), feature)

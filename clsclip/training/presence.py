@@ -16,6 +16,7 @@ from clsclip.model import ClsClip, Presence
 from clsclip.preprocessing import image_spec
 from clsclip.training.pairs import check_picture
 from clsclip_runtime.images import preprocess
+from clsclip_runtime.text.mending import fill_template
 
 
 def fit_presence(
@@ -53,7 +54,7 @@ def fit_presence(
     spec = image_spec(model)
     evidence, shown = [], []
     with torch.no_grad():
-        features = model.encode_words([template.format(dataset.classes[word]) for word in words])[1]
+        features = model.encode_words([fill_template(template, dataset.classes[word]) for word in words])[1]
         for start in range(0, len(chosen), batch):
             part = chosen[start : start + batch]
             pictures = [check_picture(dataset.picture(index), dataset.key(index)) for index in part]

@@ -22,34 +22,16 @@ from clsclip_runtime.bundle.folder import check_target, file_entries, staged_fol
 from clsclip_runtime.bundle.manifest import parse_manifest
 from clsclip_runtime.bundle.opening import MANIFEST, TEXT_ENCODER, TEXT_TOKENS, TOKENIZER, Bundle
 from clsclip_runtime.bundle.specs import TextSpec
-from clsclip_runtime.errors import OptionError, WordError
+from clsclip_runtime.errors import OptionError
 from clsclip_runtime.paths import is_file, write_bytes, write_json
 from clsclip_runtime.protocols import GraphFile
 from clsclip_runtime.text.encoded import EncodedWords
 from clsclip_runtime.text.encoder import TextEncoder
+from clsclip_runtime.text.mending import fill_template
 from clsclip_runtime.text.stored import StoredWords, write_text_tokens
-from clsclip_runtime.text.words import clean_words
 
 MEMORY_MB = 1024
 """Of a call of the text encoder."""
-
-
-def read_words(path: Path) -> tuple[str, ...]:
-    """Read a UTF-8 file of words, one a line; empty lines and those that begin with ``#`` are skipped.
-
-    Raises:
-        WordError: the file cannot be read, holds no word, or one of them is unusable.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise WordError(f"cannot read the words of {path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise WordError(f"{path} is not UTF-8 text. Give a file with one word a line") from error
-    found = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    if not found:
-        raise WordError(f"{path} holds no word. Write one a line")
-    return clean_words(found)[0]
 
 
 def encode_words(proto: onnx.ModelProto, tokenizer: Path, text: TextSpec, words: Sequence[str]) -> EncodedWords:
@@ -142,7 +124,7 @@ def check_words(model: ClsClip, folder: Path) -> list[Parity]:
         return []
     text = parse_manifest((folder / MANIFEST).read_bytes()).text
     stored = StoredWords.read(folder / TEXT_TOKENS, text.features)
-    rows = [model.encode_words([template.format(word) for word in stored.words]) for template in text.templates]
+    rows = [model.encode_words([fill_template(one, word) for word in stored.words]) for one in text.templates]
     found = stored.find(stored.words)
     parity = []
     for at, name in enumerate(("text_tokens", "text_features")):

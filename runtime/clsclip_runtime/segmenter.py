@@ -33,10 +33,7 @@ from clsclip_runtime.regions.proposals import as_proposals
 from clsclip_runtime.renamed import refuses_old_names
 from clsclip_runtime.results.result import Result
 from clsclip_runtime.text.cache import Place
-from clsclip_runtime.text.words import clean_words
-
-Classes: TypeAlias = str | Iterable[str]
-"""Words; one string is one word; a word that comes twice is reported once."""
+from clsclip_runtime.text.words import Asked, Classes, clean_classes
 
 Regions: TypeAlias = Proposals | npt.ArrayLike
 """Boxes of one image: ``Proposals``, or xyxy (N, 4) in pixels, each of which is searched for every class."""
@@ -200,7 +197,7 @@ class Segmenter:
         Args:
             image: path, bytes, binary file object, PIL image, ``DecodedImage``, or uint8 array in RGB order of shape
                 (H, W), (H, W, 3) or (H, W, 4).
-            classes: words; one string is one word.
+            classes: words, or a dictionary of classes and their prompts; see ``predict``.
             presence_filter, max_classes, presence_threshold, zoom_in, regions: as in ``predict``.
 
         Raises:
@@ -255,7 +252,8 @@ class Segmenter:
 
         Args:
             images: all held in memory at once.
-            classes: words, asked of every image; or a list of such lists, one for each image.
+            classes: words, or a dictionary of classes and their prompts, asked of every image; or a list of such lists
+                or dictionaries, one for each image.
             presence_filter, max_classes, presence_threshold, zoom_in: as in ``predict``.
             regions: boxes of every image, as in ``predict``.
             return_errors: give the error in the place of an image that fails; the others are not touched by it.
@@ -329,7 +327,9 @@ class Segmenter:
         """Segment words in an image that ``set_image`` encoded.
 
         Args:
-            classes: words; one string is one word; a word that comes twice is reported once.
+            classes: words; one string is one word; a word that comes twice is reported once. A class may have several
+                prompts: ``{"helmet": ["safety helmet", "hard hat"], "dog": "dog"}``. Each is searched as if it was
+                asked alone; the class has what any of them finds, and the highest presence.
             image: what ``set_image`` returned; None is this thread's current image.
             presence_filter, max_classes: as in ``load``, for this call; None is what ``load`` was given.
             presence_threshold: classes whose presence score is below it get an empty mask, and no time is spent on it.
@@ -421,16 +421,17 @@ class Segmenter:
     @staticmethod
     def _input(call: Call, image: Source | ImageFeatures, classes: Classes, regions: Regions | None) -> ImageInput:
         """Read what a call asks of one image."""
-        words, notes = clean_words(classes)
+        asked = clean_classes(classes)
         boxes = None if regions is None else as_proposals(regions)
         if isinstance(image, ImageFeatures):
-            return ImageInput(image.image, words, tuple(notes), boxes, image)
-        return ImageInput(call.read(image), words, tuple(notes), boxes)
+            return ImageInput(image.image, asked, boxes, image)
+        return ImageInput(call.read(image), asked, boxes)
 
 
 def _classes_of_each(classes: Classes | Sequence[Classes], count: int) -> list[Classes]:
     """The classes of every image: the same for all, unless there is a list for each."""
-    listed: Any = classes if isinstance(classes, (str, bytes)) else list(classes)
+    is_one = isinstance(classes, (str, bytes, Mapping, Asked))
+    listed: Any = classes if is_one or not isinstance(classes, Iterable) else list(classes)
     own = isinstance(listed, list) and listed and not any(isinstance(one, str) for one in listed)
     if not own:
         return [listed] * count

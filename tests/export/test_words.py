@@ -12,7 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from clsclip_export.cli import command
-from clsclip_export.words import add_words, read_words
+from clsclip_export.cli.options import read_classes
+from clsclip_export.words import add_words
 from clsclip_runtime import Bundle, OptionError, OutputError, Segmenter, WordError
 from tests.runtime.tiny_bundle import make_bundle, paint
 
@@ -116,8 +117,8 @@ def test_files_of_words(tmp_path: Path) -> None:
     ):
         path.write_bytes(content)
         with pytest.raises(WordError, match=message):
-            read_words(path)
+            read_classes(path)
     with pytest.raises(WordError, match="cannot read"):
-        read_words(tmp_path / "gone.txt")
+        read_classes(tmp_path / "gone.txt")
     path.write_bytes("\ufeffdog\n犬\n".encode())
-    assert read_words(path) == ("dog", "犬")
+    assert read_classes(path) == ("dog", "犬")

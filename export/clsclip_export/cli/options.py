@@ -13,6 +13,8 @@ from clsclip_export.cli.job import Calibrate, Checkpoint, Engines, Job
 from clsclip_export.errors import ProfileError
 from clsclip_export.profiles import AXES, Profile, parse_bounds
 from clsclip_runtime.backends.tensorrt.edition import EDITIONS
+from clsclip_runtime.cli.output import echo
+from clsclip_runtime.errors import one_line
 from clsclip_runtime.paths import exists
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -226,9 +228,12 @@ def read_classes(path: Path | None) -> tuple[str, ...]:
     """The words of ``--classes-file``; none without it."""
     if path is None:
         return ()
-    from clsclip_export.words import read_words
+    from clsclip_runtime.text.typed import typed_classes
 
-    return read_words(path)
+    asked = typed_classes((), path)
+    for note in asked.notes:
+        echo(f"note: {one_line(note)}", err=True)
+    return asked.words
 
 
 def read_profile(values: dict[str, Any]) -> dict[str, tuple[int, int, int]]:

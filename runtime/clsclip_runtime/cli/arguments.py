@@ -128,21 +128,6 @@ def find_sources(sources: Iterable[str], piped: Piped = "picture") -> list[Named
     return _name(once.values())
 
 
-def read_words(path: Path) -> list[str]:
-    """Words of a UTF-8 file, one a line; empty lines and those that begin with ``#`` are skipped.
-
-    Raises:
-        click.UsageError: the file cannot be read or is not UTF-8 text.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise click.UsageError(f"cannot read the words of {path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise click.UsageError(f"{path} is not UTF-8 text. Give a file with one word a line") from error
-    return [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-
-
 def _expand(source: str, piped: Piped) -> list[tuple[str, Kind]]:
     path = Path(source)
     if source == STANDARD_INPUT:

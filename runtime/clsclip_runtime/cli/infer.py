@@ -15,7 +15,6 @@ from clsclip_runtime.cli.arguments import (
     find_sources,
     parse_pairs,
     parse_piped,
-    read_words,
 )
 from clsclip_runtime.cli.options import (
     DEFAULT_FOLDER,
@@ -40,6 +39,7 @@ Examples:
   clsclip-infer photo.jpg --classes bottle boat "dining table"
   clsclip-infer holiday/ --classes dog --out masks --formats png,coco
   clsclip-infer "holiday/*.jpg" --classes-file words.txt --json
+  clsclip-infer site.jpg --classes "helmet = safety helmet | hard hat" vest
   clsclip-infer --classes dog cat -- photo.jpg
   clsclip-infer photo.jpg --classes dog --model model.clsclip
   clsclip-infer photo.jpg --classes-file thousand.txt --max-classes 10
@@ -69,12 +69,17 @@ what was written is complete)."""
     "video" of the installation.""",
 )
 @click.argument("sources", metavar="SOURCE...", nargs=-1)
-@click.option("--classes", multiple=True, metavar="WORD...", help="Words to find, until the next option.")
+@click.option(
+    "--classes",
+    multiple=True,
+    metavar="WORD...",
+    help="Words to find, until the next option. 'helmet = safety helmet | hard hat' is one class of two prompts.",
+)
 @click.option(
     "--classes-file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="More words, one a line (UTF-8; # comments).",
+    help="More classes, one a line (UTF-8; # comments).",
 )
 @click.option("--model", type=click.Path(path_type=Path), metavar="DIR", help="Bundle; default: the embedded model.")
 @click.option(
@@ -194,14 +199,13 @@ def command(sources: tuple[str, ...], classes: tuple[str, ...], classes_file: Pa
     """Parse, check everything that costs nothing, then run; returns the exit code."""
     # Wrong use must be told at once, not after a model was loaded or a picture was segmented.
     from clsclip_runtime.cli.run import Run
-    from clsclip_runtime.text.words import clean_words
+    from clsclip_runtime.text.typed import typed_classes
 
-    words = [*classes, *(read_words(classes_file) if classes_file else [])]
     if not sources:
-        raise click.UsageError(_no_source(words))
-    if not words:
+        raise click.UsageError(_no_source(classes))
+    if not classes and classes_file is None:
         raise click.UsageError("no words were given. Add them: --classes bottle boat")
-    cleaned, notes = clean_words(words)
+    cleaned = typed_classes(classes, classes_file)
     found = find_sources(sources, options["stdin"])
     model, threshold = take(ModelOptions, options), options.pop("presence_threshold")
     about_presence = {
@@ -215,7 +219,7 @@ def command(sources: tuple[str, ...], classes: tuple[str, ...], classes_file: Pa
     output = OutputOptions.from_options(**options)
     asked = InferOptions(model, threshold, zooming, frames, output, piped)
     asked.check(found)
-    return Run(asked, cleaned, found).all_sources(notes if output.tables else [])
+    return Run(asked, cleaned, found).all_sources()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -223,7 +227,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(command, PROGRAM, argv)
 
 
-def _no_source(words: list[str]) -> str:
+def _no_source(words: Sequence[str]) -> str:
     message = "no SOURCE was given. Give a picture, a folder or a pattern"
     if any(exists(word) for word in words):
         message += f"; words run until the next option, so put it before --classes: {PROGRAM} photo.jpg --classes dog"

@@ -27,26 +27,31 @@ if TYPE_CHECKING:
     from clsclip_runtime.images import Source
     from clsclip_runtime.results.result import Result
     from clsclip_runtime.segmenter import Segmenter
+    from clsclip_runtime.text.words import Asked
 
 
 class Run:
     """All sources through one model."""
 
-    def __init__(self, options: InferOptions, words: tuple[str, ...], sources: list[NamedSource]) -> None:
+    def __init__(self, options: InferOptions, asked: Asked, sources: list[NamedSource]) -> None:
         """Prepare a run.
 
         Args:
             options: of the command line, checked.
-            words: cleaned.
+            asked: the classes.
             sources: all of them; their files are never overwritten.
         """
         self._options, self._output = options, options.output
-        self._words = words
+        # Where tables are printed, what was changed about words is told once, and not again for every picture.
+        self._asked = replace(asked, notes=()) if self._output.tables else asked
+        self._notes = asked.notes
         self._sources = sources
-        self._record = None if self._output.out is None else Record(self._output.out, options.made_of(words))
+        self._record = (
+            None if self._output.out is None else Record(self._output.out, options.made_of(list(asked.mapping.items())))
+        )
 
-    def all_sources(self, notes: list[str]) -> int:
-        """Segment all sources; returns the exit code. ``notes`` are for the user.
+    def all_sources(self) -> int:
+        """Segment all sources; returns the exit code.
 
         Raises:
             OutputError: a file of the outputs is one that is to be read, or cannot be written.
@@ -60,7 +65,7 @@ class Run:
             zooming.check(segmenter.bundle.manifest.detector is not None or zooming.detector is not None)
             if self._output.tables:
                 echo(describe_model(segmenter.bundle.manifest, segmenter.backend))
-                for note in notes:
+                for note in self._notes:
                     echo(f"note: {one_line(note)}")
             with self._progress(left) as progress:
                 return self._each(segmenter, left, progress)
@@ -71,10 +76,10 @@ class Run:
         threshold, zooming = self._options.presence_threshold, self._options.zooming
 
         def segment(frames: Sequence[Source]) -> list[Result]:
-            return segmenter.batch(frames, self._words, presence_threshold=threshold, zoom_in=zooming.zoom or False)
+            return segmenter.batch(frames, self._asked, presence_threshold=threshold, zoom_in=zooming.zoom or False)
 
         code = 0
-        videos = VideoRun(self._options, self._words, segment)
+        videos = VideoRun(self._options, self._asked.classes, segment)
         for number, source in enumerate(sources, 1):
             name = public_address(source.path) if "://" in source.path else source.path
             if self._output.tables:
@@ -108,7 +113,7 @@ class Run:
         content: Source = _standard_input() if source.path == STANDARD_INPUT else source.path
         result = segmenter(
             content,
-            self._words,
+            self._asked,
             presence_threshold=options.presence_threshold,
             zoom_in=options.zooming.zoom or False,
             regions=options.zooming.regions_of(source.path),
@@ -149,7 +154,7 @@ class Run:
 
         if source.kind != "picture":
             return list(video_files(source, folder, self._options).values())
-        return [folder / name for name in file_names(self._words, self._output.picture_formats, source.stem)]
+        return [folder / name for name in file_names(self._asked.classes, self._output.picture_formats, source.stem)]
 
     def _without_existing(self) -> list[NamedSource]:
         """The sources that are to be done: with ``--skip-existing`` without those whose files are there already."""

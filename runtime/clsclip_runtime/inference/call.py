@@ -20,10 +20,11 @@ from clsclip_runtime.inference.scheduler import Scheduler, timed
 from clsclip_runtime.limits import Limits
 from clsclip_runtime.masks.upsampling import logit
 from clsclip_runtime.regions import Proposals, ZoomIn
-from clsclip_runtime.regions.matching import Matcher
+from clsclip_runtime.regions.matching import Matcher, joined_matches
 from clsclip_runtime.results.class_result import ClassSearch
 from clsclip_runtime.results.result import Result
 from clsclip_runtime.text.encoded import EncodedWords
+from clsclip_runtime.text.words import Asked
 
 _log = logging.getLogger(__name__)
 
@@ -34,15 +35,13 @@ class ImageInput:
 
     Attributes:
         image: decoded.
-        words: clean, each once.
-        notes: about the words, for the user.
+        asked: its classes, clean.
         regions: boxes; None asks the call's detector, if it has one.
         features: of ``set_image``.
     """
 
     image: DecodedImage
-    words: tuple[str, ...]
-    notes: tuple[str, ...]
+    asked: Asked
     regions: Proposals | None = None
     features: ImageFeatures | None = None
 
@@ -97,7 +96,7 @@ class Call:
         request, model, manifest = self._request, self._model, self._bundle.manifest
         zoom = request.zoom_in
         inputs = self._with_regions(inputs)
-        vocabulary = tuple(dict.fromkeys(word for one in inputs for word in one.words))
+        vocabulary = tuple(dict.fromkeys(word for one in inputs for word in one.asked.words))
         with timed(self._timings, "text"):
             encoded = model.text.encode(vocabulary)
             asked = [self._image_request(one, vocabulary) for one in inputs]
@@ -143,12 +142,14 @@ class Call:
             if self._request.presence_filter is None or self._model.serves_presence(arrays):
                 features = arrays
         position = {word: at for at, word in enumerate(vocabulary)}
+        asked, regions = given.asked, given.regions
         return ImageRequest(
             image=given.image,
-            words=np.array([position[word] for word in given.words], np.int64),
+            words=np.array([position[word] for words in asked.prompts for word in words], np.int64),
+            classes=np.repeat(np.arange(len(asked.classes)), [len(words) for words in asked.prompts]),
             features=features,
-            regions=given.regions,
-            matches=() if given.regions is None else self._matcher(given.words, given.regions, self._model.text),
+            regions=regions,
+            matches=() if regions is None else self._matcher(asked, regions, self._model.text),
         )
 
     def _result(
@@ -157,25 +158,27 @@ class Call:
         manifest, chosen, regions = self._bundle.manifest, request.presence_filter, image.regions
         cut_off = [
             f"'{word}' is longer than the model's {manifest.text.context_length} tokens: its end was cut off"
-            for word in given.words
+            for word in given.asked.words
             if word in encoded.truncated
         ]
-        notes = [*given.notes, *request.notes, *encoded.notes, *cut_off]
+        notes = [*given.asked.notes, *request.notes, *encoded.notes, *cut_off]
         for note in notes:
             _log.info("%s", note)
         name, backend_notes = self._backend
         searched = found.searched  # once for all classes: it looks at every one
+        matches = joined_matches(given.asked, image.matches)
         return Result(
-            classes=given.words,
+            classes=given.asked.classes,
+            prompts=given.asked.prompts,
             searches=tuple(
                 ClassSearch(
                     presence=None if np.isnan(found.presence[at]) else float(found.presence[at]),
                     segmented=bool(found.segmented[at]),
                     outnumbered=bool(found.outnumbered[at]),
                     searched=searched[at],
-                    match=image.matches[at] if image.matches else None,
+                    match=matches[at] if matches else None,
                 )
-                for at in range(len(given.words))
+                for at in range(len(given.asked.classes))
             ),
             pairs=found.pairs,
             mask_threshold=manifest.mask.threshold,

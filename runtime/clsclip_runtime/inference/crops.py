@@ -22,7 +22,7 @@ class Crops:
         windows: (C, 4) int64 xyxy in whole pixels.
         limits: (C, 4) int64, the part of each window in which masks may be.
         boxes: (C,) int64, positions in the regions; -1 for the whole image.
-        asked: (C, k) bool, of the image's own words.
+        asked: (C, q) bool, of the image's own words.
         named: (C,) bool: the source of the box says what it shows, so presence is not asked.
     """
 
@@ -80,10 +80,11 @@ def boxes_as_masks(request: ImageRequest, mask_logit: float) -> Findings:
         raise ValueError("boxes as masks need regions")
     windows, boxes = box_windows(request.regions.boxes, request.size)
     rows, words = np.nonzero(words_of_boxes(request.regions, request.matches)[boxes])
-    count = len(request.words)
-    found = np.isin(np.arange(count), words)
+    count = int(request.classes[-1]) + 1
+    found = np.isin(np.arange(count), request.classes[words])
     pairs = Pairs(
-        classes=words,
+        classes=request.classes[words],
+        prompts=words,
         windows=windows[rows],
         limits=windows[rows],
         boxes=boxes[rows],

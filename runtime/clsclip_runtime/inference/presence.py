@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from clsclip_runtime._types import Bools, Floats
+from clsclip_runtime._types import Bools, Floats, Integers
 from clsclip_runtime.bundle.specs import LOGIT, PresenceSpec
 from clsclip_runtime.errors import OptionError
 from clsclip_runtime.options import number_in
@@ -30,7 +30,9 @@ class PresenceFilter:
     threshold: float
     max_classes: int | None = None
 
-    def choose(self, asked: Bools, named: Bools, presence: Floats) -> tuple[Bools, Bools]:
+    def choose(
+        self, asked: Bools, named: Bools, presence: Floats, *, classes: Integers | None = None
+    ) -> tuple[Bools, Bools]:
         """Choose pairs.
 
         Args:
@@ -38,6 +40,8 @@ class PresenceFilter:
             named: (C,), crops of which their source says what they show: their words always pass, and take no place
                 among the ``max_classes``.
             presence: (C, K) in 0..1.
+            classes: (K,) which class each word is a prompt of; None where each word is a class. A class is as likely as
+                its likeliest prompt.
 
         Returns:
             (C, K) pairs that pass, and (C, K) those that only ``max_classes`` keeps out. Of equal words the first is
@@ -47,9 +51,16 @@ class PresenceFilter:
         sure = asked & named[:, None]
         if self.max_classes is None or guessed.shape[1] <= self.max_classes:
             return sure | guessed, np.zeros_like(asked)
-        order = np.argsort(np.where(guessed, -presence, np.inf), axis=1, kind="stable")
-        best = np.zeros_like(asked)
+        likely = np.where(guessed, presence, -np.inf)
+        if classes is not None:
+            of_classes = np.full((int(classes.max()) + 1, len(likely)), -np.inf, np.float32)
+            np.maximum.at(of_classes, classes, likely.T)
+            likely = of_classes.T
+        order = np.argsort(-likely, axis=1, kind="stable")
+        best = np.zeros(likely.shape, np.bool_)
         np.put_along_axis(best, order[:, : self.max_classes], True, axis=1)
+        if classes is not None:
+            best = best[:, classes]
         return sure | (guessed & best), guessed & ~best
 
 

@@ -34,14 +34,16 @@ class ImageRequest:
 
     Attributes:
         image: the image.
-        words: (k,) int64, the words asked of it, positions in the words of the call; each once.
+        words: (q,) int64, the words asked of it, positions in the words of the call: the prompts of its classes.
+        classes: (q,) int64, ascending: which of the image's k classes each of them is a prompt of.
         features: the image encoder's outputs for the whole image, where they are there already.
         regions: boxes to look at; None takes the whole image.
-        matches: for each of ``words``, the regions' classes that it means; empty without regions.
+        matches: for each of ``words``, the regions' classes that it or its class means; empty without regions.
     """
 
     image: DecodedImage
     words: Integers
+    classes: Integers
     features: Arrays | None = None
     regions: Proposals | None = None
     matches: tuple[WordMatch, ...] = ()
@@ -54,15 +56,15 @@ class ImageRequest:
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """What was found in one image, for its k words.
+    """What was found in one image, for its k classes.
 
     Attributes:
         pairs: what was segmented.
         presence: (k,) float32, highest presence in any crop that was searched; NaN where it was not asked.
-        segmented: (k,) bool, words with at least one pair.
-        outnumbered: (k,) bool, words without a pair that only ``max_classes`` kept out.
-        in_regions: (k,) bool, words that were asked of a region.
-        in_whole: (k,) bool, words that were asked of the whole image.
+        segmented: (k,) bool, classes with at least one pair.
+        outnumbered: (k,) bool, classes without a pair that only ``max_classes`` kept out.
+        in_regions: (k,) bool, classes that were asked of a region.
+        in_whole: (k,) bool, classes that were asked of the whole image.
     """
 
     pairs: Pairs
@@ -74,6 +76,6 @@ class Findings:
 
     @property
     def searched(self) -> tuple[tuple[str, ...], ...]:
-        """For every word where it was searched: ``regions``, ``whole-image``, both or neither."""
+        """For every class where it was searched: ``regions``, ``whole-image``, both or neither."""
         places = (("regions", self.in_regions), ("whole-image", self.in_whole))
         return tuple(tuple(name for name, asked in places if asked[at]) for at in range(len(self.segmented)))

@@ -46,7 +46,7 @@ class PairBatch:
 
 @dataclass(eq=False)
 class _Progress:
-    """What is known of one image while its call runs; a word is a position among the image's own."""
+    """What is known of one image while its call runs; a word is a position among the image's own prompts."""
 
     request: ImageRequest
     presence: Floats
@@ -56,6 +56,11 @@ class _Progress:
     in_whole: Bools
     pairs: list[tuple[PairBatch, Floats, slice]] = field(default_factory=list)
     """With the array of logits that holds theirs, and where."""
+
+    @property
+    def has_several(self) -> bool:
+        """Whether a class has several prompts."""
+        return bool(self.request.classes[-1] + 1 < len(self.request.classes))
 
     @classmethod
     def start(cls, request: ImageRequest) -> _Progress:
@@ -158,7 +163,8 @@ class Scheduler:
         """Find which words the encoded crops show, and queue those pairs for the trunk."""
         asked = np.zeros((len(group), len(self._encoded.words)), np.bool_)
         for at, (image, crops, row) in enumerate(group):
-            asked[at, image.request.words] = crops.asked[row]
+            # Two classes may share a prompt.
+            np.logical_or.at(asked[at], image.request.words, crops.asked[row])
         named = np.array([crops.named[row] for _, crops, row in group])
         chosen, outnumbered = asked, np.zeros_like(asked)
         scores = np.full(asked.shape, np.nan, np.float32)
@@ -166,13 +172,17 @@ class Scheduler:
             with timed(self.timings, "presence"):
                 scores = self._presence(features)
                 chosen, outnumbered = self._filter.choose(asked, named, scores)
+        several = self._filter is not None and self._filter.max_classes is not None
         # Pairs go to the queue in the order of every image's own words, in which their logits are given back.
         crops_of_pairs, words_of_pairs = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
         for at, (image, crops, row) in enumerate(group):
-            own = image.request.words
+            own, own_asked = image.request.words, crops.asked[row]
+            own_chosen, own_outnumbered = chosen[at, own] & own_asked, outnumbered[at, own] & own_asked
             if not self._model.trunk_tells_presence:
-                self._note(image, crops.asked[row], chosen[at, own], outnumbered[at, own], scores[at, own])
-            words = np.flatnonzero(chosen[at, own])
+                if several and image.has_several:
+                    own_chosen, own_outnumbered = self._choose(image, own_asked, named[at], scores[at, own])
+                self._note(image, own_asked, own_chosen, own_outnumbered, scores[at, own])
+            words = np.flatnonzero(own_chosen)
             if len(words):
                 batch = PairBatch(crops, np.full(len(words), row), words, scores[at, own][words])
                 self._queued.append((image, batch))
@@ -180,6 +190,15 @@ class Scheduler:
                 words_of_pairs.append(own[words])
         with timed(self.timings, "masks"):
             self._queue.add(features, np.concatenate(crops_of_pairs), np.concatenate(words_of_pairs))
+
+    def _choose(self, image: _Progress, asked: Bools, named: np.bool_, scores: Floats) -> tuple[Bools, Bools]:
+        """What passes the filter of one crop, whose classes may have several prompts: (q,) each."""
+        if self._filter is None:
+            return asked, np.zeros_like(asked)
+        chosen, outnumbered = self._filter.choose(
+            asked[None], np.array([named]), scores[None], classes=image.request.classes
+        )
+        return chosen[0], outnumbered[0]
 
     @staticmethod
     def _note(image: _Progress, asked: Bools, chosen: Bools, outnumbered: Bools, scores: Floats) -> None:
@@ -209,10 +228,7 @@ class Scheduler:
         asked[batch.words] = True
         scores = np.full(count, np.nan, np.float32)
         scores[batch.words] = presence
-        chosen, outnumbered = asked, np.zeros_like(asked)
-        if self._filter is not None:
-            named = batch.crops.named[batch.rows[:1]]
-            chosen, outnumbered = (one[0] for one in self._filter.choose(asked[None], named, scores[None]))
+        chosen, outnumbered = self._choose(image, asked, batch.crops.named[batch.rows[0]], scores)
         self._note(image, asked, chosen, outnumbered, scores)
         kept = chosen[batch.words]
         if kept.any():
@@ -228,8 +244,10 @@ class Scheduler:
         mask = self._manifest.mask
         shape = (0, mask.height, mask.width)
         nothing = np.zeros(0, np.int64)
+        words, classes = np.concatenate([nothing, *(one.words for one in batches)]), image.request.classes
         pairs = Pairs(
-            classes=np.concatenate([nothing, *(one.words for one in batches)]),
+            classes=classes[words],
+            prompts=words,
             windows=np.concatenate([np.zeros((0, 4), np.int64), *(one.crops.windows[one.rows] for one in batches)]),
             limits=np.concatenate([np.zeros((0, 4), np.int64), *(one.crops.limits[one.rows] for one in batches)]),
             boxes=np.concatenate([nothing, *(one.crops.boxes[one.rows] for one in batches)]),
@@ -237,13 +255,19 @@ class Scheduler:
             presence=np.concatenate([np.zeros(0, np.float32), *(one.presence for one in batches)]),
             logits=_together([(logits, part) for _, logits, part in image.pairs], shape),
         )
+        # A class is what any of its prompts is.
+        firsts = np.flatnonzero(np.diff(classes, prepend=-1))
+        segmented, outnumbered, in_regions, in_whole = (
+            np.logical_or.reduceat(one, firsts)
+            for one in (image.segmented, image.outnumbered, image.in_regions, image.in_whole)
+        )
         return Findings(
             pairs=pairs,
-            presence=image.presence,
-            segmented=image.segmented,
-            outnumbered=image.outnumbered & ~image.segmented,
-            in_regions=image.in_regions,
-            in_whole=image.in_whole,
+            presence=np.fmax.reduceat(image.presence, firsts),
+            segmented=segmented,
+            outnumbered=outnumbered & ~segmented,
+            in_regions=in_regions,
+            in_whole=in_whole,
         )
 
 

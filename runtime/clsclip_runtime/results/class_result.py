@@ -49,6 +49,7 @@ class ClassResult:
         box: xyxy in whole pixels around the mask; None for an empty one.
         searched: ``regions``, ``whole-image``, both or neither.
         match: which of the regions' classes it means and why; None for whole images.
+        prompts: the words that it was searched by: itself, or those that were given for it.
     """
 
     name: str
@@ -61,6 +62,7 @@ class ClassResult:
     box: tuple[int, int, int, int] | None
     searched: tuple[str, ...]
     match: WordMatch | None
+    prompts: tuple[str, ...]
     _rle: Callable[[], RleMask] = field(repr=False)
 
     @property
@@ -77,6 +79,7 @@ class ClassResult:
         match = self.match
         return {
             "name": self.name,
+            "prompts": list(self.prompts),
             "status": self.status,
             "reason": self.reason,
             "presence": None if self.presence is None else round(self.presence, 6),

@@ -176,6 +176,8 @@ def _write_npz(result: Result, file: IO[bytes]) -> None:
         "mask_index": segmented,
         "mask_logit": np.float32(result.mask_logit),
         "pair_class": pairs.classes,
+        "pair_prompt": pairs.prompts,
+        "prompts": np.asarray([word for one in result for word in one.prompts], dtype=np.str_),
         "pair_window": pairs.windows,
         "pair_limit": pairs.limits,
         "pair_box": pairs.boxes,

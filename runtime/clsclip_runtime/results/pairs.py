@@ -16,6 +16,7 @@ class Pairs:
 
     Attributes:
         classes: (P,) int64, positions in the classes asked.
+        prompts: (P,) int64, positions in the prompts of all classes, one class after the other.
         windows: (P, 4) int64 xyxy in whole pixels of the image: the crop of each pair.
         limits: (P, 4) int64, the part of each window in which the mask may be.
         boxes: (P,) int64, positions in the image's regions; -1 for the whole image.
@@ -25,6 +26,7 @@ class Pairs:
     """
 
     classes: Integers
+    prompts: Integers
     windows: Integers
     limits: Integers
     boxes: Integers

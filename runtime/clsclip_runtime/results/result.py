@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy.typing as npt
 
 from clsclip_runtime._types import Bools, Floats
 from clsclip_runtime.bundle.formats import FORMATS
-from clsclip_runtime.errors import OptionError
+from clsclip_runtime.errors import OptionError, WordError
 from clsclip_runtime.images import DecodedImage
 from clsclip_runtime.limits import Limits
 from clsclip_runtime.masks.rle import RleMask
@@ -26,6 +27,7 @@ from clsclip_runtime.renamed import tells_new_names
 from clsclip_runtime.results.class_result import ABSENT, EMPTY, FILTERED, FOUND, ClassResult, ClassSearch
 from clsclip_runtime.results.instance import Instance
 from clsclip_runtime.results.pairs import WHOLE, Pairs
+from clsclip_runtime.text.words import clean_word
 
 SCHEMA_VERSION: int = FORMATS["result_schema"]
 """Of ``Result.to_json()`` and of NPZ files."""
@@ -53,6 +55,7 @@ class Result:
         presence_threshold: of the presence filter; None without one.
         max_classes: the most classes of a crop that the filter lets through; None for any number.
         regions: the boxes that were searched; None for whole-image results.
+        prompts: for each class the words that it was searched by; empty where each was searched by its own name.
         notes: sentences for the user, such as words that were cut off.
         timings: milliseconds by step: read, detect, image, text, presence, masks, total. ``predict`` has no read, and
             image only for regions; results of ``batch`` share one account.
@@ -69,6 +72,7 @@ class Result:
     presence_threshold: float | None
     max_classes: int | None = None
     regions: Proposals | None = None
+    prompts: tuple[tuple[str, ...], ...] = ()
     backend_notes: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
@@ -93,18 +97,23 @@ class Result:
     def logits(self) -> Floats:
         """(K, h, w) float32 at the model's resolution, never NaN; -inf throughout for classes that were not segmented.
 
+        Of a class with several prompts each place has the strongest.
+
         Raises:
             OptionError: the result is of regions, which have logits each: see ``pairs``.
         """
         if self.regions is not None:
             raise OptionError("a result of regions has no logits of the whole image. See result.pairs.logits")
         logits = np.full((len(self.classes), *self.pairs.logits.shape[1:]), -np.inf, dtype=np.float32)
-        logits[self.pairs.classes] = self.pairs.logits
+        np.maximum.at(logits, self.pairs.classes, self.pairs.logits)
         return logits
 
     def index(self, name: str | int) -> int:
         """Position of a class in ``classes``; a position is checked. OptionError if there is none."""
         if isinstance(name, str):
+            if name not in self.classes:
+                with suppress(WordError):
+                    name = clean_word(name)  # as it was typed
             if name not in self.classes:
                 raise OptionError(f"'{name}' was not asked. The classes are: {', '.join(self.classes)}")
             return self.classes.index(name)
@@ -150,6 +159,7 @@ class Result:
             box=box,
             searched=search.searched,
             match=search.match,
+            prompts=self.prompts[at] if self.prompts else (self.classes[at],),
             _rle=partial(self.rle, at),
         )
 
@@ -180,8 +190,7 @@ class Result:
             size: (width, height) in pixels; None is the image's.
         """
         size = size or self.size
-        own = np.flatnonzero(self.pairs.classes == self.index(name))
-        return RleMask.joined(size, [self._pair_rle(int(at), size) for at in own])
+        return self._joined_rle(np.flatnonzero(self.pairs.classes == self.index(name)).tolist(), size)
 
     def _pair_rle(self, at: int, size: tuple[int, int]) -> RleMask:
         pairs = self.pairs
@@ -217,10 +226,11 @@ class Result:
     def all_instances(self) -> Iterator[Instance]:
         """Every region and whole image that was segmented, in the order of the classes, also those without pixels."""
         width, height = self.size
-        for at in np.argsort(self.pairs.classes, kind="stable"):
+        for pairs in self._pairs_of_instances():
+            at = pairs[0]
             index, box = int(self.pairs.classes[at]), int(self.pairs.boxes[at])
             left, top, right, bottom = (int(value) for value in self.pairs.windows[at])
-            presence = float(self.pairs.presence[at])
+            presence = float(np.fmax.reduce(self.pairs.presence[pairs]))
             known = None if np.isnan(presence) else presence
             corners = np.array([0, 0, width, height], np.float32)
             name, score = None, 1.0 if known is None else known
@@ -238,8 +248,20 @@ class Result:
                 score=score,
                 presence=known,
                 whole_image=box == WHOLE,
-                _rle=partial(self._pair_rle, int(at), self.size),
+                _rle=partial(self._joined_rle, pairs, self.size),
             )
+
+    def _pairs_of_instances(self) -> Iterable[list[int]]:
+        """The pairs of every instance, in the order of the classes: several where a class has several prompts."""
+        pairs = self.pairs
+        found: dict[tuple[int, ...], list[int]] = {}
+        for at in np.argsort(pairs.classes, kind="stable").tolist():
+            place = (int(pairs.classes[at]), int(pairs.boxes[at]), *pairs.windows[at].tolist())
+            found.setdefault(place, []).append(at)
+        return found.values()
+
+    def _joined_rle(self, pairs: Sequence[int], size: tuple[int, int]) -> RleMask:
+        return RleMask.joined(size, [self._pair_rle(at, size) for at in pairs])
 
     def labels(self, size: tuple[int, int] | None = None) -> npt.NDArray[np.int32]:
         """Label map (H, W) int32: 0 for none, else 1 + the position of the strongest class at that pixel.

@@ -38,7 +38,7 @@ Place: TypeAlias = "str | os.PathLike[str] | bool | None"
 MAX_BYTES = 256 << 20
 """Of all text encoders' databases together; the oldest words go. At ViT-B/16's widths that is 55,000 words."""
 
-_FORMAT = "2"
+_FORMAT = "3"
 _ATTEMPTS = 4
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")

@@ -17,6 +17,7 @@ from clsclip_runtime.errors import BackendError, BundleError, WordError
 from clsclip_runtime.limits import text_rows_per_call
 from clsclip_runtime.protocols import Graph
 from clsclip_runtime.text.encoded import EncodedWord, EncodedWords
+from clsclip_runtime.text.mending import fill_template
 from clsclip_runtime.text.stored import StoredWords
 
 if TYPE_CHECKING:
@@ -184,7 +185,7 @@ class TextEncoder:
         )
 
     def _encode_new(self, tokenizer: Tokenizer, graph: Graph, words: Sequence[str]) -> dict[str, EncodedWord]:
-        texts = [template.replace("{}", word) for word in words for template in self._templates]
+        texts = [fill_template(template, word) for word in words for template in self._templates]
         encodings = tokenizer.encode_batch(texts)
         token_ids = np.asarray([encoding.ids for encoding in encodings], dtype=np.int64)
         outputs = self._run(graph, token_ids)

@@ -17,6 +17,9 @@ from clsclip_runtime.errors import OptionError
 Encode: TypeAlias = Callable[[Sequence[str]], npt.NDArray[np.float32]]
 """K words to their text features (K, f) float32 of unit norm."""
 
+_RULES = ("exact", "plural", "synonym", "nearest", "any", "none")
+"""Of ``WordMatch.how``, the surest first."""
+
 NEAREST = 0.94
 """Cosine from which the nearest class name counts as the same thing.
 
@@ -99,6 +102,21 @@ def match_words(
         for at, match in zip(missing, _by_features(asked, names, known, encode, threshold), strict=True):
             found[at] = match
     return tuple(found)
+
+
+def joined_match(word: str, matches: Sequence[WordMatch]) -> WordMatch:
+    """What several spellings of one thing match together; ``how`` is that of the surest of them.
+
+    Args:
+        word: what they are spellings of.
+        matches: one or more.
+    """
+    surest = min(matches, key=lambda one: _RULES.index(one.how))
+    classes = dict(pair for one in matches for pair in zip(one.classes, one.names, strict=True))
+    similarities = [one.similarity for one in matches if one.similarity is not None]
+    similarity = max(similarities) if similarities and surest.how in ("nearest", "none") else None
+    numbers = sorted(classes)
+    return WordMatch(word, tuple(numbers), tuple(classes[at] for at in numbers), surest.how, similarity)
 
 
 def same_class(one: str, other: str) -> bool:

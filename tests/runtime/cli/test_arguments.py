@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clsclip_runtime.cli.arguments import find_sources, read_words, spread_words
+from clsclip_runtime.cli.arguments import find_sources, spread_words
 from clsclip_runtime.errors import one_line
 
 WORDS = st.text(min_size=0, max_size=8).filter(lambda word: not word.startswith("-"))
@@ -138,20 +138,6 @@ def test_any_source_is_told_or_found(source: str) -> None:
     except click.UsageError:
         return
     assert len({one.stem.casefold() for one in found}) == len(found)
-
-
-def test_words_of_a_file(tmp_path: Path) -> None:
-    path = tmp_path / "words.txt"
-    path.write_bytes("\ufeffdog\r\n\r\n# a comment\n  dining table \n犬".encode())
-    assert read_words(path) == ["dog", "  dining table ", "犬"]
-
-
-def test_a_words_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
-    with pytest.raises(click.UsageError, match="cannot read the words"):
-        read_words(tmp_path / "none.txt")
-    (tmp_path / "picture").write_bytes(b"\xff\xd8\xff")
-    with pytest.raises(click.UsageError, match="not UTF-8"):
-        read_words(tmp_path / "picture")
 
 
 @given(st.text())
