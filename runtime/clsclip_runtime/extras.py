@@ -118,5 +118,5 @@ def _origin() -> tuple[Path | None, bool, bool]:
         except (OSError, ValueError, AttributeError):
             continue
     checkout = Path(__file__).parents[2]
-    in_place = not recorded and (checkout / "setup.cfg").is_file()
+    in_place = not recorded and is_file(checkout / "setup.cfg")
     return (checkout, True, False) if in_place else (None, False, recorded)

@@ -18,7 +18,7 @@ from tempfile import mkdtemp
 from typing import Any
 
 from clsclip_runtime.errors import one_line
-from clsclip_runtime.paths import CACHE_VARIABLE, users_cache
+from clsclip_runtime.paths import CACHE_VARIABLE, expanded, users_cache
 
 FATAL_ONLY = 4
 """ONNX Runtime's severity at which it logs nothing that is an exception too: its lines hold names out of files, raw."""
@@ -102,7 +102,7 @@ def reason_of(error: BaseException, most: int = 400) -> str:
 
 def _openvino_may_report() -> bool:
     """Whether the user has allowed OpenVINO's reports, by its own command."""
-    folder = os.environ.get("LOCALAPPDATA", "") if os.name == "nt" else str(Path("~").expanduser())
+    folder = os.environ.get("LOCALAPPDATA", "") if os.name == "nt" else str(expanded("~"))
     consent = Path(folder) / ("Intel Corporation" if os.name == "nt" else "intel") / _OPENVINO_REPORTS
     try:
         return consent.read_text("utf-8").strip() == "1"

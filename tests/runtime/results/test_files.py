@@ -171,6 +171,7 @@ def test_json_is_plain(result: Result) -> None:
     assert red["box"] == [5, 5, 14, 10]
     assert blue == {
         "name": "blue",
+        "prompts": ["blue"],
         "presence": pytest.approx(0.577, abs=1e-3),
         "status": "absent",
         "reason": "presence below 0.90",
