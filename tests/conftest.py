@@ -36,6 +36,15 @@ def no_words_on_disk() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def engine_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache folder of the test's own, where engines are kept."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLSCLIP_CACHE", str(folder))
+        yield folder
+
+
 @pytest.fixture(scope="session")
 def sticker_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.tiny import draw_stickers

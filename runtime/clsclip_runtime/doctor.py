@@ -17,7 +17,8 @@ from clsclip_runtime.backends import select
 from clsclip_runtime.backends.cuda.driver import Driver, ask_driver
 from clsclip_runtime.backends.select import AUTO, BACKENDS
 from clsclip_runtime.backends.tensorrt.edition import EDITIONS, TensorRtEdition, find_edition
-from clsclip_runtime.backends.tensorrt.engine_files import Machine, engine_files, misfit, verify_plan
+from clsclip_runtime.backends.tensorrt.engine_files import Machine, engine_files, misfit, read_plan
+from clsclip_runtime.backends.tensorrt.engine_place import EnginePlace, passed_over
 from clsclip_runtime.bundle.opening import Bundle
 from clsclip_runtime.errors import BackendError, BundleError, ClsclipRuntimeError
 from clsclip_runtime.extras import gpu_command
@@ -142,8 +143,15 @@ def engines(bundle: Bundle, editions: list[TensorRtEdition], driver: Driver) -> 
         Machine(one.name, one.version, first.name if first else None, first.compute_capability if first else None)
         for one in editions
     ]
+    for note in passed_over(bundle.folder):
+        yield Finding("engines", "in the bundle", INFO, note)
+    try:
+        folder = EnginePlace().readable(bundle.fingerprint)
+    except BackendError as error:
+        yield failed("engines", "none", error, INFO)
+        return
     none = True
-    for engine in engine_files(bundle.folder):
+    for engine in engine_files(folder):
         none = False
         if isinstance(engine, BackendError):
             yield failed("engines", "damaged", engine)
@@ -156,7 +164,7 @@ def engines(bundle: Bundle, editions: list[TensorRtEdition], driver: Driver) -> 
             continue
         try:
             reason = misfit(engine, here, bundle.graph(engine.spec.graph).digests)
-            verify_plan(engine)
+            read_plan(engine)
         except ClsclipRuntimeError as error:
             yield failed("engines", name, error)
             continue

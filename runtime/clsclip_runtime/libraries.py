@@ -17,8 +17,9 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
+from clsclip_runtime.caches import users_folder
 from clsclip_runtime.errors import one_line
-from clsclip_runtime.paths import CACHE_VARIABLE, expanded, users_cache
+from clsclip_runtime.paths import expanded
 
 FATAL_ONLY = 4
 """ONNX Runtime's severity at which it logs nothing that is an exception too: its lines hold names out of files, raw."""
@@ -112,8 +113,7 @@ def _openvino_may_report() -> bool:
 
 def _matplotlib_folder() -> str:
     """A folder in this project's cache; where there is none, one that goes with the process."""
-    given = os.environ.get(CACHE_VARIABLE)
-    folder = users_cache() if not given else None if given == "off" else Path(given)
+    folder = users_folder()
     if folder is not None:
         own = folder / "matplotlib"
         with suppress(OSError):

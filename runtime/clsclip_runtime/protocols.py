@@ -21,11 +21,13 @@ class GraphFile:
         path: the file.
         precision: of its bundle, such as ``fp32``; empty outside a bundle.
         digests: SHA-256 of the file and of every file that holds its weights, by name; None outside a bundle.
+        bundle: the bundle's fingerprint; empty outside a bundle.
     """
 
     path: Path
     precision: str = ""
     digests: Mapping[str, str] | None = None
+    bundle: str = ""
 
 
 class Graph(Protocol):

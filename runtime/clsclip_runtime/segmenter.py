@@ -8,13 +8,16 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from clsclip_runtime.backends.select import choose_backend
+from clsclip_runtime.backends.select import TENSORRT, choose_backend, make_backend
+from clsclip_runtime.backends.tensorrt.engine_place import EnginePlace
 from clsclip_runtime.bundle import Bundle
 from clsclip_runtime.detectors import Detector
 from clsclip_runtime.errors import ClsclipRuntimeError, OptionError
@@ -103,6 +106,8 @@ class Segmenter:
         threads: int | None = None,
         limits: Limits | None = None,
         word_cache: Place = None,
+        engines: str | os.PathLike[str] | None = None,
+        trust_engines: bool = False,
     ) -> Segmenter:
         """Verify a bundle and load it.
 
@@ -120,6 +125,8 @@ class Segmenter:
             word_cache: folder where encoded words are kept, so that each is encoded once on this machine; None is the
                 environment variable CLSCLIP_CACHE (a folder, or ``off``), else the user's cache folder; False keeps
                 none.
+            engines: folder of TensorRT engines; None is the user's cache.
+            trust_engines: load engines from ``engines`` although it is not this user's cache: they are machine code.
 
         Raises:
             BundleError: the bundle is absent, damaged, of another schema or incomplete.
@@ -148,7 +155,8 @@ class Segmenter:
             if backend_options:
                 raise OptionError("backend_options belong to a backend that is named. Give them to the object itself")
             return use(backend)
-        segmenter, notes = choose_backend(backend, use, threads=threads, options=backend_options)
+        make = partial(make_backend, place=_engine_place(bundle, backend, engines, trust_engines))
+        segmenter, notes = choose_backend(backend, use, threads=threads, options=backend_options, make=make)
         segmenter._backend_notes = (*notes, *segmenter._backend_notes)
         return segmenter
 
@@ -439,3 +447,16 @@ def _classes_of_each(classes: Classes | Sequence[Classes], count: int) -> list[C
         raise OptionError(f"{count} images need as many lists of classes, not {len(listed)}")
     each: list[Classes] = listed
     return each
+
+
+def _engine_place(
+    bundle: Bundle, backend: str, engines: str | os.PathLike[str] | None, trusted: bool
+) -> EnginePlace | None:
+    """Where engines are, told before anything is loaded if they may not be used. OptionError then."""
+    if engines is None and not trusted:
+        return None
+    if backend not in ("auto", TENSORRT):
+        raise OptionError(f"engines are TensorRT's, and the backend is {backend!r}. Leave them out")
+    place = EnginePlace(None if engines is None else Path(engines).expanduser(), trusted)
+    place.readable(bundle.fingerprint)
+    return place

@@ -38,6 +38,8 @@ class Options(ctypes.Structure):
         ("detector_confidence", ctypes.c_double),
         ("detector_iou", ctypes.c_double),
         ("max_detections", ctypes.c_int32),
+        ("engines", ctypes.c_char_p),
+        ("trust_engines", ctypes.c_int32),
     ]
 
 

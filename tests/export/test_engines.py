@@ -28,11 +28,14 @@ from clsclip_export.profiles import Profile
 from clsclip_runtime.backends.cuda.driver import ask_driver
 from clsclip_runtime.backends.tensorrt.backend import TensorRt
 from clsclip_runtime.backends.tensorrt.edition import TensorRtEdition, find_edition
-from clsclip_runtime.backends.tensorrt.engine_files import FOLDER, Machine, plan_version, read_engine, verify_plan
+from clsclip_runtime.backends.tensorrt.engine_files import Machine, plan_version, read_engine, read_plan
+from clsclip_runtime.backends.tensorrt.engine_place import EnginePlace
 from clsclip_runtime.bundle.opening import IMAGE_ENCODER, PRESENCE, TEXT_ENCODER, TRUNK, Bundle
 from clsclip_runtime.errors import BackendError, OutputError
 from tests.export.engine_bundles import embedded_bundle, sign
-from tests.runtime.backends.fakes import FakeCuda
+from tests.runtime.backends.fakes import FakeCuda, engines_of
+
+pytestmark = pytest.mark.usefixtures("engine_cache")
 
 pytest.importorskip("tensorrt_rtx", reason="the wheel tensorrt-rtx-cu13 is not installed (none for this platform?)")
 
@@ -66,7 +69,7 @@ def go_on(phase: str, done: int, steps: int) -> bool:
 
 
 def one(bundle: Bundle, graph: str, rtx: TensorRtEdition, here: Machine, options: EngineOptions = OPTIONS) -> Built:
-    return build_engine(bundle, graph, rtx, here, options, go_on)
+    return build_engine(bundle, graph, rtx, here, options, go_on, EnginePlace())
 
 
 def test_engines_of_the_embedded_model(half: Bundle, fresh: Bundle, rtx: TensorRtEdition, here: Machine) -> None:
@@ -85,7 +88,7 @@ def test_engines_of_the_embedded_model(half: Bundle, fresh: Bundle, rtx: TensorR
             engine = row.engine
             assert not row.reused
             assert engine.spec.precision == ("fp32" if graph == PRESENCE else precision)
-            verify_plan(engine, rtx.version)
+            read_plan(engine, rtx.version)
             assert plan_version(engine.plan.read_bytes()[:64]) == tuple(int(part) for part in rtx.version.split("."))
             shares = engine.document["weights"]
             assert shares == {} if graph == PRESENCE else next(iter(shares)) == precision
@@ -140,11 +143,11 @@ def test_damaged_plans_are_told_and_built_again(fresh: Bundle, rtx: TensorRtEdit
     good = engine.plan.read_bytes()
     engine.plan.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
     with pytest.raises(BackendError, match=r"damaged: its SHA-256.*clsclip-export --from-bundle"):
-        verify_plan(engine)
+        read_plan(engine)
     assert not one(fresh, PRESENCE, rtx, here).reused
     engine.plan.write_bytes(good[:1000])
     with pytest.raises(BackendError, match="damaged: 1000 bytes instead of"):
-        verify_plan(engine)
+        read_plan(engine)
     assert not one(fresh, PRESENCE, rtx, here).reused
     sidecar = engine.plan.with_suffix(".json")
     document = json.loads(sidecar.read_text("utf-8"))
@@ -168,7 +171,7 @@ def test_a_plan_of_another_version(fresh: Bundle, rtx: TensorRtEdition, here: Ma
     document = json.loads(sidecar.read_text("utf-8")) | {"plan_sha256": hashlib.sha256(plan).hexdigest()}
     sidecar.write_text(json.dumps(document), "utf-8")
     with pytest.raises(BackendError, match=rf"built by tensorrt-rtx 1\.2\.0\.54, and {rtx.version} is needed"):
-        verify_plan(read_engine(sidecar))
+        read_plan(read_engine(sidecar))
     assert not one(fresh, PRESENCE, rtx, here).reused
     log = BuildLog(rtx)
     assert rtx.module.Runtime(log.logger).deserialize_cuda_engine(bytes(plan)) is None
@@ -183,7 +186,7 @@ def test_full_disk(fresh: Bundle, rtx: TensorRtEdition, here: Machine, monkeypat
     with pytest.raises(OutputError, match=r"cannot write .*: No space left on device\. Make room"):
         one(fresh, PRESENCE, rtx, here)
     monkeypatch.undo()
-    assert list((fresh.folder / FOLDER).iterdir()) == [], "nothing half-written stays"
+    assert list(engines_of(fresh.folder).iterdir()) == [], "nothing half-written stays"
     assert not one(fresh, PRESENCE, rtx, here).reused
 
 
@@ -194,7 +197,7 @@ def test_killed_build(fresh: Bundle, rtx: TensorRtEdition, here: Machine) -> Non
         "from clsclip_export.cli import command as export\n"
         "from clsclip_export.engines import build\n"
         "def killed(number):\n"
-        "    if list(pathlib.Path(sys.argv[2]).glob('*/*.log')):\n"  # it is written before the plan
+        "    if list(pathlib.Path(os.environ['CLSCLIP_CACHE']).glob('engines/*/*.log')):\n"  # before the plan
         "        os.kill(os.getpid(), 9)\n"
         "os.fsync = killed\n"
         "build.GRAPHS = ('presence.onnx',)\n"
@@ -213,14 +216,14 @@ def test_killed_build(fresh: Bundle, rtx: TensorRtEdition, here: Machine) -> Non
     command = [sys.executable, "-c", program, *arguments, "--pairs", "1,6,12"]
     done = subprocess.run(command, capture_output=True, timeout=300, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    part, log = sorted((fresh.folder / FOLDER).iterdir())
+    part, log = sorted(engines_of(fresh.folder).iterdir())
     assert (part.suffix, log.suffix) == (".part", ".log"), "no plan under its own name, and no JSON"
     assert part.stat().st_size > 0
     assert not one(fresh, PRESENCE, rtx, here).reused
     assert part.exists(), "another build may be writing it"
     os.utime(part, (0, time.time() - LEFTOVERS_AFTER - 1))
     assert one(fresh, PRESENCE, rtx, here).reused
-    assert sorted(path.suffix for path in (fresh.folder / FOLDER).iterdir()) == [".json", ".log", ".plan"]
+    assert sorted(path.suffix for path in engines_of(fresh.folder).iterdir()) == [".json", ".log", ".plan"]
 
 
 def test_wrong_precision_is_an_error(fresh: Bundle, rtx: TensorRtEdition, here: Machine) -> None:
@@ -228,7 +231,7 @@ def test_wrong_precision_is_an_error(fresh: Bundle, rtx: TensorRtEdition, here: 
     lying = Bundle.open(fresh.folder)
     with pytest.raises(EngineError, match=r"text_encoder.onnx was to be fp16, and the build log shows 100% fp32"):
         one(lying, TEXT_ENCODER, rtx, here)
-    left = [path.suffix for path in (lying.folder / FOLDER).iterdir()]
+    left = [path.suffix for path in engines_of(lying.folder).iterdir()]
     assert left == [".log"], "the engine is not kept, its log is"
 
 
@@ -311,7 +314,7 @@ def test_a_flavour_that_times_kernels_keeps_the_times(fresh: Bundle, rtx: Tensor
     machine = Machine("tensorrt", rtx.version, "NVIDIA H200", "9.0")
     first = one(fresh, PRESENCE, other, machine)
     assert (first.engine.spec.gpu, first.engine.spec.compute_capability) == ("NVIDIA H200", "9.0")
-    times = fresh.folder / FOLDER / f"tensorrt-{rtx.version}.timings"
+    times = engines_of(fresh.folder) / f"tensorrt-{rtx.version}.timings"
     assert times.stat().st_size > 0
     times.write_bytes(b"of another machine")
     assert not one(fresh, PRESENCE, other, machine, replace(OPTIONS, tf32=True)).reused

@@ -44,7 +44,7 @@ Examples:
 def command(context: click.Context, /, as_json: bool, **values: Any) -> None:
     """Turn a checkpoint into a bundle that runs without PyTorch, and prove that it computes the same.
 
-    With --from-bundle, add to a bundle. With --engine, build TensorRT engines beside it, and prove what they are.
+    With --from-bundle, add to a bundle. With --engine, build TensorRT engines of it, and prove what they are.
     """
     job = read_job(context, values)
     warnings.simplefilter("ignore")

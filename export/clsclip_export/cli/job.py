@@ -55,9 +55,13 @@ class Calibrate:
 
 @dataclass(frozen=True)
 class Engines:
-    """TensorRT engines to build; see :class:`clsclip_export.engines.options.EngineOptions`."""
+    """TensorRT engines to build, and the folder for them; None is the user's cache.
+
+    See :class:`clsclip_export.engines.options.EngineOptions` for the rest.
+    """
 
     edition: str
+    folder: Path | None = None
     workspace_mib: int | None = None
     optimization_level: int | None = None
     version_compatible: bool = False
@@ -254,12 +258,15 @@ def build(
     from clsclip_export.engines.build import build_engines
     from clsclip_export.engines.options import EngineOptions
     from clsclip_runtime.backends.tensorrt.engine_files import this_machine
+    from clsclip_runtime.backends.tensorrt.engine_place import EnginePlace
     from clsclip_runtime.bundle.opening import Bundle
 
     bundle = Bundle.open(folder)
-    settings = {name: value for name, value in asdict(engines).items() if name != "edition"}
+    settings = {name: value for name, value in asdict(engines).items() if name not in ("edition", "folder")}
     options = EngineOptions(Profile(**{**asdict(bundle.manifest.profile), **profile}), **settings)
-    echo(f"[i] {edition.name} {edition.version}, {bundle.manifest.precision}")
+    place = EnginePlace(engines.folder)
+    where = place.writable(bundle.fingerprint)
+    echo(f"[i] {edition.name} {edition.version}, {bundle.manifest.precision}, into {where}")
     built = []
     with Progress("engines") as progress:
 
@@ -267,7 +274,7 @@ def build(
             progress.update(done, total, phase)
             return True
 
-        for one in build_engines(bundle, edition, this_machine(edition), options, progress=show):
+        for one in build_engines(bundle, edition, this_machine(edition), options, place=place, progress=show):
             progress.clear()
             echo(one.line())
             built.append(one)

@@ -120,6 +120,14 @@ _OPTIONS = (
     option("--pairs", help="(crop, class) pairs a call, likewise. Default: 1,8,32.", **_PROFILE),
     option("--engine", type=click.Choice(list(EDITIONS)), help="Build TensorRT engines of the bundle too."),
     option(
+        "--engines",
+        "engine_folder",
+        type=click.Path(file_okay=False, path_type=Path),
+        metavar="DIR",
+        needs=_ENGINE,
+        help="Where engines go; default: the user's cache, from which they are loaded by themselves.",
+    ),
+    option(
         "--workspace",
         type=click.IntRange(min=1),
         metavar="MIB",
@@ -252,6 +260,7 @@ def read_engines(values: dict[str, Any]) -> Engines | None:
         return None
     return Engines(
         values["engine"],
+        folder=values["engine_folder"],
         workspace_mib=values["workspace"],
         optimization_level=values["optimization_level"],
         **{name: values[name] for name in _ENGINE_FLAGS},

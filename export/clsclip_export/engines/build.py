@@ -20,18 +20,18 @@ from clsclip_export.profiles import AXES
 from clsclip_runtime.backends.tensorrt.edition import TensorRtEdition, version_numbers
 from clsclip_runtime.backends.tensorrt.engine_files import (
     ANY_GPU,
-    FOLDER,
     SCHEMA_VERSION,
     EngineFile,
     EngineSpec,
     Machine,
     plan_version,
     read_engine,
-    verify_plan,
+    read_plan,
 )
+from clsclip_runtime.backends.tensorrt.engine_place import EnginePlace
 from clsclip_runtime.bundle.opening import DETECTOR, IMAGE_ENCODER, PRESENCE, STEM, TEXT_ENCODER, TRUNK, Bundle
 from clsclip_runtime.errors import BackendError
-from clsclip_runtime.paths import is_file, make_folder, write_bytes, write_json, write_text
+from clsclip_runtime.paths import is_file, write_bytes, write_json, write_text
 
 GRAPHS = (TEXT_ENCODER, IMAGE_ENCODER, STEM, PRESENCE, TRUNK)
 """What the runtime runs; a detector comes on top where the bundle has one. ``segmenter.onnx`` is these in one."""
@@ -64,7 +64,7 @@ class Built:
         size = document["plan_bytes"] / 2**20
         held = ", ".join(f"{share:.1%} {name}" for name, share in document["weights"].items())
         return (
-            f"[ok] {self.engine.spec.graph:18} {what} in {self.seconds:.2f} s: {FOLDER}/{self.engine.plan.name} "
+            f"[ok] {self.engine.spec.graph:18} {what} in {self.seconds:.2f} s: {self.engine.plan.name} "
             f"{size:.1f} MiB, weights {held or 'none'}"
         )
 
@@ -104,6 +104,7 @@ def build_engines(
     machine: Machine,
     options: EngineOptions,
     *,
+    place: EnginePlace | None = None,
     graphs: tuple[str, ...] | None = None,
     progress: Progress = lambda phase, done, steps: True,
 ) -> Iterator[Built]:
@@ -114,6 +115,7 @@ def build_engines(
         edition: which TensorRT.
         machine: what they are built for.
         options: see there.
+        place: where they are kept; None is the user's cache.
         graphs: files of the bundle; None is what the runtime runs.
         progress: told of every step; may end the build.
 
@@ -133,23 +135,28 @@ def build_engines(
         )
     wanted = graphs or tuple(name for name in (*GRAPHS, DETECTOR) if name in bundle.manifest.files)
     for graph in wanted:
-        yield build_engine(bundle, graph, edition, machine, options, progress)
+        yield build_engine(bundle, graph, edition, machine, options, progress, place or EnginePlace())
 
 
 def build_engine(
-    bundle: Bundle, graph: str, edition: TensorRtEdition, machine: Machine, options: EngineOptions, progress: Progress
+    bundle: Bundle,
+    graph: str,
+    edition: TensorRtEdition,
+    machine: Machine,
+    options: EngineOptions,
+    progress: Progress,
+    place: EnginePlace,
 ) -> Built:
     """One engine; see :func:`build_engines`."""
     start = time.perf_counter()
     spec = engine_spec(bundle, graph, edition, machine, options)
-    sidecar = bundle.folder / FOLDER / f"{spec.key}.json"
+    sidecar = place.writable(bundle.fingerprint) / f"{spec.key}.json"
     existing = usable(sidecar, edition)
-    make_folder(sidecar.parent)
     remove_leftovers(sidecar.parent)
     if existing is not None:
         return Built(existing, True, time.perf_counter() - start)
     axes, log, timings = graph_axes(bundle.path(graph)), BuildLog(edition), None
-    if not edition.builds_without_gpu:
+    if not edition.builds_without_gpu and place.folder is None:  # what others measured is not read
         timings = TimingCache(sidecar.with_name(f"{edition.name}-{edition.version}.timings"))
     try:
         plan = build_plan(edition, bundle.path(graph), options, log, progress, timings)
@@ -174,7 +181,7 @@ def usable(sidecar: Path, edition: TensorRtEdition) -> EngineFile | None:
         return None
     try:
         engine = read_engine(sidecar)
-        verify_plan(engine, edition.version)
+        read_plan(engine, edition.version)
     except BackendError:
         return None
     return engine

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -20,7 +19,8 @@ from clsclip_runtime.backends.cuda.calls import Cuda, find_cuda
 from clsclip_runtime.backends.cuda.device import CudaDevice, is_dense
 from clsclip_runtime.backends.cuda.driver import ask_driver
 from clsclip_runtime.backends.onnxruntime_cpu import OnnxRuntimeGraph
-from clsclip_runtime.errors import BackendError, OptionError
+from clsclip_runtime.backends.tensorrt.engine_place import EnginePlace
+from clsclip_runtime.errors import BackendError, OptionError, OutputError
 from clsclip_runtime.extras import gpu_command
 from clsclip_runtime.libraries import FATAL_ONLY, import_onnxruntime, reason_of
 from clsclip_runtime.protocols import GraphFile
@@ -100,7 +100,7 @@ class OnnxRuntimeGpu:
         path = file.path
         providers: list[Any] = [("CUDAExecutionProvider", self._cuda_options())]
         if self._provider != "CUDAExecutionProvider":
-            providers.insert(0, (self._provider, self._tensorrt_options(path)))
+            providers.insert(0, (self._provider, self._tensorrt_options(file)))
         try:
             session = self._onnxruntime.InferenceSession(str(path), sess_options=self._options, providers=providers)
         except Exception as error:  # ONNX Runtime's errors share no base class of their own
@@ -122,18 +122,25 @@ class OnnxRuntimeGpu:
     def _cuda_options(self) -> dict[str, Any]:
         return {"device_id": self._device, "use_tf32": int(self._tf32)}
 
-    def _tensorrt_options(self, path: Path) -> dict[str, Any]:
-        """The profile in ONNX Runtime's words; engines are kept beside the bundle's own."""
+    def _tensorrt_options(self, file: GraphFile) -> dict[str, Any]:
+        """The profile in ONNX Runtime's words; engines are kept in the user's cache, where there is one."""
         plain = self._onnxruntime.SessionOptions()
         plain.log_severity_level = FATAL_ONLY
         plain.graph_optimization_level = self._onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        session = self._onnxruntime.InferenceSession(str(path), plain, providers=["CPUExecutionProvider"])
+        session = self._onnxruntime.InferenceSession(str(file.path), plain, providers=["CPUExecutionProvider"])
         options: dict[str, Any] = {
             "device_id": self._device,
-            "trt_engine_cache_enable": True,
-            "trt_engine_cache_path": str(path.parent / "engines" / "onnxruntime"),
-            "trt_timing_cache_enable": True,
         }
+        try:
+            place = EnginePlace().writable(file.bundle) / "onnxruntime"
+        except (BackendError, OutputError) as error:
+            self.notes = (*self.notes, f"{self.name} builds its engines again at every start: {error}")
+        else:
+            options |= {
+                "trt_engine_cache_enable": True,
+                "trt_engine_cache_path": str(place),
+                "trt_timing_cache_enable": True,
+            }
         inputs = [(value.name, list(value.shape)) for value in session.get_inputs()]
         for at, end in enumerate(("min", "opt", "max")):
             options[f"trt_profile_{end}_shapes"] = profile_shapes(inputs, self._profile, at)

@@ -6,21 +6,28 @@ import logging
 import platform
 from collections.abc import Callable, Mapping
 from inspect import signature
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from clsclip_runtime.errors import BackendError, OptionError
 from clsclip_runtime.protocols import Backend
 from clsclip_runtime.renamed import sentence
 
+if TYPE_CHECKING:
+    from clsclip_runtime.backends.tensorrt.engine_place import EnginePlace
+
 _log = logging.getLogger(__name__)
 
 Used = TypeVar("Used")
+Make: TypeAlias = Callable[[str, "int | None", Mapping[str, Any]], Backend]
+
+TENSORRT = "tensorrt"
+"""The backend that runs engines."""
 
 
-def _tensorrt(threads: int | None) -> Backend:
+def _tensorrt(threads: int | None, place: EnginePlace | None = None) -> Backend:
     from clsclip_runtime.backends.tensorrt.backend import TensorRt
 
-    return TensorRt()
+    return TensorRt(place=place)
 
 
 def _onnxruntime_cuda(threads: int | None) -> Backend:
@@ -73,6 +80,25 @@ def passed_over(name: str) -> str | None:
     return None
 
 
+def make_backend(
+    name: str, threads: int | None, options: Mapping[str, Any], *, place: EnginePlace | None = None
+) -> Backend:
+    """Make the backend called ``name``.
+
+    Args:
+        name: a key of ``BACKENDS``.
+        threads: threads for one call; None lets the backend decide.
+        options: of that backend alone.
+        place: where TensorRT's engines are; None is the user's cache.
+
+    Raises:
+        BackendError: it is not installed or does not work here.
+        OptionError: an option has a value that makes no sense.
+    """
+    placed = {} if place is None or name != TENSORRT else {"place": place}
+    return BACKENDS[name](threads, **options, **placed)
+
+
 def select_backend(
     name: str = "auto", *, threads: int | None = None, options: Mapping[str, Any] | None = None
 ) -> Backend:
@@ -86,6 +112,7 @@ def choose_backend(
     *,
     threads: int | None = None,
     options: Mapping[str, Any] | None = None,
+    make: Make = make_backend,
 ) -> tuple[Used, tuple[str, ...]]:
     """Use the backend called ``name``; ``auto`` takes the first that can be made and used, and logs which that was.
 
@@ -94,6 +121,7 @@ def choose_backend(
         use: what is done with a backend, such as loading a bundle; a BackendError of it makes ``auto`` try the next.
         threads: threads for one call; None lets the backend decide.
         options: of that backend alone, such as ``{"precision": "bf16"}`` of ``openvino``.
+        make: makes a backend, from its name, threads and options.
 
     Returns:
         What ``use`` gave, and one sentence for each backend that ``auto`` passed over. Nothing else passes over any.
@@ -109,18 +137,18 @@ def choose_backend(
             raise OptionError(
                 f"backend options ({', '.join(options)}) are one backend's own. Name it: backend='openvino'"
             )
-        return _first_that_works(use, threads)
+        return _first_that_works(use, threads, make)
     if name not in BACKENDS:
         unknown = f"there is no backend {name!r}. Choose one of: auto, {', '.join(BACKENDS)}"
         raise OptionError(sentence("backends", name) or unknown)
-    known = [one for one in signature(BACKENDS[name]).parameters if one != "threads"]
+    known = [one for one in signature(BACKENDS[name]).parameters if one not in ("threads", "place")]
     for option in options or {}:
         if option not in known:
             raise OptionError(f"backend {name!r} has no option {option!r}. It has: {', '.join(known) or 'none'}")
-    return use(BACKENDS[name](threads, **(options or {}))), ()
+    return use(make(name, threads, options or {})), ()
 
 
-def _first_that_works(use: Callable[[Backend], Used], threads: int | None) -> tuple[Used, tuple[str, ...]]:
+def _first_that_works(use: Callable[[Backend], Used], threads: int | None, make: Make) -> tuple[Used, tuple[str, ...]]:
     reasons: list[str] = []
     for name in AUTO:
         reason = passed_over(name)
@@ -129,7 +157,7 @@ def _first_that_works(use: Callable[[Backend], Used], threads: int | None) -> tu
             reasons.append(f"{name}: {reason}")
             continue
         try:
-            used = use(BACKENDS[name](threads))
+            used = use(make(name, threads, {}))
         except BackendError as error:
             _log.info("backend %s does not work here: %s", name, error)
             reasons.append(f"{name}: {error}")

@@ -74,7 +74,8 @@ class Bundle:
         """The graph ``name``, for a backend; BundleError if the manifest does not list it."""
         path = self.path(name)
         parts = [name, *sorted(external_locations(path))]
-        return GraphFile(path, self.manifest.precision, {one: self.manifest.files[one].sha256 for one in parts})
+        digests = {one: self.manifest.files[one].sha256 for one in parts}
+        return GraphFile(path, self.manifest.precision, digests, self.fingerprint)
 
     def path(self, name: str) -> Path:
         """Absolute path of the file ``name``; BundleError if the manifest does not list it."""

@@ -126,6 +126,15 @@ what was written is complete)."""
 )
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Threads of the engine. Default: its choice.")
 @click.option(
+    "--engines",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder of TensorRT engines. Default: the user's cache.",
+)
+@click.option(
+    "--trust-engines", is_flag=True, help="Load engines of --engines that others built: they are machine code."
+)
+@click.option(
     "--memory-mb",
     type=click.IntRange(min=1),
     default=1024,

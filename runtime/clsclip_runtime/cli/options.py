@@ -47,6 +47,8 @@ class ModelOptions:
     max_pixels: int
     presence_filter: bool | None
     max_classes: int | None
+    engines: Path | None
+    trust_engines: bool
 
     def __post_init__(self) -> None:
         if self.model is not None and not is_dir(self.model):
@@ -65,6 +67,8 @@ class ModelOptions:
             presence_filter=self.presence_filter,
             max_classes=self.max_classes,
             threads=self.threads,
+            engines=self.engines,
+            trust_engines=self.trust_engines,
             limits=Limits(memory_mb=self.memory_mb, max_pixels=self.max_pixels),
         )
 

@@ -25,8 +25,9 @@ import numpy as np
 from clsclip_runtime.bundle.external_data import external_locations
 from clsclip_runtime.bundle.opening import TEXT_ENCODER, TOKENIZER, Bundle
 from clsclip_runtime.bundle.specs import FeatureSpec
+from clsclip_runtime.caches import OFF, users_folder
 from clsclip_runtime.errors import OptionError
-from clsclip_runtime.paths import CACHE_VARIABLE, exists, expanded, is_dir, users_cache
+from clsclip_runtime.paths import exists, expanded, is_dir
 from clsclip_runtime.text.encoded import EncodedWord
 
 if TYPE_CHECKING:
@@ -77,8 +78,8 @@ class WordCache:
         """
         given = place is not None
         if place is None or place is True:
-            place = os.environ.get(CACHE_VARIABLE) or users_cache() or False
-        if place is False or place == "off":
+            place = users_folder() or False
+        if place is False or place == OFF:
             return None
         folder = expanded(place) if isinstance(place, (str, os.PathLike)) else None
         if folder is None or (exists(folder) and not is_dir(folder)):

@@ -1,4 +1,5 @@
 /// The C API over the C++ one. Nothing leaves a function of it as an exception.
+/// Longer than other files: every call of the API is a few lines here.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -85,7 +86,7 @@ void set_defaults(clsclip_options& options) {
     const Options defaults;
     const Limits& limits = defaults.limits;
     options = {sizeof options, "auto", 0, limits.memory_mb, 0, limits.result_mb, limits.max_pixels, -1, 0,
-               defaults.detector_confidence, defaults.detector_iou, defaults.max_detections};
+               defaults.detector_confidence, defaults.detector_iou, defaults.max_detections, nullptr, 0};
 }
 
 void set_defaults(clsclip_request& request) {
@@ -131,6 +132,8 @@ Options options_of(const clsclip_options* given_options) {
     options.detector_confidence = own.detector_confidence;
     options.detector_iou = own.detector_iou;
     options.max_detections = own.max_detections;
+    options.engines = own.engines == nullptr ? "" : own.engines;
+    options.trust_engines = own.trust_engines != 0;
     return options;
 }
 

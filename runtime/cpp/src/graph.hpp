@@ -65,6 +65,7 @@ public:
 struct GraphFile {
     std::filesystem::path path;
     std::map<std::string, std::string> digests;  ///< SHA-256 of the file and of its external data, by name
+    std::string bundle;  ///< the bundle's fingerprint
 };
 
 /// What runs graphs.

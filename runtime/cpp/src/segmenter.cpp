@@ -39,6 +39,18 @@ void check_options(const Options& options) {
     check_detector_options(options);
 }
 
+/// Where engines are, told before anything is loaded if they may not be used. OptionError then.
+EnginePlace engine_place(const Options& options, const Bundle& bundle) {
+    EnginePlace place{options.engines, options.trust_engines};
+    if (!place.folder.empty() || place.trusted) {
+        if (options.backend != "auto" && options.backend != "tensorrt") {
+            fail<OptionError>("engines are TensorRT's, and the backend is '", options.backend, "'. Leave them out");
+        }
+        (void)place.readable(bundle.fingerprint);
+    }
+    return place;
+}
+
 void check_image(const ImageView& image, std::int64_t max_pixels) {
     const int bytes = bytes_per_pixel(image.format);
     if (image.data == nullptr || image.width < 1 || image.height < 1 || bytes == 0) {
@@ -203,13 +215,14 @@ Segmenter::~Segmenter() = default;
 Segmenter Segmenter::load(const std::filesystem::path& path, const Options& options) {
     check_options(options);
     const Bundle bundle = Bundle::open(path);
+    const EnginePlace place = engine_place(options, bundle);
     if (options.backend != "auto") {
-        return Segmenter(std::make_shared<Model>(options, bundle, make_backend(options.backend, options.threads)));
+        return Segmenter(std::make_shared<Model>(options, bundle, make_backend(options.backend, options.threads, place)));
     }
     std::vector<std::string> reasons;
     for (const std::string& name : backends()) {
         try {
-            auto model = std::make_shared<Model>(options, bundle, make_backend(name, options.threads));
+            auto model = std::make_shared<Model>(options, bundle, make_backend(name, options.threads, place));
             model->notes = std::move(reasons);
             return Segmenter(std::move(model));
         } catch (const BackendError& error) {

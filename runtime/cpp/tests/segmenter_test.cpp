@@ -327,6 +327,11 @@ TEST_CASE("Options that make no sense are refused", "[backend]") {
     CHECK_THROWS_AS(Segmenter::load(kTiny, wrong([](O one) { one.limits.max_pixels = 0; })), OptionError);
     CHECK_THROWS_AS(Segmenter::load(kTiny, wrong([](O one) { one.detector_iou = 2; })), OptionError);
     CHECK_THROWS_AS(Segmenter::load(kTiny, wrong([](O one) { one.max_detections = 0; })), OptionError);
+    CHECK_THROWS_WITH(Segmenter::load(kTiny, wrong([](O one) { one.engines = kTiny; })), says("--trust-engines"));
+    CHECK_THROWS_WITH(Segmenter::load(kTiny, wrong([](O one) { one.trust_engines = true; })), says("Give that too"));
+    CHECK_THROWS_WITH(Segmenter::load(kTiny, wrong([](O one) { one.engines = kTiny, one.backend = "openvino"; })),
+                      says("Leave them out"));
+    CHECK_NOTHROW(Segmenter::load(kTiny, wrong([](O one) { one.engines = kTiny, one.trust_engines = true; })));
     CHECK_THROWS_AS(Segmenter::load("none"), BundleError);
 }
 

@@ -127,6 +127,7 @@ Arguments parse(int count, const char* const* values) {
         {"--regions", [&](Text text) { parsed.regions = text; }},
         {"--backend", [&](Text text) { parsed.options.backend = text; }},
         {"--threads", [&](Text text) { parsed.options.threads = whole("--threads", text, 1, 4096); }},
+        {"--engines", [&](Text text) { parsed.options.engines = text; }},
         {"--memory-mb",
          [&](Text text) {
              parsed.options.limits.memory_mb = static_cast<std::size_t>(whole("--memory-mb", text, 1, 1 << 30));
@@ -147,6 +148,7 @@ Arguments parse(int count, const char* const* values) {
         {"--zoom-in", [&] { parsed.zoom_in = true; }},
         {"--boxes-as-masks", [&] { parsed.zoom.boxes_as_masks = true; }},
         {"--class-agnostic", [&] { parsed.zoom.class_agnostic = true; }},
+        {"--trust-engines", [&] { parsed.options.trust_engines = true; }},
         {"--presence-filter", filter(true)},
         {"--no-presence-filter", filter(false)},
         {"--json", [&] { parsed.json = true; }},
@@ -226,6 +228,8 @@ gets an empty mask.
   --json                      One JSON document per image, a line each.
   --backend NAME              What runs the model. Default: auto, the first that works.
   --threads N                 Threads of the backend.
+  --engines DIR               Folder of TensorRT engines. Default: the user's cache.
+  --trust-engines             Load engines of --engines that others built: they are machine code.
   --memory-mb N               Most memory for the activations of one call, MiB. Default: 1024.
   --max-pixels N              Refuse larger images. Default: 200000000.
   --version, -h, --help

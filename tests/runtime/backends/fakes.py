@@ -22,7 +22,8 @@ from clsclip_runtime.backends.cuda.calls import CudaPython
 from clsclip_runtime.backends.cuda.device import CudaDevice
 from clsclip_runtime.backends.tensorrt.backend import AXIS_NAMES
 from clsclip_runtime.backends.tensorrt.edition import TensorRtEdition
-from clsclip_runtime.backends.tensorrt.engine_files import FOLDER, EngineSpec, Machine
+from clsclip_runtime.backends.tensorrt.engine_files import EngineSpec, Machine
+from clsclip_runtime.backends.tensorrt.engine_place import EnginePlace
 from clsclip_runtime.bundle import Bundle
 from tests.runtime.tiny_bundle import make_bundle, paint
 
@@ -265,6 +266,11 @@ def make_engine_bundle(folder: Path) -> Path:
     return folder
 
 
+def engines_of(bundle: Path) -> Path:
+    """Where the user's cache keeps the engines of a bundle; made where it is absent."""
+    return EnginePlace().writable(Bundle.open(bundle).fingerprint)
+
+
 def write_engine(path: Path, machine: Machine = MACHINE, **changes: Any) -> Path:
     """A finished engine of the ONNX file at ``path`` for ``machine``; ``changes`` are of its spec."""
     graph = onnx.load(path, load_external_data=False).graph
@@ -288,8 +294,7 @@ def write_engine(path: Path, machine: Machine = MACHINE, **changes: Any) -> Path
     plan[:4] = b"ftrt"
     plan[24:28] = bytes(int(part) for part in spec.version.split("."))
     plan += str(path).encode()
-    folder = path.parent / FOLDER
-    folder.mkdir(exist_ok=True)
+    folder = engines_of(path.parent)
     (folder / f"{spec.key}.plan").write_bytes(plan)
     document = {
         "schema_version": 1,

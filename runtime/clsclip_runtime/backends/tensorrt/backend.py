@@ -1,4 +1,4 @@
-"""TensorRT, in either flavour: runs the engines that ``clsclip-export --engine`` put beside a bundle.
+"""TensorRT, in either flavour: runs the engines that ``clsclip-export --engine`` built for a bundle.
 
 An engine is shared by all threads. Every thread has an execution context, a stream, device buffers of the engine's
 largest sizes and pinned memory of its own, made when it first needs them and used again. Outputs that the next engine
@@ -24,7 +24,15 @@ from clsclip_runtime.backends.cuda.device import CudaDevice
 from clsclip_runtime.backends.cuda.driver import ask_driver
 from clsclip_runtime.backends.tensorrt.chunks import run_in_chunks
 from clsclip_runtime.backends.tensorrt.edition import TensorRtEdition, find_edition
-from clsclip_runtime.backends.tensorrt.engine_files import EngineFile, Machine, find_engine, this_machine
+from clsclip_runtime.backends.tensorrt.engine_files import (
+    AXIS_NAMES,
+    EngineFile,
+    Machine,
+    build_command,
+    find_engine,
+    this_machine,
+)
+from clsclip_runtime.backends.tensorrt.engine_place import EnginePlace, passed_over
 from clsclip_runtime.backends.tensorrt.runtime_cache import RuntimeCache
 from clsclip_runtime.backends.tensorrt.worker import LoadedEngine, Worker, last_lines
 from clsclip_runtime.errors import BackendError
@@ -32,8 +40,6 @@ from clsclip_runtime.protocols import GraphFile
 
 GRAPH_BUCKETS = (1, 2, 4, 8)
 """Numbers of pairs that are recorded as CUDA graphs; smaller ones are filled up to the next."""
-
-AXIS_NAMES = {"C": "crops", "K": "classes", "P": "pairs"}
 
 _log = logging.getLogger(__name__)
 
@@ -50,6 +56,7 @@ class TensorRt:
         cuda: Cuda | None = None,
         machine: Machine | None = None,
         record_graphs: bool = True,
+        place: EnginePlace | None = None,
     ) -> None:
         """Find TensorRT and CUDA.
 
@@ -57,6 +64,7 @@ class TensorRt:
             flavour: one of them, or its name; None is the first that is installed.
             cuda, machine: in place of this machine's.
             record_graphs: record small numbers of pairs as CUDA graphs.
+            place: where engines are loaded from; None is the user's cache.
 
         Raises:
             BackendError: TensorRT, a CUDA package or a GPU is missing.
@@ -66,6 +74,8 @@ class TensorRt:
             raise BackendError(f"TensorRT needs an NVIDIA GPU: {problem}. Use backend='onnxruntime-cpu'")
         self._flavour = edition if isinstance(edition, TensorRtEdition) else find_edition(edition)
         self._machine = machine or this_machine(self._flavour)
+        self._place = place or EnginePlace()
+        self.notes: tuple[str, ...] = ()
         self._cuda = cuda or find_cuda()
         self._record = record_graphs and self._cuda.can_capture
         self._logger = _logger(self._flavour)
@@ -88,17 +98,26 @@ class TensorRt:
                 f"{path} is in no bundle, and TensorRT runs engines of bundles. Use another backend; a detector can be "
                 f"put into one: clsclip-export --from-bundle DIR --out NEW --detector {path.name} --engine tensorrt"
             )
-        found = find_engine(path.parent, path.name, self._machine, file.digests)
+        self.notes = passed_over(path.parent)
+        folder = self._place.readable(file.bundle)
+        try:
+            found, plan = find_engine(folder, path.parent, path.name, self._machine, file.digests)
+        except BackendError as error:
+            raise BackendError("; ".join((str(error), *self.notes))) from error
         self._logger.lines.clear()
-        if found.spec.flags.get("version_compatible"):
-            # Such a plan carries the code of its own version's lean runtime; it is as trusted as the bundle.
-            self._runtime.engine_host_code_allowed = True
-        engine = self._runtime.deserialize_cuda_engine(found.plan.read_bytes())
+        # Such a plan carries the code of its own version's lean runtime. It was built by this user, or is trusted.
+        self._runtime.engine_host_code_allowed = found.spec.flags.get("version_compatible") is True
+        engine = self._runtime.deserialize_cuda_engine(plan)
         if engine is None:
             raise BackendError(
                 f"{self.version} cannot load {found.plan}: {last_lines(self._logger)}. It was built for "
-                f"{found.spec.gpu} (sm {found.spec.compute_capability}); this machine is {self._machine}. Run: "
-                f"clsclip-export --from-bundle {path.parent} --engine {self._flavour.name}"
+                f"{found.spec.gpu} (sm {found.spec.compute_capability}); this machine is {self._machine}. "
+                f"{build_command(path.parent, self._flavour.name)}"
+            )
+        if not _fits(engine, found):
+            raise BackendError(
+                f"{found.plan.with_suffix('.json')} states other inputs and outputs than its engine has. "
+                f"{build_command(path.parent, self._flavour.name)}"
             )
         if found.spec.flags.get("strip_weights"):
             self._refit(engine, path)
@@ -112,8 +131,8 @@ class TensorRt:
         parser = trt.OnnxParserRefitter(refitter, self._logger)
         if not parser.refit_from_file(str(path)) or not refitter.refit_cuda_engine():
             raise BackendError(
-                f"the weights of {path} do not fit its engine: {last_lines(self._logger)}. Run: "
-                f"clsclip-export --from-bundle {path.parent} --engine {self._flavour.name}"
+                f"the weights of {path} do not fit its engine: {last_lines(self._logger)}. "
+                f"{build_command(path.parent, self._flavour.name)}"
             )
 
 
@@ -249,6 +268,15 @@ class TensorRtGraph:
             return {name: value[:pairs] for name, value in call(filled, record=True).items()}
 
         return padded if self._record and not keep else call
+
+
+def _fits(engine: Any, file: EngineFile) -> bool:
+    """Whether an engine has the tensors that the file beside it states, with as many axes."""
+    axes = {**file.document["axes"]["inputs"], **file.document["axes"]["outputs"]}
+    try:
+        return all(len(tuple(engine.get_tensor_shape(name))) == len(names) for name, names in axes.items())
+    except Exception:  # there is no tensor of a name; what is raised then differs between versions
+        return False
 
 
 def _placed(loaded: LoadedEngine, name: str, value: Any) -> Array:

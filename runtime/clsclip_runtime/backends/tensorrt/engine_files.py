@@ -1,4 +1,4 @@
-"""Engines beside a bundle: ``engines/<key>.plan``, what it is in ``<key>.json``, and how it was built in ``<key>.log``.
+"""Engines in a folder: ``<key>.plan``, what it is in ``<key>.json``, and how it was built in ``<key>.log``.
 
 The key is a digest of all that makes an engine what it is, so a wrong engine cannot have the right name. The plan holds
 the engine and nothing else. The JSON is written last: a plan without one was never finished, and is not used.
@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from clsclip_runtime.backends.cuda.driver import ask_driver
 from clsclip_runtime.backends.tensorrt.edition import TensorRtEdition, version_numbers
-from clsclip_runtime.documents import read_json
+from clsclip_runtime.documents import DocumentError, read_json
 from clsclip_runtime.errors import BackendError
-from clsclip_runtime.paths import file_sha256
 
-FOLDER = "engines"
 SCHEMA_VERSION = 1
 ANY_GPU = "any"
 
@@ -27,6 +27,10 @@ _MAGIC = b"trt"
 _VERSION_BYTES = slice(24, 28)
 _HEADER_BYTES = 64
 _KEY_DIGITS = 16
+_TEXT_CHARACTERS = 1024
+
+AXIS_NAMES = {"C": "crops", "K": "classes", "P": "pairs"}
+"""Axes of a profile by their letters in a graph."""
 
 
 @dataclass(frozen=True)
@@ -113,21 +117,100 @@ def read_engine(sidecar: Path) -> EngineFile:
     """
     try:
         document = read_json(sidecar)
-        if document["schema_version"] > SCHEMA_VERSION:
+        version = document.get("schema_version") if isinstance(document, dict) else None
+        if isinstance(version, int) and version > SCHEMA_VERSION:
             raise BackendError(f"{sidecar} is of a newer clsclip. Upgrade clsclip, or build the engine again")
-        spec = EngineSpec(**document["spec"])
-        stated, plan = document["key"], sidecar.with_suffix(".plan")
-        _ = (document["plan_sha256"], document["plan_bytes"], document["axes"]["inputs"], document["axes"]["outputs"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BackendError(f"{sidecar} is damaged ({type(error).__name__}: {error}). Build the engine again") from error
+        problem = _problem(document)
+    except (OSError, DocumentError) as error:
+        raise BackendError(f"{sidecar} cannot be read ({error}). Build the engine again") from error
+    if problem is not None:
+        raise BackendError(f"{sidecar} is damaged: {problem} is not as it must be. Build the engine again")
+    spec, stated = EngineSpec(**document["spec"]), document["key"]
     if spec.key != stated or sidecar.stem != stated:
         raise BackendError(f"{sidecar} was changed: its key is not the digest of what it states. Build it again")
-    return EngineFile(plan, spec, document)
+    return EngineFile(sidecar.with_suffix(".plan"), spec, document)
+
+
+def _problem(document: Any) -> str | None:
+    """The first key of a sidecar that has a wrong type; None where all are right."""
+    if not isinstance(document, dict) or document.get("schema_version") != SCHEMA_VERSION:
+        return "schema_version"
+    for key, fits in _TYPES.items():
+        if not fits(document.get(key)):
+            return key
+    spec = document["spec"]
+    if set(spec) != set(_SPEC_TYPES):
+        return "spec"
+    return next((f"spec.{key}" for key, fits in _SPEC_TYPES.items() if not fits(spec[key])), None)
+
+
+def _text(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= _TEXT_CHARACTERS and value.isprintable()
+
+
+def _version(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6}){0,5}", value) is not None
+
+
+def _texts(value: object) -> bool:
+    return isinstance(value, dict) and all(_text(key) and _text(one) for key, one in value.items())
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _bounds(value: object) -> bool:
+    """Three ascending numbers for every axis that is known."""
+    if not isinstance(value, dict) or not set(value) <= set(AXIS_NAMES.values()):
+        return False
+    return all(
+        isinstance(one, list) and len(one) == 3 and all(map(_whole, one)) and 1 <= one[0] <= one[1] <= one[2] < 2**31
+        for one in value.values()
+    )
+
+
+def _flags(value: object) -> bool:
+    return isinstance(value, dict) and all(one is None or isinstance(one, (bool, int, str)) for one in value.values())
+
+
+def _axes(value: object) -> bool:
+    """For inputs and outputs, by name, one of :data:`AXIS_NAMES` or null for every axis."""
+    if not isinstance(value, dict) or set(value) != {"inputs", "outputs"}:
+        return False
+    return all(
+        isinstance(tensors, dict)
+        and all(
+            isinstance(one, list) and all(axis is None or axis in AXIS_NAMES for axis in one)
+            for one in tensors.values()
+        )
+        for tensors in value.values()
+    )
+
+
+_TYPES: dict[str, Callable[[Any], bool]] = {
+    "key": _text,
+    "spec": lambda value: isinstance(value, dict),
+    "plan_sha256": lambda value: isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None,
+    "plan_bytes": _whole,
+    "axes": _axes,
+}
+_SPEC_TYPES: dict[str, Callable[[Any], bool]] = {
+    "graph": _text,
+    "onnx": _texts,
+    "precision": _text,
+    "profile": _bounds,
+    "edition": _text,
+    "version": _version,
+    "gpu": _text,
+    "compute_capability": lambda value: value == ANY_GPU or _version(value),
+    "flags": _flags,
+}
 
 
 def engine_files(folder: Path) -> Iterator[EngineFile | BackendError]:
-    """Every engine of the bundle at ``folder``, and an error for every one that cannot be read."""
-    for sidecar in sorted((folder / FOLDER).glob("*.json")):
+    """Every engine in ``folder``, and an error for every one that cannot be read."""
+    for sidecar in sorted(folder.glob("*.json")):
         try:
             yield read_engine(sidecar)
         except BackendError as error:
@@ -144,7 +227,7 @@ def misfit(engine: EngineFile, machine: Machine, digests: Mapping[str, str] | No
     """
     spec = engine.spec
     if digests is not None and dict(spec.onnx) != dict(digests):
-        return f"{FOLDER}/{engine.plan.name} was built from another {spec.graph} than the bundle's"
+        return f"{engine.plan} was built from another {spec.graph} than the bundle's"
     built = Machine(spec.edition, spec.version, spec.gpu, spec.compute_capability)
     portable = (
         spec.flags.get("version_compatible") and version_numbers(spec.version)[0] == version_numbers(machine.version)[0]
@@ -157,18 +240,25 @@ def misfit(engine: EngineFile, machine: Machine, digests: Mapping[str, str] | No
     if not wrong:
         return None
     on = "any GPU of its kind" if spec.gpu == ANY_GPU else f"{spec.gpu} (sm_{_digits(spec.compute_capability)})"
-    return (
-        f"{FOLDER}/{engine.plan.name} was built by {built.edition} {built.version} for {on}; this machine has {machine}"
-    )
+    return f"{engine.plan} was built by {built.edition} {built.version} for {on}; this machine has {machine}"
 
 
-def find_engine(folder: Path, graph: str, machine: Machine, digests: Mapping[str, str] | None) -> EngineFile:
-    """The engine of ``graph`` that fits this machine; its plan is verified.
+def find_engine(
+    folder: Path, bundle: Path, graph: str, machine: Machine, digests: Mapping[str, str] | None
+) -> tuple[EngineFile, bytes]:
+    """The engine of ``graph`` that fits this machine, and its plan, verified.
+
+    Args:
+        folder: of engines.
+        bundle: whose they are, for messages.
+        graph: file of the bundle.
+        machine: where it shall run.
+        digests: of the graph as it is now; None does not compare.
 
     Raises:
         BackendError: there is none; says which there are and why they do not fit.
     """
-    command = f"Run: clsclip-export --from-bundle {folder} --engine {machine.edition}"
+    command = build_command(bundle, machine.edition)
     reasons = []
     for engine in engine_files(folder):
         if isinstance(engine, BackendError):
@@ -176,32 +266,37 @@ def find_engine(folder: Path, graph: str, machine: Machine, digests: Mapping[str
         elif engine.spec.graph == graph:
             reason = misfit(engine, machine, digests)
             if reason is None:
-                verify_plan(engine, machine.version)
-                return engine
+                return engine, read_plan(engine, machine.version)
             reasons.append(reason)
     if not reasons:
-        raise BackendError(f"{folder} has no engine of {graph} for {machine}. {command}")
+        raise BackendError(f"{folder} has no engine of {graph} of {bundle} for {machine}. {command}")
     raise BackendError(f"{'; '.join(reasons)}. Engines are not portable. {command}")
 
 
-def verify_plan(engine: EngineFile, version: str | None = None) -> None:
-    """Check a plan's size, digest and the version in its header.
+def build_command(bundle: Path, edition: str) -> str:
+    """What builds the engines of a bundle."""
+    return f"Run: clsclip-export --from-bundle {bundle} --engine {edition}"
+
+
+def read_plan(engine: EngineFile, version: str | None = None) -> bytes:
+    """Read a plan once, and check its size, its digest and the version in its header.
 
     Raises:
         BackendError: it is missing, damaged, or of another version than its JSON, or ``version``, says.
     """
     plan, document = engine.plan, engine.document
-    command = f"Build it again: clsclip-export --from-bundle {plan.parent.parent} --engine {engine.spec.edition}"
+    command = f"Build it again: clsclip-export --from-bundle BUNDLE --engine {engine.spec.edition}"
     try:
-        size = plan.stat().st_size
-        if size != document["plan_bytes"]:
-            raise BackendError(f"{plan} is damaged: {size} bytes instead of {document['plan_bytes']}. {command}")
-        if file_sha256(plan) != document["plan_sha256"]:
-            raise BackendError(f"{plan} is damaged: its SHA-256 is not the one that it was built with. {command}")
         with plan.open("rb") as file:
-            found = plan_version(file.read(_HEADER_BYTES))
+            size = os.fstat(file.fileno()).st_size
+            if size != document["plan_bytes"]:
+                raise BackendError(f"{plan} is damaged: {size} bytes instead of {document['plan_bytes']}. {command}")
+            content = file.read(size)
     except OSError as error:
         raise BackendError(f"{plan} cannot be read: {error.strerror or error}. {command}") from error
+    if hashlib.sha256(content).hexdigest() != document["plan_sha256"]:
+        raise BackendError(f"{plan} is damaged: its SHA-256 is not the one that it was built with. {command}")
+    found = plan_version(content[:_HEADER_BYTES])
     for wanted in (engine.spec.version, version):
         portable = engine.spec.flags.get("version_compatible")
         if wanted is not None and not portable and found != version_numbers(wanted)[: len(found)]:
@@ -209,6 +304,7 @@ def verify_plan(engine: EngineFile, version: str | None = None) -> None:
                 f"{plan} was built by {engine.spec.edition} {'.'.join(map(str, found))}, and {wanted} is needed. "
                 f"Engines are not portable between versions. {command}"
             )
+    return content
 
 
 def plan_version(header: bytes) -> tuple[int, ...]:

@@ -83,6 +83,8 @@ typedef struct clsclip_options {
     double detector_confidence;
     double detector_iou;
     int32_t max_detections;
+    const char* engines;   /* folder of TensorRT's engines; NULL: the user's cache */
+    int32_t trust_engines; /* not 0: load engines from there although it is not this user's cache: they are machine code */
 } clsclip_options;
 
 /* An upright image in the caller's memory. */

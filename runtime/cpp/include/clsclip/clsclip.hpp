@@ -283,6 +283,8 @@ struct Options {
     double detector_confidence = 0.25;  ///< boxes whose score is not above this are dropped
     double detector_iou = 0.7;          ///< of two boxes of one class that overlap more, the less sure one is dropped
     int max_detections = 300;           ///< most boxes of an image, the surest
+    std::filesystem::path engines;      ///< folder of TensorRT's engines; empty: the user's cache
+    bool trust_engines = false;  ///< load engines from there although it is not this user's cache: they are machine code
 };
 
 /// What is asked of an image beside the classes.

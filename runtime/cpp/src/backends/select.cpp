@@ -8,7 +8,7 @@
 namespace clsclip {
 
 #ifdef CLSCLIP_HAS_TENSORRT
-std::unique_ptr<Backend> make_tensorrt(int threads);
+std::unique_ptr<Backend> make_tensorrt(int threads, const EnginePlace& place);
 #endif
 #ifdef CLSCLIP_HAS_OPENVINO
 std::unique_ptr<Backend> make_openvino(int threads);
@@ -21,7 +21,7 @@ namespace {
 
 struct Maker {
     std::string_view name;
-    std::unique_ptr<Backend> (*make)(int threads);
+    std::unique_ptr<Backend> (*make)(int threads, const EnginePlace& place);
 };
 
 /// Every backend of this build, in the order in which "auto" tries them.
@@ -31,10 +31,10 @@ const std::vector<Maker>& makers() {
         {"tensorrt", make_tensorrt},
 #endif
 #ifdef CLSCLIP_HAS_OPENVINO
-        {"openvino", make_openvino},
+        {"openvino", [](int threads, const EnginePlace&) { return make_openvino(threads); }},
 #endif
 #ifdef CLSCLIP_HAS_ONNXRUNTIME
-        {"onnxruntime-cpu", make_onnxruntime},
+        {"onnxruntime-cpu", [](int threads, const EnginePlace&) { return make_onnxruntime(threads); }},
 #endif
     };
     return all;
@@ -50,7 +50,7 @@ std::vector<std::string> backends() {
     return names;
 }
 
-std::unique_ptr<Backend> make_backend(std::string_view name, int threads) {
+std::unique_ptr<Backend> make_backend(std::string_view name, int threads, const EnginePlace& place) {
     const auto& all = makers();
     const auto found = std::find_if(all.begin(), all.end(), [name](const Maker& one) { return one.name == name; });
     if (found == all.end()) {
@@ -59,7 +59,7 @@ std::unique_ptr<Backend> make_backend(std::string_view name, int threads) {
                           known.empty() ? "" : ", ", known,
                           ". Others are built in when CMake finds them: see the list that it prints");
     }
-    return found->make(threads);
+    return found->make(threads, place);
 }
 
 }  // namespace clsclip

@@ -154,7 +154,7 @@ fs::path Bundle::path(std::string_view name) const {
 }
 
 GraphFile Bundle::graph(std::string_view name) const {
-    GraphFile graph{path(name), {}};
+    GraphFile graph{path(name), {}, fingerprint};
     std::vector<std::string> files = external_files(folder, std::string(name), manifest);
     files.emplace_back(name);
     for (const std::string& file : files) {

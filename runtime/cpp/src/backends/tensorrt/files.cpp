@@ -7,6 +7,7 @@
 #include "mapped_file.hpp"
 #include "errors.hpp"
 #include "sha256.hpp"
+#include "backends/tensorrt/place.hpp"
 
 namespace clsclip {
 
@@ -22,7 +23,7 @@ std::string_view as_text(std::span<const std::uint8_t> bytes) {
 std::string misfit(const Json& document, const std::string& name, const Machine& machine, const Json& digests) {
     const Json& spec = document.at("spec");
     if (spec.at("onnx") != digests) {
-        return "engines/" + name + " was built from another " + spec.at("graph").get<std::string>() +
+        return name + " was built from another " + spec.at("graph").get<std::string>() +
                " than the bundle's";
     }
     const Machine built{spec.at("edition"), spec.at("version"), spec.at("gpu"), spec.at("compute_capability")};
@@ -34,12 +35,12 @@ std::string misfit(const Json& document, const std::string& name, const Machine&
                           (flags.value("hardware_compatible", false) &&
                            std::stod(machine.compute_capability) >= std::stod(built.compute_capability));
     if (flags.value("strip_weights", false)) {
-        return "engines/" + name + " has no weights, which this library does not put back. Build one with weights";
+        return name + " has no weights, which this library does not put back. Build one with weights";
     }
     if (built.edition == machine.edition && (built.version == machine.version || portable) && gpu_fits) {
         return "";
     }
-    return "engines/" + name + " was built for " + built.text() + "; this machine has " + machine.text();
+    return name + " was built for " + built.text() + "; this machine has " + machine.text();
 }
 
 std::map<std::string, AxisNames> axes_of(const Json& axes) {
@@ -59,8 +60,8 @@ EngineFile verified(const Json& document, const fs::path& plan, const Machine& m
     if (file.bytes().size() != document.at("plan_bytes").get<std::uint64_t>() ||
         digest.hex() != document.at("plan_sha256").get<std::string>()) {
         fail<BackendError>(plan, " is damaged: its size or SHA-256 is not the one that it was built with. Build it "
-                                 "again: clsclip-export --from-bundle ",
-                           plan.parent_path().parent_path(), " --engine ", machine.edition);
+                                 "again: clsclip-export --from-bundle BUNDLE --engine ",
+                           machine.edition);
     }
     const Json& spec = document.at("spec");
     EngineFile engine{plan, spec.at("gpu").get<std::string>(),
@@ -81,13 +82,13 @@ std::string Machine::text() const {
     return edition + " " + version + " on " + gpu + " (sm_" + compute_capability + ")";
 }
 
-EngineFile find_engine(const GraphFile& graph, const Machine& machine) {
+EngineFile find_engine(const fs::path& folder, const GraphFile& graph, const Machine& machine) {
     const fs::path& path = graph.path;
-    const fs::path folder = path.parent_path();
-    const std::string command = text_of("Run: clsclip-export --from-bundle ", folder, " --engine ", machine.edition);
+    const fs::path bundle = path.parent_path();
+    const std::string command = text_of("Run: clsclip-export --from-bundle ", bundle, " --engine ", machine.edition);
     std::vector<fs::path> sidecars;
     std::error_code error;
-    for (const auto& entry : fs::directory_iterator(folder / "engines", error)) {
+    for (const auto& entry : fs::directory_iterator(folder, error)) {
         if (entry.path().extension() == ".json") {
             sidecars.push_back(entry.path());
         }
@@ -113,7 +114,9 @@ EngineFile find_engine(const GraphFile& graph, const Machine& machine) {
         }
     }
     if (reasons.empty()) {
-        fail<BackendError>(folder, " has no engine of ", path.filename(), " for ", machine.text(), ". ", command);
+        const std::string note = engines_passed_over(bundle);
+        fail<BackendError>(folder, " has no engine of ", path.filename(), " for ", machine.text(), ". ", command,
+                           note.empty() ? "" : "; ", note);
     }
     fail<BackendError>(joined(reasons, "; "), ". Engines are not portable. ", command);
 }

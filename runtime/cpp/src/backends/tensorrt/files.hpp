@@ -1,4 +1,4 @@
-/// Engines beside a bundle: engines/<key>.plan, and what it is in <key>.json.
+/// Engines in a folder: <key>.plan, and what it is in <key>.json.
 #pragma once
 
 #include <cstdint>
@@ -40,8 +40,8 @@ struct EngineFile {
     std::map<char, AxisRange> ranges;
 };
 
-/// The engine of an ONNX file that fits this machine. BackendError: there is none; says which there are and
+/// The engine of an ONNX file in a folder that fits this machine. BackendError: there is none; says which there are and
 /// why they do not fit.
-[[nodiscard]] EngineFile find_engine(const GraphFile& graph, const Machine& machine);
+[[nodiscard]] EngineFile find_engine(const std::filesystem::path& folder, const GraphFile& graph, const Machine& machine);
 
 }  // namespace clsclip

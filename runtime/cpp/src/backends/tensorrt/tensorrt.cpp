@@ -1,4 +1,4 @@
-/// TensorRT, in either edition: runs the engines that `clsclip-export --engine` put beside a bundle.
+/// TensorRT, in either edition: runs the engines that `clsclip-export --engine` built for a bundle.
 #include <NvInferRuntime.h>
 #include <cuda_runtime_api.h>
 
@@ -9,6 +9,7 @@
 
 #include "graph.hpp"
 #include "backends/tensorrt/files.hpp"
+#include "backends/tensorrt/place.hpp"
 #include "backends/numbers.hpp"
 #include "mapped_file.hpp"
 #include "errors.hpp"
@@ -260,7 +261,7 @@ private:
 
 class TensorRt final : public Backend {
 public:
-    TensorRt() : logger_(std::make_shared<Logger>()) {
+    explicit TensorRt(EnginePlace place) : logger_(std::make_shared<Logger>()), place_(std::move(place)) {
         cudaDeviceProp gpu{};
         check(cudaGetDeviceProperties(&gpu, 0), "the first GPU");
         machine_ = {kEdition, text_of(getInferLibMajorVersion(), ".", getInferLibMinorVersion(), ".",
@@ -275,24 +276,23 @@ public:
     std::string name() const override { return "tensorrt"; }
 
     std::unique_ptr<Graph> load(const GraphFile& graph) const override {
-        EngineFile file = find_engine(graph, machine_);
-        if (file.host_code) {
-            // Such a plan carries the code of its own version's lean runtime; it is as trusted as the bundle.
-            runtime_->setEngineHostCodeAllowed(true);
-        }
+        EngineFile file = find_engine(place_.readable(graph.bundle), graph, machine_);
+        // Such a plan carries the code of its own version's lean runtime. It was built by this user, or is trusted.
+        runtime_->setEngineHostCodeAllowed(file.host_code);
         return std::make_unique<TensorRtGraph>(runtime_, logger_, std::move(file), graph.path.filename().string());
     }
 
 private:
     std::shared_ptr<Logger> logger_;
+    EnginePlace place_;
     Machine machine_;
     std::shared_ptr<nvinfer1::IRuntime> runtime_;
 };
 
 }  // namespace
 
-std::unique_ptr<Backend> make_tensorrt(int) {
-    return std::make_unique<TensorRt>();
+std::unique_ptr<Backend> make_tensorrt(int, const EnginePlace& place) {
+    return std::make_unique<TensorRt>(place);
 }
 
 }  // namespace clsclip
