@@ -1,12 +1,16 @@
 /// clsclip-infer-cpp: segment images by class names, from C++.
-#include <cmath>
+#include <csignal>
 #include <cstdio>
-#include <iostream>
+#include <optional>
+#include <string_view>
 
 #include "arguments.hpp"
 #include "decoded_image.hpp"
+#include "names.hpp"
+#include "printing.hpp"
 #include "region_file.hpp"
 #include "saving.hpp"
+#include "writing.hpp"
 
 namespace {
 
@@ -15,115 +19,157 @@ using namespace clsclip::tool;
 
 constexpr int kFailure = 1, kWrongUse = 2;
 
-int fail(const std::exception& error, int code) {
-    std::cerr << "clsclip-infer-cpp: error: " << error.what() << "\n";
+int fail(const std::string& message, int code) {
+    print_error("clsclip-infer-cpp: error: " + message);
     return code;
 }
 
 void print_table(const Result& result, const std::vector<std::filesystem::path>& files) {
     for (const std::string& note : result.notes()) {
-        std::cout << "  note: " << note << "\n";
+        print_line("  note: " + note);
     }
     const double pixels = static_cast<double>(result.width()) * result.height();
     for (std::size_t at = 0; at < result.classes().size(); ++at) {
         const ClassResult one = result[at];
-        std::cout << "  " << one.name << ": ";
+        std::string line = "  " + one.name + ": ";
         char figures[64];
         if (one.status == Status::found) {
             std::snprintf(figures, sizeof figures, "%.2f %%", 100.0 * static_cast<double>(one.area) / pixels);
-            std::cout << figures;
+            line += figures;
         } else {
-            std::cout << to_string(one.status) << (one.reason.empty() ? "" : ", " + one.reason);
+            line += std::string(to_string(one.status)) + (one.reason.empty() ? "" : ", " + one.reason);
         }
         if (one.presence) {
-            std::snprintf(figures, sizeof figures, "%.2f", static_cast<double>(*one.presence));
-            std::cout << " (presence " << figures << ")";
+            std::snprintf(figures, sizeof figures, " (presence %.2f)", static_cast<double>(*one.presence));
+            line += figures;
         }
-        std::cout << "\n";
+        print_line(line);
     }
     if (!files.empty()) {
-        std::cout << "  wrote " << files.size() << " files, such as " << files.back().string() << "\n";
+        print_line("  wrote " + std::to_string(files.size()) + " files, such as " + files.back().string());
     }
 }
 
-void one_image(const Segmenter& segmenter, const std::filesystem::path& path, const Arguments& arguments,
-               const std::optional<RegionFile>& regions) {
-    const DecodedImage image = read_image(path, arguments.options.limits.max_pixels);
-    Request request = arguments.request;
-    if (regions) {
-        request.regions = regions->of(path);
+/// One document on a line of its own, in ASCII, so that no terminal obeys what a name holds.
+void print_json(const nlohmann::ordered_json& document) {
+    print_line(document.dump(-1, ' ', true, nlohmann::ordered_json::error_handler_t::replace));
+}
+
+/// All pictures of a command line through one model.
+class Run {
+public:
+    explicit Run(const Arguments& arguments) : arguments_(arguments), sources_(named_sources(arguments.images)) {
+        if (arguments.regions) {
+            regions_.emplace(*arguments.regions);
+        }
+        if (arguments.out) {
+            prepare(*arguments.out);
+        }
     }
-    if (arguments.zoom_in || arguments.zoom.boxes_as_masks || regions) {
-        request.zoom_in = arguments.zoom;
+
+    /// Segment every picture; the exit code.
+    [[nodiscard]] int all() const {
+        const Segmenter segmenter = Segmenter::load(arguments_.model, arguments_.options);
+        if (!arguments_.json) {
+            print_line(segmenter.model() + " on " + segmenter.backend());
+        }
+        int code = 0;
+        for (const Source& source : sources_) {
+            if (!arguments_.json) {
+                print_line(source.path.string());
+            }
+            try {
+                one(segmenter, source);
+            } catch (const OutputError&) {
+                throw;  // the next picture would fail in the same way
+            } catch (const OptionError&) {
+                throw;
+            } catch (const WordError&) {
+                throw;
+            } catch (const std::exception& error) {
+                code = fail(error.what(), kFailure);
+                if (arguments_.json) {
+                    print_json({{"source", source.path.string()}, {"error", error.what()}});
+                }
+            }
+        }
+        return code;
     }
-    const Result result = segmenter(image.view(), arguments.classes, request);
-    std::vector<std::filesystem::path> files;
-    if (arguments.out) {
-        files = save(result, image, path, *arguments.out, arguments.formats);
+
+private:
+    /// Check the names of all files before the first is written, and remove what killed runs left.
+    void prepare(const std::filesystem::path& folder) {
+        inputs_.emplace(sources_, folder);
+        for (const Source& source : sources_) {
+            for (const std::string& format : arguments_.formats) {
+                inputs_->refuse(file_names(source.stem, arguments_.classes, format));
+            }
+        }
+        make_folder(folder);
+        sweep(folder);
     }
-    if (arguments.json) {
-        nlohmann::ordered_json document = report_of(result, path);
-        if (regions) {
-            document["regions"]["source"] = "boxes of " + arguments.regions->filename().string();
+
+    void one(const Segmenter& segmenter, const Source& source) const {
+        const DecodedImage image = read_image(source.path, arguments_.options.limits.max_pixels);
+        Request request = arguments_.request;
+        if (regions_) {
+            request.regions = regions_->of(source.path);
+        }
+        if (arguments_.zoom_in || arguments_.zoom.boxes_as_masks || regions_) {
+            request.zoom_in = arguments_.zoom;
+        }
+        const Result result = segmenter(image.view(), arguments_.classes, request);
+        std::vector<std::filesystem::path> files;
+        if (arguments_.out) {
+            files = save(result, image, source, *inputs_, *arguments_.out, arguments_.formats);
+        }
+        if (!arguments_.json) {
+            print_table(result, files);
+            return;
+        }
+        nlohmann::ordered_json document = report_of(result, source.path);
+        if (regions_) {
+            document["regions"]["source"] = "boxes of " + arguments_.regions->filename().string();
         }
         for (const auto& file : files) {
             document["files"].push_back(file.string());
         }
-        std::cout << document.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << std::endl;
-    } else {
-        print_table(result, files);
+        print_json(document);
     }
-}
 
-int run(const Arguments& arguments) {
-    std::optional<RegionFile> regions;
-    if (arguments.regions) {
-        regions.emplace(*arguments.regions);
-    }
-    const Segmenter segmenter = Segmenter::load(arguments.model, arguments.options);
-    if (!arguments.json) {
-        std::cout << segmenter.model() << " on " << segmenter.backend() << "\n";
-    }
-    int code = 0;
-    for (const auto& path : arguments.images) {
-        if (!arguments.json) {
-            std::cout << path.string() << "\n";
-        }
-        try {
-            one_image(segmenter, path, arguments, regions);
-        } catch (const ImageError& error) {  // the next image may be fine
-            code = fail(error, kFailure);
-            if (arguments.json) {
-                const nlohmann::json document{{"source", path.string()}, {"error", error.what()}};
-                std::cout << document.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << std::endl;
-            }
-        }
-    }
-    return code;
-}
+    const Arguments& arguments_;
+    std::vector<Source> sources_;
+    std::optional<RegionFile> regions_;
+    std::optional<Inputs> inputs_;
+};
 
 }  // namespace
 
 int main(int count, char** values) {
+    const bool writable = open_standard_streams();
+    std::signal(SIGXFSZ, SIG_IGN);  // a file that grows too large is an error with a sentence
     try {
         const Arguments arguments = parse(count, values);
         if (arguments.help) {
-            std::cout << help_text();
+            const std::string_view help = help_text();
+            print_line(help.substr(0, help.size() - 1));
             return 0;
         }
         if (arguments.version) {
-            std::cout << "clsclip-infer-cpp " << version() << "\n";
+            print_line("clsclip-infer-cpp " + std::string(version()));
             return 0;
         }
-        return run(arguments);
+        if (!writable && arguments.json) {
+            throw OutputError("standard output is closed, and JSON goes there. Send it to a file: > results.jsonl");
+        }
+        return Run(arguments).all();
     } catch (const UsageError& error) {
-        std::cerr << "clsclip-infer-cpp: error: " << error.what() << " (see clsclip-infer-cpp --help)\n";
-        return kWrongUse;
+        return fail(error.what() + std::string(" (see clsclip-infer-cpp --help)"), kWrongUse);
     } catch (const WordError& error) {
-        return fail(error, kWrongUse);
+        return fail(error.what(), kWrongUse);
     } catch (const OptionError& error) {
-        return fail(error, kWrongUse);
+        return fail(error.what(), kWrongUse);
     } catch (const std::exception& error) {
-        return fail(error, kFailure);
+        return fail(error.what(), kFailure);
     }
 }

@@ -1,14 +1,11 @@
 #include "saving.hpp"
 
-#include <algorithm>
-#include <cctype>
 #include <cmath>
-#include <fstream>
-#include <set>
-#include <system_error>
+#include <span>
 
 #include "clsclip_data.hpp"
 #include "overlay.hpp"
+#include "writing.hpp"
 
 namespace clsclip::tool {
 
@@ -17,56 +14,9 @@ using Json = nlohmann::ordered_json;
 
 namespace {
 
-/// Under a temporary name, then renamed. Error.
 template <class Bytes>
 void write(const fs::path& path, const Bytes& bytes) {
-    fs::path part = path;
-    part += ".part";
-    std::error_code error;
-    {
-        std::ofstream file(part, std::ios::binary | std::ios::trunc);
-        file.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
-        file.flush();
-        if (file) {
-            file.close();
-            fs::rename(part, path, error);
-        } else {
-            error = std::make_error_code(std::errc::io_error);
-        }
-    }
-    if (error) {
-        std::error_code ignored;
-        fs::remove(part, ignored);
-        throw Error("cannot write " + path.string() + ": " + error.message() +
-                    ". Give a folder that you may write to");
-    }
-}
-
-/// A safe and distinct part of a file name for every word; bytes beyond ASCII stay.
-std::vector<std::string> slugs(std::span<const std::string> words) {
-    std::set<std::string> taken{"overlay", "labels"};
-    std::vector<std::string> found;
-    for (const std::string& word : words) {
-        std::string base;
-        for (const char one : word) {
-            const auto byte = static_cast<unsigned char>(one);
-            const bool plain = byte >= 0x80 || std::isalnum(byte) != 0;
-            if (plain || (!base.empty() && base.back() != '-')) {
-                base += plain ? static_cast<char>(byte < 0x80 ? std::tolower(byte) : byte) : '-';
-            }
-        }
-        base = base.substr(0, 80);
-        while (!base.empty() && base.back() == '-') {
-            base.pop_back();
-        }
-        base = base.empty() ? "word" : base;
-        std::string slug = base;
-        for (int number = 2; !taken.insert(slug).second; ++number) {
-            slug = base + "-" + std::to_string(number);
-        }
-        found.push_back(slug);
-    }
-    return found;
+    write_file(path, std::as_bytes(std::span(bytes)));
 }
 
 /// [x, y, width, height]; null where there is none.
@@ -99,6 +49,14 @@ std::string coco_of(const Result& result, const fs::path& source) {
         }
     }
     return document.dump(1, ' ', false, Json::error_handler_t::replace);
+}
+
+std::vector<std::uint8_t> mask_png(const Result& result, std::size_t at) {
+    Mask mask = result.mask(at);
+    for (std::uint8_t& pixel : mask.pixels) {
+        pixel = pixel != 0 ? 255 : 0;
+    }
+    return png_of({mask.width, mask.height, PixelFormat::gray, std::move(mask.pixels)});
 }
 
 Json class_of(const Result& result, std::size_t at) {
@@ -140,38 +98,22 @@ const std::vector<std::string>& known_formats() {
     return all;
 }
 
-std::vector<fs::path> save(const Result& result, const DecodedImage& image, const fs::path& source,
+std::vector<fs::path> save(const Result& result, const DecodedImage& image, const Source& source, const Inputs& inputs,
                            const fs::path& folder, const std::vector<std::string>& formats) {
-    std::error_code error;
-    fs::create_directories(folder, error);
-    if (error) {
-        throw Error("cannot write to " + folder.string() + ": " + error.message() + ". Change --out");
-    }
-    const std::string stem = source.stem().string();
     std::vector<fs::path> written;
-    const auto put = [&](const std::string& name, const auto& bytes) {
-        const fs::path path = folder / name;
-        if (fs::weakly_canonical(path, error) == fs::weakly_canonical(source, error)) {
-            throw Error(path.string() + " is the picture itself and would be overwritten. Give another folder");
-        }
-        write(path, bytes);
-        written.push_back(path);
-    };
     for (const std::string& format : formats) {
-        if (format == "overlay") {
-            put(stem + "_overlay.png", png_of(overlay_of(image, result)));
-        } else if (format == "coco") {
-            put(stem + "_coco.json", coco_of(result, source));
-        } else {
-            const std::vector<std::string> names = slugs(result.classes());
-            for (std::size_t at = 0; at < names.size(); ++at) {
-                Mask mask = result.mask(at);
-                for (std::uint8_t& pixel : mask.pixels) {
-                    pixel = pixel != 0 ? 255 : 0;
-                }
-                put(stem + "_" + names[at] + ".png",
-                    png_of({mask.width, mask.height, PixelFormat::gray, std::move(mask.pixels)}));
+        const std::vector<std::string> names = file_names(source.stem, result.classes(), format);
+        inputs.refuse(names);
+        for (std::size_t at = 0; at < names.size(); ++at) {
+            const fs::path path = folder / names[at];
+            if (format == "overlay") {
+                write(path, png_of(overlay_of(image, result)));
+            } else if (format == "coco") {
+                write(path, coco_of(result, source.path));
+            } else {
+                write(path, mask_png(result, at));
             }
+            written.push_back(path);
         }
     }
     return written;

@@ -8,15 +8,17 @@
 #include <nlohmann/json.hpp>
 
 #include "decoded_image.hpp"
+#include "names.hpp"
 
 namespace clsclip::tool {
 
 /// Formats that save() knows.
 [[nodiscard]] const std::vector<std::string>& known_formats();
 
-/// Write `formats` of a result into a folder, which is made if need be. Returns the files' paths. Error.
-std::vector<std::filesystem::path> save(const Result& result, const DecodedImage& image,
-                                        const std::filesystem::path& source, const std::filesystem::path& folder,
+/// Write `formats` of a result into a folder that is there. Returns the files' paths.
+/// OutputError: one cannot be written, or would take the place of a picture.
+std::vector<std::filesystem::path> save(const Result& result, const DecodedImage& image, const Source& source,
+                                        const Inputs& inputs, const std::filesystem::path& folder,
                                         const std::vector<std::string>& formats);
 
 /// All but the masks: areas in pixels and percent, boxes xywh in pixels or null.
