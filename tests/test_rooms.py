@@ -17,7 +17,7 @@ PACKAGES = {
 }
 RUNTIME_ROOT = {
     *("__init__", "__main__", "_types", "arrays", "caches", "doctor", "documents", "errors"),
-    *("extras", "libraries", "limits", "options", "paths", "protocols", "renamed", "scratch"),
+    *("extras", "forks", "libraries", "limits", "options", "paths", "protocols", "renamed", "scratch"),
     *("segmenter", "system", "tensor_files", "version"),
 }
 """Modules of the runtime that belong to no room: the facade, and what every room stands on."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy.typing as npt
 
 from clsclip_runtime.arrays import Array, Arrays
+from clsclip_runtime.forks import close_at_end
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ class DeviceGraph(Protocol):
 
 def close_with(owner: object, graphs: Sequence[Graph]) -> None:
     """Close ``graphs``, those that can be closed, when ``owner`` is gone: whoever still uses it keeps them open."""
-    weakref.finalize(owner, close_all, list(graphs))
+    own = list(graphs)
+    close_at_end(owner, lambda: close_all(own))
 
 
 def close_all(graphs: Sequence[Any]) -> None:

@@ -20,7 +20,8 @@ from clsclip_runtime.backends.select import TENSORRT, choose_backend, make_backe
 from clsclip_runtime.backends.tensorrt.engine_place import EnginePlace
 from clsclip_runtime.bundle import Bundle
 from clsclip_runtime.detectors import Detector
-from clsclip_runtime.errors import ClsclipRuntimeError, OptionError
+from clsclip_runtime.errors import BundleError, ClsclipRuntimeError, OptionError
+from clsclip_runtime.forks import tell_after_fork
 from clsclip_runtime.images import Source, open_image, preprocess
 from clsclip_runtime.inference.call import Call, ImageInput
 from clsclip_runtime.inference.features import ImageFeatures
@@ -81,14 +82,11 @@ class Segmenter:
         self._load_lock = threading.Lock()
         self._matcher = Matcher()
         self._usually_filtered = usual is not None
-        self._model: LoadedModel | None = LoadedModel(
-            bundle,
-            backend,
-            limits=self._limits,
-            for_presence=self._usually_filtered,
-            word_cache=word_cache,
-            load_lock=self._load_lock,
-        )
+        self._word_cache = word_cache
+        self._recipe: dict[str, Any] | None = None
+        self._forked, self._fork_lock = False, threading.Lock()
+        self._model: LoadedModel | None = self._load_model(bundle)
+        tell_after_fork(self)
         # Threads that share a Segmenter must not see each other's current image.
         self._current = threading.local()
 
@@ -157,6 +155,12 @@ class Segmenter:
             return use(backend)
         make = partial(make_backend, place=_engine_place(bundle, backend, engines, trust_engines))
         segmenter, notes = choose_backend(backend, use, threads=threads, options=backend_options, make=make)
+        segmenter._recipe = {
+            **{"backend": backend, "backend_options": backend_options, "threads": threads, "limits": limits},
+            **{"presence_filter": presence_filter, "max_classes": max_classes, "word_cache": word_cache},
+            **{"engines": None if engines is None else str(Path(engines).absolute()), "trust_engines": trust_engines},
+            "detector": detector if isinstance(detector, Detector | None) else str(Path(detector).absolute()),
+        }
         segmenter._backend_notes = (*notes, *segmenter._backend_notes)
         return segmenter
 
@@ -183,7 +187,7 @@ class Segmenter:
             DetectorError: the bundle's cannot be loaded.
         """
         with self._load_lock:
-            closed = self._model is None
+            closed = self._model is None and not self._forked
             if self._detector is None and self._bundle.manifest.detector is not None and not closed:
                 self._detector = Detector.from_bundle(self._bundle, self._backend)
             return self._detector
@@ -366,7 +370,7 @@ class Segmenter:
     def close(self) -> None:
         """Free the backend's memory. Calls that other threads have begun end normally; later ones are refused."""
         with self._load_lock:
-            self._model = None  # it closes when the last call that uses it has ended
+            self._model, self._forked = None, False  # it closes when the last call that uses it has ended
             self._detector = None
         self._current = threading.local()
 
@@ -384,7 +388,37 @@ class Segmenter:
         """Name of the bundle and of the backend."""
         return f"Segmenter({self._bundle.manifest.name!r}, {self.backend})"
 
+    def after_fork(self) -> None:
+        """Leave all that is loaded to the parent, in a forked child; it is loaded again when it is first needed."""
+        self._load_lock, self._fork_lock, self._matcher = threading.Lock(), threading.Lock(), Matcher()
+        self._forked, self._model = self._model is not None or self._forked, None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process loads the same bundle again, as ``load`` did. OptionError where that is not possible."""
+        if self._recipe is None:
+            raise OptionError(
+                "only a Segmenter that Segmenter.load made by the name of a backend can be sent to another process. "
+                "Load it there: Segmenter.load(...)"
+            )
+        self._opened()
+        return _load_again, (type(self), os.fspath(self._bundle.folder), self._bundle.fingerprint, self._recipe)
+
+    def _load_model(self, bundle: Bundle) -> LoadedModel:
+        return LoadedModel(
+            bundle,
+            self._backend,
+            limits=self._limits,
+            for_presence=self._usually_filtered,
+            word_cache=self._word_cache,
+            load_lock=self._load_lock,
+        )
+
     def _opened(self) -> LoadedModel:
+        if self._forked:
+            with self._fork_lock:
+                if self._forked:
+                    self._bundle = _same_bundle(os.fspath(self._bundle.folder), self._bundle.fingerprint)
+                    self._model, self._forked = self._load_model(self._bundle), False
         model = self._model
         if model is None:
             raise ClsclipRuntimeError("this Segmenter is closed. Load it again: Segmenter.load(...)")
@@ -460,3 +494,20 @@ def _engine_place(
     place = EnginePlace(None if engines is None else Path(engines).expanduser(), trusted)
     place.readable(bundle.fingerprint)
     return place
+
+
+def _load_again(cls: type[Segmenter], path: str, fingerprint: str, recipe: Mapping[str, Any]) -> Segmenter:
+    """A pickled segmenter, in another process."""
+    _same_bundle(path, fingerprint)
+    return cls.load(path, **recipe)
+
+
+def _same_bundle(path: str, fingerprint: str) -> Bundle:
+    """The bundle at ``path``; BundleError unless it is the one that was loaded before."""
+    bundle = Bundle.open(path)
+    if bundle.fingerprint != fingerprint:
+        raise BundleError(
+            f"{path} holds another bundle than the one that this segmenter was made of. Load it anew: "
+            "Segmenter.load(...)"
+        )
+    return bundle

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from clsclip_runtime.arrays import Arrays
 from clsclip_runtime.errors import BackendError
 from clsclip_runtime.extras import onnxruntime_command
+from clsclip_runtime.forks import leave_in_parent
 from clsclip_runtime.libraries import FATAL_ONLY, import_onnxruntime, reason_of
 from clsclip_runtime.protocols import GraphFile
 
@@ -65,6 +66,7 @@ class OnnxRuntimeGraph:
     def __init__(self, session: Any, name: str) -> None:
         """Wrap a session; ``name`` is for messages."""
         self._session = session
+        leave_in_parent(session)
         self._name = name
         self._inputs = tuple(value.name for value in session.get_inputs())
         self._outputs = tuple(value.name for value in session.get_outputs())

@@ -7,6 +7,7 @@ that is done by cuda-python or pycuda, and through the host where neither is ins
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -22,6 +23,7 @@ from clsclip_runtime.backends.onnxruntime_cpu import OnnxRuntimeGraph
 from clsclip_runtime.backends.tensorrt.engine_place import EnginePlace
 from clsclip_runtime.errors import BackendError, OptionError, OutputError
 from clsclip_runtime.extras import gpu_command
+from clsclip_runtime.forks import refuse_in_child
 from clsclip_runtime.libraries import FATAL_ONLY, import_onnxruntime, reason_of
 from clsclip_runtime.protocols import GraphFile
 
@@ -71,7 +73,7 @@ class OnnxRuntimeGpu:
             self._onnxruntime: Any = import_onnxruntime()
         except ImportError as error:
             raise BackendError(f"onnxruntime cannot be imported ({error}). Run: {gpu_command()}") from error
-        self.name, self._provider = name, PROVIDERS[name]
+        self.name, self._provider, self._process = name, PROVIDERS[name], os.getpid()
         available = self._onnxruntime.get_available_providers()
         if self._provider not in available:
             raise BackendError(
@@ -97,6 +99,7 @@ class OnnxRuntimeGpu:
         Raises:
             BackendError: the provider cannot load it, or onnxruntime would run it on the CPU instead.
         """
+        refuse_in_child(self._process, self.name)
         path = file.path
         providers: list[Any] = [("CUDAExecutionProvider", self._cuda_options())]
         if self._provider != "CUDAExecutionProvider":

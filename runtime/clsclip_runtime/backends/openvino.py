@@ -6,9 +6,10 @@ a graph of its own.
 
 from __future__ import annotations
 
+import os
 import re
 from collections import deque
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import numpy.typing as npt
 from clsclip_runtime.arrays import Arrays
 from clsclip_runtime.errors import BackendError, OptionError
 from clsclip_runtime.extras import install_command
+from clsclip_runtime.forks import leave_in_parent
 from clsclip_runtime.libraries import import_openvino, reason_of
 from clsclip_runtime.protocols import GraphFile
 
@@ -27,7 +29,6 @@ PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
 _NO_RULE = re.compile(r"No conversion rule found for operations:\s*(.+)")
 
 
-@lru_cache(maxsize=1)
 def process_core() -> Any:
     """OpenVINO's core, one for the process and kept until it ends. ImportError or RuntimeError where there is none.
 
@@ -35,7 +36,15 @@ def process_core() -> Any:
     When the first of two cores goes first, the second puts back a stack that is freed, and the next signal that Python
     handles (Ctrl-C, the end of a child) ends the process (seen with 2026.4).
     """
-    return import_openvino().Core()
+    return _core_of(os.getpid())
+
+
+@cache
+def _core_of(process: int) -> Any:
+    """The core of one process: a forked child has its own beside its parent's, whose threads are not there."""
+    core = import_openvino().Core()
+    leave_in_parent(core)
+    return core
 
 
 class OpenVino:
@@ -63,7 +72,7 @@ class OpenVino:
             raise OptionError(f"OpenVINO's precision must be {' or '.join(PRECISIONS)}, and it is {precision!r}")
         self.name = "openvino" if precision == "fp32" else f"openvino ({precision})"
         try:
-            self._core = process_core()
+            core = process_core()
         except ImportError as error:
             raise BackendError(f"OpenVINO is not installed ({error}). Run: {install_command('openvino')}") from error
         except RuntimeError as error:
@@ -71,7 +80,7 @@ class OpenVino:
                 f"OpenVINO does not start: {reason_of(error)}. Run: pip install --force-reinstall openvino"
             ) from error
         self._device = device
-        self._check_device(precision)
+        self._check_device(core, precision)
         self._options: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": PRECISIONS[precision],
             "PERFORMANCE_HINT": "LATENCY",
@@ -83,14 +92,14 @@ class OpenVino:
             if threads is not None:
                 self._options["INFERENCE_NUM_THREADS"] = threads
 
-    def _check_device(self, precision: str) -> None:
-        available = self._core.available_devices
+    def _check_device(self, core: Any, precision: str) -> None:
+        available = core.available_devices
         if self._device not in available and self._device.partition(".")[0] not in available:
             raise BackendError(
                 f"OpenVINO has no device {self._device!r} here, only {', '.join(available) or 'none'}. Install its "
                 "driver, or use device='CPU'"
             )
-        able = self._core.get_property(self._device, "OPTIMIZATION_CAPABILITIES")
+        able = core.get_property(self._device, "OPTIMIZATION_CAPABILITIES")
         if precision == "bf16" and "BF16" not in able:
             raise BackendError(
                 f"{self.name}: this {self._device} has no instructions for BF16, only for {', '.join(able)}. "
@@ -107,7 +116,7 @@ class OpenVino:
         try:
             with path.open("rb"):
                 pass
-            compiled = self._core.compile_model(str(path), self._device, self._options)
+            compiled = process_core().compile_model(str(path), self._device, self._options)
         except OSError as error:
             raise BackendError(f"cannot read {path}: {error.strerror or error}") from error
         except RuntimeError as error:
@@ -133,6 +142,7 @@ class OpenVinoGraph:
     def __init__(self, compiled: Any, name: str) -> None:
         """Wrap a compiled model; ``name`` is for messages."""
         self._compiled: Any = compiled
+        leave_in_parent(compiled)
         self._name = name
         self._types = {_port_name(port): port.element_type.to_dtype() for port in compiled.inputs}
         self._outputs = tuple(_port_name(port) for port in compiled.outputs)
@@ -178,7 +188,9 @@ class OpenVinoGraph:
         try:
             return self._idle.pop()
         except IndexError:
-            return compiled.create_infer_request()
+            request = compiled.create_infer_request()
+            leave_in_parent(request)
+            return request
 
     def close(self) -> None:
         """Free it; calls that have begun end."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -19,6 +20,7 @@ from clsclip_runtime.detectors.letterbox import GREY, Placed, letterbox
 from clsclip_runtime.detectors.nms import MOST_CANDIDATES, keep_best
 from clsclip_runtime.detectors.spec import read_spec
 from clsclip_runtime.errors import DetectorError, OptionError
+from clsclip_runtime.forks import tell_after_fork
 from clsclip_runtime.options import number_in
 from clsclip_runtime.protocols import Backend, Graph, GraphFile, close_with
 from clsclip_runtime.regions.proposals import Proposals
@@ -58,8 +60,19 @@ class Detector:
         max_detections: int = 300,
         name: str = "detector",
         notes: tuple[str, ...] = (),
+        load: Callable[[], Graph] | None = None,
+        recipe: Mapping[str, Any] | None = None,
     ) -> None:
         """Wrap a loaded graph; see ``load``.
+
+        Args:
+            graph: loaded.
+            spec: how it is run.
+            confidence, iou, max_detections: see ``load``.
+            name: for messages and results.
+            notes: what had to be assumed about the file.
+            load: loads the graph again, in a forked child; None where that is not possible.
+            recipe: arguments of ``Detector.load`` that make this one again in another process; None for none.
 
         Raises:
             OptionError: a value makes no sense.
@@ -76,6 +89,9 @@ class Detector:
         close_with(self, [graph])
         self._layout = LAYOUTS[spec.output_format]
         self._most = max_detections
+        self._load, self._recipe = load, recipe
+        self._forked, self._fork_lock = False, threading.Lock()
+        tell_after_fork(self)
 
     @classmethod
     @refuses_old_names
@@ -113,20 +129,34 @@ class Detector:
             BackendError: no engine works here, or it cannot load the file.
         """
         spec, notes = read_spec(path, names=names, output_format=output_format)
+        given = None if names is None else spec.names
+        recipe = {
+            **{
+                "path": str(Path(path).absolute()),
+                "names": given,
+                "output_format": output_format,
+                "confidence": confidence,
+            },
+            **{"iou": iou, "max_detections": max_detections, "threads": threads},
+            **{"backend": backend, "backend_options": dict(backend_options or {})},
+        }
         if not isinstance(backend, str):
             if backend_options:
                 raise OptionError("backend_options belong to a backend that is named. Give them to the object itself")
             engine = backend
         else:
             engine = select_backend(backend, threads=threads, options=backend_options)
+        file = GraphFile(Path(path))
         return cls(
-            engine.load(GraphFile(Path(path))),
+            engine.load(file),
             spec,
             confidence=confidence,
             iou=iou,
             max_detections=max_detections,
             name=Path(path).stem,
             notes=notes,
+            load=lambda: engine.load(file),
+            recipe=recipe if isinstance(backend, str) else None,
         )
 
     @classmethod
@@ -152,14 +182,19 @@ class Detector:
                 f"{bundle.folder} carries no detector. Add one: clsclip-export --from-bundle {bundle.folder.name} "
                 "--detector yolo11n.onnx --out new.clsclip"
             )
-        bundle.verify(DETECTOR)  # it is loaded when it is first needed, and its file may have changed since
+
+        def load() -> Graph:
+            bundle.verify(DETECTOR)  # it is loaded when it is first needed, and its file may have changed since
+            return backend.load(bundle.graph(DETECTOR))
+
         return cls(
-            backend.load(bundle.graph(DETECTOR)),
+            load(),
             spec,
             confidence=confidence,
             iou=iou,
             max_detections=max_detections,
             name=f"of {bundle.manifest.name}",
+            load=load,
         )
 
     @property
@@ -239,10 +274,37 @@ class Detector:
             canvases = canvases[..., ::-1]
         values = np.ascontiguousarray(canvases.transpose(0, 3, 1, 2), np.float32)
         values /= np.float32(255 / spec.input_scale)
-        outputs = self._graph.run({self._graph.inputs[0]: values.astype(spec.input_type, copy=False)})
-        read = [np.asarray(outputs[name], np.float32) for name in self._graph.outputs]
+        graph = self._running()
+        outputs = graph.run({graph.inputs[0]: values.astype(spec.input_type, copy=False)})
+        read = [np.asarray(outputs[name], np.float32) for name in graph.outputs]
         self._check(read, count)
         return placed, self._layout.read(read, size, count)
+
+    def after_fork(self) -> None:
+        """Leave the graph to the parent, in a forked child; it is loaded again when it is first needed."""
+        self._forked, self._fork_lock = True, threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process loads the same file again. OptionError where there is none to load."""
+        if self._recipe is None:
+            raise OptionError(
+                "only a Detector that Detector.load made by the name of a backend can be sent to another process. Load "
+                "it there, or give its file: Segmenter.load(..., detector='yolo11n.onnx')"
+            )
+        return _load_again, (type(self), dict(self._recipe))
+
+    def _running(self) -> Graph:
+        """The graph; in a forked child it is loaded when it is first needed."""
+        if self._forked:
+            with self._fork_lock:
+                if self._forked:
+                    if self._load is None:
+                        raise DetectorError(
+                            "this detector was loaded before the process was forked. Load it after that"
+                        )
+                    self._graph, self._forked = self._load(), False
+                    close_with(self, [self._graph])
+        return self._graph
 
     def _check(self, outputs: Sequence[Floats], count: int) -> None:
         """DetectorError unless the outputs have the axes of the layout, for so many pictures."""
@@ -329,3 +391,7 @@ def _left_out(counts: Mapping[str, int]) -> tuple[str, ...]:
         for why, count in counts.items()
         if count
     )
+
+
+def _load_again(cls: type[Detector], recipe: dict[str, Any]) -> Detector:
+    return cls.load(**recipe)

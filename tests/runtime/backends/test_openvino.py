@@ -250,7 +250,7 @@ def test_wrong_use_and_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
         OpenVino("int8")
     with pytest.raises(BackendError, match=r"no device 'NPU\.7' here, only .*CPU.*device='CPU'"):
         OpenVino(device="NPU.7")
-    monkeypatch.setattr(openvino_module, "process_core", openvino_module.process_core.__wrapped__)
+    monkeypatch.setattr(openvino_module, "process_core", lambda: openvino_module._core_of.__wrapped__(0))
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(BackendError, match=r"OpenVINO is not installed .*\. Run: .*pip install .*\[openvino\]"):
         OpenVino()

@@ -9,6 +9,7 @@ by one takes longer than running them.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -36,6 +37,7 @@ from clsclip_runtime.backends.tensorrt.engine_place import EnginePlace, passed_o
 from clsclip_runtime.backends.tensorrt.runtime_cache import RuntimeCache
 from clsclip_runtime.backends.tensorrt.worker import LoadedEngine, Worker, last_lines
 from clsclip_runtime.errors import BackendError
+from clsclip_runtime.forks import refuse_in_child
 from clsclip_runtime.protocols import GraphFile
 
 GRAPH_BUCKETS = (1, 2, 4, 8)
@@ -78,6 +80,7 @@ class TensorRt:
         self.notes: tuple[str, ...] = ()
         self._cuda = cuda or find_cuda()
         self._record = record_graphs and self._cuda.can_capture
+        self._process = os.getpid()
         self._logger = _logger(self._flavour)
         self._runtime = self._flavour.module.Runtime(self._logger)
 
@@ -92,6 +95,7 @@ class TensorRt:
         Raises:
             BackendError: there is none that fits this machine, it is damaged, or TensorRT refuses it.
         """
+        refuse_in_child(self._process, self.name)
         path = file.path
         if file.digests is None:
             raise BackendError(
