@@ -1,7 +1,7 @@
 # Both from a bare machine with Python; run again, they only do what is missing.
 PYTHON ?= python3
 
-.PHONY: demo plus test test-fast test-slow planted fuzz check docs cpp cpp-sanitize cpp-aarch64 cpp-no-tokenizer clean
+.PHONY: demo plus test test-fast test-slow installs planted fuzz check docs cpp cpp-sanitize cpp-aarch64 cpp-no-tokenizer clean
 
 demo: .venv/demo.done  ## the main job: install the runtime alone, segment a cluttered picture
 	.venv/demo/bin/clsclip-infer examples/cluttered.png --classes $(DEMO_WORDS) --out out
@@ -31,6 +31,9 @@ test-fast: .venv/dev.done  ## what takes a second at most, without C++ and the n
 
 test-slow: .venv/dev.done  ## what takes half a minute or more
 	$(TEST) -m slow
+
+installs: .venv/dev.done  ## lowest versions, each extra, the GPU command: fresh installations, from the network
+	.venv/dev/bin/python -m tests.installs
 
 planted: .venv/dev.done  ## mistakes are planted in the modules that call CUDA and TensorRT; tests must find all
 	.venv/dev/bin/python -m tests.planting

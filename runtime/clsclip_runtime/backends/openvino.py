@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import re
 from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -116,12 +118,15 @@ class OpenVino:
         try:
             with path.open("rb"):
                 pass
-            compiled = process_core().compile_model(str(path), self._device, self._options)
+            core = process_core()
+            model = core.read_model(str(path))
+            watch = watch_model(model)
+            compiled = core.compile_model(model, self._device, self._options)
         except OSError as error:
             raise BackendError(f"cannot read {path}: {error.strerror or error}") from error
         except RuntimeError as error:
             raise self._refusal(path, error) from error
-        return OpenVinoGraph(compiled, path.name)
+        return OpenVinoGraph(compiled, path.name, watch)
 
     def _refusal(self, path: Path, error: Exception) -> BackendError:
         unknown = _NO_RULE.search(str(error))
@@ -139,13 +144,15 @@ class OpenVino:
 class OpenVinoGraph:
     """One compiled graph; ``run`` may be called from several threads, each of which gets a request of its own."""
 
-    def __init__(self, compiled: Any, name: str) -> None:
-        """Wrap a compiled model; ``name`` is for messages."""
+    def __init__(self, compiled: Any, name: str, watch: Watch | None = None) -> None:
+        """Wrap a compiled model; ``name`` is for messages, ``watch`` what OpenVINO itself would say nothing of."""
+        self._watch = watch or Watch()
         self._compiled: Any = compiled
         leave_in_parent(compiled)
         self._name = name
         self._types = {_port_name(port): port.element_type.to_dtype() for port in compiled.inputs}
-        self._outputs = tuple(_port_name(port) for port in compiled.outputs)
+        own = compiled.outputs[: len(compiled.outputs) - self._watch.extra_outputs]
+        self._outputs = tuple(_port_name(port) for port in own)
         # Requests that nobody uses: as many are made as calls ever ran at the same time.
         self._idle: deque[Any] = deque()
 
@@ -174,11 +181,18 @@ class OpenVinoGraph:
             request.infer(list(arrays.values()), share_inputs=True)
             # Copies in any case: the next call writes into the same memory.
             found = [request.get_output_tensor(at).data.copy() for at in range(len(self._outputs))]
+            hidden = range(len(self._outputs), len(self._outputs) + self._watch.extra_outputs)
+            damaged = any(np.isnan(request.get_output_tensor(at).data).any() for at in hidden)
         except (RuntimeError, ValueError) as error:
             raise BackendError(
                 f"OpenVINO failed in {self._name}: {_reason(error)}. "
                 "If memory ran out, lower the limit memory_mb; else export the bundle again"
             ) from error
+        if damaged:
+            raise BackendError(
+                f"{self._name} computes NaN, which OpenVINO makes a number where the graph cuts its output to a range: "
+                "the bundle's weights are damaged. Get the bundle again, or export it again"
+            )
         self._idle.append(request)
         if self._compiled is None:  # closed meanwhile
             self._idle.clear()
@@ -209,7 +223,69 @@ class OpenVinoGraph:
                 raise BackendError(
                     f"{self._name} takes {name} as {dtype}, and was given {feeds[name].dtype}. Export the bundle again"
                 )
+        for name, rows in self._watch.rows.items():
+            values = feeds[name]
+            if values.size and not (values.min() >= 0 and values.max() < rows):
+                raise BackendError(
+                    f"{self._name} was given {name} up to {values.max()}, and it has {rows} rows for them: the "
+                    "bundle's files do not belong together. Get the bundle again, or export it again"
+                )
         return {name: np.ascontiguousarray(feeds[name]) for name in self._types}
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What OpenVINO would do without a word, and what is looked at because of it.
+
+    Attributes:
+        extra_outputs: values before they are cut to a range, as further outputs at the end: NaN is none after it.
+        rows: by input, how many rows its numbers choose from: beyond them, zeros would be taken.
+    """
+
+    extra_outputs: int = 0
+    rows: Mapping[str, int] = field(default_factory=dict)
+
+
+_CUTS = ("Clamp", "Relu", "Minimum", "Maximum")
+_SAME = ("Convert", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Identity")
+"""Operators that cut values to a range, and that leave them as they are, in OpenVINO's words."""
+
+
+def watch_model(model: Any) -> Watch:
+    """Add outputs to an OpenVINO model for what is lost at its end, and find the inputs that choose rows."""
+    hidden = []
+    for result in model.get_results():
+        value, cuts = result.input_value(0), False
+        while (kind := value.get_node().get_type_name()) in (*_CUTS, *_SAME):
+            cuts = cuts or kind in _CUTS
+            given = value.get_node().input_values()
+            # A Clip is Minimum(highest, Maximum(lowest, values)): the values are what is not constant.
+            value = next((one for one in given if not _is_constant(one.get_node())), given[0])
+        if cuts and value.get_element_type().is_real():
+            hidden.append(value)
+    if hidden:
+        model.add_outputs(hidden)
+    rows: dict[str, int] = {}
+    for parameter in model.get_parameters():
+        readers = [reader for port in parameter.outputs() for reader in port.get_target_inputs()]
+        while readers:
+            reader = readers.pop()
+            node = reader.get_node()
+            kind = node.get_type_name()
+            if kind == "Convert":
+                readers += [one for port in node.outputs() for one in port.get_target_inputs()]
+            elif kind == "Gather" and reader.get_index() == 1 and _is_constant(node.input_value(0).get_node()):
+                size = node.input_value(0).get_partial_shape()[0].get_length()
+                name = parameter.friendly_name
+                rows[name] = min(size, rows.get(name, size))
+    return Watch(len(hidden), rows)
+
+
+def _is_constant(node: Any) -> bool:
+    """Whether a node gives weights, in whatever precision they are kept."""
+    while node.get_type_name() in ("Convert", "Multiply", "Subtract", "FakeQuantize"):
+        node = node.input_value(0).get_node()
+    return bool(node.get_type_name() == "Constant")
 
 
 def _port_name(port: Any) -> str:

@@ -2,7 +2,11 @@
 #include <openvino/openvino.hpp>
 
 #include <algorithm>
+#include <cmath>
+#include <initializer_list>
+#include <map>
 #include <mutex>
+#include <string_view>
 
 #include "graph.hpp"
 #include "backends/numbers.hpp"
@@ -74,14 +78,93 @@ std::string own_name(const ov::Output<const ov::Node>& output) {
     return output.get_names().contains(name) ? name : output.get_any_name();
 }
 
+/// What OpenVINO would do without a word, and what is looked at because of it.
+struct Watch {
+    std::size_t extra_outputs = 0;              ///< values before they are cut to a range, where NaN still shows
+    std::map<std::string, std::size_t> rows{};  ///< by input, the rows its numbers choose from: beyond are zeros
+};
+
+bool is_one_of(const ov::Node& node, std::initializer_list<std::string_view> kinds) {
+    return std::find(kinds.begin(), kinds.end(), std::string_view(node.get_type_name())) != kinds.end();
+}
+
+/// Whether a node gives weights, in whatever precision they are kept.
+bool is_constant(const ov::Node* node) {
+    while (is_one_of(*node, {"Convert", "Multiply", "Subtract", "FakeQuantize"})) {
+        node = node->get_input_node_ptr(0);
+    }
+    return is_one_of(*node, {"Constant"});
+}
+
+/// Add outputs for what is lost at the model's end, and find the inputs that choose rows.
+Watch watch_model(ov::Model& model) {
+    Watch watch;
+    ov::OutputVector hidden;
+    for (const auto& result : model.get_results()) {
+        ov::Output<ov::Node> value = result->input_value(0);
+        bool cuts = false;
+        while (true) {
+            const ov::Node& node = *value.get_node();
+            if (is_one_of(node, {"Clamp", "Relu", "Minimum", "Maximum"})) {
+                cuts = true;
+            } else if (!is_one_of(node, {"Convert", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Identity"})) {
+                break;
+            }
+            // A Clip is Minimum(highest, Maximum(lowest, values)): the values are what is not constant.
+            const ov::OutputVector given = node.input_values();
+            const auto values = std::find_if(given.begin(), given.end(),
+                                             [](const auto& one) { return !is_constant(one.get_node()); });
+            value = values == given.end() ? given[0] : *values;
+        }
+        if (cuts && value.get_element_type().is_real()) {
+            hidden.push_back(value);
+        }
+    }
+    for (const auto& value : hidden) {
+        model.add_output(value);
+    }
+    watch.extra_outputs = hidden.size();
+    for (const auto& parameter : model.get_parameters()) {
+        std::vector<ov::Input<ov::Node>> readers;
+        const auto add = [&](const ov::Output<ov::Node>& port) {
+            const auto targets = port.get_target_inputs();
+            readers.insert(readers.end(), targets.begin(), targets.end());
+        };
+        add(parameter->output(0));
+        while (!readers.empty()) {
+            const ov::Input<ov::Node> reader = readers.back();
+            readers.pop_back();
+            ov::Node& node = *reader.get_node();
+            if (is_one_of(node, {"Convert"})) {
+                add(node.output(0));
+            } else if (is_one_of(node, {"Gather"}) && reader.get_index() == 1 &&
+                       is_constant(node.get_input_node_ptr(0))) {
+                const auto size = static_cast<std::size_t>(node.get_input_partial_shape(0)[0].get_length());
+                auto& known = watch.rows.emplace(parameter->get_friendly_name(), size).first->second;
+                known = std::min(known, size);
+            }
+        }
+    }
+    return watch;
+}
+
+bool has_nan(const ov::Tensor& tensor) {
+    std::vector<float> values(tensor.get_size());
+    to_floats(tensor, values.data(), "an output");
+    return std::any_of(values.begin(), values.end(), [](float value) { return std::isnan(value); });
+}
+
 class OpenVinoGraph final : public Graph {
 public:
-    OpenVinoGraph(ov::CompiledModel model, std::string name) : model_(std::move(model)), name_(std::move(name)) {
+    OpenVinoGraph(ov::CompiledModel model, std::string name, Watch watch)
+        : model_(std::move(model)), name_(std::move(name)), watch_(std::move(watch)) {
         for (const auto& input : model_.inputs()) {
             inputs_.push_back(input.get_any_name());
         }
         for (const auto& output : model_.outputs()) {
-            outputs_.push_back(own_name(output));
+            if (outputs_.size() + watch_.extra_outputs < model_.outputs().size()) {
+                outputs_.push_back(own_name(output));
+            }
         }
     }
 
@@ -91,6 +174,7 @@ public:
     Tensors run(const Feeds& feeds) const override {
         try {
             ov::InferRequest request = take();
+            check_rows(feeds);
             // A request that failed is not used again: it may hold feeds that are gone.
             for (const auto& port : model_.inputs()) {
                 const std::string& input = port.get_any_name();
@@ -101,6 +185,13 @@ public:
             for (std::size_t at = 0; at < outputs_.size(); ++at) {
                 results.emplace(outputs_[at], read(request.get_output_tensor(at), outputs_[at]));
             }
+            for (std::size_t at = outputs_.size(); at < outputs_.size() + watch_.extra_outputs; ++at) {
+                if (has_nan(request.get_output_tensor(at))) {
+                    fail<BackendError>(name_, " computes NaN, which OpenVINO makes a number where the graph cuts its output "
+                                       "to a range: the bundle's weights are damaged. Get the bundle again, or export it "
+                                       "again");
+                }
+            }
             give(std::move(request));
             return results;
         } catch (const ov::Exception& error) {
@@ -110,6 +201,22 @@ public:
     }
 
 private:
+    void check_rows(const Feeds& feeds) const {
+        for (const auto& [input, rows] : watch_.rows) {
+            const auto check = [this, &name = input, count = static_cast<double>(rows)](auto values) {
+                for (const auto value : values) {
+                    const auto row = static_cast<double>(value);
+                    if (!(row >= 0 && row < count)) {
+                        fail<BackendError>(name_, " was given ", name, " up to ", row, ", and it has ", count,
+                                           " rows for them: the bundle's files do not belong together. Get the bundle "
+                                           "again, or export it again");
+                    }
+                }
+            };
+            std::visit(check, feeds.at(input).values);
+        }
+    }
+
     /// A request that nobody uses: one context a thread, made when it is first needed.
     ov::InferRequest take() const {
         {
@@ -130,6 +237,7 @@ private:
 
     ov::CompiledModel model_;
     std::string name_;
+    Watch watch_;
     std::vector<std::string> inputs_, outputs_;
     mutable std::mutex mutex_;
     mutable std::vector<ov::InferRequest> free_;
@@ -140,7 +248,7 @@ public:
     explicit OpenVino(int threads) {
         // The default on CPUs that have it is bf16, which is not what the bundle was checked in.
         options_ = {ov::hint::inference_precision(ov::element::f32),
-                    ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY)};
+                    ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY), ov::num_streams(1)};
         if (threads > 0) {
             options_.insert(ov::inference_num_threads(threads));
         }
@@ -151,8 +259,10 @@ public:
     std::unique_ptr<Graph> load(const GraphFile& file) const override {
         const std::filesystem::path& path = file.path;
         try {
-            return std::make_unique<OpenVinoGraph>(core().compile_model(path.string(), "CPU", options_),
-                                                   path.filename().string());
+            const std::shared_ptr<ov::Model> model = core().read_model(path.string());
+            Watch watch = watch_model(*model);
+            return std::make_unique<OpenVinoGraph>(core().compile_model(model, "CPU", options_),
+                                                   path.filename().string(), std::move(watch));
         } catch (const std::exception& error) {
             fail<BackendError>("openvino cannot load ", path, ": ", one_line(error.what()),
                                ". Export the bundle again, or upgrade openvino");
