@@ -224,7 +224,7 @@ class OpenVinoGraph:
                     f"{self._name} takes {name} as {dtype}, and was given {feeds[name].dtype}. Export the bundle again"
                 )
         for name, rows in self._watch.rows.items():
-            values = feeds[name]
+            values = np.asarray(feeds[name])
             if values.size and not (values.min() >= 0 and values.max() < rows):
                 raise BackendError(
                     f"{self._name} was given {name} up to {values.max()}, and it has {rows} rows for them: the "
