@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,14 +15,17 @@ from safetensors.torch import save
 from clsclip.errors import CheckpointError
 from clsclip.model import ClsClip, ModelConfig
 from clsclip.tensors import read_tensors
-from clsclip.tower_files import load_towers
+from clsclip.tower_files import OtherTowersError, load_found
+from clsclip.tower_places import find_towers
 from clsclip.towers import Towers
-from clsclip_runtime.documents import parse_json
-from clsclip_runtime.paths import is_dir, is_file, make_folder, write_bytes
+from clsclip_runtime.documents import DocumentError, parse_json
+from clsclip_runtime.paths import is_file, make_folder, write_bytes
 from clsclip_runtime.renamed import old_names, rename_keys
 from clsclip_runtime.tensor_files import TensorFile, TensorFileError
 
 FORMAT = "clsclip-checkpoint-1"
+MOST_SIZE = 4096
+"""Pixels a side of a picture."""
 
 
 def save_checkpoint(
@@ -70,9 +75,62 @@ def read_header(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is not a ClsCLIP checkpoint: its header does not say {FORMAT}.")
     try:
         decoded = {key: parse_json(header[key]) for key in ("model", "towers", "provenance")}
-        return rename_keys(decoded, old_names("manifest")) | {"fingerprint": header["fingerprint"]}
-    except (KeyError, ValueError, AttributeError) as error:
+        decoded = rename_keys(decoded, old_names("manifest")) | {"fingerprint": header["fingerprint"]}
+    except (KeyError, DocumentError, AttributeError, TypeError) as error:
         raise CheckpointError(f"{path} has a damaged header: {error}") from error
+    problem = _problem(decoded)
+    if problem is not None:
+        raise CheckpointError(f"{path} has a damaged header: {problem}.")
+    return decoded
+
+
+def _problem(header: dict[str, Any]) -> str | None:
+    """What is wrong with a header's types and sizes; None if nothing is."""
+    for key in ("model", "towers", "provenance"):
+        if not isinstance(header[key], dict):
+            return f"{key} is no object"
+    towers = header["towers"]
+    if not isinstance(towers.get("source"), str) or not isinstance(towers.get("name", ""), str):
+        return "it does not name its towers"
+    if not _whole(towers.get("image_size"), 1, MOST_SIZE):
+        return f"towers.image_size must be a whole number from 1 to {MOST_SIZE}"
+    if re.fullmatch("[0-9a-f]{64}", header["fingerprint"]) is None:
+        return "its fingerprint is none"
+    return None
+
+
+def model_config(settings: Mapping[str, Any]) -> ModelConfig:
+    """The configuration that a header states.
+
+    Raises:
+        CheckpointError: a setting is unknown, or its value has another type or is too large.
+    """
+    for key, value in settings.items():
+        if key not in _SETTINGS:
+            raise CheckpointError(f"it has the setting {key[:40]!a}, which this version does not know")
+        if not _SETTINGS[key](value):
+            raise CheckpointError(f"its setting {key} has a value that cannot be: {str(value)[:40]!a}")
+    given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+    return ModelConfig(**given)
+
+
+def _whole(value: object, low: int, high: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def _listed(value: object, most: int, fits: Callable[[Any], bool]) -> bool:
+    return isinstance(value, (list, tuple)) and len(value) <= most and all(map(fits, value))
+
+
+_SETTINGS: dict[str, Callable[[Any], bool]] = {
+    "navigation_layers": lambda value: _listed(value, 256, lambda one: _whole(one, 0, 255)),
+    "decoder_layers": lambda value: _whole(value, 0, 64),
+    "decoder_heads": lambda value: _whole(value, 1, 256),
+    "upscale": lambda value: _whole(value, 1, 64),
+    "decoder_inputs": lambda value: _listed(value, 16, lambda one: isinstance(one, str)),
+    "use_of_text": lambda value: isinstance(value, str),
+    "visual_prompts": lambda value: _whole(value, 0, 4096),
+}
 
 
 def load_checkpoint(path: Path, towers: Towers | None = None) -> tuple[ClsClip, dict[str, Any]]:
@@ -80,13 +138,17 @@ def load_checkpoint(path: Path, towers: Towers | None = None) -> tuple[ClsClip, 
 
     Args:
         path: the checkpoint.
-        towers: the frozen towers; None loads the ones that the header names.
+        towers: the frozen towers; None finds those that the header names, see :func:`towers_of`.
 
     Raises:
-        CheckpointError: damaged, not finite, or trained on other towers than these.
+        CheckpointError: damaged, not finite, trained on other towers than these, or its towers are not found.
         TowersError: the towers cannot be loaded.
     """
     header = read_header(path)
+    try:
+        config = model_config(header["model"])
+    except CheckpointError as error:
+        raise CheckpointError(f"{path} cannot be loaded: {error}.") from error
     if towers is None:
         towers = towers_of(path, header)
     found = towers.fingerprint()
@@ -96,34 +158,42 @@ def load_checkpoint(path: Path, towers: Towers | None = None) -> tuple[ClsClip, 
             f"these towers ({towers.name}) have {found[:12]}. "
             "Give the towers it was trained on: --towers NAME_OR_FOLDER"
         )
-    settings: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in header["model"].items()
-    }
     try:
-        model = ClsClip(towers, ModelConfig(**settings))
-    except TypeError as error:
-        raise CheckpointError(f"{path} has settings that this version does not know: {error}") from error
-    expected = model.learned_state()
-    with TensorFile(path) as opened:
-        if opened.shapes() != {name: tuple(value.shape) for name, value in expected.items()}:
-            raise CheckpointError(f"{path} holds other weights than its configuration asks for; it is damaged.")
-        learned = read_tensors(opened)
+        with TensorFile(path) as opened:
+            with torch.device("meta"):  # shapes alone: nothing is made for a configuration that does not fit the file
+                expected = {name: tuple(value.shape) for name, value in ClsClip(towers, config).learned_state().items()}
+            if opened.shapes() != expected:
+                raise CheckpointError(f"{path} holds other weights than its configuration asks for; it is damaged.")
+            learned = read_tensors(opened)
+    except (TensorFileError, OSError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
     for name, value in learned.items():
         if not bool(torch.isfinite(value).all()):
             raise CheckpointError(f"{path}: {name} holds NaN or infinity; training diverged or the file is damaged.")
+    model = ClsClip(towers, config)
     model.load_state_dict(learned, strict=False)
     return model.eval(), header
 
 
 def towers_of(path: Path, header: dict[str, Any]) -> Towers:
-    """The towers that a checkpoint's header names: a folder, or an open_clip ``name:tag`` or ``name:weights file``.
+    """The towers that a checkpoint's header names.
 
-    Folders and files are relative to the checkpoint's.
+    They are looked for in the checkpoint's own folder and in this user's caches; nothing is fetched, and nothing is
+    built whose weights have not the fingerprint that the header states.
+
+    Raises:
+        CheckpointError: they are not found, or those that are found have another fingerprint.
+        TowersError: what is found cannot be loaded.
     """
     source, size = header["towers"]["source"], header["towers"]["image_size"]
-    beside = path.parent / source
-    if is_dir(beside):
-        return load_towers(str(beside), image_size=size)
-    name, _, tag = source.partition(":")
-    weights = path.parent / tag
-    return load_towers(name, str(weights) if is_file(weights) else tag or None, image_size=size)
+    place = find_towers(source, path.parent, header["fingerprint"])
+    again = "Say where they are: --towers NAME_OR_FOLDER, and --pretrained TAG_OR_FILE for a name"
+    if place is None:
+        raise CheckpointError(
+            f"{path} was trained on the towers {source[:80]!a}, which are neither in its own folder nor in this user's "
+            f"caches, and a checkpoint opens nothing else. {again}"
+        )
+    try:
+        return load_found(place, header["fingerprint"], size)
+    except OtherTowersError as error:
+        raise CheckpointError(f"{path} was trained on other towers than those of {error}. {again}") from error

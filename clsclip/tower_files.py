@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import open_clip
 import torch
 from safetensors.torch import save
-from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from clsclip.clip_tokenizer import hub_tokenizer
 from clsclip.errors import TowersError
 from clsclip.tensors import read_tensors
+from clsclip.tower_places import TowersPlace, fingerprint_of
 from clsclip.towers import ImageSpec, Towers
 from clsclip_runtime.documents import read_json
+from clsclip_runtime.errors import BundleError
 from clsclip_runtime.paths import is_file, make_folder, write_bytes, write_text
 from clsclip_runtime.tensor_files import TensorFile
+from clsclip_runtime.text.tokenizer_file import read_tokenizer
 
 CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILE = "open_clip_model.safetensors"
 TOKENIZER_FILE = "tokenizer.json"
+
+_MOST_CHARACTERS = 256
 
 
 def load_towers(name: str, pretrained: str | None = None, image_size: int | None = None) -> Towers:
@@ -53,29 +58,75 @@ def load_towers(name: str, pretrained: str | None = None, image_size: int | None
     return towers.requires_grad_(False).eval()
 
 
-def load_folder(folder: Path) -> Towers:
-    """Towers from a folder in open_clip's local-dir layout; see :func:`load_towers`."""
+class OtherTowersError(TowersError):
+    """Towers have another fingerprint than was asked for."""
+
+
+class Wanted(NamedTuple):
+    """The fingerprint that towers must have, for pictures of a size."""
+
+    fingerprint: str
+    image_size: int
+
+
+def load_found(place: TowersPlace, fingerprint: str, image_size: int) -> Towers:
+    """Towers that were found by themselves: their weights must have a fingerprint before anything is built of them.
+
+    Raises:
+        OtherTowersError: they have another one.
+        TowersError: they cannot be loaded.
+    """
+    wanted = Wanted(fingerprint, image_size)
+    towers = load_folder(Path(place.name), wanted) if place.weights is None else _load_file(place, wanted)
+    if towers.image.size != image_size:
+        towers.resize(image_size)
+    return towers.requires_grad_(False).eval()
+
+
+def _load_file(place: TowersPlace, wanted: Wanted) -> Towers:
+    config: dict[str, Any] = open_clip.get_model_config(place.name)
+    check_kind(place.name, config)
+    preprocess: dict[str, Any] = {"mean": open_clip.OPENAI_DATASET_MEAN, "std": open_clip.OPENAI_DATASET_STD}
+    if place.tag is not None:
+        preprocess |= open_clip.get_pretrained_cfg(place.name, place.tag)
+        config = config | {"quick_gelu": bool(config.get("quick_gelu") or preprocess.get("quick_gelu"))}
+    path = Path(str(place.weights))
+    weights = _expected(read_weights(path), wanted, path)
+    clip = build_clip(config)
+    load_weights(clip, weights, str(path))
+    spec = ImageSpec(int(clip.visual.image_size[0]), *channels(preprocess))
+    return Towers(clip, hub_tokenizer(place.name), spec, f"{place.name}:{place.tag or path.name}")
+
+
+def _expected(weights: dict[str, Tensor], wanted: Wanted | None, path: Path) -> dict[str, Tensor]:
+    """The weights, if they have the fingerprint that is asked for; None asks for none. OtherTowersError if not."""
+    if wanted is not None and fingerprint_of(weights, wanted.image_size) != wanted.fingerprint:
+        raise OtherTowersError(str(path))
+    return weights
+
+
+def load_folder(folder: Path, wanted: Wanted | None = None) -> Towers:
+    """Towers from a folder in open_clip's local-dir layout, of a fingerprint; see :func:`load_towers`."""
+    weights = _expected(read_weights(folder / WEIGHTS_FILE), wanted, folder)
     try:
         config = read_json(folder / CONFIG_FILE)
+        check_shapes(config["model_cfg"], weights)
         clip = build_clip(config["model_cfg"])
         preprocess = config["preprocess_cfg"]
         spec = ImageSpec(config["model_cfg"]["vision_cfg"]["image_size"], *channels(preprocess))
-        tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        tokenizer = read_tokenizer((folder / TOKENIZER_FILE).read_bytes())
+    except (TowersError, BundleError) as error:
+        raise TowersError(f"{folder} cannot be loaded: {error}") from error
+    except Exception as error:  # open_clip checks nothing by itself
         raise TowersError(f"{folder} does not hold a readable {CONFIG_FILE} and {TOKENIZER_FILE}: {error}") from error
-    except Exception as error:  # the tokenizers library raises bare Exception
-        raise TowersError(f"{folder / TOKENIZER_FILE} cannot be read: {error}") from error
-    load_weights(clip, read_weights(folder / WEIGHTS_FILE), str(folder))
+    load_weights(clip, weights, str(folder))
     return Towers(clip, tokenizer, spec, folder.name)
 
 
 def load_open_clip(name: str, pretrained: str | None) -> Towers:
     """Towers of a model that open_clip knows; see :func:`load_towers`."""
     config: dict[str, Any] = open_clip.get_model_config(name)
-    if "vision_cfg" not in config or config["vision_cfg"].get("timm_model_name") or is_resnet(config):
-        raise TowersError(
-            f"{name} does not have a plain ViT image tower with [CLS]; ClsCLIP needs one, as ViT-B-16 has."
-        )
+    check_kind(name, config)
     local = pretrained is not None and is_file(pretrained)
     tag = None if local else pretrained
     preprocess: dict[str, Any] = {"mean": open_clip.OPENAI_DATASET_MEAN, "std": open_clip.OPENAI_DATASET_STD}
@@ -107,6 +158,63 @@ def channels(preprocess: dict[str, Any]) -> tuple[tuple[float, float, float], tu
     if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
         raise ValueError(f"mean {mean} and std {std} must be three numbers each, std above 0")
     return mean, std
+
+
+def check_kind(name: str, config: dict[str, Any]) -> None:
+    """Refuse what has no plain ViT as its image tower. TowersError then."""
+    if "vision_cfg" not in config or config["vision_cfg"].get("timm_model_name") or is_resnet(config):
+        raise TowersError(
+            f"{name} does not have a plain ViT image tower with [CLS]; ClsCLIP needs one, as ViT-B-16 has."
+        )
+
+
+def check_shapes(config: Any, weights: Mapping[str, Tensor]) -> None:
+    """Compare what a configuration asks for with the weights that are there, before anything is built.
+
+    Raises:
+        TowersError: they differ, or the configuration asks for something else than numbers and switches.
+    """
+    parts = [config] + [config.get(key) if isinstance(config, dict) else None for key in ("vision_cfg", "text_cfg")]
+    if not all(isinstance(part, dict) for part in parts):
+        raise TowersError("its model_cfg is no configuration of towers")
+    model, vision, text = parts
+    for part in parts:
+        for key, value in part.items():
+            if any(key.startswith(kind) for kind in ("timm_", "hf_")) and value not in (None, False):
+                raise TowersError(f"its {key} names a model of another library, which is not loaded")
+            plain = isinstance(value, (bool, int, float, str, type(None))) or key in ("vision_cfg", "text_cfg")
+            if not plain or (len(str(value)) > _MOST_CHARACTERS and key not in ("vision_cfg", "text_cfg")):
+                raise TowersError(f"its setting {key} has a value that cannot be")
+    own = "" if "token_embedding.weight" in weights else "text."
+    shapes = {name: tuple(value.shape) for name, value in weights.items()}
+    patch, size = vision.get("patch_size", 16), vision.get("image_size", 224)
+    grid = size // patch if type(size) is int and type(patch) is int and patch > 0 else 0
+    width, text_width = vision.get("width", 768), text.get("width", 512)
+    for name, shape in {
+        "visual.conv1.weight": (width, 3, patch, patch),
+        "visual.positional_embedding": (1 + grid * grid, width),
+        "visual.proj": (width, model.get("embed_dim")),
+        f"{own}token_embedding.weight": (text.get("vocab_size", 49408), text_width),
+        f"{own}positional_embedding": (text.get("context_length", 77), text_width),
+    }.items():
+        if name in shapes and shapes[name] != shape:
+            raise TowersError(f"its configuration asks for {name} of shape {shape}, and it has {shapes[name]}")
+    for prefix, part in (("visual.", vision), (own, text)):
+        there = {
+            name.split(".resblocks.")[1].split(".")[0]
+            for name in shapes
+            if name.startswith(f"{prefix}transformer.resblocks.")
+        }
+        if part.get("layers", 12) != len(there):
+            raise TowersError(f"its configuration asks for {part.get('layers', 12)} layers, and there are {len(there)}")
+    for part, divides in ((vision, vision.get("head_width", 64)), (text, text.get("heads", 8))):
+        wide = part.get("width")
+        if type(divides) is not int or divides < 1 or (type(wide) is int and wide % divides):
+            raise TowersError("its heads do not divide its width")
+    for part in (vision, text):
+        ratio = part.get("mlp_ratio", 4.0)
+        if isinstance(ratio, bool) or not isinstance(ratio, (int, float)) or not 0 < ratio <= 16:
+            raise TowersError("its mlp_ratio is not from 0 to 16")
 
 
 def is_resnet(config: dict[str, Any]) -> bool:

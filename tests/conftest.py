@@ -37,8 +37,8 @@ def no_words_on_disk() -> Iterator[None]:
 
 
 @pytest.fixture
-def engine_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A cache folder of the test's own, where engines are kept."""
+def user_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A user's cache of the test's own: engines, and where towers lie."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLSCLIP_CACHE", str(folder))

@@ -26,7 +26,7 @@ BEYOND_THE_SCHEMA = (
     r"which this clsclip does not know\. Upgrade clsclip$",  # what a runtime knows is not the format's matter
     r"must be a name of its own",
     r"must be names that no image feature has",
-    r"must be a shape of fewer than",
+    r"must be a shape of at most \d+ values",
     r"must be smallest, usual and largest number, ascending",
     r"must be such that one call has at most",
     r"must be the name of a text feature of unit norm",

@@ -22,6 +22,7 @@ ELSEWHERE = {
     ("clsclip_bench.worker", "np.save"),  # in a temporary folder of the parent process
     ("clsclip_runtime.cli.output", "open"),  # the null device
     ("clsclip_runtime.cli.output", "os.fdopen"),  # standard output
+    ("clsclip_runtime.isolated.child", "os.fdopen"),  # standard output, for the parent process
     ("clsclip_runtime.cli.runner", "os.open"),  # the null device
 }
 """Calls that write no file of a user."""
@@ -143,6 +144,11 @@ READERS = {
         behind=frozenset(),
         use="clsclip_runtime.tensor_files.TensorFile",
     ),
+    "tokenizer": Reader(
+        names=frozenset(f"tokenizers.Tokenizer.{name}" for name in ("from_file", "from_str", "from_buffer")),
+        behind=frozenset({"clsclip_runtime.text.tokenizer_file"}),
+        use="clsclip_runtime.text.tokenizer_file.read_tokenizer",
+    ),
     "pickle": Reader(
         names=frozenset({"pickle.", "marshal.", "shelve.", "dill.", "cloudpickle.", "joblib."}),
         behind=frozenset(),
@@ -189,6 +195,7 @@ def test_files_are_read_by_one_door(kind: str) -> None:
         ("safetensors", "from safetensors import safe_open\nsafe_open(path)"),
         ("safetensors", "import safetensors.torch\nsafetensors.torch.load_file(path)"),
         ("safetensors", "from safetensors import numpy as st\nst.load(data)"),
+        ("tokenizer", "from tokenizers import Tokenizer\nTokenizer.from_file(path)"),
         ("pickle", "import pickle\npickle.loads(data)"),
     ],
 )

@@ -52,6 +52,13 @@ def command() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[LogHandler()])
 
 
+TOWERS = (
+    click.option("--towers", metavar="NAME|DIR", help="Towers of a checkpoint, where it does not find them by itself."),
+    click.option("--pretrained", metavar="TAG|FILE", help="Weights of --towers NAME."),
+)
+"""Options of what reads checkpoints."""
+
+
 def method_options(function: Any) -> Any:
     """Options that say how a model is asked."""
     options = (
@@ -63,6 +70,7 @@ def method_options(function: Any) -> Any:
         click.option("--backend", type=click.Choice(["auto", *BACKENDS]), default="auto", help="Engine of bundles."),
         click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Threads of a bundle's engine."),
         click.option("--device", default="cpu", show_default=True, help="Where checkpoints run: cpu, cuda."),
+        *TOWERS,
     )
     for option in reversed(options):
         function = option(function)
@@ -81,6 +89,8 @@ class MethodOptions(CropOptions):
     backend: str
     threads: int | None
     device: str
+    towers: str | None
+    pretrained: str | None
 
 
 @command.command()
@@ -169,8 +179,18 @@ def show(
 @click.argument("words", nargs=-1, required=True)
 @click.option("--model", type=_FILE, required=True, metavar="CKPT", help="Checkpoint (.safetensors).")
 @click.option("--out", type=_FILE, required=True, metavar="PNG", help="The drawing.")
+@TOWERS[0]
+@TOWERS[1]
 @json_option("Name the file in a JSON document on standard output.")
-def attention(picture: Path, words: tuple[str, ...], model: Path, out: Path, as_json: bool) -> None:
+def attention(
+    picture: Path,
+    words: tuple[str, ...],
+    model: Path,
+    out: Path,
+    towers: str | None,
+    pretrained: str | None,
+    as_json: bool,
+) -> None:
     """Draw where the encoder looks, layer by layer: the original one, and the one that WORDS navigate."""
     import_matplotlib()
     from clsclip.data.files import read_picture
@@ -179,7 +199,7 @@ def attention(picture: Path, words: tuple[str, ...], model: Path, out: Path, as_
     from clsclip_runtime.text.typed import typed_classes
 
     asked = typed_classes(words).words
-    predictor = open_predictor(model) if model.suffix == ".safetensors" else None
+    predictor = open_predictor(model, towers=towers, pretrained=pretrained) if model.suffix == ".safetensors" else None
     if not isinstance(predictor, CheckpointPredictor):
         raise click.UsageError("Attention is read from a checkpoint (.safetensors); bundles do not give theirs.")
     save_figure(attention_figure(predictor, read_picture(picture), asked), out)
@@ -219,6 +239,8 @@ def _method(model: Path | None, asked: MethodOptions, boxes_as_masks: bool) -> M
             threads=asked.threads,
             presence=asked.presence,
             device=asked.device,
+            towers=asked.towers,
+            pretrained=asked.pretrained,
         )
     return Method(predictor, source, ZoomIn(**asked.given()))
 

@@ -101,6 +101,7 @@ def command(**options: Any) -> None:
     out: Path = options["out"]
     data, chosen = DataOptions.from_values(options), ModelOptions.from_values(options)
     check_use(chosen, out, resume=options["resume"])
+    from clsclip.tower_places import remember_towers
     from clsclip.training import train
 
     config = train_config(options, data)
@@ -114,6 +115,7 @@ def command(**options: Any) -> None:
         provenance["description"] = options["description"]
     if options["license"]:
         provenance["license"] = {"weights": options["license"], "notes": []}
+    remember_towers(model.towers.fingerprint(), chosen.towers, chosen.pretrained)
     summary = train(
         model,
         fold,

@@ -15,10 +15,12 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from clsclip.checkpoint import load_checkpoint
+from clsclip.checkpoint import load_checkpoint, read_header
 from clsclip.errors import CheckpointError
 from clsclip.model import ClsClip
 from clsclip.preprocessing import image_spec
+from clsclip.tower_files import load_towers
+from clsclip.towers import Towers
 from clsclip_runtime.images import preprocess
 from clsclip_runtime.masks.upsampling import logit, mask_at
 from clsclip_runtime.results.result import Result
@@ -179,7 +181,14 @@ class CheckpointPredictor:
 
 
 def open_predictor(
-    path: Path | None, *, backend: str = "auto", threads: int | None = None, presence: bool = False, device: str = "cpu"
+    path: Path | None,
+    *,
+    backend: str = "auto",
+    threads: int | None = None,
+    presence: bool = False,
+    device: str = "cpu",
+    towers: Towers | str | None = None,
+    pretrained: str | None = None,
 ) -> Predictor:
     """A model by its path: a bundle's folder, a checkpoint's ``.safetensors``; None is the embedded bundle.
 
@@ -189,6 +198,8 @@ def open_predictor(
         threads: threads of a bundle's engine; None lets it decide.
         presence: give absent words an empty mask, by the model's own threshold.
         device: where a checkpoint runs.
+        towers: of a checkpoint, or their name or folder; None finds those that it names.
+        pretrained: weights of ``towers`` by name.
 
     Raises:
         CheckpointError, TowersError: the checkpoint or its towers cannot be loaded.
@@ -196,7 +207,9 @@ def open_predictor(
     """
     if path is None or path.suffix != CHECKPOINT_SUFFIX:
         return BundlePredictor(Segmenter.load(path, backend, threads=threads), None if presence else 0.0)
-    model, header = load_checkpoint(path)
+    if isinstance(towers, str):
+        towers = load_towers(towers, pretrained, image_size=read_header(path)["towers"]["image_size"])
+    model, header = load_checkpoint(path, towers)
     provenance = header["provenance"]
     threshold = float(provenance.get("presence_threshold") or 0.0) if presence else 0.0
     templates = provenance.get("templates") or DEFAULT_TEMPLATES

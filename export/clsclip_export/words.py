@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import torch
-from tokenizers import Tokenizer
 
 from clsclip.model import ClsClip
 from clsclip_export.errors import ParityError
@@ -29,6 +28,7 @@ from clsclip_runtime.text.encoded import EncodedWords
 from clsclip_runtime.text.encoder import TextEncoder
 from clsclip_runtime.text.mending import fill_template
 from clsclip_runtime.text.stored import StoredWords, write_text_tokens
+from clsclip_runtime.text.tokenizer_file import read_tokenizer
 
 MEMORY_MB = 1024
 """Of a call of the text encoder."""
@@ -51,7 +51,7 @@ def encode_words(proto: onnx.ModelProto, tokenizer: Path, text: TextSpec, words:
             templates=text.templates,
             context_length=text.context_length,
             pad_token_id=text.pad_token_id,
-            tokenizer=Tokenizer.from_file(str(tokenizer)),
+            tokenizer=read_tokenizer(tokenizer.read_bytes()),
             graph=OnnxRuntimeCpu().load(GraphFile(path)),
             memory_mb=MEMORY_MB,
         )

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from clsclip_runtime.detectors import Detector
     from clsclip_runtime.images import DecodedImage, open_image
     from clsclip_runtime.inference.features import ImageFeatures
+    from clsclip_runtime.isolated.backend import Isolation
     from clsclip_runtime.limits import Limits
     from clsclip_runtime.masks.rle import RleMask
     from clsclip_runtime.regions import Proposals, RegionFile, ZoomIn
@@ -54,6 +55,7 @@ __all__ = [
     "ImageError",
     "ImageFeatures",
     "Instance",
+    "Isolation",
     "Limits",
     "OptionError",
     "OutputError",
@@ -77,6 +79,7 @@ _LAZY = {
     "Detector": "clsclip_runtime.detectors",
     "ImageFeatures": "clsclip_runtime.inference.features",
     "Instance": "clsclip_runtime.results.instance",
+    "Isolation": "clsclip_runtime.isolated.backend",
     "Limits": "clsclip_runtime.limits",
     "Proposals": "clsclip_runtime.regions",
     "RegionFile": "clsclip_runtime.regions",

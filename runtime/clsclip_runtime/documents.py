@@ -73,9 +73,8 @@ def parse_json(document: bytes | str, bounds: Bounds = BUNDLE_FILE) -> Any:
     try:
         raw = document.encode() if isinstance(document, str) else document
         _within(raw, len(raw), bounds)
-        _check_shape(raw, bounds)
         hooks: dict[str, Any] = {}
-        if _LARGE_NUMBER.search(raw):  # hooks for numbers cost time, and few documents need them
+        if _LARGE_NUMBER.search(_without_texts(raw, bounds)):  # hooks cost time, and few documents need them
             hooks = {"parse_int": _integer, "parse_float": _real}
         found = json.loads(
             raw.decode("utf-8-sig"), object_pairs_hook=_without_repeats, parse_constant=_no_number, **hooks
@@ -97,11 +96,12 @@ def _within(document: bytes, size: int, bounds: Bounds) -> bytes:
     return document
 
 
-def _check_shape(document: bytes, bounds: Bounds) -> None:
-    """Count what the document unfolds to, before it does. DocumentError if that is too much."""
-    opened = document.count(b"[") + document.count(b"{")
-    if opened <= bounds.depth and opened + document.count(b",") < bounds.values:
-        return  # brackets and commas within texts only make this an overestimate
+def _without_texts(document: bytes, bounds: Bounds) -> bytes:
+    """Count what the document unfolds to, before it does, and return it without its texts.
+
+    Raises:
+        DocumentError: it unfolds to too much.
+    """
     outside = re.sub(rb'"[^"]*"?', b"", document.replace(b"\\\\", b"").replace(b'\\"', b""))
     marks = outside.translate(None, _OTHERS)
     if len(marks) - marks.count(b"]") - marks.count(b"}") >= bounds.values:
@@ -109,6 +109,7 @@ def _check_shape(document: bytes, bounds: Bounds) -> None:
     steps = np.frombuffer(marks.translate(_STEPS), np.int8)
     if np.cumsum(steps, dtype=np.int32).max(initial=0) > bounds.depth:
         raise DocumentError(f"it is nested more than {bounds.depth} deep")
+    return outside
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeAlias, overload
 import numpy as np
 import numpy.typing as npt
 
-from clsclip_runtime.backends.select import TENSORRT, choose_backend, make_backend
+from clsclip_runtime.backends.select import TENSORRT, Make, choose_backend, make_backend
 from clsclip_runtime.backends.tensorrt.engine_place import EnginePlace
 from clsclip_runtime.bundle import Bundle
 from clsclip_runtime.detectors import Detector
@@ -29,6 +29,7 @@ from clsclip_runtime.inference.model import LoadedModel
 from clsclip_runtime.inference.presence import check_filter, choose_filter
 from clsclip_runtime.inference.request import Request
 from clsclip_runtime.inference.scheduler import timed
+from clsclip_runtime.isolated.backend import IsolatedBackend, Isolation
 from clsclip_runtime.limits import Limits
 from clsclip_runtime.protocols import Backend, notes_of
 from clsclip_runtime.regions import Proposals, ZoomIn
@@ -106,6 +107,7 @@ class Segmenter:
         word_cache: Place = None,
         engines: str | os.PathLike[str] | None = None,
         trust_engines: bool = False,
+        isolated: bool | Isolation = False,
     ) -> Segmenter:
         """Verify a bundle and load it.
 
@@ -125,6 +127,8 @@ class Segmenter:
                 none.
             engines: folder of TensorRT engines; None is the user's cache.
             trust_engines: load engines from ``engines`` although it is not this user's cache: they are machine code.
+            isolated: load and run the graphs in a process of their own, with limits on memory and time, which may end
+                without harm: for bundles of strangers. An ``Isolation`` says how much. It runs one call at a time.
 
         Raises:
             BundleError: the bundle is absent, damaged, of another schema or incomplete.
@@ -150,15 +154,22 @@ class Segmenter:
             )
 
         if not isinstance(backend, str):
+            if isolated:
+                raise OptionError("an isolated process makes its own backend. Give its name: backend='openvino'")
             if backend_options:
                 raise OptionError("backend_options belong to a backend that is named. Give them to the object itself")
             return use(backend)
-        make = partial(make_backend, place=_engine_place(bundle, backend, engines, trust_engines))
+        place = _engine_place(bundle, backend, engines, trust_engines)
+        make: Make = partial(make_backend, place=place)
+        if isolated:
+            isolation = isolated if isinstance(isolated, Isolation) else Isolation()
+            make = partial(IsolatedBackend, bundle, isolation=isolation, place=place)
         segmenter, notes = choose_backend(backend, use, threads=threads, options=backend_options, make=make)
         segmenter._recipe = {
             **{"backend": backend, "backend_options": backend_options, "threads": threads, "limits": limits},
             **{"presence_filter": presence_filter, "max_classes": max_classes, "word_cache": word_cache},
             **{"engines": None if engines is None else str(Path(engines).absolute()), "trust_engines": trust_engines},
+            "isolated": isolated,
             "detector": detector if isinstance(detector, Detector | None) else str(Path(detector).absolute()),
         }
         segmenter._backend_notes = (*notes, *segmenter._backend_notes)
@@ -372,6 +383,8 @@ class Segmenter:
         with self._load_lock:
             self._model, self._forked = None, False  # it closes when the last call that uses it has ended
             self._detector = None
+            if isinstance(self._backend, IsolatedBackend):
+                self._backend.close()
         self._current = threading.local()
 
     def __enter__(self) -> Segmenter:

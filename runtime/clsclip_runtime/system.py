@@ -11,6 +11,9 @@ import sys
 _EXCHANGE, _HERE = 2, -100
 """RENAME_EXCHANGE and AT_FDCWD of ``renameat2``."""
 
+_NO_NEW_PRIVILEGES = 38
+"""PR_SET_NO_NEW_PRIVS of ``prctl``."""
+
 
 def create(path: str | os.PathLike[str]) -> int:
     """Create a file for reading and writing, and return its descriptor; a link that lies there is not followed.
@@ -95,6 +98,35 @@ def limit_process(*, memory_bytes: int | None = None, seconds: int | None = None
             least = most if hard == resource.RLIM_INFINITY else min(most, hard)
             resource.setrlimit(kind, (least, least))
     return True
+
+
+def confine(memory_bytes: int) -> bool:
+    """Limit this process for good: its address space, no file that it could write, no core dump, no new privileges.
+
+    Returns:
+        False where the system has no such limits.
+    """
+    if sys.platform == "win32" or not limit_process(memory_bytes=memory_bytes):
+        return False
+    import resource
+
+    for kind in (resource.RLIMIT_FSIZE, resource.RLIMIT_CORE):
+        resource.setrlimit(kind, (0, 0))
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
+    return True
+
+
+def allow_seconds(seconds: int) -> None:
+    """Let this process compute for ``seconds`` on every processor from now on; then it is ended. Not on Windows."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    most = int(used.ru_utime + used.ru_stime) + 1 + seconds * (os.cpu_count() or 1)
+    resource.setrlimit(resource.RLIMIT_CPU, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
 def _flag(name: str) -> int:

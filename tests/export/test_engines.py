@@ -35,7 +35,7 @@ from clsclip_runtime.errors import BackendError, OutputError
 from tests.export.engine_bundles import embedded_bundle, sign
 from tests.runtime.backends.fakes import FakeCuda, engines_of
 
-pytestmark = pytest.mark.usefixtures("engine_cache")
+pytestmark = pytest.mark.usefixtures("user_cache")
 
 pytest.importorskip("tensorrt_rtx", reason="the wheel tensorrt-rtx-cu13 is not installed (none for this platform?)")
 
@@ -197,7 +197,8 @@ def test_killed_build(fresh: Bundle, rtx: TensorRtEdition, here: Machine) -> Non
         "from clsclip_export.cli import command as export\n"
         "from clsclip_export.engines import build\n"
         "def killed(number):\n"
-        "    if list(pathlib.Path(os.environ['CLSCLIP_CACHE']).glob('engines/*/*.log')):\n"  # before the plan
+        "    folder = pathlib.Path(os.environ['CLSCLIP_CACHE'])\n"
+        "    if list(folder.glob('engines/*/*.log')) and list(folder.glob('engines/*/.*.part')):\n"  # of the plan
         "        os.kill(os.getpid(), 9)\n"
         "os.fsync = killed\n"
         "build.GRAPHS = ('presence.onnx',)\n"

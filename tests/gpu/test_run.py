@@ -19,7 +19,7 @@ from tests.gpu.run import main
 from tests.runtime.backends.fakes import MACHINE, FakeCuda, FakeTensorRt, make_engine_bundle
 from tests.runtime.tiny_bundle import paint
 
-pytestmark = pytest.mark.usefixtures("engine_cache")
+pytestmark = pytest.mark.usefixtures("user_cache")
 
 
 def run(out: Path, *arguments: str) -> dict[str, dict[str, str]]:

@@ -22,7 +22,7 @@ from tests.runtime.tiny_bundle import AUTO_HERE, make_bundle
 
 from .backends.fakes import MACHINE, VERSION, write_engine
 
-pytestmark = pytest.mark.usefixtures("engine_cache")
+pytestmark = pytest.mark.usefixtures("user_cache")
 
 H200 = Driver("13.0", (Gpu("NVIDIA H200", "9.0", 141 << 30),), None)
 

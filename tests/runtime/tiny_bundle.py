@@ -19,9 +19,10 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from clsclip_runtime.bundle import memory
+from clsclip_runtime.text.tokenizer_file import CLIP_PATTERN
 
 SIZE, PATCH, GRID = 32, 4, 8
 PATCHES = GRID * GRID
@@ -161,9 +162,11 @@ def feature(name: str, shape: list[int], *needed_by: str) -> dict[str, Any]:
 
 def tokenizer() -> Tokenizer:
     """Whole words, lower case, [START] and [END] added by its own post-processor."""
-    result = Tokenizer(models.WordLevel(VOCABULARY, unk_token="[UNK]"))
+    # Whole words of the vocabulary are tokens; the characters of any other word are one unknown token.
+    model = models.BPE(VOCABULARY, [], unk_token="[UNK]", fuse_unk=True, ignore_merges=True)
+    result = Tokenizer(model)
     result.normalizer = normalizers.Lowercase()
-    result.pre_tokenizer = pre_tokenizers.Whitespace()
+    result.pre_tokenizer = pre_tokenizers.Split(Regex(CLIP_PATTERN), behavior="removed", invert=True)
     result.post_processor = processors.TemplateProcessing(
         single="[START] $A [END]", special_tokens=[("[START]", 1), ("[END]", 2)]
     )

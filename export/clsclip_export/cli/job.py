@@ -199,6 +199,7 @@ def export_checkpoint(job: Job, out: Path, detector: PreparedDetector | None, na
     """Write a checkpoint's bundle, and print how well it computes what PyTorch does."""
     from clsclip.checkpoint import load_checkpoint, read_header
     from clsclip.tower_files import load_towers
+    from clsclip.tower_places import remember_towers
     from clsclip_export.bundle import write_bundle
     from clsclip_export.options import BundleOptions
 
@@ -209,6 +210,8 @@ def export_checkpoint(job: Job, out: Path, detector: PreparedDetector | None, na
         size = read_header(chosen.path)["towers"]["image_size"]
         given = load_towers(chosen.towers, chosen.pretrained, image_size=size)
     model, header = load_checkpoint(chosen.path, given)
+    if chosen.towers is not None:
+        remember_towers(header["fingerprint"], chosen.towers, chosen.pretrained)
     options = BundleOptions(
         name=chosen.name or name.removesuffix(".clsclip"),
         precision=chosen.precision,

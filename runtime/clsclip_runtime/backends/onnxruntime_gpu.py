@@ -140,8 +140,8 @@ class OnnxRuntimeGpu:
             self.notes = (*self.notes, f"{self.name} builds its engines again at every start: {error}")
         else:
             options |= {
-                "trt_engine_cache_enable": True,
-                "trt_engine_cache_path": str(place),
+                "trt_user_cache_enable": True,
+                "trt_user_cache_path": str(place),
                 "trt_timing_cache_enable": True,
             }
         inputs = [(value.name, list(value.shape)) for value in session.get_inputs()]

@@ -61,8 +61,11 @@ MAX_DETECTOR_BATCH = 1024
 DETECTOR_SIDES = 32, 8192
 """Shortest and longest side of a detector's input in pixels."""
 
+LIMITS: dict[str, int] = FORMATS["limits"]
+"""Largest values and longest lists of a manifest."""
+
 _MAX_RANK = 8
-_MAX_VALUES = 1 << 31
+_MAX_VALUES: int = LIMITS["feature_values"]
 
 
 def check_file_name(name: str) -> None:
@@ -121,6 +124,9 @@ def parse_manifest(document: bytes, folder: object = "OLD") -> Manifest:
     detector = top.optional("detector")
     features = _features(top)
     most = 2**53
+    size = image.integer("size", 1, LIMITS["image_size"])
+    height, width = (mask.integer(side, 1, LIMITS["mask_size"]) for side in ("height", "width"))
+    text = _text(top.section("text"), {one.name for one in features})
     manifest = Manifest(
         name=top.text("name"),
         description=" ".join(_text_or_empty(top, "description").split()),
@@ -129,18 +135,18 @@ def parse_manifest(document: bytes, folder: object = "OLD") -> Manifest:
         precision=top.text("precision"),
         model=dict(top.section("model").data) if "model" in top.data else {},
         image=ImageSpec(
-            size=image.integer("size", 1, 8192),
+            size=size,
             mean=image.channels("mean", positive=False),
             std=image.channels("std", positive=True),
             resize=image.choice("resize", RESIZES),
             interpolation=image.choice("interpolation", INTERPOLATIONS),
         ),
         features=features,
-        text=_text(top.section("text"), {one.name for one in features}),
+        text=text,
         mask=MaskSpec(
             threshold=mask.number("threshold", 0.0, 1.0, inclusive=False),
-            height=mask.integer("height", 1, 8192),
-            width=mask.integer("width", 1, 8192),
+            height=height,
+            width=width,
         ),
         presence=None
         if presence is None
@@ -150,10 +156,13 @@ def parse_manifest(document: bytes, folder: object = "OLD") -> Manifest:
             threshold=presence.number("threshold", 0.0, 1.0, inclusive=True),
         ),
         memory=MemorySpec(
-            crop_bytes=memory.integer("crop_bytes", 0, most),
-            pair_bytes=memory.integer("pair_bytes", 0, most),
+            # What is known to be held counts, whatever is stated: pixels, features, logits, token ids.
+            crop_bytes=max(memory.integer("crop_bytes", 0, most), 12 * size**2 + sum(one.bytes for one in features)),
+            pair_bytes=max(memory.integer("pair_bytes", 0, most), 4 * height * width),
             presence_pair_bytes=memory.integer("presence_pair_bytes", 0, most),
-            word_bytes=memory.integer("word_bytes", 0, most),
+            word_bytes=max(
+                memory.integer("word_bytes", 0, most), 8 * text.context_length + sum(one.bytes for one in text.features)
+            ),
         ),
         profile=ProfileSpec(*(_range(profile, axis) for axis in ("crops", "classes", "pairs"))),
         files=_files(top.section("files")),
@@ -167,15 +176,15 @@ def parse_manifest(document: bytes, folder: object = "OLD") -> Manifest:
 
 def _features(section: Section) -> tuple[FeatureSpec, ...]:
     found: list[FeatureSpec] = []
-    for one in section.sections("features"):
+    for one in section.sections("features", LIMITS["features"]):
         name = one.text("name")
         if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]{0,63}", name) or name in RESERVED_NAMES:
             raise bad_value(one.key("name"), "a plain name that is not one of the graphs' own", name)
         if name in {other.name for other in found}:
             raise bad_value(one.key("name"), "a name of its own", name)
-        shape = one.whole_numbers("shape", _MAX_RANK, 1, _MAX_VALUES - 1)
-        if math.prod(shape) >= _MAX_VALUES:
-            raise bad_value(one.key("shape"), f"a shape of fewer than {_MAX_VALUES} values", list(shape))
+        shape = one.whole_numbers("shape", _MAX_RANK, 1, _MAX_VALUES)
+        if math.prod(shape) > _MAX_VALUES:
+            raise bad_value(one.key("shape"), f"a shape of at most {_MAX_VALUES} values", list(shape))
         unit_norm = one.flag("unit_norm") if "unit_norm" in one.data else False
         if unit_norm and len(shape) != 1:
             raise bad_value(one.key("unit_norm"), "false where the feature is no vector", unit_norm)
@@ -193,7 +202,10 @@ def _features(section: Section) -> tuple[FeatureSpec, ...]:
 
 
 def _text(section: Section, taken: set[str]) -> TextSpec:
-    features, templates = _features(section), section.templates("templates")
+    features, templates = (
+        _features(section),
+        section.templates("templates", LIMITS["templates"], LIMITS["template_characters"]),
+    )
     for one in features:
         if one.name in taken:
             raise bad_value(section.key("features"), "names that no image feature has", one.name)
@@ -207,7 +219,7 @@ def _text(section: Section, taken: set[str]) -> TextSpec:
     if matching is not None and not any(one.name == matching and one.unit_norm for one in features):
         raise bad_value(section.key("matching"), "the name of a text feature of unit norm, or null", matching)
     return TextSpec(
-        context_length=section.integer("context_length", 1, 65536),
+        context_length=section.integer("context_length", 1, LIMITS["context_length"]),
         templates=templates,
         pad_token_id=section.integer("pad_token_id", 0, 2**31),
         features=features,
@@ -224,8 +236,8 @@ def _range(section: Section, axis: str) -> tuple[int, int, int]:
 
 def _text_or_empty(section: Section, key: str) -> str:
     value = section.data.get(key, "")
-    if not isinstance(value, str):
-        raise bad_value(section.key(key), "a text", value)
+    if not isinstance(value, str) or len(value) > LIMITS["text_characters"]:
+        raise bad_value(section.key(key), f"a text of at most {LIMITS['text_characters']} characters", value)
     return value
 
 
@@ -236,6 +248,8 @@ def _parts(section: Section) -> dict[str, str]:
 
 def _files(section: Section) -> dict[str, FileEntry]:
     found: dict[str, FileEntry] = {}
+    if len(section.data) > LIMITS["files"]:
+        raise BundleError(f"manifest.json lists more than {LIMITS['files']} files. Export the bundle again")
     for name in section.data:
         check_file_name(name)
         entry = section.section(name)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from clsclip_runtime.bundle.formats import FORMATS
 from clsclip_runtime.errors import BundleError
 from clsclip_runtime.options import is_name
+
+_MAX_CHARACTERS: int = FORMATS["limits"]["text_characters"]
 
 
 class Section:
@@ -35,6 +38,8 @@ class Section:
         value = self.get(key)
         if not isinstance(value, str) or not value.strip():
             raise bad_value(self.key(key), "a text that is not empty", value)
+        if len(value) > _MAX_CHARACTERS:
+            raise bad_value(self.key(key), f"a text of at most {_MAX_CHARACTERS} characters", value)
         return value
 
     def choice(self, key: str, known: tuple[str, ...]) -> str:
@@ -66,13 +71,14 @@ class Section:
             return float(numbers[0]), float(numbers[1]), float(numbers[2])
         raise bad_value(self.key(key), f"three {'positive ' if positive else ''}numbers", value)
 
-    def templates(self, key: str) -> tuple[str, ...]:
+    def templates(self, key: str, most: int, characters: int) -> tuple[str, ...]:
         value = self.get(key)
-        if not isinstance(value, list) or not value:
-            raise bad_value(self.key(key), "a list of at least one template", value)
+        if not isinstance(value, list) or not 1 <= len(value) <= most:
+            raise bad_value(self.key(key), f"a list of 1 to {most} templates", value)
         for template in value:
-            if not isinstance(template, str) or template.count("{}") != 1:
-                raise bad_value(self.key(key), "templates that hold {} once, where the word goes", template)
+            if not isinstance(template, str) or template.count("{}") != 1 or len(template) > characters:
+                wanted = f"templates of up to {characters} characters that hold {{}} once, where the word goes"
+                raise bad_value(self.key(key), wanted, template)
         return tuple(value)
 
     def flag(self, key: str) -> bool:
@@ -103,10 +109,10 @@ class Section:
             raise bad_value(self.key(key), f"a list of at most {most} whole numbers from {low} to {high}", value)
         return tuple(value)
 
-    def sections(self, key: str) -> list[Section]:
+    def sections(self, key: str, most: int) -> list[Section]:
         value = self.get(key)
-        if not isinstance(value, list) or not value:
-            raise bad_value(self.key(key), "a list of at least one object", value)
+        if not isinstance(value, list) or not 1 <= len(value) <= most:
+            raise bad_value(self.key(key), f"a list of 1 to {most} objects", value)
         return [Section(one, f"{self.key(key)}[{at}]") for at, one in enumerate(value)]
 
     def optional(self, key: str) -> Section | None:

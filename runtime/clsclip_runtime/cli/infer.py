@@ -135,6 +135,9 @@ what was written is complete)."""
     "--trust-engines", is_flag=True, help="Load engines of --engines that others built: they are machine code."
 )
 @click.option(
+    "--isolated", is_flag=True, help="Run the model in a process with limits: for a bundle of somebody you do not know."
+)
+@click.option(
     "--memory-mb",
     type=click.IntRange(min=1),
     default=1024,

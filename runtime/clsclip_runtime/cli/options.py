@@ -49,6 +49,7 @@ class ModelOptions:
     max_classes: int | None
     engines: Path | None
     trust_engines: bool
+    isolated: bool
 
     def __post_init__(self) -> None:
         if self.model is not None and not is_dir(self.model):
@@ -69,6 +70,7 @@ class ModelOptions:
             threads=self.threads,
             engines=self.engines,
             trust_engines=self.trust_engines,
+            isolated=self.isolated,
             limits=Limits(memory_mb=self.memory_mb, max_pixels=self.max_pixels),
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 from collections import OrderedDict
@@ -19,6 +20,7 @@ from clsclip_runtime.protocols import Graph
 from clsclip_runtime.text.encoded import EncodedWord, EncodedWords
 from clsclip_runtime.text.mending import fill_template
 from clsclip_runtime.text.stored import StoredWords
+from clsclip_runtime.text.tokenizer_file import read_tokenizer, tokenizers_errors
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -186,7 +188,8 @@ class TextEncoder:
 
     def _encode_new(self, tokenizer: Tokenizer, graph: Graph, words: Sequence[str]) -> dict[str, EncodedWord]:
         texts = [fill_template(template, word) for word in words for template in self._templates]
-        encodings = tokenizer.encode_batch(texts)
+        with tokenizers_errors():
+            encodings = tokenizer.encode_batch(texts)
         token_ids = np.asarray([encoding.ids for encoding in encodings], dtype=np.int64)
         outputs = self._run(graph, token_ids)
         found = {one.name: self._of_words(outputs[one.name], len(words), one) for one in self._features}
@@ -279,27 +282,23 @@ class _Memory:
 
 
 def load_tokenizer(bundle: Bundle) -> Tokenizer:
-    """The tokenizer of a bundle. BundleError if it is damaged."""
-    from tokenizers import Tokenizer
-
-    path = bundle.path(TOKENIZER)
+    """The tokenizer of a bundle. BundleError if it is damaged, of another kind, or not what was verified."""
+    path, entry = bundle.path(TOKENIZER), bundle.manifest.files[TOKENIZER]
     try:
-        return Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises bare exceptions
-        raise _unusable(f"{TOKENIZER} in {bundle.folder}", error) from error
+        with path.open("rb") as file:
+            document = file.read(entry.bytes + 1)
+    except OSError as error:
+        raise BundleError(f"cannot read {path}: {error.strerror or error}") from error
+    if hashlib.sha256(document).hexdigest() != entry.sha256:
+        raise BundleError(f"{path} has changed since it was verified. Load the bundle again")
+    return read_tokenizer(document)
 
 
 def _fixed_length(tokenizer: Tokenizer | None, context_length: int, pad_token_id: int) -> Tokenizer:
     """The tokenizer, set to give rows of one length."""
     if tokenizer is None:
         raise BundleError(f"the bundle has a text encoder and no {TOKENIZER}. Export the bundle again")
-    try:
+    with tokenizers_errors():
         tokenizer.enable_truncation(max_length=context_length)
         tokenizer.enable_padding(length=context_length, pad_id=pad_token_id)
-    except Exception as error:  # the library raises bare exceptions
-        raise _unusable(TOKENIZER, error) from error
     return tokenizer
-
-
-def _unusable(what: str, error: Exception) -> BundleError:
-    return BundleError(f"{what} is not a usable tokenizer ({error}). Export the bundle again")

@@ -15,6 +15,8 @@ from clsclip.tower_files import save_towers
 from tests.clsclip.training.tiny_fold import Squares
 from tests.tiny import tiny_config, tiny_towers
 
+pytestmark = pytest.mark.usefixtures("user_cache")
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -21,7 +21,7 @@ from tests.runtime.backends.fakes import WORDS, FakeCuda, FakeTensorRt, make_eng
 from tests.runtime.reading import presence_of
 from tests.runtime.tiny_bundle import CONTEXT, GRID, PATCHES, SIZE, make_bundle
 
-pytestmark = pytest.mark.usefixtures("engine_cache")
+pytestmark = pytest.mark.usefixtures("user_cache")
 
 BOXES = [[0, 0, 20, 20], [4, 4, 30, 30], [2, 2, 10, 28], [0, 0, 32, 32], [8, 8, 24, 24]]
 

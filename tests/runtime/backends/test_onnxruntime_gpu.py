@@ -270,7 +270,7 @@ def test_outputs_of_other_types_come_to_the_host(module: SimpleNamespace, tmp_pa
     np.testing.assert_array_equal(here, [True, False])
 
 
-def test_tensorrt_provider_gets_the_profile(tmp_path: Path, module: SimpleNamespace, engine_cache: Path) -> None:
+def test_tensorrt_provider_gets_the_profile(tmp_path: Path, module: SimpleNamespace, user_cache: Path) -> None:
     bundle = Bundle.open(make_bundle(tmp_path / "tiny.clsclip"))
     module.gives = BOTH
     OnnxRuntimeGpu("onnxruntime-tensorrt").load(bundle.graph("trunk.onnx"))
@@ -278,7 +278,7 @@ def test_tensorrt_provider_gets_the_profile(tmp_path: Path, module: SimpleNamesp
     assert (first, second[0]) == tuple(BOTH[:2])
     assert options["trt_profile_opt_shapes"] == "stem_tokens:1x65x3,text_tokens:8x3,crop_index:8,class_index:8"
     assert options["trt_profile_max_shapes"].endswith("class_index:32")
-    assert options["trt_engine_cache_path"] == str(engine_cache / "engines" / bundle.fingerprint / "onnxruntime")
+    assert options["trt_user_cache_path"] == str(user_cache / "engines" / bundle.fingerprint / "onnxruntime")
     with pytest.raises(BackendError, match="dynamic axis batch"):
         profile_shapes([("x", ["batch", 3])], PROFILE, 0)
 

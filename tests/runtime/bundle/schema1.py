@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+
+from clsclip_runtime.text.tokenizer_file import CLIP_PATTERN
 
 SIZE, PATCH, GRID, CONTEXT = 32, 4, 8, 8
 PATCHES = GRID * GRID
@@ -69,9 +71,9 @@ def make_schema1(
 
 
 def _tokenizer() -> Tokenizer:
-    made = Tokenizer(models.WordLevel(VOCABULARY, unk_token="[UNK]"))
+    made = Tokenizer(models.BPE(VOCABULARY, [], unk_token="[UNK]", fuse_unk=True, ignore_merges=True))
     made.normalizer = normalizers.Lowercase()
-    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    made.pre_tokenizer = pre_tokenizers.Split(Regex(CLIP_PATTERN), behavior="removed", invert=True)
     made.post_processor = processors.TemplateProcessing(
         single="[START] $A [END]", special_tokens=[("[START]", 1), ("[END]", 2)]
     )

@@ -20,7 +20,7 @@ from clsclip_runtime.results.result import Result
 from tests.runtime.backends.fakes import MACHINE, FakeCuda, FakeTensorRt, write_engine
 from tests.runtime.tiny_bundle import make_bundle, paint
 
-pytestmark = pytest.mark.usefixtures("engine_cache")
+pytestmark = pytest.mark.usefixtures("user_cache")
 
 SCENE = paint({"red": (slice(1, 4), slice(1, 5))})
 

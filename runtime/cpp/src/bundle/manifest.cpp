@@ -13,11 +13,14 @@ namespace clsclip {
 
 namespace {
 
+/// One of the largest values and longest lists of a manifest.
+std::int64_t limit(const char* name) {
+    return formats().at("limits").at(name).get<std::int64_t>();
+}
+
 constexpr std::int64_t kMostDetectorPixels = std::int64_t{1} << 27;
 constexpr std::int64_t kMostToken = std::int64_t{1} << 31;
-constexpr std::int64_t kMostValues = std::int64_t{1} << 31;
 constexpr std::size_t kMostAxes = 8;
-constexpr std::size_t kMostFeatures = 65536;
 constexpr std::int64_t kMostBytes = std::int64_t{1} << 53;
 constexpr std::int64_t kMostInProfile = 65536;
 
@@ -59,11 +62,12 @@ Shape read_shape(const Section& section) {
     }
     Shape shape;
     std::int64_t values = 1;
+    const std::int64_t most = limit("feature_values");
     for (const Json& axis : value) {
         const bool fits = axis.is_number_integer() && axis.get<std::int64_t>() >= 1 &&
-                          axis.get<std::int64_t>() < kMostValues && !(axis.is_number_unsigned() && axis > kMostValues);
-        if (!fits || (values *= axis.get<std::int64_t>()) >= kMostValues) {
-            section.bad("shape", text_of("whole numbers of 1 or more whose product is below ", kMostValues), value);
+                          axis.get<std::int64_t>() <= most && !(axis.is_number_unsigned() && axis > most);
+        if (!fits || (values *= axis.get<std::int64_t>()) > most) {
+            section.bad("shape", text_of("whole numbers of 1 or more whose product is at most ", most), value);
         }
         shape.push_back(axis.get<std::int64_t>());
     }
@@ -73,7 +77,7 @@ Shape read_shape(const Section& section) {
 /// `features` of crops or of words; adds their names to `taken`.
 std::vector<FeatureSpec> read_features(const Section& owner, std::set<std::string>& taken) {
     std::vector<FeatureSpec> features;
-    for (const Section& section : owner.objects("features", 1, kMostFeatures)) {
+    for (const Section& section : owner.objects("features", 1, static_cast<std::size_t>(limit("features")))) {
         FeatureSpec feature;
         feature.name = section.text("name");
         if (!is_feature_name(feature.name)) {
@@ -98,8 +102,9 @@ std::vector<FeatureSpec> read_features(const Section& owner, std::set<std::strin
 
 TextSpec read_text(const Section& section, std::set<std::string>& taken) {
     TextSpec text;
-    text.context_length = static_cast<int>(section.integer("context_length", 1, 65536));
-    text.templates = section.templates("templates");
+    text.context_length = static_cast<int>(section.integer("context_length", 1, limit("context_length")));
+    text.templates = section.templates("templates", static_cast<std::size_t>(limit("templates")),
+                                        static_cast<std::size_t>(limit("template_characters")));
     text.pad_token_id = section.integer("pad_token_id", 0, kMostToken);
     text.features = read_features(section, taken);
     const bool vectors = std::all_of(text.features.begin(), text.features.end(),
@@ -132,6 +137,24 @@ MemorySpec read_memory(const Section& section) {
         return static_cast<std::uint64_t>(section.integer(key, 0, kMostBytes));
     };
     return {bytes("crop_bytes"), bytes("pair_bytes"), bytes("presence_pair_bytes"), bytes("word_bytes")};
+}
+
+/// What is known to be held counts, whatever is stated: pixels, features, logits, token ids.
+void raise_memory(Manifest& manifest) {
+    const auto bytes_of = [](const std::vector<FeatureSpec>& features) {
+        std::uint64_t bytes = 0;
+        for (const FeatureSpec& one : features) {
+            bytes += 4 * count_of(one.shape);
+        }
+        return bytes;
+    };
+    const auto of = [](int value) { return static_cast<std::uint64_t>(value); };
+    MemorySpec& memory = manifest.memory;
+    memory.crop_bytes =
+        std::max(memory.crop_bytes, 12 * of(manifest.image.size) * of(manifest.image.size) + bytes_of(manifest.features));
+    memory.pair_bytes = std::max(memory.pair_bytes, 4 * of(manifest.mask.height) * of(manifest.mask.width));
+    memory.word_bytes =
+        std::max(memory.word_bytes, 8 * of(manifest.text.context_length) + bytes_of(manifest.text.features));
 }
 
 /// `profile` is for the builder of engines; here it is checked alone.
@@ -170,6 +193,9 @@ void check_requires(const Section& top) {
 
 std::map<std::string, FileEntry> read_files(const Section& entries) {
     std::map<std::string, FileEntry> files;
+    if (std::cmp_greater(entries.data().size(), limit("files"))) {
+        fail<BundleError>("manifest.json lists more than ", limit("files"), " files. Export the bundle again");
+    }
     for (const auto& [name, unused] : entries.data().items()) {
         check_file_name(name);
         const Section entry = entries.section(name);
@@ -243,7 +269,7 @@ Manifest parse_manifest(std::string_view document, const std::string& folder) {
     manifest.name = top.text("name");
     manifest.license = top.section("license").text("weights");
     manifest.precision = top.text("precision");
-    manifest.image.size = static_cast<int>(image.integer("size", 1, 8192));
+    manifest.image.size = static_cast<int>(image.integer("size", 1, limit("image_size")));
     manifest.image.mean = image.channels("mean", false);
     manifest.image.std = image.channels("std", true);
     manifest.image.resize = image.choice("resize", texts_at(formats(), "/resizes"));
@@ -255,12 +281,13 @@ Manifest parse_manifest(std::string_view document, const std::string& folder) {
     manifest.features = read_features(top, taken);
     manifest.text = read_text(top.section("text"), taken);
     manifest.mask.threshold = mask.number("threshold", 0, 1, false);
-    manifest.mask.height = static_cast<int>(mask.integer("height", 1, 8192));
-    manifest.mask.width = static_cast<int>(mask.integer("width", 1, 8192));
+    manifest.mask.height = static_cast<int>(mask.integer("height", 1, limit("mask_size")));
+    manifest.mask.width = static_cast<int>(mask.integer("width", 1, limit("mask_size")));
     if (!top.get("presence").is_null()) {
         manifest.presence = read_presence(top.section("presence"));
     }
     manifest.memory = read_memory(top.section("memory"));
+    raise_memory(manifest);
     check_profile(top.section("profile"));
     const auto description = data.find("description");
     if (description != data.end() && !description->is_string()) {

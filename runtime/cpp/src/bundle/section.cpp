@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "errors.hpp"
+#include "shared_data.hpp"
 #include "unicode/names.hpp"
 
 namespace clsclip {
@@ -35,6 +36,12 @@ bool is_template(const Json& value) {
     const auto& text = value.get_ref<const std::string&>();
     const std::size_t first = text.find("{}");
     return first != std::string::npos && text.find("{}", first + 2) == std::string::npos;
+}
+
+/// Characters of a text in UTF-8.
+std::size_t characters_of(std::string_view text) {
+    return static_cast<std::size_t>(
+        std::count_if(text.begin(), text.end(), [](char one) { return (static_cast<unsigned char>(one) & 0xC0) != 0x80; }));
 }
 
 }  // namespace
@@ -89,6 +96,10 @@ std::string Section::text(std::string_view key) const {
     const Json& value = get(key);
     if (!value.is_string() || is_blank(value.get_ref<const std::string&>())) {
         bad(key, "a text that is not empty", value);
+    }
+    const auto most = formats().at("limits").at("text_characters").get<std::size_t>();
+    if (characters_of(value.get_ref<const std::string&>()) > most) {
+        bad(key, text_of("a text of at most ", most, " characters"), value);
     }
     return value.get<std::string>();
 }
@@ -164,14 +175,14 @@ std::array<double, 3> Section::channels(std::string_view key, bool positive) con
     return {value[0].get<double>(), value[1].get<double>(), value[2].get<double>()};
 }
 
-std::vector<std::string> Section::templates(std::string_view key) const {
+std::vector<std::string> Section::templates(std::string_view key, std::size_t most, std::size_t characters) const {
     const Json& value = get(key);
-    if (!value.is_array() || value.empty()) {
-        bad(key, "a list of at least one template", value);
+    if (!value.is_array() || value.empty() || value.size() > most) {
+        bad(key, text_of("a list of 1 to ", most, " templates"), value);
     }
     for (const Json& one : value) {
-        if (!is_template(one)) {
-            bad(key, "templates that hold {} once, where the word goes", one);
+        if (!is_template(one) || characters_of(one.get_ref<const std::string&>()) > characters) {
+            bad(key, text_of("templates of up to ", characters, " characters that hold {} once, where the word goes"), one);
         }
     }
     return value.get<std::vector<std::string>>();

@@ -36,7 +36,7 @@ public:
     [[nodiscard]] double number(std::string_view key, double low, double high, bool inclusive) const;
     [[nodiscard]] bool flag(std::string_view key) const;
     [[nodiscard]] std::array<double, 3> channels(std::string_view key, bool positive) const;
-    [[nodiscard]] std::vector<std::string> templates(std::string_view key) const;
+    [[nodiscard]] std::vector<std::string> templates(std::string_view key, std::size_t most, std::size_t characters) const;
     [[nodiscard]] std::vector<std::string> class_names(std::string_view key) const;
 
     /// Throw the BundleError that `key` must be `wanted`.

@@ -12,9 +12,12 @@ namespace clsclip {
 
 namespace {
 
-constexpr std::size_t kMostBytes = std::size_t{1} << 26;
+constexpr std::size_t kMostBytes = std::size_t{1} << 25;
 constexpr std::size_t kMostAdded = 4096;      ///< tokens that are looked for at every character of a text
 constexpr std::size_t kMostTokenBytes = 4096;  ///< of one token
+
+constexpr std::size_t kMostSteps = 16;  ///< of a pipeline
+constexpr double kMostGrowth = 4;       ///< times as long as a text that all replacements together may make it
 
 /// A value for messages.
 std::string brief(const Json& value) {
@@ -220,6 +223,7 @@ public:
         Tokenizer& made = reader.made_;
         read_normalizer(optional_member(data, "normalizer"), made.normalizer_);
         read_pre_tokenizer(optional_member(data, "pre_tokenizer"), made.pre_tokenizer_);
+        check_steps(made);
         made.model_ = read_model(member(data, "model"));
         reader.read_added(optional_member(data, "added_tokens"));
         reader.read_post_processor(optional_member(data, "post_processor"));
@@ -227,6 +231,21 @@ public:
     }
 
 private:
+    /// Steps are few, and do not make a text endless.
+    static void check_steps(const Tokenizer& made) {
+        if (made.normalizer_.size() > kMostSteps || made.pre_tokenizer_.size() > kMostSteps) {
+            fail<BundleError>("it has more than ", kMostSteps, " steps");
+        }
+        double growth = 1;
+        for (const NormalizerStep& step : made.normalizer_) {
+            const auto longer = static_cast<double>(step.content.size());
+            growth *= std::max(1.0, longer / static_cast<double>(std::max<std::size_t>(1, step.pattern.size())));
+        }
+        if (growth > kMostGrowth) {
+            fail<BundleError>("its steps make a short text endless");
+        }
+    }
+
     /// Added tokens; the library numbers those that the vocabulary lacks by itself, so other numbers are refused.
     void read_added(const Json& data) {
         if (data.is_null()) {

@@ -34,7 +34,7 @@ from tests.runtime.backends.fakes import (
 from tests.runtime.reading import presence_of
 from tests.runtime.tiny_bundle import GRID, SIZE, make_bundle
 
-pytestmark = pytest.mark.usefixtures("engine_cache")
+pytestmark = pytest.mark.usefixtures("user_cache")
 
 
 def graph_file(folder: Path, name: str) -> GraphFile:

@@ -23,7 +23,7 @@ from clsclip_runtime.errors import BackendError
 from tests.runtime.backends.fakes import MACHINE, PROFILE, engines_of, write_engine
 from tests.runtime.tiny_bundle import make_bundle
 
-pytestmark = pytest.mark.usefixtures("engine_cache")
+pytestmark = pytest.mark.usefixtures("user_cache")
 
 SPEC = EngineSpec("trunk.onnx", {"trunk.onnx": "0" * 64}, "fp16", PROFILE, "tensorrt", "11.4.0.1", "H200", "9.0", {})
 

@@ -21,7 +21,7 @@ from clsclip_runtime.errors import BackendError, OptionError, OutputError
 from tests.runtime.backends.fakes import MACHINE, FakeCuda, FakeTensorRt, engines_of, make_engine_bundle, write_engine
 from tests.runtime.tiny_bundle import make_bundle
 
-pytestmark = pytest.mark.usefixtures("engine_cache")
+pytestmark = pytest.mark.usefixtures("user_cache")
 
 
 @pytest.fixture
@@ -40,8 +40,8 @@ def moved(bundle: Bundle, folder: Path) -> Path:
     return folder
 
 
-def test_the_cache_belongs_to_the_user_alone(engine_cache: Path, bundle: Bundle) -> None:
-    own = engine_cache / "engines" / bundle.fingerprint
+def test_the_cache_belongs_to_the_user_alone(user_cache: Path, bundle: Bundle) -> None:
+    own = user_cache / "engines" / bundle.fingerprint
     assert EnginePlace().readable(bundle.fingerprint) == own
     assert [path.stat().st_mode & 0o777 for path in (own, own.parent)] == [0o700, 0o700]
     assert backend().load(bundle.graph("trunk.onnx")).outputs == ("mask_logits",)

@@ -1,0 +1,240 @@
+"""A checkpoint opens its own folder and this user's caches, and nothing is built before it is known to fit."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import struct
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from clsclip.checkpoint import load_checkpoint, save_checkpoint
+from clsclip.errors import CheckpointError, ClsclipError, TowersError
+from clsclip.tower_files import CONFIG_FILE, WEIGHTS_FILE, load_towers, read_weights, save_towers
+from clsclip.tower_places import cached_weights, find_towers, fingerprint_of, remember_towers
+from tests.tiny import tiny_config, tiny_model, tiny_towers
+
+NAMES_OPTIONS = r"--towers NAME_OR_FOLDER, and --pretrained"
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
+        pytest.fail("a connection was tried")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run's folder with its towers."""
+    folder = tmp_path_factory.mktemp("made")
+    save_towers(tiny_towers(), tiny_config(), folder / "towers")
+    save_checkpoint(tiny_model(), folder / "last.safetensors", "towers", {})
+    return folder
+
+
+@pytest.fixture
+def run(made: Path, tmp_path: Path) -> Path:
+    shutil.copytree(made, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def rewritten(run: Path, key: str, change: Callable[[Any], Any]) -> Path:
+    """The checkpoint with another part of its header."""
+    path = run / "last.safetensors"
+    content = path.read_bytes()
+    (length,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + length])
+    about = header["__metadata__"]
+    value = about[key] if key in ("format", "fingerprint") else json.loads(about[key])
+    changed = change(value)
+    about[key] = changed if isinstance(changed, str) else json.dumps(changed)
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + content[8 + length :])
+    return path
+
+
+@pytest.mark.parametrize("size", [32, 64])
+def test_the_fingerprint_of_a_file_is_that_of_its_towers(tmp_path: Path, size: int) -> None:
+    save_towers(tiny_towers(), tiny_config(), tmp_path)
+    towers = load_towers(str(tmp_path), image_size=size)
+    assert fingerprint_of(read_weights(tmp_path / WEIGHTS_FILE), size) == towers.fingerprint()
+
+
+def test_towers_in_the_runs_own_folder_are_found(run: Path) -> None:
+    model, header = load_checkpoint(run / "last.safetensors")
+    assert model.towers.fingerprint() == header["fingerprint"]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        *("../made/towers", "/etc", "../../../../etc", "", ".\0", "a" * 5000, "link", "nowhere", "ViT-bigG-14"),
+        *("ViT-B-32:openai", "ViT-B-32:/etc/passwd", "ViT-B-32:../../etc/passwd", "hf-hub:evil/model", "\x1b[2J"),
+        *("local-dir:/etc", "RN50:openai", "coca_ViT-B-32:x"),
+    ],
+)
+def test_nothing_else_is_opened(run: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HOME", str(run / "no hub"))
+    elsewhere = run.parent / "elsewhere"
+    shutil.copytree(run / "towers", elsewhere)
+    (run / "link").symlink_to(elsewhere)
+    path = rewritten(run, "towers", lambda towers: towers | {"source": source})
+    start = time.process_time()
+    with pytest.raises(CheckpointError, match=NAMES_OPTIONS):
+        load_checkpoint(path)
+    assert time.process_time() - start < 2
+
+
+def test_other_weights_are_not_built(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import open_clip
+
+    save_towers(tiny_towers(seed=5), tiny_config(), run / "towers")
+    monkeypatch.setattr(open_clip, "CLIP", lambda **settings: pytest.fail("it was built"))
+    with pytest.raises(CheckpointError, match=rf"other towers than those of .*towers\. .*{NAMES_OPTIONS}"):
+        load_checkpoint(run / "last.safetensors")
+
+
+def test_where_this_user_trained_is_remembered(run: Path, user_cache: Path) -> None:
+    path = rewritten(run, "towers", lambda towers: towers | {"source": "../gone"})
+    fingerprint = tiny_towers().fingerprint()
+    elsewhere = run.parent / "elsewhere"
+    (run / "towers").rename(elsewhere)
+    assert find_towers("../gone", run, fingerprint) is None
+    remember_towers(fingerprint, str(elsewhere), None)
+    assert load_checkpoint(path)[0].towers.fingerprint() == fingerprint
+    note = user_cache / "towers" / f"{fingerprint}.json"
+    assert note.parent.stat().st_mode & 0o777 == 0o700
+    note.parent.chmod(0o777)
+    with pytest.raises(CheckpointError, match=NAMES_OPTIONS):
+        load_checkpoint(path)
+    note.parent.chmod(0o700)
+    for damaged in ("{", "[]", '{"name": 5}', '{"name": "x", "weights": []}'):
+        note.write_text(damaged, "utf-8")
+        with pytest.raises(CheckpointError, match=NAMES_OPTIONS):
+            load_checkpoint(path)
+
+
+def test_tags_are_looked_up_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    asked = []
+
+    def look(model: str, file: str) -> str | None:
+        asked.append((model, file))
+        return str(tmp_path / file) if file.endswith(".bin") else None
+
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", look)
+    assert cached_weights("ViT-B-16", "openai") == tmp_path / "open_clip_pytorch_model.bin"
+    assert {model for model, _ in asked} == {"timm/vit_base_patch16_clip_224.openai"}
+    assert cached_weights("ViT-B-16", "no such tag") is None
+
+
+HEADERS: list[tuple[str, Any]] = [
+    *(("model", {"decoder_layers": value}) for value in (10**6, -1, 1.5, "2", None, True)),
+    *(("model", {"upscale": value}) for value in (0, -4, 10**12)),
+    *(("model", {"decoder_heads": value}) for value in (0, -3, 10**9, 5)),
+    *(("model", {"visual_prompts": value}) for value in (10**9, -1)),
+    *(("model", {"navigation_layers": value}) for value in ([0] * 10**4, [-1], "234", {"a": 1}, None, [[2]], [2, 2])),
+    *(("model", {"use_of_text": value}) for value in ("evil", ["a"])),
+    *(("model", {"decoder_inputs": value}) for value in (["x"], "stem", [5])),
+    ("model", {"evil": 1}),
+    *(("towers", {"image_size": value}) for value in (0, -8, 10**6, "96", None, 97, 96.5, True)),
+    *(("towers", {"source": value}) for value in (5, None, [])),
+]
+
+
+@pytest.mark.parametrize(("key", "change"), HEADERS, ids=[f"{key} {change!r}"[:60] for key, change in HEADERS])
+def test_headers_that_cannot_be(run: Path, key: str, change: dict[str, Any]) -> None:
+    path = rewritten(run, key, lambda value: value | change)
+    start = time.process_time()
+    with pytest.raises(ClsclipError):
+        load_checkpoint(path)
+    assert time.process_time() - start < 3
+
+
+@pytest.mark.parametrize("key", ["model", "towers", "provenance", "fingerprint", "format"])
+@pytest.mark.parametrize("text", ["[]", "null", "5", "[" * 100_000, '{"a": 1, "a": 2}', "\x1b[2J", "{"])
+def test_parts_of_a_header_that_are_no_objects(run: Path, key: str, text: str) -> None:
+    path = rewritten(run, key, lambda value: text)
+    with pytest.raises(CheckpointError):
+        load_checkpoint(path)
+
+
+def change_of(*keys: str, value: Any) -> Callable[[dict[str, Any]], None]:
+    def change(config: dict[str, Any]) -> None:
+        for key in keys[:-1]:
+            config = config[key]
+        config[keys[-1]] = value
+
+    return change
+
+
+VISION, TEXT = ("model_cfg", "vision_cfg"), ("model_cfg", "text_cfg")
+CONFIGS = [
+    *(change_of(*VISION, "layers", value=value) for value in (10**5, 0, -1, "6", [1, 2, 3, 4])),
+    *(change_of(*VISION, "width", value=value) for value in (10**6, 0, None)),
+    *(change_of(*VISION, "patch_size", value=value) for value in (0, "8", 10**6)),
+    *(change_of(*VISION, "image_size", value=value) for value in (10**6, "x", [96, 96], 33)),
+    *(change_of(*VISION, "head_width", value=value) for value in (0, 7, "16")),
+    *(change_of(*VISION, key, value="hf-hub:evil/model") for key in ("timm_model_name",)),
+    *(change_of(*VISION, "timm_model_name", value=f"local-dir:{name}") for name in ("/etc", ".")),
+    *(change_of(*TEXT, key, value="evil/x") for key in ("hf_model_name", "hf_tokenizer_name")),
+    *(change_of(*TEXT, "vocab_size", value=value) for value in (10**9, 0)),
+    *(change_of(*TEXT, "context_length", value=value) for value in (10**6, "x")),
+    *(change_of(*TEXT, "heads", value=value) for value in (0, 7)),
+    *(change_of(*TEXT, "mlp_ratio", value=value) for value in (1e9, -1, "4")),
+    change_of("model_cfg", "embed_dim", value=10**9),
+    change_of("model_cfg", "evil", value=1),
+    change_of("model_cfg", value=[]),
+    change_of(*VISION, value=None),
+    change_of(*VISION, "act_kwargs", value={"a": 1}),
+    change_of("preprocess_cfg", "std", value=[0, 0, 0]),
+    change_of("preprocess_cfg", "mean", value=[0, 0]),
+]
+
+
+@pytest.mark.parametrize("change", CONFIGS, ids=range(len(CONFIGS)))
+def test_configurations_of_towers_that_cannot_be(run: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    path = run / "towers" / CONFIG_FILE
+    config = json.loads(path.read_text("utf-8"))
+    change(config)
+    path.write_text(json.dumps(config), "utf-8")
+    start = time.process_time()
+    with pytest.raises(TowersError):
+        load_checkpoint(run / "last.safetensors")
+    assert time.process_time() - start < 3
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"[" * 100_000, b'{"model_cfg": {}}', b"\xff"])
+def test_configurations_that_are_no_documents(run: Path, content: bytes) -> None:
+    (run / "towers" / CONFIG_FILE).write_bytes(content)
+    with pytest.raises(TowersError, match="towers"):
+        load_checkpoint(run / "last.safetensors")
+
+
+def test_checkpoints_have_the_mode_that_the_user_asks_for(tmp_path: Path) -> None:
+    import os
+
+    before = os.umask(0o027)
+    try:
+        save_checkpoint(tiny_model(), tmp_path / "last.safetensors", "towers", {})
+    finally:
+        os.umask(before)
+    assert (tmp_path / "last.safetensors").stat().st_mode & 0o777 == 0o640
+
+
+def test_weights_of_torch_are_compared_too(run: Path) -> None:
+    """``name:file`` with a torch file in the run's folder: its fingerprint is asked before a model is built."""
+    torch.save({"visual.proj": torch.zeros(2, 2)}, run / "w.pt")
+    path = rewritten(run, "towers", lambda towers: towers | {"source": "ViT-B-32:w.pt"})
+    with pytest.raises(CheckpointError, match=r"other towers than those of .*w\.pt"):
+        load_checkpoint(path)
