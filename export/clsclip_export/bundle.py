@@ -17,12 +17,13 @@ from clsclip_export.manifest import build_manifest
 from clsclip_export.options import BundleOptions
 from clsclip_export.parity import Parity
 from clsclip_export.precision import to_half
+from clsclip_export.trial import try_bundle
 from clsclip_export.verify import ALWAYS_FP32, parity_figures, verify
 from clsclip_export.weights import WEIGHTS_FILE, save_shared
 from clsclip_export.words import encode_words, store_words
 from clsclip_runtime.bundle.folder import staged_folder
 from clsclip_runtime.bundle.manifest import parse_manifest
-from clsclip_runtime.bundle.opening import DETECTOR, MANIFEST, TEXT_ENCODER, TOKENIZER, Bundle
+from clsclip_runtime.bundle.opening import DETECTOR, MANIFEST, TEXT_ENCODER, TOKENIZER
 from clsclip_runtime.documents import read_json
 from clsclip_runtime.errors import OptionError
 from clsclip_runtime.paths import write_bytes, write_json
@@ -69,7 +70,7 @@ def write_bundle(
         parity = verify(exported, folder, data, options.profile)
         document = read_json(folder / MANIFEST)
         write_json(folder / MANIFEST, {**document, "parity": parity_figures(parity, data)})
-        Bundle.open(folder)
+        try_bundle(folder)
     return parity
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import onnx
 
 from clsclip_export.errors import DetectorFileError
+from clsclip_export.trial import try_bundle
 from clsclip_runtime.backends.select import select_backend
 from clsclip_runtime.bundle.external_data import NotOnnxError, external_locations
 from clsclip_runtime.bundle.folder import check_target, file_entries, staged_folder
@@ -218,4 +219,4 @@ def add_to_bundle(bundle: Path, detector: PreparedDetector, out: Path, *, force:
         parts = {**document["license"].get("parts", {}), DETECTOR: detector.spec.license}
         document["license"] = {**document["license"], "parts": parts}
         write_json(folder / MANIFEST, document)
-        Bundle.open(folder)
+        try_bundle(folder)

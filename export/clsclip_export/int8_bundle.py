@@ -14,6 +14,7 @@ from clsclip_export.check_data import WORDS, CheckData
 from clsclip_export.errors import PrecisionError
 from clsclip_export.int8 import quantized
 from clsclip_export.int8_check import Int8Check, check_int8
+from clsclip_export.trial import try_bundle
 from clsclip_export.verify import ALWAYS_FP32
 from clsclip_export.weights import WEIGHTS_FILE, save_shared
 from clsclip_runtime.bundle.folder import check_target, file_entries, staged_folder
@@ -69,6 +70,7 @@ def quantize_bundle(
         document["calibration"] = calibration.to_json()
         document["parity"] = {**document.get("parity", {}), "int8": figures.to_json()}
         write_json(folder / MANIFEST, document)
+        try_bundle(folder)
     return figures
 
 

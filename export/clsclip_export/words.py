@@ -16,6 +16,7 @@ import torch
 from clsclip.model import ClsClip
 from clsclip_export.errors import ParityError
 from clsclip_export.parity import Parity, row_cosines
+from clsclip_export.trial import try_bundle
 from clsclip_runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from clsclip_runtime.bundle.folder import check_target, file_entries, staged_folder
 from clsclip_runtime.bundle.manifest import parse_manifest
@@ -111,7 +112,7 @@ def add_words(source: Path, out: Path, words: Sequence[str], *, text_encoder: bo
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(opened.path(name), folder / name)
         store_words(folder, opened.manifest.raw, encoded, text_encoder=text_encoder)
-        Bundle.open(folder)
+        try_bundle(folder)
 
 
 def check_words(model: ClsClip, folder: Path) -> list[Parity]:

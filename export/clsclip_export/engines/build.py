@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,12 +31,10 @@ from clsclip_runtime.backends.tensorrt.engine_place import EnginePlace
 from clsclip_runtime.bundle.opening import DETECTOR, IMAGE_ENCODER, PRESENCE, STEM, TEXT_ENCODER, TRUNK, Bundle
 from clsclip_runtime.errors import BackendError
 from clsclip_runtime.paths import is_file, write_bytes, write_json, write_text
+from clsclip_runtime.scratch import sweep
 
 GRAPHS = (TEXT_ENCODER, IMAGE_ENCODER, STEM, PRESENCE, TRUNK)
 """What the runtime runs; a detector comes on top where the bundle has one. ``segmenter.onnx`` is these in one."""
-
-LEFTOVERS_AFTER = 3600
-"""Seconds after which what a killed build was writing is removed."""
 
 ITS_OWN = "its own"
 """Precision of a detector: it comes from elsewhere and is left as it is, so there is nothing to prove."""
@@ -152,7 +149,7 @@ def build_engine(
     spec = engine_spec(bundle, graph, edition, machine, options)
     sidecar = place.writable(bundle.fingerprint) / f"{spec.key}.json"
     existing = usable(sidecar, edition)
-    remove_leftovers(sidecar.parent)
+    sweep(sidecar.parent)
     if existing is not None:
         return Built(existing, True, time.perf_counter() - start)
     axes, log, timings = graph_axes(bundle.path(graph)), BuildLog(edition), None
@@ -229,11 +226,3 @@ def describe(
         "inspected": inspection.source,
         "seconds": round(seconds, 2),
     }
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove what killed builds were writing; others may be writing just now."""
-    for path in folder.glob(".*.part"):
-        with suppress(OSError):
-            if path.stat().st_mtime < time.time() - LEFTOVERS_AFTER:
-                path.unlink()

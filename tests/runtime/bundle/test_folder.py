@@ -52,6 +52,60 @@ def test_what_exists_is_replaced_only_by_force(tmp_path: Path, kind: str) -> Non
     assert sorted(one.name for one in tmp_path.iterdir()) == ["elsewhere", "model.clsclip"]
 
 
+@pytest.mark.parametrize("swaps", [True, False])
+def test_a_kill_leaves_the_old_folder_or_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, swaps: bool
+) -> None:
+    """Killed at every change of a name: afterwards, and after the next that writes there, there is one of the two."""
+    import os
+    import signal
+
+    from clsclip_runtime.bundle import folder as module
+
+    def changes(after: int) -> bool:
+        """Replace the folder in a child that is killed before its change of a name with this number."""
+        child = os.fork()
+        if child:
+            return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+        left, rename, swap = [after], os.rename, module.exchange
+
+        def counted(*names: object) -> None:
+            left[0] -= 1
+            if left[0] < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            rename(*names)  # type: ignore[arg-type]
+
+        def swapped(one: Path, other: Path) -> bool:
+            if not swaps:
+                return False
+            left[0] -= 1
+            if left[0] < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return swap(one, other)
+
+        os.rename = os.replace = counted  # type: ignore[assignment]
+        module.exchange = swapped
+        with staged_folder(tmp_path / "model.clsclip", force=True) as folder:
+            (folder / "a").write_text("new")
+        os._exit(0)
+
+    out, number, killed = tmp_path / "model.clsclip", 0, True
+    while killed:
+        out.mkdir(exist_ok=True)
+        (out / "a").write_text("old")
+        killed = changes(number)
+        if not out.exists():
+            assert not swaps, "where names can be swapped there always is a folder"
+            with pytest.raises(OutputError, match="--force"), staged_folder(out):
+                pytest.fail("the block ran")
+        assert (out / "a").read_text() in (("old", "new") if killed else ("new",))
+        number += 1
+    assert number > (1 if swaps else 3)
+    with staged_folder(out, force=True) as folder:
+        (folder / "a").write_text("newer")
+    assert [one.name for one in tmp_path.iterdir()] == ["model.clsclip"], "nothing is left behind"
+
+
 def test_a_target_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match="cannot write"), staged_folder(tmp_path / "file" / "model.clsclip"):

@@ -1,0 +1,32 @@
+"""The last step before a bundle takes its place: its own runtime opens it and segments a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from clsclip_runtime.bundle.opening import TEXT_TOKENS, Bundle
+from clsclip_runtime.segmenter import Segmenter
+from clsclip_runtime.text.stored import StoredWords
+
+NOT_ON_CPUS = ("bf16",)
+"""Precisions that ONNX Runtime's CPU provider does not run; such a bundle is only opened."""
+
+
+def try_bundle(folder: Path) -> None:
+    """Open the bundle at ``folder`` and segment a gray picture by one word.
+
+    Raises:
+        BundleError: it is none that its runtime takes.
+        BackendError: it does not run, or its outputs are not finite numbers.
+    """
+    bundle = Bundle.open(folder)
+    if bundle.manifest.precision in NOT_ON_CPUS:
+        return
+    word = "thing"
+    if TEXT_TOKENS in bundle.manifest.files:
+        word = StoredWords.read(bundle.path(TEXT_TOKENS), bundle.manifest.text.features).words[0]
+    with Segmenter.load(folder, "onnxruntime-cpu", word_cache=False) as segmenter:
+        side = bundle.manifest.image.size
+        segmenter(np.full((side, side, 3), 127, np.uint8), word, presence_threshold=0)
