@@ -40,6 +40,8 @@ _BAND_PIXELS = 1 << 22
 _GRAY_DEPTHS = {"L;2": 2, "L;4": 4}
 """Pillow's raw modes of gray below 8 bits, and their bits."""
 
+_TIFF_BEGINNINGS = (b"MM\0*", b"II*\0", b"MM*\0", b"II\0*", b"MM\0+", b"II+\0")
+
 _USUAL_GAMMA = 1 / 2.2
 
 _BITS, _PHOTOMETRIC, _SAMPLES, _SAMPLE_FORMAT = 258, 262, 277, 339
@@ -50,6 +52,7 @@ _FRAMES = {
     "MPO": "it holds several pictures, of which the first alone was read",
     "HEIF": "it holds several pictures, of which the main one alone was read",
 }
+_CLEAR = "its transparent parts were taken for white"
 _ANIMATION = "it is an animation, of which the first frame alone was read"
 
 
@@ -87,12 +90,19 @@ def stored(image: Image.Image, name: str, notes: dict[str, None]) -> Image.Image
     if image.format == "PNG":
         _scale_transparency(image, raw_mode)
     try:
+        _check_exif(image.info.get("exif"))
         turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception as error:  # the pixels are good even where the EXIF block is not
         _log.warning("%s: its EXIF data cannot be read (%s); orientation ignored", name, error)
         notes["its EXIF data cannot be read, so its orientation was ignored"] = None
         turn = None
     return image if turn is None else image.transpose(turn)
+
+
+def _check_exif(block: object) -> None:
+    """ValueError if an EXIF block is none: Pillow tells it to the first who asks, and some formats ask themselves."""
+    if isinstance(block, bytes) and block and not block.removeprefix(b"Exif\0\0").startswith(_TIFF_BEGINNINGS):
+        raise ValueError("it does not begin as EXIF does")
 
 
 def _note_what_is_left_out(image: Image.Image, notes: dict[str, None]) -> None:
@@ -194,7 +204,7 @@ class _OnWhite:
     def __call__(self, part: Image.Image) -> Image.Image:
         colored = (part.convert("LA") if part.mode == "La" else part).convert("RGBA")
         if np.asarray(colored.getchannel("A")).min() < 255:
-            self._notes["its transparent parts were taken for white"] = None
+            self._notes[_CLEAR] = None
         white = Image.new("RGBA", colored.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, colored).convert("RGB")
 
@@ -222,11 +232,12 @@ class _GrayScale:
         unsigned = image.mode == "I" and bits == (32,) and kind in ((1,), 1)
         transparent = image.info.get("transparency") if deep else None
         scale = cls(usual, tags.get(_PHOTOMETRIC) == 0, unsigned, transparent)
-        low, high, odd = 0.0, 0.0, False
+        low, high, odd, clear = 0.0, 0.0, False, False
         for _, part in _bands(image):
             values = scale.values(part)
             finite = np.isfinite(values)
             odd = odd or not finite.all()
+            clear = clear or (transparent is not None and bool((values == transparent).any()))
             low = min(low, float(values.min(initial=0.0, where=finite)))
             high = max(high, float(values.max(initial=0.0, where=finite)))
         if image.mode == "F":
@@ -238,6 +249,8 @@ class _GrayScale:
             notes[
                 f"its 16-bit values end at {high:g} of 65535, so that it is nearly black. Scale it if it should not be"
             ] = None
+        if clear:
+            notes[_CLEAR] = None
         if low < 0:
             notes["its negative values were taken for black"] = None
         if odd:

@@ -124,10 +124,16 @@ private:
             files = save(result, image, source, *inputs_, *arguments_.out, arguments_.formats);
         }
         if (!arguments_.json) {
+            for (const std::string& note : image.notes) {
+                print_line("  note: " + note);
+            }
             print_table(result, files);
             return;
         }
         nlohmann::ordered_json document = report_of(result, source.path);
+        for (const std::string& note : image.notes) {
+            document["notes"].push_back(note);
+        }
         if (regions_) {
             document["regions"]["source"] = "boxes of " + arguments_.regions->filename().string();
         }

@@ -19,7 +19,7 @@ DecodedImage as_rgb(const DecodedImage& image) {
     if (image.format == PixelFormat::rgb) {
         return image;
     }
-    DecodedImage made{image.width, image.height, PixelFormat::rgb, {}};
+    DecodedImage made{image.width, image.height, PixelFormat::rgb, {}, {}};
     const auto step = static_cast<std::size_t>(bytes_per_pixel(image.format));
     made.pixels.reserve(image.pixels.size() / step * 3);
     for (std::size_t at = 0; at < image.pixels.size(); at += step) {
