@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -236,7 +237,8 @@ def command(sources: tuple[str, ...], classes: tuple[str, ...], classes_file: Pa
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; never a traceback for a user's mistake."""
-    return run_command(command, PROGRAM, argv)
+    with _own_bomb_limit():
+        return run_command(command, PROGRAM, argv)
 
 
 def _no_source(words: Sequence[str]) -> str:
@@ -244,3 +246,16 @@ def _no_source(words: Sequence[str]) -> str:
     if any(exists(word) for word in words):
         message += f"; words run until the next option, so put it before --classes: {PROGRAM} photo.jpg --classes dog"
     return message
+
+
+@contextmanager
+def _own_bomb_limit() -> Iterator[None]:
+    """Let --max-pixels hold alone: some decoders ask for Pillow's limit, which is that of the whole process."""
+    from PIL import Image
+
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before

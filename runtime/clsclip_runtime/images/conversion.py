@@ -235,11 +235,12 @@ class _GrayScale:
         low, high, odd, clear = 0.0, 0.0, False, False
         for _, part in _bands(image):
             values = scale.values(part)
-            finite = np.isfinite(values)
-            odd = odd or not finite.all()
             clear = clear or (transparent is not None and bool((values == transparent).any()))
-            low = min(low, float(values.min(initial=0.0, where=finite)))
-            high = max(high, float(values.max(initial=0.0, where=finite)))
+            if image.mode == "F":
+                finite = np.isfinite(values)
+                odd = odd or not finite.all()
+                values = values[finite]
+            low, high = min(low, float(values.min(initial=0))), max(high, float(values.max(initial=0)))
         if image.mode == "F":
             usual = 1.0 if high <= 1 else 255.0
         full = max(usual, high)
@@ -264,9 +265,16 @@ class _GrayScale:
 
     def __call__(self, part: Image.Image) -> Image.Image:
         values = self.values(part)
-        gray = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-        gray = np.rint(np.clip(gray / self.full, 0, 1) * 255)
-        made = (255 - gray if self.inverted else gray).astype(np.uint8)
+        made = self._bytes(np.arange(1 << 16))[values] if values.dtype.itemsize == 2 else self._bytes(values)
         if self.transparent is not None:
             made[values == self.transparent] = 255
         return Image.fromarray(made).convert("RGB")
+
+    def _bytes(self, values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+        gray = values.astype(np.float64)
+        gray[~np.isfinite(gray)] = 0
+        gray /= self.full
+        np.clip(gray, 0, 1, out=gray)
+        gray *= 255
+        np.rint(gray, out=gray)
+        return (255 - gray if self.inverted else gray).astype(np.uint8)

@@ -26,6 +26,9 @@ MAX_SIDE = 65_535
 _MAX_SCANS = 100
 """Limit on the scans of a JPEG, each of which costs as much time as a whole picture. Encoders make about ten."""
 
+_MAX_EXIF_BLOCKS = 16
+"""Limit on the EXIF blocks of a JPEG, which should have one."""
+
 FORMATS = {
     "AVIF": ("avif",),
     "BMP": ("bmp",),
@@ -107,13 +110,13 @@ def opened(file: IO[bytes], name: str, max_pixels: int) -> Iterator[Image.Image]
             check_size(image.size, name, max_pixels)
             if image.format == "TIFF":
                 _refuse_raw(image, head, name)
-            if image.format in ("JPEG", "MPO"):
-                _check_scans(file, name)
             yield image
     except ImageError:
         raise
     except MemoryError as error:
         raise too_large_for_memory(name) from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _over_pillows_limit(name) from error
     except Exception as error:  # decoders raise whatever their format's parser met
         raise damaged(name, error) from error
 
@@ -139,6 +142,14 @@ def too_large_for_memory(name: str) -> ImageError:
     return ImageError(f"{name} needs more memory than there is. Shrink it, or free memory")
 
 
+def _over_pillows_limit(name: str) -> ImageError:
+    """The error where a decoder asked for the limit of the whole process."""
+    return ImageError(
+        f"{name} has more pixels than Pillow allows to this program. To allow it, set PIL.Image.MAX_IMAGE_PIXELS = "
+        "None; max_pixels still holds"
+    )
+
+
 def damaged(name: str, error: Exception) -> ImageError:
     """The error for a picture whose pixels cannot be decoded."""
     return ImageError(f"{name} is damaged or incomplete: {_reason(error)}. Get the file again")
@@ -154,6 +165,8 @@ def _identified(file: IO[bytes], head: bytes, name: str) -> Image.Image:
     kind = _kind_of_ftyp(head)
     if kind == "HEIF":
         _register_heif()
+    if head.startswith(b"\xff\xd8"):
+        _check_jpeg(file, name)
     for one in FORMATS:
         if one not in Image.OPEN:
             continue
@@ -165,7 +178,7 @@ def _identified(file: IO[bytes], head: bytes, name: str) -> Image.Image:
         file.seek(0)
         try:
             return factory(file, "")
-        except MemoryError:
+        except (MemoryError, Image.DecompressionBombError, Image.DecompressionBombWarning):
             raise
         except Exception as error:
             if accept is not None:
@@ -235,32 +248,33 @@ def _refuse_raw(image: Image.Image, head: bytes, name: str) -> None:
         )
 
 
-def _check_scans(file: IO[bytes], name: str) -> None:
-    """ImageError for a JPEG of more scans than any encoder makes: each costs the time of a whole picture."""
-    position = file.tell()
+def _check_jpeg(file: IO[bytes], name: str) -> None:
+    """ImageError for a JPEG that takes very long: each scan costs a whole picture, each EXIF block all before it."""
     file.seek(0)
     data = file.read()
-    file.seek(position)
-    # Cheap first: what only looks like scans, in what is appended to the picture, is passed over below.
-    if data.count(b"\xff\xda") > _MAX_SCANS and _scans(data) > _MAX_SCANS:
+    # Cheap first: what only looks like them, in what is appended to the picture, is passed over below.
+    if data.count(b"\xff\xda") <= _MAX_SCANS and data.count(b"Exif\0\0") <= _MAX_EXIF_BLOCKS:
+        return
+    scans, blocks = _segments(data)
+    if scans > _MAX_SCANS or blocks > _MAX_EXIF_BLOCKS:
+        what = f"{_MAX_SCANS} scans" if scans > _MAX_SCANS else f"{_MAX_EXIF_BLOCKS} EXIF blocks"
         raise ImageError(
-            f"{name} is a JPEG of more than {_MAX_SCANS} scans, which no camera or program makes and which takes very "
-            "long to read. Save it anew"
+            f"{name} is a JPEG of more than {what}, which no camera or program makes and which takes very long to "
+            "read. Save it anew"
         )
 
 
-def _scans(data: bytes) -> int:
-    """The scans of the first picture in a JPEG file."""
-    at, count = 2, 0
+def _segments(data: bytes) -> tuple[int, int]:
+    """The scans and the EXIF blocks of the first picture in a JPEG file; no more than are too many."""
+    at, scans, blocks = 2, 0, 0
     while (at := data.find(b"\xff", at)) >= 0 and at + 4 <= len(data):
         code = data[at + 1]
-        if code == 0xD9:
+        if code == 0xD9 or scans > _MAX_SCANS or blocks > _MAX_EXIF_BLOCKS:
             break
         if code in (0x00, 0x01, 0xFF) or 0xD0 <= code <= 0xD8:  # coded bytes, filling, restarts: no length follows
             at += 1 if code == 0xFF else 2
             continue
-        count += code == 0xDA
-        if count > _MAX_SCANS:
-            break
+        scans += code == 0xDA
+        blocks += code == 0xE1 and data.startswith(b"Exif\0\0", at + 4)
         at += 2 + max(2, int.from_bytes(data[at + 2 : at + 4], "big"))
-    return count
+    return scans, blocks

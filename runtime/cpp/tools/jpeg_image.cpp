@@ -17,6 +17,7 @@ namespace {
 
 /// Encoders make about ten scans; each costs the time of a whole image.
 constexpr int kMostScans = 100;
+constexpr int kMostExifBlocks = 16;
 
 /// libjpeg jumps out of its functions where it fails; nothing that needs a destructor lives between.
 struct JpegErrors {
@@ -87,7 +88,7 @@ struct Segments {
     Bytes exif, profile;
     std::string xmp;
     int images = 1;  ///< in the file
-    int scans = 0;
+    int scans = 0, exif_blocks = 0;
 };
 
 std::string_view text_of(std::span<const std::uint8_t> bytes) {
@@ -125,7 +126,8 @@ Segments segments_of(const Bytes& bytes) {
     std::map<int, Bytes> profile;
     int profile_parts = 0;
     bool gain_map = false;
-    for (std::size_t at = 2; at + 4 <= bytes.size() && found.scans <= kMostScans;) {
+    for (std::size_t at = 2; at + 4 <= bytes.size() && found.scans <= kMostScans &&
+                                                  found.exif_blocks <= kMostExifBlocks;) {
         if (bytes[at] != 0xFF) {
             ++at;
             continue;
@@ -143,6 +145,7 @@ Segments segments_of(const Bytes& bytes) {
         const auto body = std::span(bytes).subspan(at + 4, std::min(length - 2, bytes.size() - at - 4));
         const std::string_view text = text_of(body);
         if (code == 0xE1 && text.starts_with(kExif)) {
+            ++found.exif_blocks;
             found.exif.insert(found.exif.end(), body.begin() + 6, body.end());
         } else if (code == 0xE1 && text.starts_with(kXmp)) {
             found.xmp = text.substr(kXmp.size());
@@ -169,9 +172,11 @@ Segments segments_of(const Bytes& bytes) {
 
 StoredImage read_jpeg(const Bytes& bytes, const std::string& name, std::int64_t max_pixels) {
     const Segments segments = segments_of(bytes);
-    if (segments.scans > kMostScans) {
-        throw ImageError(name + " is a JPEG of more than " + std::to_string(kMostScans) +
-                         " scans, which no camera or program makes and which takes very long to read. Save it anew");
+    if (segments.scans > kMostScans || segments.exif_blocks > kMostExifBlocks) {
+        const std::string what = segments.scans > kMostScans ? std::to_string(kMostScans) + " scans"
+                                                             : std::to_string(kMostExifBlocks) + " EXIF blocks";
+        throw ImageError(name + " is a JPEG of more than " + what +
+                         ", which no camera or program makes and which takes very long to read. Save it anew");
     }
     jpeg_decompress_struct info{};
     JpegErrors errors{};

@@ -116,6 +116,8 @@ def jpegs() -> Iterator[Case]:
     twelve = good.replace(b"\xff\xc0\x00\x11\x08", b"\xff\xc0\x00\x11\x0c")
     yield case("jpeg_12_bits", twelve, pixels=None, refusal="")
     yield case("jpeg_many_scans", many_scans(200), pixels=None, refusal="more than 100 scans")
+    blocks = [(0xE1, b"Exif\0\0" + exif_block(1))] * 17
+    yield case("jpeg_many_exif_blocks", with_segments(good, *blocks), pixels=None, refusal="more than 16 EXIF blocks")
     smooth = rgb_of(np.full((64, 64), 128))
     yield case("jpeg_some_scans", many_scans(20), pixels=smooth)
 
