@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,23 @@ def difference(found: npt.NDArray[np.float32], expected: npt.NDArray[np.float32]
         "mean_iou": round(float(ious.mean()), 4) if len(ious) else None,
         "words": int(rows.sum()),
     }
+
+
+LEAST_IOU = {"fp32": 0.999, "fp16": 0.99, "bf16": 0.95, "int8": 0.95}
+"""Mean IoU with the reference's masks below which a row is wrong, by precision: what random weights leave of it."""
+
+
+def wrong_rows(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The rows whose masks are not the reference's, a sentence each: speed of something else was measured."""
+    found = []
+    for row in rows:
+        parity, least = row["parity"] or {}, LEAST_IOU.get(row["precision"], 0.999)
+        iou = parity.get("mean_iou")
+        if parity.get("words") and (iou is None or iou < least):
+            found.append(f"{row['name']}: mean mask IoU {iou} with the reference, and {least} is the least")
+        elif parity.get("reason", "").startswith("logits of") and row["whole_ms"] is not None:
+            found.append(f"{row['name']}: {parity['reason']}")
+    return found
 
 
 class Parity:

@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from benchmarks.peers.material import bundle_of
-from benchmarks.peers.parity import Parity
+from benchmarks.peers.parity import Parity, wrong_rows
 from clsclip_bench.case import Spec, Workload
 from clsclip_bench.operations import BundleOperations
 from clsclip_bench.ours import MODES, SPELLINGS, bundle_specs, device_of
@@ -148,6 +148,9 @@ def main(
                 click.echo(f"  {line_of(row)}", err=True)
     write_document(report_path, document)
     click.echo(markdown(document))
+    wrong = wrong_rows(document["rows"])
+    if wrong:
+        raise click.ClickException("masks differ. " + "; ".join(wrong))
 
 
 def make_bundles(work: Path, precisions: tuple[str, ...]) -> tuple[dict[str, Path], dict[str, str]]:

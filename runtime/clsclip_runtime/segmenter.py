@@ -37,6 +37,7 @@ from clsclip_runtime.regions.matching import Matcher
 from clsclip_runtime.regions.proposals import as_proposals
 from clsclip_runtime.renamed import refuses_old_names
 from clsclip_runtime.results.result import Result
+from clsclip_runtime.system import give_back_memory
 from clsclip_runtime.text.cache import Place
 from clsclip_runtime.text.words import Asked, Classes, clean_classes
 
@@ -386,6 +387,7 @@ class Segmenter:
             if isinstance(self._backend, IsolatedBackend):
                 self._backend.close()
         self._current = threading.local()
+        give_back_memory()
 
     def __enter__(self) -> Segmenter:
         """The segmenter itself."""

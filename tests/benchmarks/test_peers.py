@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from benchmarks.peers import clipseg, material, plus
 from benchmarks.peers.engines import OnnxRuntimePeer, OpenVinoPeer
-from benchmarks.peers.parity import difference
+from benchmarks.peers.parity import difference, wrong_rows
 from benchmarks.peers.pytorch import EagerBatched, EagerLoop
 from benchmarks.peers.table import FIRST, TOGETHER, engine_specs, groups, markdown, torch_specs, with_ratios
 from clsclip.checkpoint import load_checkpoint
@@ -170,3 +171,23 @@ def test_ratios_and_the_table() -> None:
     assert "| 10.0 |" in text
     assert "- b: not here" in text
     assert "- bundle int8: no such precision" in text
+
+
+def test_rows_whose_masks_differ_are_wrong() -> None:
+    def row(name: str, parity: dict[str, Any] | None, precision: str = "fp32", measured: bool = True) -> dict[str, Any]:
+        return {"name": name, "parity": parity, "precision": precision, "whole_ms": {"p50": 1.0} if measured else None}
+
+    rows = [
+        row("first", {"reference": True}),
+        row("same", {"mean_iou": 0.9999, "words": 20}),
+        row("rounded", {"mean_iou": 0.96, "words": 20}, "int8"),
+        row("not measured", {"reason": "it failed"}, measured=False),
+        row("filtered", {}),
+        row("none", None),
+    ]
+    assert wrong_rows(rows) == []
+    half = row("half", {"mean_iou": 0.8457, "words": 20})
+    assert wrong_rows([*rows, half, row("shape", {"reason": "logits of shape (1,)"})]) == [
+        "half: mean mask IoU 0.8457 with the reference, and 0.999 is the least",
+        "shape: logits of shape (1,)",
+    ]
