@@ -128,20 +128,25 @@ def load_open_clip(name: str, pretrained: str | None) -> Towers:
     config: dict[str, Any] = open_clip.get_model_config(name)
     check_kind(name, config)
     local = pretrained is not None and is_file(pretrained)
-    tag = None if local else pretrained
+    # As open_clip spells tags: it takes OpenAI and laion2b-s34b-b88k too.
+    tag = None if local or pretrained is None else pretrained.lower().replace("-", "_")
     preprocess: dict[str, Any] = {"mean": open_clip.OPENAI_DATASET_MEAN, "std": open_clip.OPENAI_DATASET_STD}
     if tag is not None:
         if tag not in open_clip.list_pretrained_tags_by_model(name):
             known = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
-            raise TowersError(f"{name} has no pretrained tag {tag!r}, and no such file exists. Its tags: {known}.")
+            raise TowersError(
+                f"{name} has no pretrained tag {pretrained!r}, and there is no such file. Its tags: {known}."
+            )
         preprocess |= open_clip.get_pretrained_cfg(name, tag)
     # OpenAI's weights were trained with QuickGELU, which open_clip keeps in the tag and not in the model.
     quick_gelu = bool(config.get("quick_gelu") or preprocess.get("quick_gelu"))
     try:
         clip = open_clip.create_model(name, pretrained=tag, force_quick_gelu=quick_gelu) if tag else build_clip(config)
+    except TowersError:
+        raise
     except Exception as error:  # hub clients raise many kinds
         raise TowersError(
-            f"The weights {tag!r} of {name} could not be loaded: {error}\n"
+            f"The weights {tag or 'at random'} of {name} could not be loaded: {error}\n"
             "Give a local file instead: --pretrained path/to/open_clip_model.safetensors"
         ) from error
     if local:

@@ -148,3 +148,13 @@ def test_fingerprints_do_not_depend_on_how_positions_are_interpolated(monkeypatc
     changed = tiny_towers(seed=1)
     changed.resize(64)
     assert changed.fingerprint() != first.fingerprint()
+
+
+def test_tags_are_spelled_as_open_clip_takes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(name: str, pretrained: str, **_: object) -> object:
+        raise OSError(f"no network for {pretrained}")
+
+    monkeypatch.setattr(open_clip, "create_model", offline)
+    for spelled, tag in (("OpenAI", "openai"), ("laion2b-s34b-b88k", "laion2b_s34b_b88k")):
+        with pytest.raises(TowersError, match=f"weights {tag} of ViT-B-16 could not be loaded: no network for {tag}"):
+            load_towers("ViT-B-16", spelled)
