@@ -1,7 +1,7 @@
 # Both from a bare machine with Python; run again, they only do what is missing.
 PYTHON ?= python3
 
-.PHONY: demo plus test test-fast test-slow installs planted fuzz check docs cpp cpp-sanitize cpp-aarch64 cpp-no-tokenizer clean
+.PHONY: demo plus test test-fast test-slow test-ascii installs planted fuzz check docs cpp cpp-sanitize cpp-aarch64 cpp-no-tokenizer clean
 
 demo: .venv/demo.done  ## the main job: install the runtime alone, segment a cluttered picture
 	.venv/demo/bin/clsclip-infer examples/cluttered.png --classes $(DEMO_WORDS) --out out
@@ -34,6 +34,10 @@ test-slow: .venv/dev.done  ## what takes half a minute or more
 
 installs: .venv/dev.done  ## lowest versions, each extra, the GPU command: fresh installations, from the network
 	.venv/dev/bin/python -m tests.installs
+
+test-ascii: .venv/dev.done  ## the commands' tests once more, in a locale and terminal of ASCII
+	LC_ALL=C PYTHONIOENCODING=ascii:strict $(TEST) -m "not network" tests/test_ascii.py tests/runtime/cli \
+		tests/runtime/test_doctor.py $(wildcard tests/*/*/test_command.py tests/*/test_commands.py)
 
 planted: .venv/dev.done  ## mistakes are planted in the modules that call CUDA and TensorRT; tests must find all
 	.venv/dev/bin/python -m tests.planting

@@ -118,7 +118,7 @@ def run(
     **options: Any,
 ) -> None:
     """Measure mIoU, FB-IoU, leakage and which-word mIoU."""
-    from clsclip.evaluation import evaluate, mean_of, shuffled, table
+    from clsclip.evaluation import evaluate, mean_of, prompted, shuffled, table
 
     asked, data = take(MethodOptions, options), DataOptions.from_values(options)
     folds = folds_asked(data.kind, fold, data.words)
@@ -131,7 +131,8 @@ def run(
     reports = []
     for number in folds:
         opened = asking(open_data(number, data, "test"), ask)
-        one = shuffled(method, opened.test.classes) if shuffle_words else method
+        one = prompted(method, opened.test)
+        one = shuffled(one, opened.test.classes) if shuffle_words else one
         with Progress(f"fold {number}, pictures" if number >= 0 else "pictures") as progress:
             reports.append(evaluate(opened, one, protocol, absent=not no_absent, limit=limit, progress=progress.update))
     if as_json:

@@ -6,11 +6,14 @@ own, the sticker world) is written once and works for both.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from clsclip.errors import DataError
 
 IGNORE = 255
 """Value of a mask's pixels that count neither as the class nor as background."""
@@ -48,6 +51,24 @@ class MaskDataset(Protocol):
     def mask(self, index: int, class_id: int) -> NDArray[np.uint8]:
         """One class's mask, (H, W) uint8 of the picture's size: 1 the class, 0 not, 255 ignore."""
         ...
+
+
+def prompts_of(data: MaskDataset) -> dict[str, tuple[str, ...]]:
+    """The words by which classes are asked that are not asked by their name alone; most data have none."""
+    prompts: dict[str, tuple[str, ...]] = getattr(data, "prompts", {})
+    return prompts
+
+
+def trained_words(data: MaskDataset, classes: Iterable[int]) -> list[str]:
+    """The word by which each class is trained. DataError where a class has several: training takes one."""
+    prompts = prompts_of(data)
+    words = []
+    for name in (data.classes[one] for one in classes):
+        given = prompts.get(name, (name,))
+        if len(given) > 1:
+            raise DataError(f"The class {name!r} has {len(given)} prompts, and training takes one. Give it one word.")
+        words.append(given[0])
+    return words
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +21,19 @@ class LabelledPictures:
         classes: the words.
         files: (name, picture, label map) of every picture.
         advice: what to do about a label map with other values than it may hold.
+        prompts: of classes that are asked by other words than their name.
     """
 
     def __init__(
-        self, name: str, classes: tuple[str, ...], files: Sequence[tuple[str, Path, Path]], advice: str
+        self,
+        name: str,
+        classes: tuple[str, ...],
+        files: Sequence[tuple[str, Path, Path]],
+        advice: str,
+        prompts: Mapping[str, tuple[str, ...]] | None = None,
     ) -> None:
         self.name, self.classes, self.files, self.advice = name, classes, tuple(files), advice
+        self.prompts = dict(prompts or {})
         self._shown: dict[int, tuple[int, ...]] = {}
         self._pictures: LastFew[NDArray[np.uint8]] = LastFew()
         self._labels: LastFew[NDArray[np.uint8]] = LastFew()

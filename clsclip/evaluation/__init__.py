@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clsclip.evaluation.controls import ShuffledWords, shuffled
+from clsclip.evaluation.controls import ShuffledWords, prompted, shuffled
 from clsclip.evaluation.evaluate import ClassResult, Method, Report, evaluate, mean_of, table
 from clsclip.evaluation.metric import Scores
 from clsclip.evaluation.predictors import (
@@ -10,6 +10,7 @@ from clsclip.evaluation.predictors import (
     CheckpointPredictor,
     Prediction,
     Predictor,
+    Prompted,
     open_predictor,
 )
 from clsclip.evaluation.protocol import Protocol
@@ -24,6 +25,7 @@ __all__ = [
     "Method",
     "Prediction",
     "Predictor",
+    "Prompted",
     "Protocol",
     "RegionSource",
     "Report",
@@ -33,6 +35,7 @@ __all__ = [
     "evaluate",
     "mean_of",
     "open_predictor",
+    "prompted",
     "shuffled",
     "table",
 ]

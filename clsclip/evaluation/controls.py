@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from clsclip.data.base import MaskDataset, prompts_of
 from clsclip.errors import DataError
 from clsclip.evaluation.evaluate import Method
-from clsclip.evaluation.predictors import Prediction, Predictor
+from clsclip.evaluation.predictors import Prediction, Predictor, Prompted
 
 
 class ShuffledWords:
@@ -38,6 +39,14 @@ class ShuffledWords:
     ) -> Prediction:
         """The masks of the other words."""
         return self.predictor.predict(picture, [self.instead[word] for word in words], mask_threshold)
+
+
+def prompted(method: Method, data: MaskDataset) -> Method:
+    """The same method, asked the prompts of classes that have others than their name."""
+    prompts = prompts_of(data)
+    if method.predictor is None or not prompts:
+        return method
+    return replace(method, predictor=Prompted(method.predictor, prompts))
 
 
 def shuffled(method: Method, words: Sequence[str]) -> Method:

@@ -5,7 +5,7 @@ Both preprocess, upsample and threshold by the same functions of ``clsclip_runti
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -178,6 +178,36 @@ class CheckpointPredictor:
                 self._encoded[word] = (tokens.mean(dim=0), feature)
         found = [self._encoded[word] for word in words]
         return torch.stack([token for token, _ in found]), torch.stack([feature for _, feature in found])
+
+
+class Prompted:
+    """A model that is asked several words for some classes: a class is what any of its prompts finds.
+
+    Args:
+        predictor: the model.
+        prompts: of classes that are asked by other words than their name.
+    """
+
+    def __init__(self, predictor: Predictor, prompts: Mapping[str, Sequence[str]]) -> None:
+        self.predictor, self.prompts = predictor, {name: tuple(words) for name, words in prompts.items()}
+
+    @property
+    def name(self) -> str:
+        return self.predictor.name
+
+    def predict(
+        self, picture: NDArray[np.uint8], words: Sequence[str], mask_threshold: float | None = None
+    ) -> Prediction:
+        """Masks of classes, each the union of those of its prompts, with the highest presence."""
+        prompts = [self.prompts.get(word, (word,)) for word in words]
+        asked = list(dict.fromkeys(word for own in prompts for word in own))
+        found = self.predictor.predict(picture, asked, mask_threshold)
+        rows = [[asked.index(word) for word in own] for own in prompts]
+        return Prediction(
+            np.stack([found.masks[own].any(axis=0) for own in rows]),
+            None if found.presence is None else np.array([found.presence[own].max() for own in rows], np.float32),
+            np.array([not found.present[own].any() for own in rows]),
+        )
 
 
 def open_predictor(

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from clsclip.checkpoint import save_checkpoint
-from clsclip.data.base import Fold
+from clsclip.data.base import Fold, trained_words
 from clsclip.errors import DataError, TrainingError
 from clsclip.model import ClsClip
 from clsclip.preprocessing import image_spec
@@ -29,6 +29,7 @@ from clsclip.training.report import Report, Silent, open_report
 from clsclip.training.state import CHECKPOINT_FILE, STATE_FILE, load_state, save_state, share_state
 from clsclip.training.stepper import Stepper, StepResult
 from clsclip_runtime.paths import exists, make_folder
+from clsclip_runtime.text.mending import fill_template
 
 _log = logging.getLogger(__name__)
 
@@ -127,7 +128,7 @@ class _Run:
 
     def text_tokens(self) -> Tensor:
         """(K, d_text) of the seen words, computed once: the text tower is frozen."""
-        words = [self.config.template.format(self.fold.train.classes[one]) for one in self.fold.seen]
+        words = [fill_template(self.config.template, word) for word in trained_words(self.fold.train, self.fold.seen)]
         with torch.no_grad():
             return self.model.encode_words(words)[0]
 

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from clsclip.data.base import MaskDataset
+from clsclip.data.base import MaskDataset, trained_words
 from clsclip.errors import DataError
 from clsclip.model import ClsClip, Presence
 from clsclip.preprocessing import image_spec
@@ -54,7 +54,7 @@ def fit_presence(
     spec = image_spec(model)
     evidence, shown = [], []
     with torch.no_grad():
-        features = model.encode_words([fill_template(template, dataset.classes[word]) for word in words])[1]
+        features = model.encode_words([fill_template(template, word) for word in trained_words(dataset, words)])[1]
         for start in range(0, len(chosen), batch):
             part = chosen[start : start + batch]
             pictures = [check_picture(dataset.picture(index), dataset.key(index)) for index in part]

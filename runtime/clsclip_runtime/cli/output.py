@@ -29,7 +29,9 @@ def echo(text: object = "", *, err: bool = False, mark: str = "") -> None:
         err: print on standard error.
         mark: printed as it is before the text: the program's own, which may have colors.
     """
-    click.echo(mark + "\n".join(map(printable, str(text).split("\n"))), err=err)
+    stream = sys.stderr if err else sys.stdout
+    if stream is not None:  # named, because click takes UTF-8 where a stream says ASCII
+        click.echo(mark + "\n".join(map(printable, str(text).split("\n"))), file=stream)
 
 
 def print_json(document: Mapping[str, Any]) -> None:
@@ -64,11 +66,17 @@ def json_option(text: str) -> Callable[[Command], Command]:
 
 @contextmanager
 def _json_alone() -> Iterator[None]:
-    """Send standard output, Python's and that of libraries in C, to standard error, but for ``print_json``."""
+    """Send standard output, Python's and that of libraries in C, to standard error, but for ``print_json``.
+
+    Raises:
+        OutputError: standard output is closed.
+    """
     global _json_stream
     before = sys.stdout
+    if before is None:
+        raise OutputError("standard output is closed, and JSON goes there. Send it to a file: > results.jsonl")
     with ExitStack() as undo:
-        if before is not None and _number(before) == 1 and (sys.stderr is None or _number(sys.stderr) == 2):
+        if _number(before) == 1 and (sys.stderr is None or _number(sys.stderr) == 2):
             before.flush()
             kept = os.dup(1)
             _json_stream = undo.enter_context(os.fdopen(kept, "w", encoding="utf-8"))

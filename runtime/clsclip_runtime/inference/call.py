@@ -19,7 +19,7 @@ from clsclip_runtime.inference.request import Findings, ImageRequest, Request
 from clsclip_runtime.inference.scheduler import Scheduler, timed
 from clsclip_runtime.limits import Limits
 from clsclip_runtime.masks.upsampling import logit
-from clsclip_runtime.regions import Proposals, ZoomIn
+from clsclip_runtime.regions import Proposals, ZoomIn, box_windows, crop_windows
 from clsclip_runtime.regions.matching import Matcher, joined_matches
 from clsclip_runtime.results.class_result import ClassSearch
 from clsclip_runtime.results.result import Result
@@ -161,7 +161,7 @@ class Call:
             for word in given.asked.words
             if word in encoded.truncated
         ]
-        notes = [*given.asked.notes, *request.notes, *encoded.notes, *cut_off]
+        notes = [*given.asked.notes, *request.notes, *encoded.notes, *cut_off, *_left_out(regions, request, given)]
         for note in notes:
             _log.info("%s", note)
         name, backend_notes = self._backend
@@ -193,3 +193,13 @@ class Call:
             timings=dict(self._timings),
             limits=self._limits,
         )
+
+
+def _left_out(regions: Proposals | None, request: Request, given: ImageInput) -> tuple[str, ...]:
+    """A note about boxes of which the image shows nothing."""
+    if regions is None or request.zoom_in is None:
+        return ()
+    zoom, size = request.zoom_in, given.image.size
+    _, shown = box_windows(regions.boxes, size) if zoom.boxes_as_masks else crop_windows(regions.boxes, size, zoom)
+    count = len(regions) - len(shown)
+    return (f"left out {count} of {len(regions)} boxes, of which the image shows nothing",) if count else ()

@@ -15,9 +15,11 @@ from typing import Any
 
 from clsclip_runtime.documents import DATA_FILE, DocumentError, read_json
 from clsclip_runtime.errors import RegionError
+from clsclip_runtime.options import is_name
 from clsclip_runtime.regions.proposals import Proposals
 
 _EVERY_IMAGE = ""
+_MOST_CHARACTERS = 1024
 _ADVICE = (
     'An entry is {"image": name, "class": word, "bbox": [x, y, width, height]}, in pixels; or give a COCO document'
 )
@@ -151,6 +153,11 @@ def _entry(entry: Any, number: int, path: Path) -> tuple[str, _Box]:
         word = entry.get("class", entry.get("category"))
         if word is not None and not isinstance(word, str):
             raise ValueError(f"class must be a text, and it is {word!r}")
+        if word is not None and word.strip() and not is_name(word, _MOST_CHARACTERS):
+            raise ValueError(
+                f"class must be a name of up to {_MOST_CHARACTERS} characters without line breaks, and it is "
+                f"{word[:40]!a}"
+            )
         image = entry.get("image", entry.get("file_name", entry.get("image_id", _EVERY_IMAGE)))
         if not isinstance(image, (str, int)) or isinstance(image, bool):
             raise ValueError(f"image must be a name, and it is {image!r}")

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from clsclip_runtime._types import Floats
 from clsclip_runtime.errors import OptionError
+from clsclip_runtime.options import is_name
 from clsclip_runtime.renamed import OldNames, tells_new_names
 from clsclip_runtime.text.matching import is_class_agnostic
 
@@ -86,6 +87,11 @@ class Proposals(metaclass=OldNames):
             raise OptionError("scores of regions must be numbers from 0 to 1")
         if not all(name is None or isinstance(name, str) for name in given):
             raise OptionError("names of regions must be texts, or None for boxes that may be anything")
+        bad = next((name for name in given if name is not None and name.strip() and not is_name(name, 1 << 20)), None)
+        if bad is not None:
+            raise OptionError(
+                f"names of regions must have no control characters and line breaks, and one is {bad[:40]!a}"
+            )
         known = tuple(name for name in dict.fromkeys(given) if name is not None and not is_class_agnostic([name]))
         number = {name: at for at, name in enumerate(known)}
         classes = np.array([ANY if name is None else number.get(name, ANY) for name in given], np.int64).reshape(count)

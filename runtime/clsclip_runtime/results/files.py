@@ -96,6 +96,10 @@ def check_stem(stem: str) -> str:
     """``stem``, if it is a plain file name that leaves room for slugs. OptionError if not."""
     if stem in ("", ".", "..") or any(c in "/\\\0" or ord(c) < 32 for c in stem):
         raise OptionError(f"stem must be a plain file name without folders, and it is {stem!r}")
+    try:
+        os.fsencode(stem)
+    except UnicodeEncodeError as error:
+        raise OptionError(f"stem must be a name that files can have, and it is {stem!a}") from error
     # Not cut: two that begin alike would write the same files.
     if (size := len(_bytes(stem))) > _MOST_STEM_BYTES:
         raise OptionError(f"stem takes {size} bytes, and the limit is {_MOST_STEM_BYTES}: {stem!r}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import colorsys
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -53,8 +53,10 @@ def overlay(result: Result) -> Image.Image:
     """An RGB image: the picture with masks above, the legend below.
 
     Where masks overlap, the strongest word fills the pixel and every word keeps its outline. A legend has at
-    most 64 words, those with the largest masks first; a last line counts the others.
+    most 64 words, those with the largest masks first; a last line counts the others. Words that no font here can draw
+    become a note of the result.
     """
+    _note_undrawn(result)
     picture = _paint(result)
     size = 15 if max(picture.size) < 900 else 20
     legend = _legend(result, max(picture.width, _MIN_WIDTH), size)
@@ -170,12 +172,32 @@ def _fit(text: str, font: Font, width: float) -> str:
 
 
 def _font(text: str, size: int) -> Font:
-    """The first font that has every character of ``text``, else Pillow's own."""
+    """The first font that has every character of ``text``, else the one that has most of them."""
     fonts = _fonts(size)
     for font in fonts:
         if not isinstance(font, ImageFont.FreeTypeFont) or text.isascii() or _draws(font, text):
             return font
-    return fonts[0]
+    return max(fonts, key=lambda font: sum(_draws(font, one) for one in text) if _is_free(font) else 0)
+
+
+def _is_free(font: Font) -> TypeGuard[ImageFont.FreeTypeFont]:
+    return isinstance(font, ImageFont.FreeTypeFont)
+
+
+def _note_undrawn(result: Result) -> None:
+    """Note words of which no font here has all letters, once."""
+    words = [result.classes[at] for at in _shown(result)]
+    lacking = [word for word in words if not word.isascii() and not _drawn(word)]
+    note = f"no font here has all letters of {', '.join(lacking[:3])}{', ...' if len(lacking) > 3 else ''}: "
+    note += "the overlay shows boxes in their place. Install a font that has them, such as Noto Sans of that script"
+    if lacking and note not in result.notes:
+        result.notes.append(note)
+
+
+@lru_cache(maxsize=1024)
+def _drawn(text: str) -> bool:
+    """Whether a font here has every letter of a text; fonts that cannot tell are believed."""
+    return any(not _is_free(font) or _draws(font, text) for font in _fonts(15))
 
 
 @lru_cache(maxsize=4)

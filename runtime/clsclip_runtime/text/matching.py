@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from clsclip_runtime.documents import read_json
 from clsclip_runtime.errors import OptionError
+from clsclip_runtime.text.mending import mend
 
 Encode: TypeAlias = Callable[[Sequence[str]], npt.NDArray[np.float32]]
 """K words to their text features (K, f) float32 of unit norm."""
@@ -168,8 +169,8 @@ def _by_features(
 
 
 def _plain(word: str) -> str:
-    """Lower case, one space between words; data sets also join words with ``_`` and ``-``."""
-    return " ".join(word.casefold().replace("_", " ").replace("-", " ").split())
+    """Mended as words are, lower case, one space between words; data sets also join words with ``_`` and ``-``."""
+    return " ".join(mend(word)[0].casefold().replace("-", " ").split())
 
 
 def _joined(word: str) -> str:

@@ -76,17 +76,17 @@ def mend(text: str) -> tuple[str, tuple[str, ...]]:
 
     Data sets write spaces as underscores. A hyphen stays: a t-shirt is no shirt. Mending again changes nothing.
     """
-    found: dict[str, None] = {}
+    found = set()
     while True:
         before = text
         for what, step in _STEPS:
             mended = step(text)
             if mended != text:
-                found[what] = None
+                found.add(what)
             text = mended
         text = unicodedata.normalize("NFC", text)
         if text == before:
-            return text, tuple(found)
+            return text, tuple(what for what, _ in _STEPS if what in found)
 
 
 def fill_template(template: str, word: str) -> str:

@@ -51,6 +51,13 @@ def typed_classes(words: Iterable[str], file: Path | None = None) -> Asked:
     return clean_entries(entries, _few(notes))
 
 
+def typed_class(line: str) -> Asked:
+    """The one class of a line, whatever commas are in it. WordError if it is not usable."""
+    quoted: list[str] = []
+    entry = _entry(line, quoted)
+    return clean_entries([entry], [f"quotes were left out: {', '.join(quoted)}"] if quoted else [])
+
+
 def unquoted(text: str) -> str:
     """A text without the quotes around it."""
     text = text.strip()

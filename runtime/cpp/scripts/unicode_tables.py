@@ -2,7 +2,8 @@
 
 Kinds of characters, lower case and normal forms are asked from the ``tokenizers`` library, character by character, so
 that token ids are those of the Python runtime whatever version of Unicode each part of the library has. Case folding
-and invisible characters, which ``str`` decides in Python, are Python's own.
+and invisible characters, which ``str`` decides in Python, are Python's own. What is mended about words is what
+``clsclip_runtime.text.mending`` mends, and HTML entities are those of Python's ``html``.
 """
 
 from __future__ import annotations
@@ -10,9 +11,12 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
+from html.entities import html5
 from pathlib import Path
 
 from tokenizers import Regex, __version__, normalizers
+
+from clsclip_runtime.text import mending
 
 FOLDER = Path(__file__).resolve().parents[1] / "src" / "unicode"
 CODES = [code for code in range(0x110000) if not 0xD800 <= code < 0xE000]
@@ -106,6 +110,44 @@ def decompositions() -> Iterator[tuple[int, int, int, int]]:
         yield code, head, ord(form[-1]) if len(form) > 1 else 0, int(_nfc(chr(code)) == chr(code))
 
 
+def cased() -> dict[int, int]:
+    """1 for letters that have a case, 2 for what may stand between them and a sigma, as ``str.lower`` looks at both."""
+    found = {}
+    for code in CODES:
+        if f"{chr(code)}Σ".lower()[-1] == "ς":
+            found[code] = 1
+        elif f"a{chr(code)}Σ".lower()[-1] == "ς":
+            found[code] = 2
+    return found
+
+
+def mended() -> Iterator[tuple[int, ...]]:
+    """(code, kind, up to three codes in its place): 1 ligatures, 2 widths, 3 quotes, 4 what is left out."""
+    tables = (mending.LIGATURES, mending.WIDTHS, mending.QUOTES, mending.INVISIBLE)
+    rows = [(code, kind, instead or "") for kind, table in enumerate(tables, 1) for code, instead in table.items()]
+    for code, kind, instead in sorted(rows):
+        yield (code, kind, *map(ord, instead), *[0] * (3 - len(instead)))
+
+
+def entities() -> str:
+    """Names of HTML without ``&``, by their bytes, and the one or two characters that each stands for."""
+    rows = sorted((name.encode(), text) for name, text in html5.items())
+    texts = [
+        f'{{"{name.decode()}",{hex(ord(text[0]))},{hex(ord(text[1])) if text[1:] else 0}}},' for name, text in rows
+    ]
+    lines, line = [], "   "
+    for text in texts:
+        if len(line) + len(text) > 119:
+            lines.append(line)
+            line = "   "
+        line += " " + text
+    body = "\n".join([*lines, line])
+    return (
+        "/// By the bytes of their names.\n"
+        f"inline constexpr std::array<Entity, {len(rows)}> entities{{{{\n{body}\n}}}};\n"
+    )
+
+
 def array(name: str, kind: str, rows: Iterable[tuple[int, ...]], comment: str) -> str:
     """A C++ array in lines of up to 120 characters."""
     lines, line = [], "   "
@@ -164,6 +206,21 @@ def main() -> None:
             array("folded_others", "CaseOther", folded_others, "Those that become several."),
         ],
     )
+    what = "/// A character that is replaced by up to three; 0 ends them.\nstruct Mended {\n"
+    what += "    std::uint32_t code, kind, first, second, third;\n};\n\n" + start
+    entity = "/// A name of HTML, and the one or two characters that it stands for.\nstruct Entity {\n"
+    entity += "    const char* name;\n    std::uint32_t first, second;\n};\n"
+    comment = "1 ligatures, 2 full and half widths, 3 curly quotes, 4 what is left out."
+    write(
+        "tables_words.hpp",
+        "What is mended about words.",
+        what.replace("struct Start", "struct Cased"),
+        [
+            array("mended", "Mended", mended(), comment),
+            array("cased", "Cased", starts(cased()), "1 for letters with a case, 2 for what case looks through."),
+        ],
+    )
+    write("tables_entities.hpp", "Names of HTML.", entity, [entities()])
     write(
         "tables_normal.hpp",
         "Canonical decompositions, but for Hangul syllables.",

@@ -92,7 +92,7 @@ void set_defaults(clsclip_options& options) {
 void set_defaults(clsclip_request& request) {
     const ZoomIn zoom;
     request = {sizeof request, -1.0, -1, 0, 0, nullptr, 0, zoom.crop_margin, zoom.min_crop_size, CLSCLIP_WHOLE_IMAGE,
-               0, 0, zoom.mask_threshold, zoom.mask_margin.value_or(-1)};
+               0, 0, zoom.mask_threshold, zoom.mask_margin.value_or(-1), nullptr, 0};
 }
 
 /// Defaults, and over them the members that the caller's version of a struct has.
@@ -171,6 +171,10 @@ Request request_of(const clsclip_request* given_request) {
             request.regions->push_back(
                 {{box.left, box.top, box.right, box.bottom}, box.name == nullptr ? "" : box.name, box.score});
         }
+    }
+    for (std::size_t at = 0; own.prompts != nullptr && at < own.prompts_count; ++at) {
+        const clsclip_prompts& one = own.prompts[at];
+        request.prompts[&given(one.name, "the name of a class")] = classes_of(one.words, one.word_count);
     }
     if (own.zoom_in != 0 || own.boxes != nullptr) {
         if (own.fallback != CLSCLIP_WHOLE_IMAGE && own.fallback != CLSCLIP_NONE) {

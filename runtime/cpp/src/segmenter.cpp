@@ -109,8 +109,11 @@ struct Segmenter::Model {
 
 /// Everything that is asked of any image, checked once.
 CallRequest Segmenter::Model::check(std::span<const std::string> classes, const Request& request) const {
-    CleanWords clean = clean_words(classes);
-    CallRequest call{std::move(clean.words), std::move(clean.notes), std::nullopt, std::nullopt};
+    CallRequest call;
+    call.asked = clean_classes(classes, request.prompts);
+    call.words = call.asked.words();
+    call.class_of_word = call.asked.classes_of_words();
+    call.notes = call.asked.notes;
     if (request.zoom_in || request.regions) {
         call.zoom = request.zoom_in.value_or(ZoomIn{});
         check_zoom(*call.zoom);
@@ -143,18 +146,33 @@ std::vector<ClassMatch> Segmenter::Model::match(ImageRequest& image, const CallR
     }
     const auto knows = [this](const std::string& word) { return text.knows(word); };
     const bool open = std::find(proposals.classes.begin(), proposals.classes.end(), kAny) != proposals.classes.end();
+    std::vector<NameMatch> found = match_words(call.words, proposals.names, encode, knows);
     std::vector<ClassMatch> matches;
-    for (auto& one : match_words(call.classes, proposals.names, encode, knows)) {
-        // A box without a name is searched for classes that match none.
-        if (open && one.classes.empty()) {
-            one.how = "any";
-            one.similarity.reset();
+    std::size_t first = 0;
+    for (std::size_t at = 0; at < call.asked.classes.size(); ++at) {
+        const std::string& class_name = call.asked.classes[at];
+        const std::vector<std::string>& prompts = call.asked.prompts[at];
+        const auto own = std::span(found).subspan(first, prompts.size());
+        first += prompts.size();
+        if (prompts != std::vector{class_name}) {  // a box that is named as the class is searched for all of its prompts
+            const NameMatch label = match_words(std::vector{class_name}, proposals.names, {})[0];
+            for (NameMatch& one : own) {
+                one = joined_match(std::vector{label, one});
+            }
         }
-        ClassMatch match{{}, one.how, one.similarity};
-        for (const int number : one.classes) {
+        for (NameMatch& one : own) {
+            // A box without a name is searched for words that match none.
+            if (open && one.classes.empty()) {
+                one.how = "any";
+                one.similarity.reset();
+            }
+            image.matched.push_back(one.classes);
+        }
+        const NameMatch joined = joined_match(own);
+        ClassMatch match{{}, joined.how, joined.similarity};
+        for (const int number : joined.classes) {
             match.names.push_back(proposals.names[static_cast<std::size_t>(number)]);
         }
-        image.matched.push_back(std::move(one.classes));
         matches.push_back(std::move(match));
     }
     return matches;
@@ -163,7 +181,8 @@ std::vector<ClassMatch> Segmenter::Model::match(ImageRequest& image, const CallR
 Result Segmenter::Model::segment(ImageRequest image, CallRequest call, Timings& timings) const {
     const Manifest& manifest = bundle.manifest;
     auto state = std::make_unique<Result::State>();
-    state->classes = call.classes;
+    state->classes = call.asked.classes;
+    state->prompts = call.asked.prompts;
     state->width = image.image.width;
     state->height = image.image.height;
     state->model = name;
@@ -180,7 +199,7 @@ Result Segmenter::Model::segment(ImageRequest image, CallRequest call, Timings& 
     EncodedWords encoded;
     {
         const Timings::Step step(timings, "text");
-        encoded = text.encode(call.classes);
+        encoded = text.encode(call.words);
         if (image.proposals) {
             state->matches = match(image, call);
         }
@@ -188,6 +207,16 @@ Result Segmenter::Model::segment(ImageRequest image, CallRequest call, Timings& 
     for (const std::string& word : encoded.truncated) {
         state->notes.push_back(text_of("'", word, "' is longer than the model's ", manifest.text.context_length,
                                        " tokens: its end was cut off"));
+    }
+    if (image.proposals) {
+        const auto& boxes = image.proposals->boxes;
+        const int width = image.image.width, height = image.image.height;
+        const std::size_t shown = call.zoom->boxes_as_masks ? box_windows(boxes, width, height).size()
+                                                            : crop_windows(boxes, width, height, *call.zoom).size();
+        if (shown < boxes.size()) {
+            state->notes.push_back(text_of("left out ", boxes.size() - shown, " of ", boxes.size(),
+                                           " boxes, of which the image shows nothing"));
+        }
     }
     if (call.zoom && call.zoom->boxes_as_masks) {
         call.filter.reset();
@@ -201,7 +230,7 @@ Result Segmenter::Model::segment(ImageRequest image, CallRequest call, Timings& 
         state->max_classes = call.filter->max_classes;
     }
     state->take(call.zoom && call.zoom->boxes_as_masks
-                    ? boxes_as_masks(image, call.classes.size(), static_cast<float>(logit(manifest.mask.threshold)))
+                    ? boxes_as_masks(image, call, static_cast<float>(logit(manifest.mask.threshold)))
                     : clsclip::segment(image, call, encoded, graphs, manifest, options.limits, timings));
     state->timings = timings.take();
     return Result(std::move(state));

@@ -24,7 +24,9 @@ TEST_CASE("The filter keeps what a slow definition keeps") {
             filter.max_classes = static_cast<std::size_t>(count(random));
         }
         const bool named = count(random) == 1;
-        const auto [chosen, filtered] = filter.choose(asked, named, presence);
+        std::vector<std::size_t> each(classes);
+        std::iota(each.begin(), each.end(), std::size_t{0});
+        const auto [chosen, filtered] = filter.choose(asked, named, presence, each);
         for (std::size_t at = 0; at < classes; ++at) {
             const bool passes = asked[at] && presence[at] >= static_cast<float>(filter.threshold);
             std::size_t better = 0;  // classes that pass and stand before this one
@@ -38,6 +40,15 @@ TEST_CASE("The filter keeps what a slow definition keeps") {
             }
         }
     }
+}
+
+TEST_CASE("The filter counts classes, not their words") {
+    const PresenceFilter filter{0.3, 1};
+    const std::vector<std::size_t> class_of_word{0, 0, 1, 1};
+    const std::vector<float> presence{0.4F, 0.9F, 0.8F, 0.2F};
+    const auto [chosen, filtered] = filter.choose({true, true, true, true}, false, presence, class_of_word);
+    CHECK(chosen == std::vector<bool>{true, true, false, false});
+    CHECK(filtered == std::vector<bool>{false, false, true, false});
 }
 
 TEST_CASE("Which filter a call has") {

@@ -26,11 +26,31 @@ TEST_CASE("Words that nobody can mean are refused") {
 
 TEST_CASE("A word that comes again is kept once and told") {
     const std::vector<std::string> words{"dog", " dog", "cat", "Dog", "dog "};
-    const CleanWords clean = clean_words(words);
-    CHECK(clean.words == std::vector<std::string>{"dog", "cat", "Dog"});
+    const Asked clean = clean_classes(words);
+    CHECK(clean.classes == std::vector<std::string>{"dog", "cat", "Dog"});
     REQUIRE(clean.notes.size() == 1);
     CHECK(clean.notes[0] == "'dog' was asked 3 times and is reported once");
-    CHECK_THROWS_AS(clean_words({}), WordError);
+    CHECK_THROWS_AS(clean_classes({}), WordError);
+}
+
+TEST_CASE("Words are mended, and told") {
+    const std::vector<std::string> words{"driver\u2019s_seat", "Tom &amp; Jerry", "dog, cat"};
+    const Asked clean = clean_classes(words);
+    CHECK(clean.classes == std::vector<std::string>{"driver's seat", "Tom & Jerry", "dog, cat"});
+    REQUIRE(clean.notes.size() == 3);
+    CHECK(clean.notes[0] == "'driver\u2019s_seat' was read as 'driver's seat' (curly quote, underscore)");
+    CHECK(clean.notes[1] == "'Tom &amp; Jerry' was read as 'Tom & Jerry' (HTML entity)");
+    CHECK(clean.notes[2] == "'dog, cat' was taken as one word; several classes are several words");
+}
+
+TEST_CASE("A class may have several prompts") {
+    const std::vector<std::string> classes{"traffic_light", "dog"};
+    const Asked clean = clean_classes(classes, {{"traffic_light", {"traffic_light", "signal", "traffic light"}}});
+    CHECK(clean.classes == std::vector<std::string>{"traffic_light", "dog"});
+    CHECK(clean.words() == std::vector<std::string>{"traffic light", "signal", "dog"});
+    CHECK(clean.classes_of_words() == std::vector<std::size_t>{0, 0, 1});
+    CHECK_THROWS_AS(clean_classes(classes, {{"cat", {"cat"}}}), OptionError);
+    CHECK_THROWS_AS(clean_classes(classes, {{"dog", {}}}), WordError);
 }
 
 TEST_CASE("Names have no line breaks") {

@@ -5,9 +5,12 @@
 #include <functional>
 #include <map>
 #include <sstream>
+#include <system_error>
+#include <utility>
 
 #include "clsclip_data.hpp"
 #include "saving.hpp"
+#include "typed_words.hpp"
 
 namespace clsclip::tool {
 
@@ -61,7 +64,8 @@ void check(const Arguments& arguments) {
     if (arguments.model.empty()) {
         throw UsageError("no bundle was given. Add it: --model model.clsclip, or set CLSCLIP_BUNDLE");
     }
-    if (!std::filesystem::is_directory(arguments.model)) {
+    std::error_code ignored;  // of paths that may not be looked at
+    if (!std::filesystem::is_directory(arguments.model, ignored)) {
         throw UsageError("no such bundle: " + arguments.model.string() + ". Give the folder that clsclip-export wrote");
     }
 }
@@ -188,6 +192,10 @@ Arguments parse(int count, const char* const* values) {
             option->second(values[at]);
         }
     }
+    TypedWords typed = typed_words(parsed.classes);
+    parsed.classes = std::move(typed.classes);
+    parsed.request.prompts = std::move(typed.prompts);
+    parsed.notes = std::move(typed.notes);
     if (!parsed.help && !parsed.version) {
         check(parsed);
         check_regions(parsed);
@@ -204,7 +212,8 @@ const char* help_text() {
 Segment classes in JPEG and PNG images. A class that is not in an image is reported absent and
 gets an empty mask.
 
-  --classes WORD...           Classes to segment, until the next option.
+  --classes WORD...           Classes to segment, until the next option. A comma separates classes;
+                              "helmet = safety helmet | hard hat" is one class of two prompts.
   --model DIR, --bundle DIR   The bundle. Default: the environment variable CLSCLIP_BUNDLE.
   --out DIR                   Where files go. Default: clsclip-out; with --json none are written
                               unless it is given.

@@ -20,6 +20,7 @@ class UsageError : public std::runtime_error {
 struct Arguments {
     std::vector<std::filesystem::path> images;
     std::vector<std::string> classes;
+    std::vector<std::string> notes;  ///< of how the classes were read
     std::filesystem::path model;
     std::optional<std::filesystem::path> out;
     std::vector<std::string> formats{"png", "overlay"};

@@ -72,6 +72,9 @@ public:
         const Segmenter segmenter = Segmenter::load(arguments_.model, arguments_.options);
         if (!arguments_.json) {
             print_line(segmenter.model() + " on " + segmenter.backend());
+            for (const std::string& note : arguments_.notes) {
+                print_line("note: " + note);
+            }
         }
         int code = 0;
         for (const Source& source : sources_) {
@@ -131,6 +134,11 @@ private:
             return;
         }
         nlohmann::ordered_json document = report_of(result, source.path);
+        nlohmann::ordered_json notes = arguments_.notes;  // of how the words were read, before those of the result
+        for (const auto& note : document["notes"]) {
+            notes.push_back(note);
+        }
+        document["notes"] = std::move(notes);
         for (const std::string& note : image.notes) {
             document["notes"].push_back(note);
         }

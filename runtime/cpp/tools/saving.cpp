@@ -63,6 +63,7 @@ Json class_of(const Result& result, std::size_t at) {
     const ClassResult one = result[at];
     const double pixels = static_cast<double>(result.width()) * result.height();
     Json entry{{"name", one.name},
+               {"prompts", one.prompts},
                {"status", to_string(one.status)},
                {"reason", one.reason.empty() ? Json(nullptr) : Json(one.reason)},
                {"presence", or_null(one.presence)},

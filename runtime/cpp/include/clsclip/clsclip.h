@@ -103,6 +103,13 @@ typedef struct clsclip_box {
     float score;      /* 0..1 */
 } clsclip_box;
 
+/* The prompts of a class that is searched by other words than its name. */
+typedef struct clsclip_prompts {
+    const char* name; /* of a class that is asked */
+    const char* const* words;
+    size_t word_count; /* 1 or more */
+} clsclip_prompts;
+
 /* What is asked of an image beside the classes. */
 typedef struct clsclip_request {
     size_t size;               /* sizeof(clsclip_request) */
@@ -119,6 +126,9 @@ typedef struct clsclip_request {
     int32_t class_agnostic; /* not 0: ignore the boxes' names */
     double mask_threshold;  /* in boxes named as the class: the probability that a pixel must exceed; above 0, below 1 */
     double mask_margin;     /* how far masks reach beyond such boxes, as a share; negative: to the crop's edge */
+    const clsclip_prompts* prompts; /* of classes with several, or other words than their name; each word is searched as
+                                     * if it was asked alone, and the class has what any of them finds */
+    size_t prompts_count;           /* number of such classes */
 } clsclip_request;
 
 /* One mask of one class: in a region, or in the whole image. */

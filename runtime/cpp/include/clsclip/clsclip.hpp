@@ -12,6 +12,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -164,6 +166,7 @@ enum class Status { found, empty, filtered, absent };
 /// The result of one class.
 struct ClassResult {
     std::string name;
+    std::vector<std::string> prompts;  ///< the words that it was searched by: itself, or those that were given for it
     Status status = Status::absent;
     std::string reason;             ///< why it was not segmented, such as "presence below 0.55"; else empty
     std::optional<float> presence;  ///< 0..1, how likely the image, or the likeliest of its regions, shows it
@@ -172,7 +175,7 @@ struct ClassResult {
     std::vector<std::string_view> searched;  ///< "regions", "whole-image", in this order; empty where nowhere
 };
 
-/// One mask of one class: in a region, or in the whole image.
+/// One mask of one class: in a region, or in the whole image. What all prompts of the class find is one.
 struct Instance {
     std::size_t class_index = 0;     ///< position in Result::classes()
     Box box;                         ///< as given or detected, cut at the image's edges
@@ -208,7 +211,7 @@ public:
     [[nodiscard]] int width() const noexcept;   ///< of the image and the masks, pixels
     [[nodiscard]] int height() const noexcept;  ///< of the image and the masks, pixels
 
-    /// Position of a class. OptionError: it was not asked.
+    /// Position of a class, also by a spelling that is cleaned to its name. OptionError: it was not asked.
     [[nodiscard]] std::size_t index(std::string_view name) const;
     /// All of one class; its mask is made to count its pixels. OptionError: there is no such class.
     [[nodiscard]] ClassResult operator[](std::size_t at) const;
@@ -239,7 +242,8 @@ public:
     [[nodiscard]] std::span<const Instance> instances() const noexcept;
     /// Mask of an instance inside its window. OptionError: there is no such instance.
     [[nodiscard]] Mask instance_mask(std::size_t at) const;
-    /// The low-resolution logits of an instance, row by row, mask_height x mask_width of the bundle.
+    /// The low-resolution logits of an instance, row by row, mask_height x mask_width of the bundle; of a class with
+    /// several prompts the strongest at each place.
     [[nodiscard]] std::span<const float> instance_logits(std::size_t at) const;
 
     /// For every class, which of the boxes' names it means; empty for whole-image results.
@@ -296,6 +300,9 @@ struct Request {
     std::optional<int> max_classes;  ///< most classes of a crop, the likeliest; none is any number
     std::optional<ZoomIn> zoom_in;   ///< segment regions instead of the whole image once
     std::optional<std::vector<GivenBox>> regions;  ///< in place of the detector's; given, they switch zoom_in on
+    /// Of classes that are searched by other words than their name: {"helmet", {"safety helmet", "hard hat"}}. Each word
+    /// is searched as if it was asked alone; the class has what any of them finds, and the highest presence.
+    std::map<std::string, std::vector<std::string>, std::less<>> prompts;
 };
 
 /// Names of the backends that this build has, the preferred first: "tensorrt", "openvino", "onnxruntime-cpu".

@@ -1,35 +1,45 @@
 #include "inference/presence.hpp"
 
 #include <algorithm>
-#include <numeric>
+#include <map>
+#include <set>
 
 #include "errors.hpp"
 
 namespace clsclip {
 
 PresenceFilter::Choice PresenceFilter::choose(const std::vector<bool>& asked, bool named,
-                                              std::span<const float> presence) const {
+                                              std::span<const float> presence,
+                                              std::span<const std::size_t> class_of_word) const {
     Choice choice{asked, std::vector<bool>(asked.size(), false)};
     if (named) {
         return choice;
     }
-    std::vector<std::size_t> likely;
+    std::map<std::size_t, float> classes;  // that are likely enough, and how likely
     for (std::size_t at = 0; at < asked.size(); ++at) {
         // In float32, as the score itself is.
         if (asked[at] && presence[at] >= static_cast<float>(threshold)) {
-            likely.push_back(at);
+            const auto place = classes.try_emplace(class_of_word[at], presence[at]).first;
+            place->second = std::max(place->second, presence[at]);
         } else {
             choice.chosen[at] = false;
         }
     }
-    if (!max_classes || likely.size() <= *max_classes) {
+    if (!max_classes || classes.size() <= *max_classes) {
         return choice;
     }
+    std::vector<std::size_t> likely;
+    for (const auto& [one, likelihood] : classes) {
+        likely.push_back(one);
+    }
     std::stable_sort(likely.begin(), likely.end(),
-                     [&](std::size_t one, std::size_t other) { return presence[one] > presence[other]; });
-    for (std::size_t rank = *max_classes; rank < likely.size(); ++rank) {
-        choice.chosen[likely[rank]] = false;
-        choice.filtered[likely[rank]] = true;
+                     [&](std::size_t one, std::size_t other) { return classes[one] > classes[other]; });
+    const std::set<std::size_t> kept(likely.begin(), likely.begin() + static_cast<std::ptrdiff_t>(*max_classes));
+    for (std::size_t at = 0; at < asked.size(); ++at) {
+        if (choice.chosen[at] && !kept.contains(class_of_word[at])) {
+            choice.chosen[at] = false;
+            choice.filtered[at] = true;
+        }
     }
     return choice;
 }

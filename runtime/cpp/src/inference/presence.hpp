@@ -21,9 +21,11 @@ struct PresenceFilter {
         std::vector<bool> chosen, filtered;
     };
 
-    /// `asked` and `presence` are of the K classes of one crop. A crop that is `named` is segmented for all of its
-    /// classes, which take no place among the max_classes. Of equally likely classes the first is taken.
-    [[nodiscard]] Choice choose(const std::vector<bool>& asked, bool named, std::span<const float> presence) const;
+    /// `asked`, `presence` and `class_of_word` are of the words of one crop, the prompts of its classes. A class is as
+    /// likely as its likeliest word. A crop that is `named` is segmented for all of its words, whose classes take no
+    /// place among the max_classes. Of equally likely classes the first is taken.
+    [[nodiscard]] Choice choose(const std::vector<bool>& asked, bool named, std::span<const float> presence,
+                                std::span<const std::size_t> class_of_word) const;
 };
 
 /// OptionError when a value makes no sense, whatever the bundle.

@@ -11,12 +11,15 @@
 #include "inference/presence.hpp"
 #include "regions/matching.hpp"
 #include "regions/proposals.hpp"
+#include "text/words.hpp"
 
 namespace clsclip {
 
 /// A call: everything that is asked, whatever the image.
 struct CallRequest {
-    std::vector<std::string> classes;  ///< cleaned, each once
+    Asked asked;                       ///< the classes, clean
+    std::vector<std::string> words;    ///< the prompts of all classes, one class after the other
+    std::vector<std::size_t> class_of_word;  ///< of every word, the position of its class
     std::vector<std::string> notes;    ///< sentences for the user
     std::optional<PresenceFilter> filter;  ///< none segments every class
     std::optional<ZoomIn> zoom;            ///< none searches the whole image
@@ -27,7 +30,7 @@ struct ImageRequest {
     ImageView image;
     std::shared_ptr<const Tensors> features;  ///< of the whole image, where it was encoded before
     std::optional<Proposals> proposals;       ///< boxes to search; none searches the whole image
-    MatchedClasses matched;                   ///< of every class, where there are proposals
+    MatchedClasses matched;                   ///< of every word, where there are proposals
 
     [[nodiscard]] Window whole() const { return {0, 0, image.width, image.height}; }
 };

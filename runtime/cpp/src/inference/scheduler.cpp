@@ -15,7 +15,7 @@ namespace clsclip {
 
 namespace {
 
-/// A window of the image and the classes that are searched in it.
+/// A window of the image and the words that are searched in it.
 struct Crop {
     Window window;
     Window limit;  ///< the part of it in which masks may be
@@ -39,10 +39,10 @@ public:
               const Manifest& manifest, const Limits& limits, Timings& timings)
         : image_(image), call_(call), encoded_(encoded), model_(model), manifest_(manifest), timings_(timings),
           zoom_(call.zoom.value_or(ZoomIn{})), limits_(limits), crops_per_call_(per_call(limits, manifest.memory.crop_bytes)),
-          queue_(model, encoded, call.classes, manifest, limits) {}
+          queue_(model, encoded, call.words, manifest, limits) {}
 
     Findings run() {
-        found_.begin(call_.classes.size());
+        found_.begin(call_.words.size());
         if (image_.proposals) {
             add_regions();
         }
@@ -68,7 +68,7 @@ private:
         const Proposals& proposals = *image_.proposals;
         const int width = image_.image.width, height = image_.image.height;
         for (const auto& [window, box] : crop_windows(proposals.boxes, width, height, zoom_)) {
-            std::vector<bool> asked(call_.classes.size());
+            std::vector<bool> asked(call_.words.size());
             for (std::size_t at = 0; at < asked.size(); ++at) {
                 asked[at] = searches(proposals, image_.matched, box, at);
             }
@@ -125,7 +125,7 @@ private:
         std::optional<Tensor> presence;
         if (call_.filter && !presence_from_trunk()) {
             const Timings::Step step(timings_, "presence");
-            presence = model_.presence(*features, encoded_, call_.classes, limits_.memory_mb);
+            presence = model_.presence(*features, encoded_, call_.words, limits_.memory_mb);
         }
         std::vector<std::int64_t> crops, classes;
         for (std::size_t at = 0; at < group.size(); ++at) {
@@ -152,7 +152,7 @@ private:
     std::vector<bool> filtered(const Crop& crop, std::span<const float> presence) {
         PresenceFilter::Choice choice{crop.asked, std::vector<bool>(crop.asked.size(), false)};
         if (call_.filter) {
-            choice = call_.filter->choose(crop.asked, crop.named, presence);
+            choice = call_.filter->choose(crop.asked, crop.named, presence, call_.class_of_word);
         }
         add_to(found_.filtered, choice.filtered);
         for (std::size_t name = 0; name < crop.asked.size(); ++name) {
@@ -232,15 +232,17 @@ private:
 Findings segment(const ImageRequest& image, const CallRequest& call, const EncodedWords& encoded,
                  const LoadedModel& model, const Manifest& manifest, const Limits& limits, Timings& timings) {
     Findings found = Scheduler(image, call, encoded, model, manifest, limits, timings).run();
+    found.join(call.class_of_word, call.asked.classes.size());
     found.proposals = image.proposals;
     return found;
 }
 
-Findings boxes_as_masks(const ImageRequest& image, std::size_t classes, float mask_logit) {
+Findings boxes_as_masks(const ImageRequest& image, const CallRequest& call, float mask_logit) {
     Findings found;
-    found.begin(classes);
+    const std::size_t words = call.words.size();
+    found.begin(words);
     for (const auto& [window, box] : box_windows(image.proposals->boxes, image.image.width, image.image.height)) {
-        for (std::size_t name = 0; name < classes; ++name) {
+        for (std::size_t name = 0; name < words; ++name) {
             if (searches(*image.proposals, image.matched, box, name)) {
                 found.pairs.push_back(
                     {name, window, window, mask_logit, static_cast<std::int64_t>(box), std::nullopt});
@@ -250,6 +252,7 @@ Findings boxes_as_masks(const ImageRequest& image, std::size_t classes, float ma
     }
     found.in_regions = found.segmented;
     found.logits.assign(found.pairs.size(), mask_logit + 1);
+    found.join(call.class_of_word, call.asked.classes.size());
     found.proposals = image.proposals;
     return found;
 }

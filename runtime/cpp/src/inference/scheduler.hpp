@@ -16,6 +16,6 @@ namespace clsclip {
                                Timings& timings);
 
 /// Take every box of a class as a mask of that class: logits (P, 1, 1) above `mask_logit`.
-[[nodiscard]] Findings boxes_as_masks(const ImageRequest& image, std::size_t classes, float mask_logit);
+[[nodiscard]] Findings boxes_as_masks(const ImageRequest& image, const CallRequest& call, float mask_logit);
 
 }  // namespace clsclip

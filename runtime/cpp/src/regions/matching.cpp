@@ -4,9 +4,9 @@
 
 namespace clsclip {
 
-bool searches(const Proposals& proposals, const MatchedClasses& matched, std::size_t box, std::size_t class_index) {
+bool searches(const Proposals& proposals, const MatchedClasses& matched, std::size_t box, std::size_t word) {
     const int of_box = proposals.classes[box];
-    const std::vector<int>& own = matched[class_index];
+    const std::vector<int>& own = matched[word];
     return of_box == kAny || std::find(own.begin(), own.end(), of_box) != own.end();
 }
 

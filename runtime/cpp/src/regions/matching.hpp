@@ -1,4 +1,4 @@
-/// Which classes are searched in which boxes.
+/// Which words are searched in which boxes.
 #pragma once
 
 #include <cstddef>
@@ -8,11 +8,11 @@
 
 namespace clsclip {
 
-/// For every class asked, the classes of the proposals that it means, by number.
+/// For every word asked, the classes of the proposals that it means, by number.
 using MatchedClasses = std::vector<std::vector<int>>;
 
-/// Whether a class is searched in a box: by the box's name, or because the box has none.
+/// Whether a word is searched in a box: by the box's name, or because the box has none.
 [[nodiscard]] bool searches(const Proposals& proposals, const MatchedClasses& matched, std::size_t box,
-                            std::size_t class_index);
+                            std::size_t word);
 
 }  // namespace clsclip

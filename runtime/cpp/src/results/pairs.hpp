@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "clsclip/clsclip.hpp"
@@ -35,8 +36,10 @@ struct Findings {
     std::vector<float> logits;  ///< (P, h, w)
     std::optional<Proposals> proposals;  ///< the boxes that were used
 
-    /// Nothing is searched yet, of K classes.
+    /// Nothing is searched yet, of K classes or words.
     void begin(std::size_t classes);
+    /// What was found of words becomes what was found of `classes` classes; `class_of_word` says whose prompt each is.
+    void join(std::span<const std::size_t> class_of_word, std::size_t classes);
 };
 
 }  // namespace clsclip

@@ -3,12 +3,15 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <map>
 #include <numeric>
+#include <tuple>
 #include <utility>
 
 #include "errors.hpp"
 #include "masks/rle.hpp"
 #include "masks/upsampling.hpp"
+#include "text/words.hpp"
 
 namespace clsclip {
 
@@ -62,6 +65,15 @@ std::int64_t count_pixels(const Mask& mask) {
     return std::accumulate(mask.pixels.begin(), mask.pixels.end(), std::int64_t{0});
 }
 
+/// A class's name as it was typed, cleaned; as it is where it cannot be a class.
+std::string as_typed(std::string_view name) {
+    try {
+        return clean_word(name);
+    } catch (const WordError&) {
+        return std::string(name);
+    }
+}
+
 Status status_of(const Result::State& state, std::size_t at, bool has_pixels) {
     if (state.segmented[at]) {
         return has_pixels ? Status::found : Status::empty;
@@ -105,15 +117,44 @@ void Result::State::take(Findings&& found) {
     in_regions = std::move(found.in_regions);
     in_whole = std::move(found.in_whole);
     logits = std::move(found.logits);
-    order.resize(found.pairs.size());
+    std::vector<std::size_t> order(found.pairs.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
     std::stable_sort(order.begin(), order.end(), [&found](std::size_t one, std::size_t other) {
         return found.pairs[one].class_index < found.pairs[other].class_index;
     });
+    // What the prompts of a class find in one window is one instance, as likely as the likeliest of them.
+    using Place = std::tuple<std::size_t, std::int64_t, int, int, int, int>;
+    std::map<Place, std::size_t> known;
+    std::vector<Pair> likeliest;
     for (const std::size_t at : order) {
-        instances.push_back(instance_of(found.pairs[at], found.proposals, width, height));
-        limits.push_back(found.pairs[at].limit);
-        mask_logits.push_back(found.pairs[at].mask_logit);
+        const Pair& pair = found.pairs[at];
+        const Window& window = pair.window;
+        const Place place{pair.class_index, pair.box, window.left, window.top, window.right, window.bottom};
+        const auto [one, is_new] = known.try_emplace(place, likeliest.size());
+        if (is_new) {
+            likeliest.push_back(pair);
+            parts.emplace_back();
+        } else if (pair.presence) {
+            Pair& before = likeliest[one->second];
+            before.presence = std::max(before.presence.value_or(0.0F), *pair.presence);
+        }
+        parts[one->second].push_back(at);
+    }
+    for (const Pair& pair : likeliest) {
+        instances.push_back(instance_of(pair, found.proposals, width, height));
+        limits.push_back(pair.limit);
+        mask_logits.push_back(pair.mask_logit);
+    }
+    for (std::size_t at = 0; at < parts.size(); ++at) {
+        if (parts[at].size() == 1) {
+            continue;
+        }
+        const auto first = logits_of(parts[at][0]);
+        std::vector<float>& most = strongest.try_emplace(at, first.begin(), first.end()).first->second;
+        for (const std::size_t pair : parts[at]) {
+            std::transform(most.begin(), most.end(), logits_of(pair).begin(), most.begin(),
+                           [](float one, float other) { return std::max(one, other); });
+        }
     }
     if (found.proposals) {
         region_count = found.proposals->boxes.size();
@@ -130,9 +171,21 @@ void Result::State::check_class(std::size_t at) const {
     }
 }
 
-std::span<const float> Result::State::logits_of(std::size_t instance) const {
+std::span<const float> Result::State::logits_of(std::size_t pair) const {
     const std::size_t size = static_cast<std::size_t>(logits_height) * static_cast<std::size_t>(logits_width);
-    return std::span(logits).subspan(order[instance] * size, size);
+    return std::span(logits).subspan(pair * size, size);
+}
+
+void Result::State::paste(std::size_t instance, int left, int top, std::uint8_t* pixels, std::ptrdiff_t stride) const {
+    const auto moved = [&](Window window) {
+        const Window& own = instances[instance].window;
+        return Window{window.left - own.left + left, window.top - own.top + top, window.right - own.left + left,
+                      window.bottom - own.top + top};
+    };
+    for (const std::size_t pair : parts[instance]) {
+        paste_mask(logits_of(pair), logits_height, logits_width, mask_logits[instance],
+                   moved(instances[instance].window), moved(limits[instance]), pixels, stride);
+    }
 }
 
 Result::Result(std::unique_ptr<State> state) noexcept : state_(std::move(state)) {}
@@ -158,7 +211,10 @@ std::span<const std::string> Result::backend_notes() const noexcept { return sta
 
 std::size_t Result::index(std::string_view name) const {
     const auto& names = state_->classes;
-    const auto found = std::find(names.begin(), names.end(), name);
+    auto found = std::find(names.begin(), names.end(), name);
+    if (found == names.end()) {
+        found = std::find(names.begin(), names.end(), as_typed(name));
+    }
     if (found == names.end()) {
         fail<OptionError>("'", name, "' was not asked. The classes are: ", joined(names));
     }
@@ -168,7 +224,7 @@ std::size_t Result::index(std::string_view name) const {
 ClassResult Result::operator[](std::size_t at) const {
     const Mask own = mask(at);
     const std::int64_t area = count_pixels(own);
-    return {state_->classes[at], status_of(*state_, at, area > 0), state_->reasons[at], presence(at), area,
+    return {state_->classes[at], state_->prompts[at], status_of(*state_, at, area > 0), state_->reasons[at], presence(at), area,
             box_of(own), searched(at)};
 }
 
@@ -216,9 +272,8 @@ void Result::mask_to(std::size_t at, std::uint8_t* pixels, std::ptrdiff_t stride
         std::fill_n(pixels + y * stride, width(), std::uint8_t{0});
     }
     for (std::size_t one = 0; one < state_->instances.size(); ++one) {
-        if (state_->instances[one].class_index == at) {
-            paste_mask(state_->logits_of(one), state_->logits_height, state_->logits_width, state_->mask_logits[one],
-                       state_->instances[one].window, state_->limits[one], pixels, stride);
+        if (const Instance& own = state_->instances[one]; own.class_index == at) {
+            state_->paste(one, own.window.left, own.window.top, pixels, stride);
         }
     }
 }
@@ -231,14 +286,11 @@ RleMask Result::rle(std::size_t at) const {
 }
 
 Mask Result::instance_mask(std::size_t at) const {
-    const std::span<const float> logits = instance_logits(at);
+    (void)instance_logits(at);  // OptionError if there is no such instance
     const Window& window = state_->instances[at].window;
     Mask mask{window.width(), window.height(), {}};
     mask.pixels.resize(static_cast<std::size_t>(mask.width) * static_cast<std::size_t>(mask.height));
-    Window limit = state_->limits[at];
-    limit = {limit.left - window.left, limit.top - window.top, limit.right - window.left, limit.bottom - window.top};
-    paste_mask(logits, state_->logits_height, state_->logits_width, state_->mask_logits[at],
-               {0, 0, mask.width, mask.height}, limit, mask.pixels.data(), mask.width);
+    state_->paste(at, 0, 0, mask.pixels.data(), mask.width);
     return mask;
 }
 
@@ -247,7 +299,8 @@ std::span<const float> Result::instance_logits(std::size_t at) const {
         fail<OptionError>("there is no instance number ", at, ": there are ", state_->instances.size(),
                           ", counted from 0");
     }
-    return state_->logits_of(at);
+    const auto several = state_->strongest.find(at);
+    return several == state_->strongest.end() ? state_->logits_of(state_->parts[at][0]) : std::span(several->second);
 }
 
 }  // namespace clsclip

@@ -1,6 +1,7 @@
 /// What a Result holds.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -12,6 +13,7 @@ namespace clsclip {
 
 struct Result::State {
     std::vector<std::string> classes;
+    std::vector<std::vector<std::string>> prompts;  ///< (K) the words that each was searched by
     int width = 0, height = 0;  ///< of the image, pixels
     std::vector<float> presence;  ///< (K), NaN where it was not asked
     std::optional<double> presence_threshold;
@@ -22,8 +24,9 @@ struct Result::State {
     std::vector<Instance> instances;   ///< in the order of the classes
     std::vector<Window> limits;        ///< of every instance, where in its window the mask may be
     std::vector<float> mask_logits;    ///< of every instance, the logit that a pixel must exceed
-    std::vector<std::size_t> order;    ///< of every instance, where its logits are
-    std::vector<float> logits;         ///< (P, h, w)
+    std::vector<std::vector<std::size_t>> parts;  ///< of every instance, where its logits are: one for each prompt
+    std::vector<float> logits;                    ///< (P, h, w)
+    std::map<std::size_t, std::vector<float>> strongest;  ///< of instances of several parts, the strongest logits
     int logits_height = 0, logits_width = 0;
     std::vector<ClassMatch> matches;
     std::optional<std::size_t> region_count;  ///< boxes that were given or detected; none for whole-image results
@@ -37,7 +40,9 @@ struct Result::State {
     void take(Findings&& found);
     /// OptionError unless there is a class at this position.
     void check_class(std::size_t at) const;
-    [[nodiscard]] std::span<const float> logits_of(std::size_t instance) const;
+    [[nodiscard]] std::span<const float> logits_of(std::size_t pair) const;
+    /// Paste the masks of all parts of an instance, its window at (left, top) of the pixels.
+    void paste(std::size_t instance, int left, int top, std::uint8_t* pixels, std::ptrdiff_t stride) const;
 };
 
 }  // namespace clsclip

@@ -1,6 +1,10 @@
 #include "text/matching.hpp"
 
 #include <algorithm>
+#include <optional>
+#include <string_view>
+#include <set>
+#include <array>
 #include <map>
 #include <numeric>
 
@@ -157,6 +161,23 @@ std::vector<NameMatch> match_words(std::span<const std::string> words, std::span
         by_features(missing, known, encode, threshold, places);
     }
     return found;
+}
+
+NameMatch joined_match(std::span<const NameMatch> matches) {
+    constexpr std::array<std::string_view, 6> rules{"exact", "plural", "synonym", "nearest", "any", "none"};
+    const auto rank = [&](const NameMatch& one) { return std::find(rules.begin(), rules.end(), one.how) - rules.begin(); };
+    const auto surest = std::min_element(matches.begin(), matches.end(),
+                                         [&](const NameMatch& one, const NameMatch& other) { return rank(one) < rank(other); });
+    std::set<int> classes;
+    NameMatch joined{{}, surest->how, std::nullopt};
+    for (const NameMatch& one : matches) {
+        classes.insert(one.classes.begin(), one.classes.end());
+        if (one.similarity && (joined.how == "nearest" || joined.how == "none")) {
+            joined.similarity = std::max(joined.similarity.value_or(-1.0F), *one.similarity);
+        }
+    }
+    joined.classes.assign(classes.begin(), classes.end());
+    return joined;
 }
 
 bool is_class_agnostic(std::span<const std::string> names) {

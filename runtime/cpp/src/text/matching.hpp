@@ -34,6 +34,9 @@ using EncodeWords = std::function<std::vector<float>(std::span<const std::string
                                                   const std::function<bool(const std::string&)>& knows = {},
                                                   float threshold = kNearest);
 
+/// What several spellings of one thing match together; `how` is that of the surest of them.
+[[nodiscard]] NameMatch joined_match(std::span<const NameMatch> matches);
+
 /// Whether a detector with these class names knows no classes: it has one, called "thing" or the like.
 [[nodiscard]] bool is_class_agnostic(std::span<const std::string> names);
 

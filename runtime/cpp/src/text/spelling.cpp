@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "shared_data.hpp"
+#include "text/mending.hpp"
 #include "unicode/unicode.hpp"
 
 namespace clsclip {
@@ -96,8 +97,8 @@ std::u32string without_brackets(Text name) {
 std::u32string plain(std::u32string_view word) {
     std::u32string out;
     bool space = false;
-    for (const char32_t one : casefold(word)) {
-        if (one == U'_' || one == U'-' || is_space(one)) {
+    for (const char32_t one : casefold(mend(std::u32string(word)).text)) {
+        if (one == U'-' || is_space(one)) {
             space = !out.empty();
             continue;
         }

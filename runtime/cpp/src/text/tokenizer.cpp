@@ -1,5 +1,6 @@
 #include "text/tokenizer.hpp"
 
+#include "text/mending.hpp"
 #include <algorithm>
 
 #include "errors.hpp"
@@ -75,7 +76,7 @@ void Tokenizer::encode_normalized(std::u32string_view text, std::vector<std::int
 std::string prompt_of(std::string_view template_text, std::string_view word) {
     std::string prompt(template_text);
     const std::size_t at = prompt.find("{}");
-    return at == std::string::npos ? prompt : prompt.replace(at, 2, word);
+    return with_final_sigmas(at == std::string::npos ? prompt : prompt.replace(at, 2, word));
 }
 
 TokenIds encode_prompt(const Tokenizer& tokenizer, std::string_view template_text, std::string_view word,

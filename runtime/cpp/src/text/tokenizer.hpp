@@ -53,7 +53,7 @@ private:
     std::vector<std::int64_t> start_, end_;
 };
 
-/// The prompt of a word: the template with the word in place of {}.
+/// The prompt of a word: the template with the word in place of {}, capital sigmas that end a word in their final form.
 [[nodiscard]] std::string prompt_of(std::string_view template_text, std::string_view word);
 
 /// Token ids of the prompt of a word, of spec.context_length tokens. Throws as Tokenizer::encode.

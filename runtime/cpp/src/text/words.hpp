@@ -1,7 +1,8 @@
-/// Class words as people type them, made clean.
+/// Class words as people type them, made clean, and the prompts of classes that have several.
 #pragma once
 
 #include <cstddef>
+#include <map>
 #include <span>
 #include <string>
 #include <string_view>
@@ -9,19 +10,30 @@
 
 namespace clsclip {
 
-/// The words in the order asked, each once, and notes for the user about words that were dropped.
-struct CleanWords {
-    std::vector<std::string> words;
-    std::vector<std::string> notes;
+/// Classes that are asked, clean.
+struct Asked {
+    std::vector<std::string> classes;               ///< (K) their names, each once, in the order asked
+    std::vector<std::vector<std::string>> prompts;  ///< (K) the words that each is searched by, each once
+    std::vector<std::string> notes;  ///< for the user: words that were changed, dropped or may be meant otherwise
+
+    /// The prompts of all classes, one class after the other.
+    [[nodiscard]] std::vector<std::string> words() const;
+    /// Of every one of these, the position of its class.
+    [[nodiscard]] std::vector<std::size_t> classes_of_words() const;
 };
 
-/// One class word: Unicode NFC, stripped, runs of white space made one space.
+/// The prompts of classes that have others than their own name.
+using Prompts = std::map<std::string, std::vector<std::string>, std::less<>>;
+
+/// One class word: mended (see text/mending.hpp), stripped, runs of white space made one space.
 ///
 /// WordError: it is not UTF-8, is empty, has control characters, or is over 256 characters long.
 [[nodiscard]] std::string clean_word(std::string_view word);
 
-/// Clean all words; one that comes again (same letters and case) is kept once. WordError: none is given, or one is not
-/// usable.
-[[nodiscard]] CleanWords clean_words(std::span<const std::string> words);
+/// Clean all words; a class that comes again (same letters and case) is kept once.
+///
+/// WordError: none is given, a class has no prompt, or a word is not usable. OptionError: there are prompts of a class that
+/// is not asked.
+[[nodiscard]] Asked clean_classes(std::span<const std::string> classes, const Prompts& prompts = {});
 
 }  // namespace clsclip

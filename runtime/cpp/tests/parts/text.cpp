@@ -3,7 +3,9 @@
 
 #include "parts.hpp"
 #include "clsclip/clsclip.hpp"
+#include "text/mending.hpp"
 #include "text/tokenizer.hpp"
+#include "text/words.hpp"
 #include "unicode/unicode.hpp"
 
 namespace clsclip::parts {
@@ -74,6 +76,22 @@ void add_text(Answers& answers) {
         Json all = Json::array();
         for (const auto& text : question.at("texts")) {
             all.push_back(encode_utf8(changed(question.at("how"), characters_of(text))));
+        }
+        return all;
+    };
+    answers["clean_classes"] = [](const Json& question) -> Json {
+        const auto classes = question.at("classes").get<std::vector<std::string>>();
+        Prompts prompts;
+        for (const auto& [name, words] : question.at("prompts").items()) {
+            prompts[name] = words.get<std::vector<std::string>>();
+        }
+        const Asked asked = clean_classes(classes, prompts);
+        return {{"classes", asked.classes}, {"prompts", asked.prompts}, {"notes", asked.notes}};
+    };
+    answers["final_sigmas"] = [](const Json& question) -> Json {
+        Json all = Json::array();
+        for (const auto& text : question.at("texts")) {
+            all.push_back(with_final_sigmas(text.get<std::string>()));
         }
         return all;
     };
