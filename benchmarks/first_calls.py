@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clsclip_bench.ours import made_picture, words
+from clsclip_runtime.paths import is_file
 
 ROOT = Path(__file__).resolve().parents[1]
 CPP = "cpp:"
@@ -94,7 +95,7 @@ def engines() -> list[str]:
     from clsclip_runtime.libraries import installed
 
     found = ["onnxruntime-cpu", *(["openvino"] if installed("openvino") else [])]
-    if (ROOT / "build" / "cpp" / "libclsclip.so").is_file():
+    if is_file(ROOT / "build" / "cpp" / "libclsclip.so"):
         from tests.cpp.c_api import backends
 
         found += [f"{CPP}{name}" for name in backends() if name in ("openvino", "onnxruntime-cpu")]

@@ -31,6 +31,7 @@ from clsclip_runtime.inference.request import Request
 from clsclip_runtime.inference.scheduler import timed
 from clsclip_runtime.isolated.backend import IsolatedBackend, Isolation
 from clsclip_runtime.limits import Limits
+from clsclip_runtime.paths import expanded
 from clsclip_runtime.protocols import Backend, notes_of
 from clsclip_runtime.regions import Proposals, ZoomIn
 from clsclip_runtime.regions.matching import Matcher
@@ -506,7 +507,7 @@ def _engine_place(
         return None
     if backend not in ("auto", TENSORRT):
         raise OptionError(f"engines are TensorRT's, and the backend is {backend!r}. Leave them out")
-    place = EnginePlace(None if engines is None else Path(engines).expanduser(), trusted)
+    place = EnginePlace(None if engines is None else expanded(engines), trusted)
     place.readable(bundle.fingerprint)
     return place
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from clsclip_runtime.errors import OutputError
-from clsclip_runtime.paths import write_file, write_json, write_text
+from clsclip_runtime.paths import absence, exists, expanded, is_dir, is_file, write_file, write_json, write_text
 
 
 def test_a_writer_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
@@ -50,3 +50,16 @@ def test_json_is_strict_and_readable(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "a", [float("inf")])
     assert (tmp_path / "a").read_text("utf-8") == text
+
+
+def test_paths_that_cannot_be_looked_at_are_not_there_and_say_why(tmp_path: Path) -> None:
+    long, zero, half = tmp_path / ("x" * 300), "a\0b", "\ud800"
+    for path in (long, zero, half, tmp_path / "none", tmp_path / "none" / "below"):
+        assert not (exists(path) or is_file(path) or is_dir(path))
+    assert absence(tmp_path / "none") == f"no such file: {tmp_path / 'none'}"
+    assert absence(tmp_path, "bundle") == f"no such bundle: {tmp_path}"
+    assert absence(long).startswith("cannot open ") and absence(long).endswith("File name too long")
+    assert absence(zero).startswith("cannot open ") and absence(half).startswith("cannot open ")
+    assert exists(tmp_path) and is_dir(tmp_path) and not is_file(tmp_path)
+    assert expanded("~no-such-user/x") == Path("~no-such-user/x")
+    assert expanded("~") == Path.home()

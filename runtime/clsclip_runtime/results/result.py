@@ -16,7 +16,7 @@ import numpy.typing as npt
 from clsclip_runtime._types import Bools, Floats
 from clsclip_runtime.bundle.formats import FORMATS
 from clsclip_runtime.errors import OptionError, WordError
-from clsclip_runtime.images import DecodedImage
+from clsclip_runtime.images import MAX_SIDE, DecodedImage
 from clsclip_runtime.limits import Limits
 from clsclip_runtime.masks.rle import RleMask
 from clsclip_runtime.masks.upsampling import label_pixels, logit, rle_in
@@ -189,7 +189,7 @@ class Result:
             name: its name or position.
             size: (width, height) in pixels; None is the image's.
         """
-        size = size or self.size
+        size = self._sized(size)
         return self._joined_rle(np.flatnonzero(self.pairs.classes == self.index(name)).tolist(), size)
 
     def _pair_rle(self, at: int, size: tuple[int, int]) -> RleMask:
@@ -260,6 +260,13 @@ class Result:
             found.setdefault(place, []).append(at)
         return found.values()
 
+    def _sized(self, size: tuple[int, int] | None) -> tuple[int, int]:
+        """A size that was asked; None is the image's. OptionError if it is none."""
+        width, height = self.size if size is None else size
+        if not all(isinstance(one, (int, np.integer)) and 0 < one <= MAX_SIDE for one in (width, height)):
+            raise OptionError(f"size must be a width and a height of 1 to {MAX_SIDE} pixels, and it is {size!r}")
+        return int(width), int(height)
+
     def _joined_rle(self, pairs: Sequence[int], size: tuple[int, int]) -> RleMask:
         return RleMask.joined(size, [self._pair_rle(at, size) for at in pairs])
 
@@ -269,7 +276,7 @@ class Result:
         Args:
             size: (width, height) in pixels; None is the image's.
         """
-        width, height = size or self.size
+        width, height = self._sized(size)
         own = self.mask_logit
         labels = np.zeros((height, width), dtype=np.int32)
         best = np.full((height, width), own, dtype=np.float32)

@@ -82,7 +82,8 @@ class WordCache:
         if place is False or place == OFF:
             return None
         folder = expanded(place) if isinstance(place, (str, os.PathLike)) else None
-        if folder is None or (exists(folder) and not is_dir(folder)):
+        nobodys = folder is not None and str(folder).startswith("~")
+        if folder is None or nobodys or (exists(folder) and not is_dir(folder)):
             raise OptionError(f"word_cache must be a folder, True or False, and it is {place!r}")
         if TEXT_ENCODER not in bundle.manifest.files:
             return None  # all its words are in the bundle

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clsclip.data.base import prompts_of, trained_words
 from clsclip.errors import DataError
 from clsclip.folds import open_fold
 from tests.clsclip.data.made import labels_with, make_folder, save_picture
@@ -91,3 +92,14 @@ def test_bad_files(root: Path) -> None:
     (root / "classes.txt").unlink()
     with pytest.raises(DataError, match="No list"):
         open_fold("folder", root, -1)
+
+
+def test_classes_as_people_write_them(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (root / "classes.txt").write_text("“red_mug”, big\nspoon = tea spoon | teaspoon\n", "utf-8")
+    fold = open_fold("folder", root, -1, novel=["spoon"])
+    assert fold.test.classes == ("“red mug”, big".replace("“", '"').replace("”", '"'), "spoon")
+    assert prompts_of(fold.test) == {"spoon": ("tea spoon", "teaspoon")}
+    assert "was read as" in caplog.text and "was taken as one word" in caplog.text
+    assert trained_words(fold.train, fold.seen) == ['"red mug", big']
+    with pytest.raises(DataError, match="'spoon' has 2 prompts, and training takes one"):
+        trained_words(fold.train, (1,))

@@ -13,7 +13,7 @@ from clsclip.data.base import Fold
 from clsclip.errors import DataError
 from clsclip.evaluation.controls import ShuffledWords, shuffled
 from clsclip.evaluation.evaluate import Method, evaluate
-from clsclip.evaluation.predictors import Prediction
+from clsclip.evaluation.predictors import Prediction, Prompted
 from clsclip.evaluation.protocol import Protocol
 
 WORDS = ("boat", "cat", "dog")
@@ -85,3 +85,31 @@ def test_shuffled_words_lose_what_the_word_gave() -> None:
         shuffled(Method(None), WORDS)
     with pytest.raises(DataError, match="two or more"):
         ShuffledWords(Oracle(), ["boat"])
+
+
+class Rows:
+    """Draws the row of its number for every word, and is as sure as the number says."""
+
+    name = "rows"
+
+    def predict(
+        self, picture: NDArray[np.uint8], words: Sequence[str], mask_threshold: float | None = None
+    ) -> Prediction:
+        assert len(set(words)) == len(words)
+        numbers = np.array([int(word) for word in words])
+        masks = np.zeros((len(words), 4, 4), np.bool_)
+        masks[np.arange(len(words)), numbers] = True
+        return Prediction(masks, numbers.astype(np.float32) / 4, numbers == 0)
+
+
+def test_a_class_is_what_any_of_its_prompts_finds() -> None:
+    found = Prompted(Rows(), {"both": ("1", "3"), "0": ("0",), "none": ("0", "0")}).predict(
+        np.zeros((4, 4, 3), np.uint8), ["both", "2", "none"]
+    )
+    assert found.masks.any(axis=2).tolist() == [
+        [False, True, False, True],
+        [False, False, True, False],
+        [True, False, False, False],
+    ]
+    assert found.presence is not None and found.presence.tolist() == [0.75, 0.5, 0.0]
+    assert found.present.tolist() == [True, True, False]

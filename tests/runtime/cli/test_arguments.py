@@ -146,3 +146,22 @@ def test_messages_are_one_printable_line(text: str) -> None:
     assert len(line.splitlines()) <= 1
     line.encode("utf-8")
     assert "\x1b" not in line
+
+
+def test_brackets_in_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("shots [2024]/a.png", "shots [2024]/b[1].png", "shots [2024]/deep/c.png", "shots 2/d.png"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+    for pattern, found in (
+        ("shots [2024]/*.png", ["shots [2024]/a.png", "shots [2024]/b[1].png"]),
+        ("shots [2024]/b[1].*", ["shots [2024]/b[1].png"]),
+        ("shots [2024]/**/c.png", ["shots [2024]/deep/c.png"]),
+        ("shots [24]/*.png", ["shots 2/d.png"]),
+        (f"{tmp_path}/shots [2024]/[ab]*.png", [f"{tmp_path}/shots [2024]/a.png", f"{tmp_path}/shots [2024]/b[1].png"]),
+    ):
+        assert [one.path for one in find_sources([pattern])] == found
+    with pytest.raises(click.UsageError, match="no file matches"):
+        find_sources(["shots [2024]/*.jpg"])
+    with pytest.raises(click.UsageError, match="File name too long"):
+        find_sources(["x" * 300])

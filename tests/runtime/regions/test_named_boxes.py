@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clsclip_runtime import Proposals, Segmenter, ZoomIn
+from clsclip_runtime import OptionError, Proposals, Segmenter, ZoomIn
 from clsclip_runtime.masks.upsampling import upsample
 from tests.runtime.reading import regions_of
 from tests.runtime.test_zoom import Picture
@@ -96,3 +96,16 @@ def test_labels_weigh_words_by_their_own_thresholds(segmenter: Segmenter, scene:
     best = np.max([value for _, value in above], axis=0)
     words = np.array([word for word, _ in above])[np.argmax([value for _, value in above], axis=0)]
     assert (result.labels() == np.where(best > 0, words + 1, 0)).mean() > 0.99
+
+
+def test_names_that_cannot_be_printed_are_refused() -> None:
+    for name in ("\ud800", "a\x1b", "a\nb"):
+        with pytest.raises(OptionError, match="no control characters"):
+            Proposals.from_boxes([[0, 0, 5, 5]], [name])
+
+
+def test_boxes_outside_the_image_are_noted(segmenter: Segmenter, scene: Picture) -> None:
+    boxes = [[0, 0, 24, 18], [900, 900, 910, 910], [5, 5, 5, 9]]
+    result = segmenter(scene, ["red"], regions=boxes)
+    assert result.notes == ["left out 2 of 3 boxes, of which the image shows nothing"]
+    assert segmenter(scene, ["red"], regions=boxes[:1]).notes == []

@@ -332,3 +332,22 @@ def test_legends_of_many_or_strange_words_are_bounded(segmenter: Segmenter, scen
     words = [*(f"w{number}" for number in range(1000)), "犬", "x" * 256, "red"]
     image = segmenter(scene, words).overlay()
     assert image.height < 512 + 1600
+
+
+def test_words_that_no_font_here_has_are_noted(segmenter: Segmenter, photo: Path) -> None:
+    lacking = "\U0001fae8\ufffe"  # no font has a character for what is none
+    result = segmenter(photo, ["red", lacking])
+    result.overlay()
+    result.overlay()
+    (note,) = (note for note in result.notes if "font" in note)
+    assert note.startswith(f"no font here has all letters of {lacking}: the overlay shows boxes")
+    plain = segmenter(photo, ["red"])
+    plain.overlay()
+    assert plain.notes == []
+
+
+def test_a_stem_that_no_file_can_have_is_refused(result: Result, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="a name that files can have"):
+        result.save(tmp_path, stem="\ud800")
+    with pytest.raises(OptionError, match="size must be"):
+        result.mask_at_size(0, (0, 0))

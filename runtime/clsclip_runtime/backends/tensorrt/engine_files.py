@@ -19,6 +19,7 @@ from clsclip_runtime.backends.cuda.driver import ask_driver
 from clsclip_runtime.backends.tensorrt.edition import TensorRtEdition, version_numbers
 from clsclip_runtime.documents import DocumentError, read_json
 from clsclip_runtime.errors import BackendError
+from clsclip_runtime.options import is_name
 
 SCHEMA_VERSION = 1
 ANY_GPU = "any"
@@ -145,7 +146,7 @@ def _problem(document: Any) -> str | None:
 
 
 def _text(value: object) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= _TEXT_CHARACTERS and value.isprintable()
+    return isinstance(value, str) and is_name(value, _TEXT_CHARACTERS)
 
 
 def _version(value: object) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from clsclip_runtime.caches import not_private, users_folder
 from clsclip_runtime.errors import BackendError, OptionError, OutputError
-from clsclip_runtime.paths import CACHE_VARIABLE, cannot_write
+from clsclip_runtime.paths import CACHE_VARIABLE, cannot_write, is_dir
 
 FOLDER = "engines"
 """Of the user's cache; also what bundles of 0.1 kept their engines in, which is passed over."""
@@ -106,7 +106,7 @@ def cached_engines(fingerprint: str) -> Path | None:
 
 def passed_over(bundle: Path) -> tuple[str, ...]:
     """A note where a bundle has a folder of engines: none of them is used."""
-    if not (bundle / FOLDER).is_dir():
+    if not is_dir(bundle / FOLDER):
         return ()
     return (
         f"{FOLDER}/ in {bundle} is passed over: engines are machine code, and a bundle must not bring any. Build them: "
