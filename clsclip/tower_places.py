@@ -20,7 +20,7 @@ from torch import Tensor
 from clsclip_runtime.caches import not_private, users_folder
 from clsclip_runtime.documents import DocumentError, read_json
 from clsclip_runtime.errors import OutputError
-from clsclip_runtime.paths import is_dir, is_file, make_folder, write_json
+from clsclip_runtime.paths import expanded, is_dir, is_file, make_folder, write_json
 
 _FOLDER = "towers"
 _BESIDE_WEIGHTS = ("logit_scale", "logit_bias")
@@ -79,7 +79,7 @@ def cached_weights(name: str, tag: str) -> Path | None:
             if isinstance(found, str):
                 return Path(found)
     url = str(config.get("url") or "")
-    path = Path("~/.cache/clip").expanduser() / PurePosixPath(url).name
+    path = expanded("~/.cache/clip") / PurePosixPath(url).name
     return path if url and is_file(path) else None
 
 
