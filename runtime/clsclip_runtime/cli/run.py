@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
@@ -111,13 +112,16 @@ class Run:
         options = self._options
         origin = None if self._record is None else self._record.origin(source.path)
         content: Source = _standard_input() if source.path == STANDARD_INPUT else source.path
-        result = segmenter(
-            content,
-            self._asked,
-            presence_threshold=options.presence_threshold,
-            zoom_in=options.zooming.zoom or False,
-            regions=options.zooming.regions_of(source.path),
-        )
+        with warnings.catch_warnings(record=True) as told:
+            result = segmenter(
+                content,
+                self._asked,
+                presence_threshold=options.presence_threshold,
+                zoom_in=options.zooming.zoom or False,
+                regions=options.zooming.regions_of(source.path),
+            )
+        # What Pillow has to say of a file, such as a tag that it passed over.
+        result.notes.extend(dict.fromkeys(f"a warning: {' '.join(str(one.message).split())}" for one in told))
         if isinstance(content, bytes) and _goes_on(content):
             result.notes.append("standard input goes on after this picture, which alone was read. See --stdin stream")
         files = [] if self._output.out is None else self._save(result, source.stem, self._output.out, origin)

@@ -10,7 +10,7 @@ import numpy as np
 
 from clsclip_runtime.bundle import Bundle
 from clsclip_runtime.detectors import Detector
-from clsclip_runtime.errors import ClsclipRuntimeError
+from clsclip_runtime.errors import ClsclipRuntimeError, ImageError
 from clsclip_runtime.images import DecodedImage, Source, open_image
 from clsclip_runtime.inference.crops import boxes_as_masks
 from clsclip_runtime.inference.features import ImageFeatures
@@ -25,6 +25,8 @@ from clsclip_runtime.results.class_result import ClassSearch
 from clsclip_runtime.results.result import Result
 from clsclip_runtime.text.encoded import EncodedWords
 from clsclip_runtime.text.words import Asked
+
+_SHOWN_NAMES = 3
 
 _log = logging.getLogger(__name__)
 
@@ -92,7 +94,19 @@ class Call:
 
         Raises:
             BackendError, BundleError, DetectorError, OptionError: see ``Segmenter.predict``.
+            ImageError: there is not enough memory for them.
         """
+        try:
+            return self._run(inputs)
+        except MemoryError as error:
+            names = ", ".join(one.image.source for one in inputs[:_SHOWN_NAMES])
+            more = f" and {len(inputs) - _SHOWN_NAMES} more" if len(inputs) > _SHOWN_NAMES else ""
+            raise ImageError(
+                f"there is not enough memory to segment {names}{more}. Give fewer or smaller pictures, fewer words, or "
+                "a lower memory_mb"
+            ) from error
+
+    def _run(self, inputs: Sequence[ImageInput]) -> list[Result]:
         request, model, manifest = self._request, self._model, self._bundle.manifest
         zoom = request.zoom_in
         inputs = self._with_regions(inputs)

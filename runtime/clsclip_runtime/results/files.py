@@ -113,6 +113,8 @@ def default_stem(source: str) -> str:
     """
     if source.startswith("<"):
         return "picture"
+    if "://" in source:  # an address: what follows its path is no name
+        source = re.split("[?#]", source.partition("://")[2], maxsplit=1)[0].partition("/")[2]
     stem = "".join(c for c in Path(source).stem if ord(c) >= 32 and c not in "/\\")
     if len(_bytes(stem)) > _STEM_BYTES:
         checksum = f"-{zlib.crc32(_bytes(stem)):08x}"
