@@ -42,7 +42,6 @@ class VideoRun:
         """
         self._options, self._frames, self._output = options, options.frames, options.output
         self._words, self._segment = words, segment
-        self._notes: tuple[str, ...] = ()
 
     def one(self, source: NamedSource) -> None:
         """Segment one source, and say what came of it even where it ends early."""
@@ -76,7 +75,7 @@ class VideoRun:
             ended = True
         finally:
             progress.close()
-            self._report(pipeline, opened, [sink.path for sink in files if sink.done], totals, ended)
+            self._report(pipeline, opened, files, totals, ended)
 
     def _open(self, source: NamedSource) -> FrameSource:
         from clsclip_runtime.video import Reconnecting
@@ -103,7 +102,6 @@ class VideoRun:
             video = AnnotatedVideo(
                 paths["overlay"], fps=opened.fps or options.fps, every=options.every or 1, codec=options.codec
             )
-            self._notes = video.notes
             sinks.append(video)
         if "coco" in paths:
             sinks.append(CocoFile(paths["coco"], name))
@@ -114,7 +112,11 @@ class VideoRun:
     def _progress_shown(self) -> bool:
         return not self._output.quiet and not (self._output.as_json and prints_to_terminal())
 
-    def _report(self, pipeline: Pipeline, opened: FrameSource, files: list[Path], totals: _Totals, ended: bool) -> None:
+    def _report(
+        self, pipeline: Pipeline, opened: FrameSource, sinks: list[FileSink], totals: _Totals, ended: bool
+    ) -> None:
+        files = [sink.path for sink in sinks if sink.done]
+        notes = [*opened.notes, *(note for sink in sinks for note in sink.notes)]
         if self._output.as_json:
             print_json(
                 {
@@ -124,7 +126,7 @@ class VideoRun:
                     "complete": ended,
                     "seconds": round(pipeline.seconds, 3),
                     "files": [readable(path) for path in files],
-                    "notes": [*opened.notes, *self._notes],
+                    "notes": notes,
                 }
             )
         elif self._output.tables:
@@ -135,7 +137,7 @@ class VideoRun:
             echo(f"  {count} frames{size}{rate}{dropped}")
             if count:
                 echo(frame_table(self._words, totals.found, totals.percents / count, count))
-            for note in (*totals.notes, *opened.notes, *self._notes):
+            for note in (*totals.notes, *notes):
                 echo(f"  note: {one_line(note)}")
             for path in files:
                 echo(f"  wrote {one_line(path)}")

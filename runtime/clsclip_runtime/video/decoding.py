@@ -113,7 +113,8 @@ class Capture:
     def _choose(self) -> Any:
         """The stream of pictures; never the cover of a piece of music."""
         streams = self._container.streams.video
-        covers = [one for one in streams if "ATTACHED_PIC" in str(one.disposition).upper()]
+        cover = self._av.stream.Disposition.attached_pic
+        covers = [one for one in streams if one.disposition & cover]
         videos = [one for one in streams if one not in covers]
         if not videos:
             raise VideoError(f"{self.name} has no pictures: it is empty, or only sound. Give a video")
@@ -174,6 +175,8 @@ class Capture:
             index, frame, notes = pending
             seconds = clock.seconds(frame)
             self._notes |= clock.notes | notes_of(frame)
+            if "rate" in self._notes:
+                self._notes.pop("untold", None)  # which says the same
             if (frame.width, frame.height) != self._coded:
                 check_size(frame.width, frame.height, self.name)
                 before = "x".join(map(str, self._coded))

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
+from clsclip_runtime.errors import OutputError
 from clsclip_runtime.paths import cannot_write, make_folder
-from clsclip_runtime.scratch import PartFile
+from clsclip_runtime.scratch import PartFile, sweep
 from clsclip_runtime.video.frames import Frame
 
 if TYPE_CHECKING:
@@ -35,10 +36,14 @@ class FileSink(Sink, Protocol):
     Attributes:
         path: the file or folder.
         done: whether it holds results of this run.
+        notes: for the user.
     """
 
     path: Path
     done: bool
+
+    @property
+    def notes(self) -> tuple[str, ...]: ...
 
 
 class FrameFiles:
@@ -48,12 +53,24 @@ class FrameFiles:
         """Write ``formats`` of ``Result.save`` into ``folder``, which the first frame makes."""
         self.path = folder
         self.done = False
+        self.notes: tuple[str, ...] = ()
         self._formats = formats
 
     def write(self, frame: Frame, result: Result) -> None:
         """See ``Sink.write``."""
+        if not self.done:
+            self._begin()
         result.save(self.path, self._formats, f"{frame.index:06}")
         self.done = True
+
+    def _begin(self) -> None:
+        """Look at what is there. OutputError: the folder is a link, which would lead the files elsewhere."""
+        if self.path.is_symlink():
+            raise OutputError(f"{self.path} is a link, and frames go into a folder. Remove it, or change --out")
+        sweep(self.path)
+        held = sum(1 for _ in self.path.iterdir()) if self.path.is_dir() else 0
+        if held:
+            self.notes = (f"{self.path} held {held} files before; those of the same names are replaced, others stay",)
 
     def close(self) -> None:
         """See ``Sink.close``."""
@@ -69,6 +86,7 @@ class CocoFile:
         """Write to ``path``, which appears when it is complete; ``name`` is the images' ``file_name``."""
         self.path = path
         self.done = False
+        self.notes: tuple[str, ...] = ()
         self._name = name
         self._part: PartFile | None = None
         self._images: IO[bytes] | None = None

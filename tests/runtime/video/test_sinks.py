@@ -221,6 +221,21 @@ def test_a_build_without_the_encoder_is_told(tmp_path: Path, monkeypatch: pytest
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_of_frames_is_never_a_link_and_old_files_are_noted(tmp_path: Path, segmenter: Segmenter) -> None:
+    result = segmenter(numbered(0), ["red"])
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OutputError, match="link is a link"):
+        FrameFiles(tmp_path / "link", ["png"]).write(Frame(numbered(0), 0, 0), result)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    for count in (0, 1):
+        sink = FrameFiles(tmp_path / "frames", ["png"])
+        sink.write(Frame(numbered(0), 0, 0), result)
+        sink.write(Frame(numbered(1), 1 + count, 0.1), result)
+        assert ["held 2 files before" in note for note in sink.notes] == [True] * count
+        assert len(list((tmp_path / "frames").iterdir())) == 2 + count
+
+
 @pytest.fixture
 def results(segmenter: Segmenter) -> Iterator[list[tuple[Frame, Any]]]:
     made = [Frame(numbered(index), index * 3, index / 10) for index in range(4)]
