@@ -127,8 +127,9 @@ Watch watch_model(ov::Model& model) {
     for (const auto& parameter : model.get_parameters()) {
         std::vector<ov::Input<ov::Node>> readers;
         const auto add = [&](const ov::Output<ov::Node>& port) {
-            const auto targets = port.get_target_inputs();
-            readers.insert(readers.end(), targets.begin(), targets.end());
+            for (const auto& target : port.get_target_inputs()) {  // insert() would assign, which they cannot
+                readers.push_back(target);
+            }
         };
         add(parameter->output(0));
         while (!readers.empty()) {
