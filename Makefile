@@ -53,7 +53,8 @@ fuzz: .venv/dev.done  ## damaged and hostile files of every kind, in every engin
 check: .venv/dev.done  ## lint, types, floors, documentation
 	.venv/dev/bin/ruff check .
 	.venv/dev/bin/ruff format --check .
-	.venv/dev/bin/mypy -p clsclip -p clsclip_runtime -p clsclip_export -p clsclip_bench
+	for system in linux win32 darwin; do \
+	  .venv/dev/bin/mypy --platform $$system -p clsclip -p clsclip_runtime -p clsclip_export -p clsclip_bench || exit 1; done
 	.venv/dev/bin/lint-imports
 	$(MAKE) --no-print-directory docs
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -51,9 +52,11 @@ def usable_cores() -> int:
 
 def load_average() -> float | None:
     """Programs that wanted to run in the last minute, on average; None where the system does not tell."""
+    if sys.platform == "win32":
+        return None
     try:
         return round(os.getloadavg()[0], 2)
-    except (AttributeError, OSError):
+    except OSError:
         return None
 
 
@@ -67,7 +70,9 @@ def _processor() -> str:
 
 
 def _memory_gib() -> float | None:
+    if sys.platform == "win32":
+        return None
     try:
         return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
-    except (AttributeError, ValueError, OSError):
+    except (ValueError, OSError):
         return None

@@ -100,6 +100,11 @@ def limit_process(*, memory_bytes: int | None = None, seconds: int | None = None
     return True
 
 
+def can_confine() -> bool:
+    """Whether :func:`confine` has limits here."""
+    return sys.platform != "win32"
+
+
 def confine(memory_bytes: int) -> bool:
     """Limit this process for good: its address space, no file that it could write, no core dump, no new privileges.
 

@@ -15,6 +15,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from clsclip.errors import ClsclipError
 from clsclip_runtime.errors import ClsclipRuntimeError
 from tests.fuzz.driver import wait
 from tests.fuzz.targets import TARGETS, Target
@@ -24,7 +25,7 @@ def outcome(target: Target, path: Path) -> dict[str, Any]:
     """What a target makes of ``path``."""
     try:
         return {"kind": "ok", "result": target.read(path)}
-    except ClsclipRuntimeError as error:
+    except (ClsclipRuntimeError, ClsclipError) as error:
         return {"kind": "refused", "message": f"{type(error).__name__}: {str(error)[:600]}"}
     except BaseException as error:
         where = traceback.format_exc()[-900:]

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from tests.fuzz.documents import Checkpoints, Manifests, Regions, StoredWords, Tokenizers
 from tests.fuzz.driver import Mutator
 from tests.fuzz.graphs import Graphs
 
 MUTATORS: dict[str, type[Mutator]] = {
     "onnx": Graphs,
+    "manifest": Manifests,
+    "tokenizer": Tokenizers,
+    "words": StoredWords,
+    "checkpoint": Checkpoints,
+    "regions": Regions,
 }

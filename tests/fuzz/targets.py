@@ -41,6 +41,25 @@ def segment(backend: str, bundle: Path) -> list[int]:
         return [int(found[word].area) for word in WORDS]
 
 
+def load_checkpoint(path: Path) -> list[float]:
+    """Sums of a checkpoint's learned weights."""
+    from clsclip.checkpoint import load_checkpoint
+
+    model, _ = load_checkpoint(path)
+    return [float(value.double().sum()) for value in model.learned_state().values()]
+
+
+def segment_regions(path: Path) -> list[int]:
+    """Areas of two words in boxes of a file, by the embedded bundle."""
+    from clsclip_runtime import Segmenter
+    from clsclip_runtime.regions.files import RegionFile
+
+    boxes = RegionFile(path).of(str(PICTURE))
+    with Segmenter.load(None, "onnxruntime-cpu", threads=1, word_cache=False) as segmenter:
+        found = segmenter(PICTURE, WORDS, regions=boxes)
+        return [int(found[word].area) for word in WORDS]
+
+
 _RUNTIME = (
     *("clsclip_runtime.segmenter", "clsclip_runtime.images", "clsclip_runtime.detectors", "tokenizers", "onnxruntime"),
     *("clsclip_runtime.backends.onnxruntime_cpu", "clsclip_runtime.backends.openvino"),
@@ -48,6 +67,8 @@ _RUNTIME = (
 
 TARGETS: dict[str, Target] = {
     "bundle-onnxruntime": Target(partial(segment, "onnxruntime-cpu"), _RUNTIME),
+    "checkpoint": Target(load_checkpoint, ("clsclip.checkpoint",)),
+    "regions": Target(segment_regions, (*_RUNTIME, "clsclip_runtime.regions.files")),
     "bundle-openvino": Target(partial(segment, "openvino"), (*_RUNTIME, "openvino")),
 }
 

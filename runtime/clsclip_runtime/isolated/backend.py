@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from clsclip_runtime import errors
+from clsclip_runtime import errors, system
 from clsclip_runtime.arrays import Arrays, to_host
 from clsclip_runtime.backends.tensorrt.engine_place import EnginePlace
 from clsclip_runtime.bundle.opening import Bundle
@@ -146,7 +146,7 @@ class _Child:
     """The process, and who talks to it."""
 
     def __init__(self, memory_mb: int, seconds: int) -> None:
-        if sys.platform == "win32":
+        if not system.can_confine():
             raise OptionError("isolated needs limits for processes, which this system does not have. Leave it out")
         self._memory_mb, self._seconds = memory_mb, seconds
         self._lock, self._owner = threading.Lock(), os.getpid()
