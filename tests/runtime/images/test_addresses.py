@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import http.server
 import io
+import json
 import socket
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from clsclip_runtime import ImageError, Segmenter, open_image
+from clsclip_runtime.cli.infer import main
 from clsclip_runtime.images import addresses
 from clsclip_runtime.images.addresses import StreamAddressError, fetch, kind_of_address, suffix_of_address
+from tests.runtime.images.corpus import cases
 from tests.runtime.tiny_bundle import paint
 
 SCENE = paint({"red": (slice(1, 4), slice(1, 5))})
@@ -182,3 +187,37 @@ def test_suffixes(address: str, suffix: str) -> None:
 def test_other_schemes_are_named(address: str) -> None:
     with pytest.raises(ImageError, match="http:// and https:// are read"):
         open_image(address)
+
+
+@pytest.mark.usefixtures("embedded_tiny")
+def test_the_command(server: Served, capfd: pytest.CaptureFixture[str]) -> None:
+    base, _ = server
+    assert (
+        main([f"{base}/good.png?w=1", f"{base}/image", f"{base}/none.png", "--classes", "red", "--out", "out", "-q"])
+        == 1
+    )
+    assert sorted(path.name for path in Path("out").glob("*.png")) == [
+        *("good_overlay.png", "good_red.png", "image_overlay.png", "image_red.png")
+    ]
+    assert "/none.png cannot be read: the server answered 404" in capfd.readouterr().err
+
+
+@pytest.mark.usefixtures("embedded_tiny")
+def test_an_address_that_turns_out_to_be_a_stream_is_read_as_one(
+    server: Served, capfd: pytest.CaptureFixture[str]
+) -> None:
+    base, _ = server
+    assert main([f"{base}/camera.jpg", "--classes", "red", "--out", "out", "-q"]) == 1
+    assert "/camera.jpg" in (told := capfd.readouterr().err) and "not a picture" not in told
+
+
+@pytest.mark.usefixtures("embedded_tiny")
+def test_warnings_of_a_decoder_are_notes(capfd: pytest.CaptureFixture[str]) -> None:
+    content = cases()["jpeg_exif_cut.jpg"].content
+    Path("cut.jpg").write_bytes(content)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        assert main(["cut.jpg", "--classes", "red", "--json"]) == 0
+    told = capfd.readouterr()
+    assert told.err == ""
+    assert "a warning: Corrupt EXIF data" in json.loads(told.out)["notes"][0]
