@@ -18,6 +18,7 @@ from clsclip_runtime.errors import ImageError, OutputError, printable
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _json_stream: TextIO | None = None
+_NO_OUTPUT = "standard output is closed, and JSON goes there. Send it to a file: > results.jsonl"
 """Where JSON goes while everything else on standard output is sent to standard error."""
 
 
@@ -43,7 +44,7 @@ def print_json(document: Mapping[str, Any]) -> None:
     """
     stream = _json_stream or sys.stdout
     if stream is None:
-        raise OutputError("standard output is closed, and JSON goes there. Send it to a file: > results.jsonl")
+        raise OutputError(_NO_OUTPUT)
     click.echo(json.dumps(document, allow_nan=False), file=stream)
 
 
@@ -73,6 +74,8 @@ def _json_alone() -> Iterator[None]:
     """
     global _json_stream
     before = sys.stdout
+    if before is None:
+        raise OutputError(_NO_OUTPUT)
     if before is None:
         raise OutputError("standard output is closed, and JSON goes there. Send it to a file: > results.jsonl")
     with ExitStack() as undo:

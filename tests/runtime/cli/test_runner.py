@@ -187,3 +187,53 @@ def test_a_broken_pipe_elsewhere_is_not_standard_outputs(tmp_path: Path) -> None
     done = subprocess.run([sys.executable, program, "x"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("prog: unexpected BrokenPipeError")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux's")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("how", ["json", "echo", "short"])
+def test_a_full_disk_under_standard_output_is_one_line(how: str, unbuffered: str, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(textwrap.dedent(PRINTS), encoding="utf-8")
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, program, how],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+        )
+    message = "standard output cannot be written: No space left on device. What is in files is complete"
+    assert (done.returncode, done.stderr) == (1, f"prog: {message}\n")
+
+
+CLOSED = """
+import os, sys
+import click
+from clsclip_runtime.cli.output import echo, json_option, print_json
+from clsclip_runtime.cli.runner import run_command
+
+@click.command()
+@click.argument("how")
+@json_option("JSON.")
+def command(how, as_json):
+    opened = os.open("made", os.O_CREAT | os.O_WRONLY)
+    assert opened > 2, "the file took the number of a closed stream"
+    print_json({}) if as_json or how == "json" else echo("a table")
+
+sys.exit(run_command(command, "prog"))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell closes the streams")
+@pytest.mark.parametrize(("how", "code"), [("json", 1), ("--json x", 1), ("table", 0)])
+def test_closed_streams_are_never_taken_by_files(how: str, code: int, tmp_path: Path) -> None:
+    """JSON that nobody can get is an error; files of a program without a console are not."""
+    (tmp_path / "program.py").write_text(CLOSED, encoding="utf-8")
+    shell = ["/bin/sh", "-c", 'exec "$@" <&- >&-', "sh", sys.executable, "program.py", *how.split()]
+    done = subprocess.run(shell, cwd=tmp_path, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert ("standard output is closed" in done.stderr) == (code == 1)
+    assert "{" not in done.stderr
+    assert how == "--json x" or (tmp_path / "made").read_bytes() == b""

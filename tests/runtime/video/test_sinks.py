@@ -92,6 +92,16 @@ def test_frames_without_a_time_come_at_the_rate_that_was_told(tmp_path: Path) ->
     assert times_of(sink.path) == pytest.approx([0, 1 / 6, 2 / 6], abs=0.001)
 
 
+@pytest.mark.parametrize("fps", [1 / 3600, 0.1, 1000.0, 1e9])
+def test_rates_of_time_lapses_and_high_speed_cameras(tmp_path: Path, fps: float) -> None:
+    step = 1 / min(fps, 90_000)
+    sink = AnnotatedVideo(tmp_path / "a.mp4", fps=fps)
+    for index in range(3):
+        sink.write(*frame(index, seconds=index * step))
+    sink.close()
+    assert times_of(sink.path) == pytest.approx([0, step, 2 * step], rel=0.001, abs=1e-5)
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".webm"])
 def test_each_frame_is_shown_at_its_own_time(tmp_path: Path, suffix: str) -> None:
     """So a source's varying rate, and frames that were dropped, keep its pace."""
