@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -15,7 +15,6 @@ from clsclip.errors import DataError
 from clsclip_runtime.errors import ImageError
 from clsclip_runtime.images import open_image, open_stored
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 SHOWN_NAMES = 5
 """Names that an error lists before it says how many more there are."""
 
@@ -96,7 +95,7 @@ def check_same_size(picture: NDArray[np.uint8], labels: NDArray[np.uint8], mask_
         )
 
 
-def names_in(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
+def names_in(folder: Path, suffixes: Collection[str]) -> dict[str, Path]:
     """Files of a folder with one of some suffixes, by name without suffix, sorted. DataError without the folder."""
     try:
         paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes)

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from clsclip.data.base import IGNORE, Fold
 from clsclip.data.files import (
-    PICTURE_SUFFIXES,
     drop_missing,
     names_in,
     read_lines,
@@ -23,6 +22,7 @@ from clsclip.data.files import (
 from clsclip.data.labels import LabelledPictures
 from clsclip.errors import DataError
 from clsclip_runtime.errors import WordError
+from clsclip_runtime.images import SUFFIXES
 from clsclip_runtime.paths import is_file
 from clsclip_runtime.text.typed import typed_class
 from clsclip_runtime.text.words import clean_word
@@ -54,7 +54,7 @@ def open_folder(
         raise DataError(f"{unknown[0]!r} is not in {root / 'classes.txt'}; it has: {', '.join(classes)}.")
     held_out = tuple(sorted({classes.index(word) for word in novel})) if novel else tuple(range(len(classes)))
     seen = tuple(one for one in range(len(classes)) if not novel or one not in held_out)
-    pictures = names_in(root / "images", PICTURE_SUFFIXES)
+    pictures = names_in(root / "images", SUFFIXES)
     masks = names_in(root / "masks", (".png",))
 
     def side(wanted: str, list_name: str, allowed: tuple[int, ...]) -> tuple[LabelledPictures, list[tuple[int, int]]]:
@@ -77,7 +77,7 @@ def open_folder(
 
 def bare_name(line: str) -> str:
     """A listed name without the suffix of a picture; other dots belong to the name."""
-    return line[: -len(Path(line).suffix)] if Path(line).suffix.lower() in PICTURE_SUFFIXES else line
+    return line[: -len(Path(line).suffix)] if Path(line).suffix.lower() in SUFFIXES else line
 
 
 def read_classes(path: Path) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:

@@ -16,12 +16,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from clsclip_export.check_data import SUFFIXES, WORDS, stress_images
+from clsclip_export.check_data import WORDS, stress_images
 from clsclip_export.errors import CalibrationError
 from clsclip_runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from clsclip_runtime.bundle.opening import TEXT_ENCODER, Bundle
 from clsclip_runtime.errors import ImageError
-from clsclip_runtime.images import open_image, preprocess
+from clsclip_runtime.images import SUFFIXES, open_image, preprocess
 from clsclip_runtime.paths import file_sha256, is_dir
 from clsclip_runtime.protocols import Graph
 from clsclip_runtime.text.encoder import TextEncoder
@@ -71,7 +71,7 @@ class Calibration:
         found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
         if len(found) < FEWEST_IMAGES:
             raise CalibrationError(
-                f"{folder} has {len(found)} images ({', '.join(sorted(SUFFIXES))}), and INT8 needs at least "
+                f"{folder} has {len(found)} images (JPEG, PNG, ...), and INT8 needs at least "
                 f"{FEWEST_IMAGES}, like those that the model will see; 50 and more are better."
             )
         count = min(len(found), MOST_IMAGES)

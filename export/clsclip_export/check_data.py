@@ -15,7 +15,7 @@ from clsclip.model import ClsClip
 from clsclip.photographs import photographs
 from clsclip_export.errors import CheckDataError
 from clsclip_runtime.errors import ImageError
-from clsclip_runtime.images import open_image
+from clsclip_runtime.images import SUFFIXES, open_image
 from clsclip_runtime.paths import is_dir
 
 KINDS = ("real", "stress")
@@ -27,8 +27,6 @@ WORDS = (
 )
 # fmt: on
 """Asked by default; a profile with more classes asks them again with other numbers before them."""
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 
 
 @dataclass(frozen=True)
