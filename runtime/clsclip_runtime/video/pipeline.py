@@ -110,6 +110,7 @@ class Pipeline:
         """
         decoder, model, writer = (_Stage(self._guard, step) for step in (self._decode, self._model, self._write))
         self._started = time.monotonic()
+        patient = True
         try:
             for thread in (decoder, model, writer):
                 thread.start()
@@ -118,12 +119,15 @@ class Pipeline:
         except BaseException as error:  # Ctrl-C, or tick() failed
             self._fail(error)
             self._frames.close(discard=True)
-            if not _wait(model):
+            patient = _wait(model)
+            if not patient:
                 self._results.close()
         finally:
             while not _wait(writer):
                 self._results.close(discard=True)
             self._frames.close(discard=True)
+            if patient:  # a model that still runs when Python ends takes the process with it
+                _wait(model)
             # It may wait for a camera or a pipe that gives nothing, and nothing depends on it any more.
             if decoder.ended.wait(_DECODER_PATIENCE_S):
                 self._source.close()

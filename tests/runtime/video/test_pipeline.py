@@ -212,6 +212,30 @@ def test_the_first_error_is_the_one_that_is_raised_with_its_traceback() -> None:
     assert "in broken" in "".join(traceback.format_tb(caught.value.__traceback__))
 
 
+def test_when_a_sink_fails_the_model_has_ended_before_the_error_comes() -> None:
+    """A model that runs while Python ends would take the process with it."""
+    running = threading.Event()
+    second = threading.Event()
+
+    def segment(images: Images) -> list[Any]:
+        running.set()
+        if number_of(images[0]):
+            second.set()
+            threading.Event().wait(0.5)
+        running.clear()
+        return same(images)
+
+    class Fails(Kept):
+        def write(self, frame: Any, result: Any) -> None:
+            second.wait(5)
+            raise OSError("no room")
+
+    with pytest.raises(OSError, match="no room"):
+        Pipeline(Listed(20), segment, [Fails()]).run()
+    assert second.is_set()
+    assert not running.is_set()
+
+
 def test_an_interrupt_keeps_what_was_written() -> None:
     sink = Kept()
 
