@@ -72,7 +72,10 @@ def decode(image: Image.Image, name: str, *, own: bool) -> tuple[Image.Image, tu
     """
     notes: dict[str, None] = {}
     try:
-        rgb = to_rgb(stored(image, name, notes), name, notes)
+        upright = stored(image, name, notes)
+        if own and upright is not image:
+            image.close()  # its memory is needed
+        rgb = to_rgb(upright, name, notes, own=own)
         if rgb is image:
             # Pillow's object holds its decoder and its file as well; a copy would need the memory twice.
             rgb = image._new(image.im) if own else image.copy()
@@ -140,10 +143,18 @@ def _scale_transparency(image: Image.Image, raw_mode: Any) -> None:
         image.info["transparency"] = tuple(value >> 8 for value in color)
 
 
-def to_rgb(image: Image.Image, name: str, notes: dict[str, None]) -> Image.Image:
-    """A picture as RGB, itself where it is that already; adds notes. ImageError if its pixels cannot be made RGB."""
+def to_rgb(image: Image.Image, name: str, notes: dict[str, None], *, own: bool) -> Image.Image:
+    """A picture as RGB, itself where it is that already; adds notes. ImageError if its pixels cannot be made RGB.
+
+    With ``own``, ``image`` may be closed when it is no longer needed.
+    """
     try:
-        return _to_rgb(image, notes)
+        if image.mode not in _DEEP_MODES:
+            return _to_rgb(image, notes)
+        gray = _banded(image, "L", _GrayScale.measured(image, notes))
+        if own:
+            image.close()  # deep gray takes as much memory as RGB
+        return gray.convert("RGB")
     except (ValueError, TypeError, ImageCms.PyCMSError) as error:
         raise ImageError(
             f"{name} has pixels of mode {image.mode}, which cannot be made RGB ({error}). Save it as PNG"
@@ -152,9 +163,7 @@ def to_rgb(image: Image.Image, name: str, notes: dict[str, None]) -> Image.Image
 
 def _to_rgb(image: Image.Image, notes: dict[str, None]) -> Image.Image:
     convert: Callable[[Image.Image], Image.Image]
-    if image.mode in _DEEP_MODES:
-        convert = _GrayScale.measured(image, notes)
-    elif image.mode == "LAB":
+    if image.mode == "LAB":
         convert = _from_lab()
     elif image.has_transparency_data:
         convert = _OnWhite(notes)
@@ -162,13 +171,17 @@ def _to_rgb(image: Image.Image, notes: dict[str, None]) -> Image.Image:
         return image
     else:
         convert = _converted
-    whole = _BAND_PIXELS // image.width >= image.height
-    if whole:
+    return _banded(image, "RGB", convert)
+
+
+def _banded(image: Image.Image, mode: str, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """What ``convert`` makes of a picture, of ``mode``, band by band."""
+    if _BAND_PIXELS // image.width >= image.height:
         return convert(image)
-    rgb = Image.new("RGB", image.size)
+    made = Image.new(mode, image.size)
     for top, part in _bands(image):
-        rgb.paste(convert(part), (0, top))
-    return rgb
+        made.paste(convert(part), (0, top))
+    return made
 
 
 def _bands(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
@@ -268,7 +281,7 @@ class _GrayScale:
         made = self._bytes(np.arange(1 << 16))[values] if values.dtype.itemsize == 2 else self._bytes(values)
         if self.transparent is not None:
             made[values == self.transparent] = 255
-        return Image.fromarray(made).convert("RGB")
+        return Image.fromarray(made)
 
     def _bytes(self, values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
         gray = values.astype(np.float64)

@@ -155,7 +155,7 @@ def _of_array(array: npt.NDArray[np.uint8], max_pixels: int) -> DecodedImage:
     check_size((array.shape[1], array.shape[0]), "the array", max_pixels)
     notes: dict[str, None] = {}
     try:
-        rgb = to_rgb(Image.fromarray(np.ascontiguousarray(array)), "the array", notes)
+        rgb = to_rgb(Image.fromarray(np.ascontiguousarray(array)), "the array", notes, own=True)
     except MemoryError as error:
         raise too_large_for_memory("the array") from error
     return DecodedImage(rgb, "<array>", tuple(notes))
