@@ -25,21 +25,29 @@ LAYOUTS = {
 }
 """Layout and batch of every export."""
 
+LARGE = "rtdetr-l"
+"""100 MB of random weights: made at night."""
+
 
 @pytest.fixture(scope="module")
 def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with ``NAME.onnx`` and ``NAME.npz``, made by ultralytics in a process of its own."""
+    """A folder with ``NAME.onnx`` and ``NAME.npz`` of every small model."""
+    names = [name for name in LAYOUTS if name != LARGE]
+    return made_by_ultralytics(tmp_path_factory.mktemp("ultralytics"), names)
+
+
+def made_by_ultralytics(folder: Path, names: list[str]) -> Path:
+    """Let ultralytics make ``NAME.onnx`` and ``NAME.npz`` in a process of its own."""
     for package in ("ultralytics", "onnxruntime"):
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"{package} is not installed")
-    folder = tmp_path_factory.mktemp("ultralytics")
     quiet = {
         "YOLO_OFFLINE": "true",
         "YOLO_AUTOINSTALL": "false",
         "YOLO_CONFIG_DIR": str(folder),
         "OMP_NUM_THREADS": "1",
     }
-    command = [sys.executable, str(REFERENCE)]
+    command = [sys.executable, str(REFERENCE), *names]
     done = subprocess.run(
         command, cwd=folder, env={**os.environ, **quiet}, capture_output=True, text=True, timeout=600, check=False
     )
@@ -47,8 +55,17 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.slow
+def test_boxes_of_the_other_family_are_ultralytics(tmp_path: Path) -> None:
+    check_boxes(made_by_ultralytics(tmp_path, [LARGE]), LARGE)
+
+
+@pytest.mark.parametrize("name", [name for name in LAYOUTS if name != LARGE])
 def test_boxes_are_ultralytics(exports: Path, name: str) -> None:
+    check_boxes(exports, name)
+
+
+def check_boxes(exports: Path, name: str) -> None:
     # The engine that ultralytics runs: random weights give many scores of 1, and another engine's last digit decides
     # which of two overlapping boxes stays.
     made = Detector.load(exports / f"{name}.onnx", backend="onnxruntime-cpu", threads=1)

@@ -5,6 +5,7 @@ For every model: an ONNX export, and the boxes that ultralytics' own predictor f
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -72,8 +73,9 @@ def random_model(yaml: str) -> YOLO:
 
 
 def main() -> None:
-    """Write ``NAME.onnx`` and ``NAME.npz`` for every model into the current folder."""
-    for name, options in {SUPPRESSED: {"nms": True}, **MODELS}.items():
+    """Write ``NAME.onnx`` and ``NAME.npz`` for the models named, into the current folder."""
+    for name in sys.argv[1:]:
+        options = {SUPPRESSED: {"nms": True}, **MODELS}[name]
         family = RTDETR if name.startswith("rtdetr") else YOLO
         model = (random_rtdetr if family is RTDETR else random_model)(f"{name.removesuffix('-nms')}.yaml")
         exported = Path(model.export(format="onnx", imgsz=SIDE, simplify=False, **{"nms": False, **options}))

@@ -2,6 +2,7 @@
 #include <onnxruntime_c_api.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <memory>
 
 #include "graph.hpp"
@@ -14,6 +15,13 @@ namespace {
 
 /// The API of ONNX Runtime 1.16; every newer library has it.
 constexpr std::uint32_t kApiVersion = std::min(ORT_API_VERSION, 16);
+
+/// From 1.29 on ONNX Runtime reports its use to its maker, unless this is set before; what the user has set stays.
+void report_nothing() {
+#ifndef _WIN32
+    setenv("ORT_DISABLE_TELEMETRY", "1", 0);
+#endif
+}
 
 const OrtApi& api() {
     static const OrtApi* const found = OrtGetApiBase()->GetApi(kApiVersion);
@@ -244,7 +252,8 @@ public:
         const std::filesystem::path& path = file.path;
         // By path, never from bytes: only then are external data found, and refused outside the folder.
         try {
-            static const Environment environment = make<Environment>(api().CreateEnv, ORT_LOGGING_LEVEL_ERROR, "clsclip");
+            report_nothing();
+            static const Environment environment = make<Environment>(api().CreateEnv, ORT_LOGGING_LEVEL_FATAL, "clsclip");
             auto session = make<Session>(api().CreateSession, static_cast<const OrtEnv*>(environment.get()), path.c_str(),
                                          static_cast<const OrtSessionOptions*>(options_.get()));
             return std::make_unique<OnnxRuntimeGraph>(std::move(session), path.filename().string());
