@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,16 @@ class Box(ctypes.Structure):
     ]
 
 
+class Prompts(ctypes.Structure):
+    """clsclip_prompts."""
+
+    _fields_ = [
+        ("name", ctypes.c_char_p),
+        ("words", ctypes.POINTER(ctypes.c_char_p)),
+        ("word_count", ctypes.c_size_t),
+    ]
+
+
 class Request(ctypes.Structure):
     """clsclip_request."""
 
@@ -78,6 +88,8 @@ class Request(ctypes.Structure):
         *((name, ctypes.c_int32) for name in ("min_crop_size", "fallback", "boxes_as_masks", "class_agnostic")),
         ("mask_threshold", ctypes.c_double),
         ("mask_margin", ctypes.c_double),
+        ("prompts", ctypes.POINTER(Prompts)),
+        ("prompts_count", ctypes.c_size_t),
     ]
 
 
@@ -163,6 +175,7 @@ class CSegmenter:
         form: str = "rgb",
         boxes: Sequence[Sequence[float]] | None = None,
         names: Sequence[str | None] | None = None,
+        prompts: Mapping[str, Sequence[str]] | None = None,
         **asked: float,
     ) -> CResult:
         """Segment ``classes``; ``boxes`` (N, 4) xyxy with their names, and further members of clsclip_request."""
@@ -175,6 +188,11 @@ class CSegmenter:
                 Box(*box, None if name is None else name.encode(), 1.0) for box, name in zip(boxes, called, strict=True)
             ]
             request.boxes, request.box_count = (Box * max(1, len(own)))(*own), len(own)
+        given = [
+            Prompts(name.encode(), (ctypes.c_char_p * len(words))(*(one.encode() for one in words)), len(words))
+            for name, words in (prompts or {}).items()
+        ]
+        request.prompts, request.prompts_count = (Prompts * max(1, len(given)))(*given), len(given)
         for name, value in asked.items():
             setattr(request, name, value)
         texts = (ctypes.c_char_p * len(classes))(*(one.encode() for one in classes))

@@ -93,6 +93,29 @@ def test_the_likeliest_classes_are_the_same(
         assert theirs.reason == [one.reason or "" for one in mine]
 
 
+@pytest.mark.parametrize("asked", [{}, {"max_classes": 1}, {"presence_filter": False}])
+def test_a_class_of_several_prompts_is_the_same(asked: dict[str, bool | int]) -> None:
+    prompts = {"paint": ["red", "green"], "Hölle": ["blue", "white_table", "red"]}
+    classes = {"paint": prompts["paint"], "yellow": ["yellow"], "Hölle": prompts["Hölle"]}
+    pixels = paint({"red": (slice(1, 4), slice(1, 5)), "green": (slice(5, 7), slice(2, 4))})
+    named = [[0.0, 0.0, 24.0, 18.0], [4.0, 16.0, 20.0, 32.0], [900.0, 0.0, 910.0, 9.0]], ["paint", "blue", "red"]
+    theirs_of = CSegmenter(TINY, backends()[0])
+    with Segmenter.load(TINY, threads=1, backend="onnxruntime-cpu") as mine_of:
+        for boxes, names in ((None, None), named):
+            regions = None if boxes is None else Proposals.from_boxes(boxes, names)
+            mine = mine_of(pixels, classes, regions=regions, **asked)  # type: ignore[arg-type]
+            theirs = theirs_of(pixels, list(classes), prompts=prompts, boxes=boxes, names=names, **asked)
+            assert theirs.classes == list(mine.classes)
+            assert theirs.status == [one.status for one in mine]
+            assert (theirs.masks == mine.masks).all()
+            assert theirs.notes == mine.notes
+            assert theirs.searched == [one.searched for one in mine]
+            assert [(one.class_name, one.window, one.region_name) for one in theirs.instances] == [
+                (one.name, one.window, one.region_name) for one in mine.all_instances()
+            ]
+    theirs_of.close()
+
+
 def test_without_the_presence_filter_all_classes_are_segmented(python: Segmenter, cpp: CSegmenter) -> None:
     pixels = next(iter(sticker_pictures(1)))
     mine, theirs = python(pixels, WORDS, presence_filter=False), cpp(pixels, WORDS, presence_filter=0)

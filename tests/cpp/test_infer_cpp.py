@@ -16,6 +16,7 @@ from PIL import Image
 from clsclip_runtime import Segmenter
 from clsclip_runtime.cli.infer import command
 from clsclip_runtime.regions.files import RegionFile
+from clsclip_runtime.text.typed import typed_classes
 from tests.cpp.c_api import ROOT
 from tests.runtime.tiny_bundle import paint
 
@@ -166,6 +167,18 @@ def test_json_is_that_of_python(photo: Path, tmp_path: Path) -> None:
                     if one.get("match"):
                         one["match"]["similarity"] = None
             assert theirs == mine
+
+
+def test_words_are_read_as_in_python(photo: Path) -> None:
+    typed = ("red, blue", "warm = yellow | 'red'", "dining_table", "driver’s seat")
+    theirs = json.loads(run(photo, "--classes", *typed, "--model", TINY, "--json").stdout)
+    with Segmenter.load(TINY, threads=1) as segmenter:
+        mine = segmenter(photo, typed_classes(typed)).to_json()
+    assert [(one["name"], one["prompts"], one["area"]) for one in theirs["classes"]] == [
+        (one["name"], one["prompts"], one["area"]) for one in mine["classes"]
+    ]
+    assert theirs["notes"] == mine["notes"]
+    assert theirs["classes"][2]["prompts"] == ["yellow", "red"]
 
 
 def test_every_option_of_python_is_here_or_on_the_list_of_what_is_not() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -174,9 +174,11 @@ def read_job(context: click.Context, values: dict[str, Any]) -> Job:
         detector=read_detector(values),
         words=read_classes(values["classes_file"]),
         text_encoder=not values["no_text_encoder"],
-        calibrate=Calibrate(values["calibration_images"], values["calibration_words"]) if values["int8"] else None,
+        calibrate=Calibrate(values["calibration_images"], _words(values["calibration_words"]))
+        if values["int8"]
+        else None,
         check_images=values["check_images"],
-        check_words=values["check_words"],
+        check_words=_words(values["check_words"]),
         profile=read_profile(values),
         engines=read_engines(values),
     )
@@ -234,11 +236,16 @@ def read_detector(values: dict[str, Any]) -> Any:
 
 def read_classes(path: Path | None) -> tuple[str, ...]:
     """The words of ``--classes-file``; none without it."""
-    if path is None:
+    return () if path is None else _words((), path)
+
+
+def _words(typed: Sequence[str], file: Path | None = None) -> tuple[str, ...]:
+    """Words that are typed or in a file, clean; what was changed about them is printed."""
+    if not typed and file is None:
         return ()
     from clsclip_runtime.text.typed import typed_classes
 
-    asked = typed_classes((), path)
+    asked = typed_classes(typed, file)
     for note in asked.notes:
         echo(f"note: {one_line(note)}", err=True)
     return asked.words
