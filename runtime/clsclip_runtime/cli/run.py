@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -148,7 +148,10 @@ class Run:
             return
         inputs: list[str | Path] = [source.path for source in self._sources if source.kind in ("picture", "video")]
         inputs += [] if regions is None else [regions.path]
-        outputs = (path for source in self._sources for path in self._files(source, folder))
+        outputs: Iterable[Path] = (path for source in self._sources for path in self._files(source, folder))
+        # What an address gives is known when it is read.
+        addresses = [source for source in self._sources if source.kind == "picture" and "://" in source.path]
+        outputs = chain(outputs, *(video_files(one, folder, self._options).values() for one in addresses))
         refuse_overwriting(inputs, outputs, folder)
         sweep(folder)
 
