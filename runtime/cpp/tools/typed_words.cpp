@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <optional>
+#include <sstream>
 #include <string_view>
 #include <utility>
 
@@ -177,14 +178,15 @@ TypedWords typed_words(const std::vector<std::string>& words) {
         if (parts.empty()) {
             parts.emplace_back(word);
         }
-        std::string names;
-        for (const Text part : parts) {
-            const std::string name = add_class(part, typed);
-            names += (names.empty() ? "" : ", ") + std::string(stripped(name));
+        std::ostringstream names;
+        for (std::size_t at = 0; at < parts.size(); ++at) {
+            names << (at == 0 ? "" : ", ") << stripped(add_class(parts[at], typed));
         }
         if (parts.size() > 1) {
-            typed.notes.push_back("'" + std::string(stripped(word)) + "' has a comma and was read as " +
-                                  std::to_string(parts.size()) + " classes: " + names);
+            std::ostringstream note;
+            note << "'" << stripped(word) << "' has a comma and was read as " << parts.size()
+                 << " classes: " << names.str();
+            typed.notes.push_back(note.str());
         }
     }
     return typed;
