@@ -22,7 +22,7 @@ from clsclip_runtime.cli.progress import LogHandler
 from clsclip_runtime.cli.stopping import Stop, listening
 from clsclip_runtime.errors import ClsclipRuntimeError, OptionError, WordError, one_line
 from clsclip_runtime.extras import extra_of, install_command
-from clsclip_runtime.libraries import be_quiet
+from clsclip_runtime.libraries import be_quiet, installed
 from clsclip_runtime.renamed import new_option
 
 WRONG_USE, FAILURE, INTERRUPTED = 2, 1, 130
@@ -185,7 +185,14 @@ def explain(error: Exception, extra: str | None = None, errors: tuple[type[Excep
     if isinstance(error, ModuleNotFoundError) and error.name is not None:
         needed = extra_of(error.name, extra)
         if needed is not None:
-            package = error.name.partition(".")[0]
+            package, _, part = error.name.partition(".")
+            here = installed(package) if part else None
+            if here is not None:  # the package is there, and of another version than what needs its part
+                return (
+                    f"{package} {here} has no {part}, which another package needs: it is too old. "
+                    f"Run: pip install --upgrade {package}",
+                    FAILURE,
+                )
             return f"{package} is not installed, and this command needs it. Run: {install_command(needed)}", FAILURE
     if isinstance(error, MemoryError):
         return "there is not enough memory. Give smaller pictures, fewer words, or a lower --memory-mb", FAILURE

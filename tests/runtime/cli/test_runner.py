@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import pytest
 
+from clsclip_runtime.cli import runner
 from clsclip_runtime.cli.runner import run_command
 from clsclip_runtime.errors import BundleError, OptionError, WordError
 
@@ -130,16 +131,20 @@ def test_what_0_1_had_gives_the_new_name(arguments: list[str], message: str, cap
         assert line.endswith(" (see prog three --help)")
 
 
-def test_a_missing_extra_is_one_sentence(capsys: Captured) -> None:
+def test_a_missing_extra_is_one_sentence(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> click.Command:
         return raising(ModuleNotFoundError(f"No module named {name!r}", name=name))
 
-    code, line = ends(missing("torch.nn"), capsys, extra="export")
+    code, line = ends(missing("torch"), capsys, extra="export")
     assert code == 1
     assert line.startswith("prog: torch is not installed, and this command needs it. Run: ")
     assert "[export]'" in line
     assert "[bench]'" in ends(missing("matplotlib"), capsys, extra="bench")[1]
     assert "[video]'" in ends(missing("av"), capsys, extra="export")[1]
+    monkeypatch.setattr(runner, "installed", lambda name: "0.5.7")
+    line = ends(missing("onnxscript._framework_apis.torch_2_11"), capsys)[1]
+    assert line.startswith("prog: onnxscript 0.5.7 has no _framework_apis.torch_2_11")
+    assert line.endswith("Run: pip install --upgrade onnxscript")
     assert ends(missing("clsclip_runtime.nothing"), capsys)[1].startswith("prog: unexpected ModuleNotFoundError")
 
 
