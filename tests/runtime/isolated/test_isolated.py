@@ -95,6 +95,7 @@ def test_a_graph_that_ends_openvino(bundle: Bundle, tmp_path: Path) -> None:
     engine.close()
 
 
+@pytest.mark.slow
 def test_a_graph_that_takes_too_long(bundle: Bundle, tmp_path: Path) -> None:
     names = ["a", *(f"h{at}" for at in range(4000)), "y"]
     nodes = [helper.make_node("MatMul", [before, before], [after]) for before, after in pairwise(names)]
@@ -168,6 +169,7 @@ def test_a_forked_child_leaves_it_alone(backend: IsolatedBackend, tmp_path: Path
     assert graph.run({"a": np.ones((1, 3), np.float32)})["y"].sum() == 3
 
 
+@pytest.mark.slow
 def test_a_pickled_segmenter_stays_isolated(bundle: Bundle) -> None:
     import pickle
 
