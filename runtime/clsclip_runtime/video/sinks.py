@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from clsclip_runtime.errors import OutputError
-from clsclip_runtime.paths import cannot_write, make_folder
+from clsclip_runtime.paths import cannot_write, is_dir, make_folder
 from clsclip_runtime.scratch import PartFile, sweep
 from clsclip_runtime.video.frames import Frame
 
@@ -68,7 +68,7 @@ class FrameFiles:
         if self.path.is_symlink():
             raise OutputError(f"{self.path} is a link, and frames go into a folder. Remove it, or change --out")
         sweep(self.path)
-        held = sum(1 for _ in self.path.iterdir()) if self.path.is_dir() else 0
+        held = sum(1 for _ in self.path.iterdir()) if is_dir(self.path) else 0
         if held:
             self.notes = (f"{self.path} held {held} files before; those of the same names are replaced, others stay",)
 
