@@ -90,8 +90,10 @@ def compare_always() -> None:
     opening_module.parse_manifest = compared
     open_bundle = opening_module.Bundle.open.__func__  # type: ignore[attr-defined]
 
-    def opened(cls: type[opening_module.Bundle], path: str | os.PathLike[str] | None = None) -> opening_module.Bundle:
-        bundle: opening_module.Bundle = open_bundle(cls, path)
+    def opened(
+        cls: type[opening_module.Bundle], path: str | os.PathLike[str] | None = None, **options: Any
+    ) -> opening_module.Bundle:
+        bundle: opening_module.Bundle = open_bundle(cls, path, **options)
         found = faults(bundle.manifest.raw)
         if found:
             raise AssertionError(f"the schema refuses a bundle that opens: {found}")

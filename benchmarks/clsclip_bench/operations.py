@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clsclip_bench.onnx_shapes import Dimension, Node, OnnxShapes, Shape, read_shapes
+from clsclip_runtime.bundle.onnx_graph import NotOnnxError
 from clsclip_runtime.bundle.opening import TEXT_ENCODER, Bundle
-from clsclip_runtime.bundle.protobuf import NotProtobufError
 from clsclip_runtime.errors import BundleError
 
 _OPERANDS = {"MatMul": (0, 1), "MatMulInteger": (0, 1), "QLinearMatMul": (0, 3), "Gemm": (0, 1), "QGemm": (0, 3)}
@@ -64,10 +64,8 @@ def count_operations(path: Path) -> Operations:
     """
     try:
         graph = read_shapes(path)
-    except NotProtobufError as error:
+    except NotOnnxError as error:
         raise CountError(f"{path.name} is not an ONNX graph: {error}") from error
-    if graph.has_functions:
-        raise CountError(f"{path.name} has functions of its own, which are not looked into")
     terms: dict[tuple[str, ...], float] = {}
     for node in graph.nodes:
         if node.operator in _UNKNOWN:

@@ -20,14 +20,14 @@ import onnx
 from clsclip_export.errors import DetectorFileError
 from clsclip_export.trial import try_bundle
 from clsclip_runtime.backends.select import select_backend
-from clsclip_runtime.bundle.external_data import NotOnnxError, external_locations
 from clsclip_runtime.bundle.folder import check_target, file_entries, staged_folder
+from clsclip_runtime.bundle.graph_file import read_graph
+from clsclip_runtime.bundle.graph_rules import DETECTORS
 from clsclip_runtime.bundle.opening import DETECTOR, MANIFEST, Bundle
 from clsclip_runtime.detectors import Detector, DetectorSpec, read_spec
-from clsclip_runtime.errors import DetectorError
+from clsclip_runtime.errors import BackendError, BundleError, DetectorError
 from clsclip_runtime.extras import install_command
-from clsclip_runtime.paths import is_file, write_json
-from clsclip_runtime.protocols import GraphFile
+from clsclip_runtime.paths import is_file, write_bytes, write_json
 
 SIDE = 640
 """Input side in pixels that ultralytics weights are exported at."""
@@ -134,15 +134,9 @@ def prepared_detector(source: DetectorSource) -> Iterator[PreparedDetector]:
 def copy_whole(source: Path, target: Path) -> None:
     """Copy an ONNX file; weights that it keeps in other files go into it."""
     try:
-        outside = external_locations(source)
-        if not outside:
-            shutil.copyfile(source, target)
-            return
-        onnx.save(onnx.load(source), target)
-    except NotOnnxError as error:
-        raise DetectorFileError(f"{source} is not an ONNX file ({error}). Export the detector again") from error
-    except (OSError, ValueError, onnx.checker.ValidationError) as error:
-        raise DetectorFileError(f"{source} cannot be copied whole: {error}. Export it as one file") from error
+        write_bytes(target, read_graph(source, DETECTORS).model())
+    except (DetectorError, BackendError, BundleError) as error:
+        raise DetectorFileError(str(error)) from error
 
 
 def convert_weights(source: DetectorSource, target: Path) -> None:
@@ -185,7 +179,7 @@ def convert_weights(source: DetectorSource, target: Path) -> None:
 
 def try_out(path: Path, spec: DetectorSpec, batches: tuple[int, ...]) -> None:
     """Run the detector on noise, black and white. DetectorError or BackendError where it cannot be."""
-    detector = Detector(select_backend("onnxruntime-cpu").load(GraphFile(path)), spec, confidence=0.0)
+    detector = Detector(select_backend("onnxruntime-cpu").load(read_graph(path, DETECTORS)), spec, confidence=0.0)
     noise = np.random.default_rng(0).integers(0, 256, (spec.height, spec.width // 2, 3), dtype=np.uint8)
     images = [noise, np.zeros((32, 64, 3), np.uint8), np.full((64, 32, 3), 255, np.uint8)]
     for count in batches:

@@ -19,12 +19,12 @@ from clsclip_export.parity import Parity, row_cosines
 from clsclip_export.trial import try_bundle
 from clsclip_runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from clsclip_runtime.bundle.folder import check_target, file_entries, staged_folder
+from clsclip_runtime.bundle.graph_file import read_graph
 from clsclip_runtime.bundle.manifest import parse_manifest
 from clsclip_runtime.bundle.opening import MANIFEST, TEXT_ENCODER, TEXT_TOKENS, TOKENIZER, Bundle
 from clsclip_runtime.bundle.specs import TextSpec
 from clsclip_runtime.errors import OptionError
 from clsclip_runtime.paths import is_file, write_bytes, write_json
-from clsclip_runtime.protocols import GraphFile
 from clsclip_runtime.text.encoded import EncodedWords
 from clsclip_runtime.text.encoder import TextEncoder
 from clsclip_runtime.text.mending import fill_template
@@ -53,7 +53,7 @@ def encode_words(proto: onnx.ModelProto, tokenizer: Path, text: TextSpec, words:
             context_length=text.context_length,
             pad_token_id=text.pad_token_id,
             tokenizer=read_tokenizer(tokenizer.read_bytes()),
-            graph=OnnxRuntimeCpu().load(GraphFile(path)),
+            graph=OnnxRuntimeCpu().load(read_graph(path)),
             memory_mb=MEMORY_MB,
         )
         return encoder.encode(words)

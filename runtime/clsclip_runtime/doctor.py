@@ -163,7 +163,7 @@ def engines(bundle: Bundle, editions: list[TensorRtEdition], driver: Driver) -> 
             yield Finding("engines", name, FAIL, missing)
             continue
         try:
-            reason = misfit(engine, here, bundle.graph(engine.spec.graph).digests)
+            reason = misfit(engine, here, bundle.digests(engine.spec.graph))
             read_plan(engine)
         except ClsclipRuntimeError as error:
             yield failed("engines", name, error)

@@ -2,32 +2,121 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import numpy.typing as npt
 
 from clsclip_runtime.arrays import Array, Arrays
+from clsclip_runtime.errors import BackendError
 from clsclip_runtime.forks import close_at_end
 
 
-@dataclass(frozen=True)
-class GraphFile:
-    """An ONNX file to load, and what its bundle states about it.
+@dataclass(frozen=True, eq=False)
+class Weight:
+    """An initializer whose bytes are handed to an engine beside the graph.
 
     Attributes:
-        path: the file.
+        name: of it.
+        dtype: ONNX's number of its type.
+        shape: of it.
+        data: its bytes, verified; engines may go on reading them as long as the graph lives.
+    """
+
+    name: str
+    dtype: int
+    shape: tuple[int, ...]
+    data: npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class GraphFile:
+    """An ONNX graph to load: bytes that were walked, and weights in memory.
+
+    Engines are given :meth:`model` and nothing else, never a path: what they can reach is what is in here.
+
+    Attributes:
+        path: of its file, for messages and for engines that were built of it. Nothing is read from there.
+        around: fields of the model beside its graph, as they stand in the file.
+        inside: fields of the graph without its weights, as they stand in the file.
+        weights: of the graph.
         precision: of its bundle, such as ``fp32``; empty outside a bundle.
         digests: SHA-256 of the file and of every file that holds its weights, by name; None outside a bundle.
         bundle: the bundle's fingerprint; empty outside a bundle.
     """
 
     path: Path
+    around: bytes
+    inside: bytes
+    weights: tuple[Weight, ...]
     precision: str = ""
     digests: Mapping[str, str] | None = None
     bundle: str = ""
+
+    def model(self, place: Callable[[Weight], Mapping[str, str]] | None = None) -> bytes:
+        """The graph as an ONNX file.
+
+        Args:
+            place: what is written as the external data of a weight; None writes weights into the file.
+
+        Raises:
+            BackendError: something in the file would lead to other files, or the whole is too large for one.
+        """
+        # A wall that does not parse: no reader can find a file's name that is not behind this word.
+        for part in (self.around, self.inside):
+            if _EXTERNAL.search(part) is not None:
+                raise BackendError(
+                    f"{self.path} names a file with weights in a way that was not seen, so it is refused. Get it again "
+                    "from a source you trust, or export it again"
+                )
+        graph = [self.inside]
+        for weight in self.weights:
+            own = b"".join(_number_field(1, size) for size in weight.shape) + _number_field(2, weight.dtype)
+            own += _field(8, weight.name.encode())
+            if place is None:
+                size = len(own) + len(_head(9, weight.data.nbytes)) + weight.data.nbytes
+                graph += [_head(5, size), own, _head(9, weight.data.nbytes), memoryview(weight.data)]
+            else:
+                for key, value in place(weight).items():
+                    own += _field(13, _field(1, key.encode()) + _field(2, value.encode()))
+                graph.append(_field(5, own + _number_field(14, 1)))
+        size = sum(len(part) for part in graph)
+        if size + len(self.around) >= _LARGEST:
+            raise BackendError(
+                f"{self.path} has {size >> 20} MiB, and one file holds 2 GiB at most. Use another backend"
+            )
+        return b"".join([self.around, _head(7, size), *graph])
+
+
+_LARGEST = 2**31 - 2**16
+_EXTERNAL = re.compile(rb"[\x00\x08]location")
+"""A key of external data, whatever number stands before it as its length: 8, or 8 written longer than it need be."""
+
+
+def _varint(value: int) -> bytes:
+    found = bytearray()
+    while value > 0x7F:
+        found.append(value & 0x7F | 0x80)
+        value >>= 7
+    found.append(value)
+    return bytes(found)
+
+
+def _head(number: int, size: int) -> bytes:
+    """What stands before the content of a field."""
+    return _varint(number << 3 | 2) + _varint(size)
+
+
+def _field(number: int, content: bytes) -> bytes:
+    return _head(number, len(content)) + content
+
+
+def _number_field(number: int, value: int) -> bytes:
+    return _varint(number << 3) + _varint(value)
 
 
 class Graph(Protocol):

@@ -138,7 +138,7 @@ class Segmenter:
             DetectorError: the detector cannot be used.
             OptionError: a value makes no sense.
         """
-        bundle = Bundle.open(path)
+        bundle = Bundle.open(path, to_load=True)
         check_filter(presence_filter, None, max_classes)
 
         def use(chosen: Backend) -> Segmenter:
@@ -155,18 +155,23 @@ class Segmenter:
                 word_cache=word_cache,
             )
 
-        if not isinstance(backend, str):
+        try:
+            if not isinstance(backend, str):
+                if isolated:
+                    raise OptionError("an isolated process makes its own backend. Give its name: backend='openvino'")
+                if backend_options:
+                    raise OptionError(
+                        "backend_options belong to a backend that is named. Give them to the object itself"
+                    )
+                return use(backend)
+            place = _engine_place(bundle, backend, engines, trust_engines)
+            make: Make = partial(make_backend, place=place)
             if isolated:
-                raise OptionError("an isolated process makes its own backend. Give its name: backend='openvino'")
-            if backend_options:
-                raise OptionError("backend_options belong to a backend that is named. Give them to the object itself")
-            return use(backend)
-        place = _engine_place(bundle, backend, engines, trust_engines)
-        make: Make = partial(make_backend, place=place)
-        if isolated:
-            isolation = isolated if isinstance(isolated, Isolation) else Isolation()
-            make = partial(IsolatedBackend, bundle, isolation=isolation, place=place)
-        segmenter, notes = choose_backend(backend, use, threads=threads, options=backend_options, make=make)
+                isolation = isolated if isinstance(isolated, Isolation) else Isolation()
+                make = partial(IsolatedBackend, bundle, isolation=isolation, place=place)
+            segmenter, notes = choose_backend(backend, use, threads=threads, options=backend_options, make=make)
+        finally:
+            bundle.release()
         segmenter._recipe = {
             **{"backend": backend, "backend_options": backend_options, "threads": threads, "limits": limits},
             **{"presence_filter": presence_filter, "max_classes": max_classes, "word_cache": word_cache},

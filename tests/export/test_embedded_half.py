@@ -14,6 +14,7 @@ from clsclip_export.precision import rounded
 from clsclip_export.verify import ALWAYS_FP32
 from clsclip_runtime import Segmenter
 from clsclip_runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
+from clsclip_runtime.bundle.graph_file import read_graph
 from clsclip_runtime.protocols import Backend, Graph, GraphFile
 from tests.export.engine_bundles import embedded_bundle
 
@@ -35,7 +36,7 @@ class Rounding:
         double = self._folder / f"{self._precision}_{path.name}"
         wide = path.name in ALWAYS_FP32
         double.write_bytes((model if wide else rounded(model, self._precision)).SerializeToString())
-        return OnnxRuntimeCpu().load(GraphFile(double))
+        return OnnxRuntimeCpu().load(read_graph(double))
 
 
 def logits(bundle: Path | None, backend: str | Backend) -> tuple[np.ndarray, float]:

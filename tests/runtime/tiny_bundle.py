@@ -190,7 +190,7 @@ def text_graph(table: npt.NDArray[np.float32]) -> onnx.ModelProto:
         helper.make_node("Gather", ["table", "token_ids"], ["embedded"]),
         helper.make_node("ReduceSum", ["embedded", "axis"], ["text_tokens"], keepdims=0),
         helper.make_node("ReduceL2", ["text_tokens", "axis"], ["norm"], keepdims=1),
-        helper.make_node("Max", ["norm", "tiny"], ["safe_norm"]),
+        helper.make_node("Clip", ["norm", "tiny"], ["safe_norm"]),
         helper.make_node("Div", ["text_tokens", "safe_norm"], ["text_features"]),
     ]
     ids = helper.make_tensor_value_info("token_ids", TensorProto.INT64, ["K", CONTEXT])
@@ -203,12 +203,19 @@ def presence_graph(bias: float) -> onnx.ModelProto:
     nodes = [
         helper.make_node("Transpose", ["text_features"], ["words"], perm=[1, 0]),
         helper.make_node("MatMul", ["patch_features", "words"], ["cosines"]),
-        helper.make_node("ReduceMax", ["cosines", "axis"], ["best"], keepdims=0),
+        # The largest, in operators that exports have: a softmax so steep that it chooses.
+        helper.make_node("Mul", ["cosines", "steep"], ["steeper"]),
+        helper.make_node("Softmax", ["steeper"], ["chosen"], axis=1),
+        helper.make_node("Mul", ["cosines", "chosen"], ["shares"]),
+        helper.make_node("ReduceSum", ["shares", "axis"], ["best"], keepdims=0),
         helper.make_node("Add", ["best", "bias"], ["shifted"]),
-        helper.make_node("Clip", ["shifted", "zero", "one"], ["presence"]),
+        helper.make_node("Clip", ["shifted", "zero"], ["positive"]),
+        helper.make_node("Mul", ["positive", "minus"], ["turned"]),
+        helper.make_node("Clip", ["turned", "minus"], ["bounded"]),
+        helper.make_node("Mul", ["bounded", "minus"], ["presence"]),
     ]
     constants = [numpy_helper.from_array(np.asarray([1], dtype=np.int64), "axis")]
-    for name, value in (("zero", 0.0), ("one", 1.0), ("bias", bias)):
+    for name, value in (("zero", 0.0), ("minus", -1.0), ("steep", 1e5), ("bias", bias)):
         constants.append(numpy_helper.from_array(np.asarray(value, dtype=np.float32), name))
     inputs = [_value("patch_features", ["C", PATCHES, 3]), _value("text_features", ["K", 3])]
     return _model(nodes, inputs, [_value("presence", ["C", "K"])], constants)
@@ -218,15 +225,16 @@ def _encoder_nodes() -> list[onnx.NodeProto]:
     return [
         helper.make_node("Mul", ["pixel_values", "std"], ["scaled"]),
         helper.make_node("Add", ["scaled", "mean"], ["colours"]),
-        helper.make_node("AveragePool", ["colours"], ["pooled"], kernel_shape=[PATCH] * 2, strides=[PATCH] * 2),
+        helper.make_node("Conv", ["colours", "pool"], ["pooled"], strides=[PATCH] * 2),
         helper.make_node("Reshape", ["pooled", "flat"], ["flattened"]),
         helper.make_node("Transpose", ["flattened"], ["patches"], perm=[0, 2, 1]),
-        helper.make_node("ReduceMean", ["patches", "axis_one"], ["mean_colour"], keepdims=1),
+        helper.make_node("ReduceSum", ["patches", "axis_one"], ["sum"], keepdims=1),
+        helper.make_node("Mul", ["sum", "share"], ["mean_colour"]),
         helper.make_node("Concat", ["mean_colour", "patches"], ["tokens"], axis=1),
         helper.make_node("MatMul", ["tokens", "identity"], ["stem_tokens"]),
         helper.make_node("ReduceSum", ["mean_colour", "axis_one"], ["image_features"], keepdims=0),
         helper.make_node("ReduceL2", ["patches", "axis_two"], ["norm"], keepdims=1),
-        helper.make_node("Max", ["norm", "tiny"], ["safe_norm"]),
+        helper.make_node("Clip", ["norm", "tiny"], ["safe_norm"]),
         helper.make_node("Div", ["patches", "safe_norm"], ["patch_features"]),
     ]
 
@@ -235,13 +243,15 @@ def _trunk_nodes(takes_patch_features: bool) -> list[onnx.NodeProto]:
     nodes = [
         helper.make_node("Gather", ["stem_tokens", "crop_index"], ["pair_tokens"]),
         helper.make_node("Gather", ["text_tokens", "class_index"], ["pair_words"]),
-        helper.make_node("Slice", ["pair_tokens", "axis_one", "end", "axis_one"], ["pair_patches"]),
+        helper.make_node("Slice", ["pair_tokens", "axis_one", "end", "axis_one", "axis_one"], ["pair_patches"]),
         helper.make_node("Unsqueeze", ["pair_words", "axis_one"], ["word_rows"]),
         helper.make_node("MatMul", ["word_rows", "identity"], ["mapped_words"]),
-        helper.make_node("Sub", ["pair_patches", "mapped_words"], ["difference"]),
+        helper.make_node("Mul", ["mapped_words", "minus"], ["taken"]),
+        helper.make_node("Add", ["pair_patches", "taken"], ["difference"]),
         helper.make_node("Mul", ["difference", "difference"], ["squares"]),
         helper.make_node("ReduceSum", ["squares", "axis_two"], ["distance"], keepdims=0),
-        helper.make_node("Sub", ["close", "distance"], ["agreement"]),
+        helper.make_node("Mul", ["distance", "minus"], ["far"]),
+        helper.make_node("Add", ["close", "far"], ["agreement"]),
         helper.make_node("Mul", ["agreement", "sharpness"], ["flat_logits"]),
     ]
     logits = "flat_logits"
@@ -264,6 +274,9 @@ def _constants() -> list[onnx.TensorProto]:
         "sharpness": np.asarray(SHARPNESS),
         "nothing": np.asarray(0.0),
         "tiny": np.asarray(1e-6),
+        "minus": np.asarray(-1.0),
+        "share": np.asarray(1 / PATCHES),
+        "pool": np.eye(3)[:, :, None, None] * np.full((1, 1, PATCH, PATCH), PATCH**-2),
     }
     integers = {
         "flat": [0, 3, PATCHES],

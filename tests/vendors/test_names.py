@@ -44,7 +44,15 @@ SEEDS: dict[str, dict[str, Held]] = {
         "__init__(cache)": Of(trt.IRuntimeCache),
         "open(cache)": Of(trt.IRuntimeCache),
     },
-    "*/detectors/spec.py": {"_output_shapes(session)": Of(ort.InferenceSession)},
+    "*/detectors/spec.py": {
+        "_output_shapes(session)": Of(ort.InferenceSession),
+        "_read_metadata(session)": Of(ort.InferenceSession),
+    },
+    "*/backends/sessions.py": {
+        "open_session(onnxruntime)": Object(ort),
+        "open_session(options)": Of(ort.SessionOptions),
+        "_value(onnxruntime)": Object(ort),
+    },
     "*/clsclip_export/engines/trt.py": {
         "use(config)": Of(trt.IBuilderConfig),
         "take(config)": Of(trt.IBuilderConfig),
@@ -132,7 +140,7 @@ def test_names_are_found(uses: dict[str, list[Use]]) -> None:
         "bind_input",
         "copy_outputs_to_cpu",
         "data_ptr",
-        "add_session_config_entry",
+        "add_external_initializers",
         "quantize_static",
     ):
         assert any(name in one for one in found), name

@@ -77,7 +77,7 @@ def engine_spec(
     anywhere = edition.builds_without_gpu
     return EngineSpec(
         graph=graph,
-        onnx=bundle.graph(graph).digests or {},
+        onnx=bundle.digests(graph),
         precision=precision_asked(bundle, graph),
         profile=options.profile.to_json(),
         edition=edition.name,
@@ -156,7 +156,7 @@ def build_engine(
     if not edition.builds_without_gpu and place.folder is None:  # what others measured is not read
         timings = TimingCache(sidecar.with_name(f"{edition.name}-{edition.version}.timings"))
     try:
-        plan = build_plan(edition, bundle.path(graph), options, log, progress, timings)
+        plan = build_plan(edition, bundle.graph(graph), options, log, progress, timings)
         inspection = inspect_build(edition, plan, log)
         if spec.precision != ITS_OWN:
             prove_precision(graph, spec.precision, inspection)

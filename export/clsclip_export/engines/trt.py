@@ -13,6 +13,7 @@ from clsclip_export.profiles import AXES, Profile
 from clsclip_runtime.backends.tensorrt.edition import TensorRtEdition
 from clsclip_runtime.cli.stopping import as_event
 from clsclip_runtime.paths import is_file
+from clsclip_runtime.protocols import GraphFile
 
 LAST_LINES = 4
 """Error lines of TensorRT's log that go into a message."""
@@ -54,13 +55,13 @@ class BuildLog:
 
 def build_plan(
     edition: TensorRtEdition,
-    onnx: Path,
+    graph: GraphFile,
     options: EngineOptions,
     log: BuildLog,
     progress: Callable[[str, int, int], bool],
     timings: TimingCache | None = None,
 ) -> bytes:
-    """Build the ONNX file at ``onnx``: the plan's bytes. ``timings`` of earlier builds save measuring kernels again.
+    """Build a graph: the plan's bytes. ``timings`` of earlier builds save measuring kernels again.
 
     Raises:
         EngineError: TensorRT cannot read or build the graph; says everything that it said.
@@ -72,14 +73,14 @@ def build_plan(
     builder.max_threads = os.cpu_count() or 1
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log.logger)
-    # By path: only then are weights found that lie in another file.
-    if not parser.parse_from_file(str(onnx)):
-        raise EngineError(f"{edition.name} {edition.version} cannot read {onnx.name}: {parser_errors(parser)}.")
+    # From memory, weights inside: so nothing that the file says leads to another one.
+    if not parser.parse(graph.model()):
+        raise EngineError(f"{edition.name} {edition.version} cannot read {graph.path.name}: {parser_errors(parser)}.")
     config = builder.create_builder_config()
     configure(edition, config, options)
     if timings is not None:
         timings.use(config)
-    config.add_optimization_profile(optimization_profile(builder, network, options.profile, onnx.name))
+    config.add_optimization_profile(optimization_profile(builder, network, options.profile, graph.path.name))
     with as_event() as interrupted:
         monitor = progress_monitor(edition, lambda *step: not interrupted.is_set() and progress(*step))
         config.progress_monitor = monitor
@@ -87,7 +88,7 @@ def build_plan(
     if interrupted.is_set() or getattr(monitor, "ended", False):
         raise KeyboardInterrupt
     if plan is None:
-        raise EngineError(f"{edition.name} {edition.version} cannot build {onnx.name}: {failure(log)}")
+        raise EngineError(f"{edition.name} {edition.version} cannot build {graph.path.name}: {failure(log)}")
     if timings is not None:
         timings.take(config)
     return bytes(plan)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from clsclip_runtime.arrays import Arrays
+from clsclip_runtime.backends.sessions import open_session
 from clsclip_runtime.errors import BackendError
 from clsclip_runtime.extras import onnxruntime_command
 from clsclip_runtime.forks import leave_in_parent
 from clsclip_runtime.libraries import FATAL_ONLY, import_onnxruntime, reason_of
-from clsclip_runtime.protocols import GraphFile
+from clsclip_runtime.protocols import GraphFile, Weight
 
 
 class OnnxRuntimeCpu:
@@ -27,27 +29,28 @@ class OnnxRuntimeCpu:
             onnxruntime: Any = import_onnxruntime()
         except ImportError as error:
             raise BackendError(f"onnxruntime cannot be imported ({error}). Run: {onnxruntime_command()}") from error
-        self._onnxruntime = onnxruntime
-        options = onnxruntime.SessionOptions()
+        self._onnxruntime, self._threads = onnxruntime, threads
+
+    def _options(self) -> Any:
+        options = self._onnxruntime.SessionOptions()
         options.log_severity_level = FATAL_ONLY
         # Calls differ in their number of pairs, and planning memory for each shape adds half to the peak (measured).
         # The arena does not, and saves 5 to 20 % of a call; it keeps what memory.py estimates until the session ends.
         options.enable_mem_pattern = False
         # Threads that wait in a loop take cores from the next graph's: 6 to 23 % of a call (measured, two cores).
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        if threads is not None:
-            options.intra_op_num_threads = threads
-        self._options = options
+        if self._threads is not None:
+            options.intra_op_num_threads = self._threads
+        return options
 
     def load(self, file: GraphFile) -> OnnxRuntimeGraph:
-        """Load an ONNX file, with its external data from the same folder."""
+        """Load a graph. BackendError where ONNX Runtime cannot."""
         path = file.path
-        # By path, never from bytes: only then are external data found, and refused outside the folder.
         # ONNX Runtime's errors share no base class of their own.
         try:
-            session = self._onnxruntime.InferenceSession(
-                str(path), sess_options=self._options, providers=["CPUExecutionProvider"]
-            )
+            session = open_session(self._onnxruntime, file, self._options(), ["CPUExecutionProvider"])
+        except BackendError:
+            raise
         except Exception as error:
             if "NOT_IMPLEMENTED" in str(error) and file.precision == "bf16":
                 raise BackendError(
@@ -57,15 +60,15 @@ class OnnxRuntimeCpu:
             raise BackendError(
                 f"onnxruntime cannot load {path}: {reason_of(error)}. Export the bundle again, or upgrade onnxruntime"
             ) from error
-        return OnnxRuntimeGraph(session, path.name)
+        return OnnxRuntimeGraph(session, path.name, file.weights)
 
 
 class OnnxRuntimeGraph:
     """One ONNX Runtime session; ``run`` may be called from several threads."""
 
-    def __init__(self, session: Any, name: str) -> None:
-        """Wrap a session; ``name`` is for messages."""
-        self._session = session
+    def __init__(self, session: Any, name: str, weights: Sequence[Weight] = ()) -> None:
+        """Wrap a session; ``name`` is for messages, ``weights`` are memory that it may read as long as it lives."""
+        self._session, self._weights = session, weights
         leave_in_parent(session)
         self._name = name
         self._inputs = tuple(value.name for value in session.get_inputs())

@@ -20,12 +20,13 @@ from clsclip_runtime.backends.cuda.calls import Cuda, find_cuda
 from clsclip_runtime.backends.cuda.device import CudaDevice, is_dense
 from clsclip_runtime.backends.cuda.driver import ask_driver
 from clsclip_runtime.backends.onnxruntime_cpu import OnnxRuntimeGraph
+from clsclip_runtime.backends.sessions import open_session
 from clsclip_runtime.backends.tensorrt.engine_place import EnginePlace
 from clsclip_runtime.errors import BackendError, OptionError, OutputError
 from clsclip_runtime.extras import gpu_command
 from clsclip_runtime.forks import refuse_in_child
 from clsclip_runtime.libraries import FATAL_ONLY, import_onnxruntime, reason_of
-from clsclip_runtime.protocols import GraphFile
+from clsclip_runtime.protocols import GraphFile, Weight
 
 PROVIDERS = {"onnxruntime-cuda": "CUDAExecutionProvider", "onnxruntime-tensorrt": "TensorrtExecutionProvider"}
 
@@ -81,10 +82,7 @@ class OnnxRuntimeGpu:
                 f"{', '.join(available)}. Run: {gpu_command()}"
             )
         self._device, self._tf32, self._profile = device, tf32, profile or PROFILE
-        self._options = self._onnxruntime.SessionOptions()
-        self._options.log_severity_level = FATAL_ONLY
-        if threads is not None:
-            self._options.intra_op_num_threads = threads
+        self._threads = threads
         self._cuda: Cuda | None = None
         self.notes: tuple[str, ...] = ()
         try:
@@ -105,7 +103,9 @@ class OnnxRuntimeGpu:
         if self._provider != "CUDAExecutionProvider":
             providers.insert(0, (self._provider, self._tensorrt_options(file)))
         try:
-            session = self._onnxruntime.InferenceSession(str(path), sess_options=self._options, providers=providers)
+            session = open_session(self._onnxruntime, file, self._options(), providers)
+        except BackendError:
+            raise
         except Exception as error:  # ONNX Runtime's errors share no base class of their own
             raise BackendError(
                 f"{self.name} cannot load {path}: {reason_of(error)}. Run clsclip-doctor, or use another backend"
@@ -120,17 +120,23 @@ class OnnxRuntimeGpu:
             )
         session.disable_fallback()
         copier = ThroughHost() if self._cuda is None else CudaDevice(self._cuda)
-        return OnnxRuntimeGpuGraph(session, path.name, self.name, self._device, copier)
+        return OnnxRuntimeGpuGraph(session, path.name, self.name, self._device, copier, file.weights)
+
+    def _options(self) -> Any:
+        options = self._onnxruntime.SessionOptions()
+        options.log_severity_level = FATAL_ONLY
+        if self._threads is not None:
+            options.intra_op_num_threads = self._threads
+        return options
 
     def _cuda_options(self) -> dict[str, Any]:
         return {"device_id": self._device, "use_tf32": int(self._tf32)}
 
     def _tensorrt_options(self, file: GraphFile) -> dict[str, Any]:
         """The profile in ONNX Runtime's words; engines are kept in the user's cache, where there is one."""
-        plain = self._onnxruntime.SessionOptions()
-        plain.log_severity_level = FATAL_ONLY
+        plain = self._options()
         plain.graph_optimization_level = self._onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        session = self._onnxruntime.InferenceSession(str(file.path), plain, providers=["CPUExecutionProvider"])
+        session = open_session(self._onnxruntime, file, plain, ["CPUExecutionProvider"])
         options: dict[str, Any] = {
             "device_id": self._device,
         }
@@ -202,9 +208,17 @@ class ThroughHost:
 class OnnxRuntimeGpuGraph(OnnxRuntimeGraph):
     """One ONNX Runtime session on a GPU; ``run`` may be called from several threads."""
 
-    def __init__(self, session: Any, name: str, backend: str, device: int, copier: DeviceCopier) -> None:
+    def __init__(
+        self,
+        session: Any,
+        name: str,
+        backend: str,
+        device: int,
+        copier: DeviceCopier,
+        weights: Sequence[Weight] = (),
+    ) -> None:
         """Wrap a session; ``name`` and ``backend`` are for messages, ``copier`` is for what stays on the GPU."""
-        super().__init__(session, name)
+        super().__init__(session, name, weights)
         self._backend, self._device, self._copier = backend, device, copier
 
     def run(self, feeds: Arrays) -> dict[str, npt.NDArray[Any]]:

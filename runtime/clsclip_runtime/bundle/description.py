@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from clsclip_runtime.bundle.onnx_graph import NotOnnxError
 from clsclip_runtime.bundle.opening import DETECTOR, PRESENCE, TRUNK
-from clsclip_runtime.bundle.protobuf import NotProtobufError
 from clsclip_runtime.bundle.signature import Signature, Value, read_signature
 from clsclip_runtime.bundle.specs import NEEDED_BY
 from clsclip_runtime.errors import BundleError
@@ -29,7 +29,7 @@ def read_signatures(folder: Path) -> dict[str, Signature]:
         if path.name != DETECTOR:
             try:
                 found[path.name] = read_signature(path)
-            except NotProtobufError as error:
+            except NotOnnxError as error:
                 raise BundleError(f"{path.name} is not an ONNX graph ({error}). {_AGAIN}") from error
     return found
 

@@ -1,22 +1,31 @@
 """A bundle on disk: found, read and verified before anything in it is used.
 
-Every file that the manifest names is checked for size and SHA-256; files that it does not name are never
-opened. Nothing in a bundle is pickled, so opening one cannot run code.
+Every file that the manifest names is checked for size and SHA-256; files that it does not name are never opened. A
+file is opened once and what was hashed is what is used: whoever changes files afterwards changes nothing. Nothing in a
+bundle is pickled, so opening one cannot run code.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import threading
+from collections import Counter
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from clsclip_runtime.bundle.external_data import NotOnnxError, external_locations
+from clsclip_runtime.bundle.contents import AGAIN, read_verified, read_whole
+from clsclip_runtime.bundle.graph_file import Memory, WalkedGraph, unknown, walk_graph
+from clsclip_runtime.bundle.graph_inputs import check_values
+from clsclip_runtime.bundle.graph_rules import BUNDLES, DETECTORS, UnknownGraphError
 from clsclip_runtime.bundle.manifest import check_file_name, parse_manifest
-from clsclip_runtime.bundle.specs import FROM_FILTER, FileEntry, Manifest
+from clsclip_runtime.bundle.onnx_graph import NotOnnxError
+from clsclip_runtime.bundle.signature import Signature, signature_of
+from clsclip_runtime.bundle.specs import FROM_FILTER, Manifest
 from clsclip_runtime.errors import BundleError
-from clsclip_runtime.paths import absence, exists, expanded, file_sha256, is_dir, is_file
+from clsclip_runtime.paths import absence, exists, expanded, is_dir
 from clsclip_runtime.protocols import GraphFile
 
 MANIFEST = "manifest.json"
@@ -32,8 +41,21 @@ DETECTOR = "detector.onnx"
 EMBEDDED = Path(__file__).parents[1] / "models" / "stickers.clsclip"
 """The model that is installed with the package."""
 
-_BLOCK = 1 << 20
 _MAX_MANIFEST_BYTES = 1 << 24
+_BLOCK = 1 << 20
+_SMALL_GRAPH = 8 << 20
+_GRAPHS = (TEXT_ENCODER, IMAGE_ENCODER, STEM, TRUNK, PRESENCE)
+_MOST_UNUSED = 2
+"""A file with weights is at most so many times as large as all the weights in it, and a little more."""
+
+
+@dataclass
+class _Held:
+    """What was read when the bundle was opened, until it is used."""
+
+    graphs: dict[str, WalkedGraph] = field(default_factory=dict)
+    files: dict[str, Memory] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 @dataclass(frozen=True)
@@ -49,45 +71,162 @@ class Bundle:
     folder: Path
     manifest: Manifest
     fingerprint: str
+    _held: _Held = field(default_factory=_Held, repr=False, compare=False)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str] | None = None) -> Bundle:
+    def open(cls, path: str | os.PathLike[str] | None = None, *, to_load: bool = False) -> Bundle:
         """Read and verify the bundle at ``path``; None is the embedded one.
 
+        Args:
+            path: the folder.
+            to_load: hold what engines are about to load in memory until :meth:`release`, so that it is read once. Else
+                every graph is walked, nothing is held, and what is asked for later is read and verified again.
+
         Raises:
-            BundleError: there is no bundle, a file is missing or changed, a path leaves the folder, or
-                the manifest is wrong or of a newer schema.
+            BundleError: there is no bundle, a file is missing or changed, a graph is none that exporters write, or the
+                manifest is wrong or of a newer schema.
         """
         folder = _find(path)
         document = _read_manifest(folder)
         manifest = parse_manifest(document, folder)
         for name in _required(manifest):
             if name not in manifest.files:
-                raise BundleError(f"{folder} has no {name} among the files of its manifest. {_again()}")
-        _verify_all(folder, manifest)
-        for name in manifest.files:
-            if name.endswith(".onnx"):
-                _verify_external_data(folder, name, manifest)
-        return cls(folder=folder, manifest=manifest, fingerprint=hashlib.sha256(document).hexdigest())
+                raise BundleError(f"{folder} has no {name} among the files of its manifest. {AGAIN}")
+        bundle = cls(folder=folder, manifest=manifest, fingerprint=hashlib.sha256(document).hexdigest())
+        bundle._read_all(to_load)
+        return bundle
 
     def graph(self, name: str) -> GraphFile:
-        """The graph ``name``, for a backend; BundleError if the manifest does not list it."""
-        path = self.path(name)
-        parts = [name, *sorted(external_locations(path))]
-        digests = {one: self.manifest.files[one].sha256 for one in parts}
-        return GraphFile(path, self.manifest.precision, digests, self.fingerprint)
+        """The graph ``name``, for an engine: verified and walked, with its weights in memory.
+
+        Raises:
+            BundleError: the manifest does not list it, or its files are not any more what was verified.
+        """
+        walked = self._walked(name)
+        places = {location: _listed(name, location) for location in walked.locations}
+        others = {location: self._content(file) for location, file in places.items()}
+        entries = self.manifest.files
+        digests = {one: entries[one].sha256 for one in [name, *sorted(places.values())]}
+        try:
+            return walked.file(self.folder / name, others, self.manifest.precision, digests, self.fingerprint)
+        except NotOnnxError as error:
+            raise self._no_graph(name, error) from error
+
+    def signature(self, name: str) -> Signature:
+        """What the graph ``name`` takes and gives. BundleError as :meth:`graph`."""
+        return signature_of(self._walked(name).model)
+
+    def digests(self, name: str) -> Mapping[str, str]:
+        """SHA-256 of the graph ``name`` and of every file that holds its weights, by name. BundleError as `graph`."""
+        files = [name, *sorted(_listed(name, location) for location in self._walked(name).locations)]
+        return {one: self.manifest.files[one].sha256 for one in files}
+
+    def read(self, name: str) -> bytes:
+        """The content of a small file, such as the tokenizer, as it was verified. BundleError as :meth:`graph`."""
+        self.path(name)
+        held = self._held.files.get(name)
+        return bytes(self._verified(name) if held is None else held)
 
     def path(self, name: str) -> Path:
         """Absolute path of the file ``name``; BundleError if the manifest does not list it."""
         if name not in self.manifest.files:
-            raise BundleError(f"{self.folder} has no {name} among the files of its manifest. {_again()}")
+            raise BundleError(f"{self.folder} has no {name} among the files of its manifest. {AGAIN}")
         return self.folder / name
 
-    def verify(self, name: str) -> None:
-        """Verify an ONNX graph, and the weights beside it, once more. BundleError if something has changed."""
-        _verify(self.folder, name, self.manifest.files[name])
-        for file in _verify_external_data(self.folder, name, self.manifest):
-            _verify(self.folder, file, self.manifest.files[file])
+    def release(self) -> None:
+        """Let go of what ``to_load`` held; engines keep what they use."""
+        with self._held.lock:
+            self._held.graphs.clear()
+            self._held.files.clear()
+
+    def _read_all(self, to_load: bool) -> None:
+        """Verify every file, on all cores: hashing lets other threads run. The first error is told.
+
+        Small graphs come first, since they name the files with weights; then the largest.
+        """
+        files, held = self.manifest.files, self._held
+        graphs = [name for name in files if name.endswith(".onnx")]
+        small = sorted((one for one in graphs if files[one].bytes <= _SMALL_GRAPH), key=lambda one: files[one].bytes)
+        wanted = set(_GRAPHS) if to_load else set()
+        used: Counter[str] = Counter()
+        weights: set[str] = set()
+        for name in small:
+            walked = self._walk(name)
+            for tensor, location, _ in walked.weights:
+                used[_listed(name, location)] += tensor.nbytes if location else 0
+            if name in wanted:
+                held.graphs[name] = walked
+                weights |= {_listed(name, location) for location in walked.locations}
+        for name in weights:
+            if files[name].bytes > _MOST_UNUSED * used[name] + _BLOCK:
+                raise BundleError(
+                    f"{name} in {self.folder} has {files[name].bytes} bytes, and the graphs use {used[name]} of them. "
+                    f"{AGAIN}"
+                )
+        kept = weights | ({TOKENIZER, TEXT_TOKENS} if to_load else set())
+
+        def read(name: str) -> None:
+            if name in graphs:
+                walked = self._walk(name)
+                if name in wanted:
+                    held.graphs[name] = walked
+            else:
+                content = read_verified(self.folder, name, files[name], keep=name in kept)
+                if content is not None:
+                    held.files[name] = content
+
+        rest = sorted(set(files) - set(small), key=lambda one: -files[one].bytes)
+        pool = ThreadPoolExecutor(os.cpu_count() or 1)
+        try:
+            for one in [pool.submit(read, name) for name in rest]:
+                one.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _walked(self, name: str) -> WalkedGraph:
+        self.path(name)
+        with self._held.lock:
+            found = self._held.graphs.get(name)
+        return found or self._walk(name)
+
+    def _walk(self, name: str) -> WalkedGraph:
+        """Read, verify and walk a graph. Where it keeps weights must be in the manifest."""
+        memory = self._verified(name)
+        rules = DETECTORS if name == DETECTOR else BUNDLES
+        try:
+            walked = walk_graph(memory, rules)
+            check_values(name, signature_of(walked.model), self.manifest)
+        except NotOnnxError as error:
+            raise self._no_graph(name, error) from error
+        except UnknownGraphError as error:
+            raise BundleError(f"{name} in {self.folder} {error}, and {unknown(rules)}") from error
+        for location in sorted(walked.locations):
+            check_file_name(location)
+            if _listed(name, location) not in self.manifest.files:
+                raise BundleError(
+                    f"{name} in {self.folder} keeps weights in {location}, which the manifest does not list, so they "
+                    f"cannot be verified. {AGAIN}"
+                )
+        return walked
+
+    def _no_graph(self, name: str, error: NotOnnxError) -> BundleError:
+        return BundleError(f"{name} in {self.folder} is not an ONNX graph as exporters write them ({error}). {AGAIN}")
+
+    def _content(self, name: str) -> Memory:
+        """A file with weights."""
+        with self._held.lock:
+            held = self._held.files.get(name)
+        return self._verified(name) if held is None else held
+
+    def _verified(self, name: str) -> Memory:
+        content = read_verified(self.folder, name, self.manifest.files[name], keep=True)
+        assert content is not None  # noqa: S101 (it is kept)
+        return content
+
+
+def _listed(graph: str, location: str) -> str:
+    """A file with weights as the manifest lists it: graphs name it beside themselves."""
+    return f"{graph.rpartition('/')[0]}/{location}".lstrip("/")
 
 
 def _required(manifest: Manifest) -> list[str]:
@@ -103,10 +242,6 @@ def _required(manifest: Manifest) -> list[str]:
     if manifest.detector is not None:
         required.append(DETECTOR)
     return required
-
-
-def _again() -> str:
-    return "Get the bundle again, or export it again with clsclip-export"
 
 
 def _find(path: str | os.PathLike[str] | None) -> Path:
@@ -126,71 +261,15 @@ def _find(path: str | os.PathLike[str] | None) -> Path:
 
 
 def _read_manifest(folder: Path) -> bytes:
+    """The manifest of a folder that the caller named: it may be a link to a file, as in caches of hubs."""
     path = folder / MANIFEST
-    if not is_file(path):
-        raise BundleError(f"{folder} is not a bundle: it has no {MANIFEST}. Give the folder that clsclip-export wrote")
-    _check_inside(folder, MANIFEST)
     try:
-        if path.stat().st_size > _MAX_MANIFEST_BYTES:
-            raise BundleError(f"{path} is over {_MAX_MANIFEST_BYTES >> 20} MiB, so it is no manifest. {_again()}")
-        return path.read_bytes()
+        return bytes(read_whole(path, _MAX_MANIFEST_BYTES))
+    except ValueError as error:
+        raise BundleError(f"{path} is over {_MAX_MANIFEST_BYTES >> 20} MiB, so it is no manifest. {AGAIN}") from error
+    except FileNotFoundError as error:
+        raise BundleError(
+            f"{folder} is not a bundle: it has no {MANIFEST}. Give the folder that clsclip-export wrote"
+        ) from error
     except OSError as error:
         raise BundleError(f"cannot read {path}: {error.strerror or error}") from error
-
-
-def _check_inside(folder: Path, name: str) -> None:
-    """A symbolic link may point elsewhere in the bundle, never out of it."""
-    real = Path(os.path.realpath(folder / name))
-    if not real.is_relative_to(folder):
-        raise BundleError(f"{name} in {folder} is a link that leaves the bundle's folder, so it is refused. {_again()}")
-
-
-def _verify_all(folder: Path, manifest: Manifest) -> None:
-    """Verify every file, the largest first, on all cores: hashing lets other threads run. The first error is told."""
-    largest_first = sorted(manifest.files.items(), key=lambda item: -item[1].bytes)
-    pool = ThreadPoolExecutor(os.cpu_count() or 1)
-    try:
-        for one in [pool.submit(_verify, folder, name, entry) for name, entry in largest_first]:
-            one.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _verify(folder: Path, name: str, entry: FileEntry) -> None:
-    _check_inside(folder, name)
-    path = folder / name
-    if not is_file(path):
-        raise BundleError(f"{folder} is incomplete: {name} is missing. {_again()}")
-    try:
-        size = path.stat().st_size
-        if size != entry.bytes:
-            raise BundleError(
-                f"{name} in {folder} is damaged: it has {size} bytes, and the manifest says {entry.bytes}. {_again()}"
-            )
-        digest = file_sha256(path)
-    except OSError as error:
-        raise BundleError(f"cannot read {path}: {error.strerror or error}") from error
-    if digest != entry.sha256:
-        raise BundleError(f"{name} in {folder} is damaged: its SHA-256 is not the one in the manifest. {_again()}")
-
-
-def _verify_external_data(folder: Path, name: str, manifest: Manifest) -> list[str]:
-    """The files in which a graph keeps weights, all of them in the manifest."""
-    try:
-        locations = sorted(external_locations(folder / name))
-    except NotOnnxError as error:
-        raise BundleError(f"{name} in {folder} is not an ONNX graph ({error}). {_again()}") from error
-    except OSError as error:
-        raise BundleError(f"cannot read {folder / name}: {error.strerror or error}") from error
-    found = []
-    for location in locations:
-        check_file_name(location)
-        # Locations are relative to the graph that names them, and verified files to the bundle.
-        listed = f"{name.rpartition('/')[0]}/{location}".lstrip("/")
-        if listed not in manifest.files:
-            raise BundleError(
-                f"{name} in {folder} keeps weights in {location}, which the manifest does not list, so they "
-                f"cannot be verified. {_again()}"
-            )
-        found.append(listed)
-    return found

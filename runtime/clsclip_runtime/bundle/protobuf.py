@@ -1,74 +1,104 @@
-"""Protobuf messages read field by field, so that an ONNX file can be looked at without an ONNX library."""
+"""Protobuf messages read field by field, as strictly as exporters write them.
+
+Two readers of one file may disagree: protobuf's own keeps 32 bits of a tag, takes numbers that are longer than they
+need be, steps over fields that it does not know, and lets a second field replace or join the first. What no exporter
+writes is refused here, so that the engine that reads the same bytes afterwards sees what was seen here.
+"""
 
 from __future__ import annotations
 
-import mmap
-from collections.abc import Iterator
-from typing import NamedTuple, TypeAlias
+from collections.abc import Iterator, Mapping
+from typing import TypeAlias
 
-Bytes: TypeAlias = "mmap.mmap | bytes"
+Bytes: TypeAlias = "bytes | memoryview"
 
-VARINT, EIGHT_BYTES, LENGTH, FOUR_BYTES = 0, 1, 2, 5
-"""Wire types."""
+VARINT, LENGTH, FOUR_BYTES = 0, 2, 5
+"""Wire types that ONNX files use."""
 
-_MAX_VARINT_BYTES = 10
+_MAX_TAG = 2**32 - 1
+_MAX_VALUE = 2**64 - 1
 
 
 class NotProtobufError(ValueError):
-    """The bytes are not a protobuf message."""
+    """The bytes are not a protobuf message as exporters write them."""
 
 
-class Field(NamedTuple):
-    """One field of a message.
-
-    Attributes:
-        number: of the field.
-        wire: its wire type.
-        start, end: where its content lies; of a number, where that lies.
-        value: of a number (``VARINT``); 0 for all others.
-    """
-
-    number: int
-    wire: int
-    start: int
-    end: int
-    value: int
+def tag_of(number: int, wire: int) -> int:
+    """What stands before a field in the file."""
+    return number << 3 | wire
 
 
-def fields(data: Bytes, at: int, end: int) -> Iterator[Field]:
+def fields(data: Bytes, at: int, end: int, known: Mapping[int, int]) -> Iterator[tuple[int, int, int]]:
     """Every field of the message in ``data[at:end]``, in order.
 
+    Args:
+        data: the file.
+        at, end: where the message lies.
+        known: tags that may come. The value is 0 for fields that may come again; those that may come once have a bit of
+            their own, or share one where only one of them may come.
+
+    Yields:
+        A tag, and where its content lies; of a number (``VARINT``) its value, and 0.
+
     Raises:
-        NotProtobufError: there is no message there.
+        NotProtobufError: there is no such message there.
     """
+    seen = 0
     while at < end:
-        tag, at = varint(data, at, end)
-        start, wire, value = at, tag & 7, 0
-        if wire == VARINT:
-            value, at = varint(data, at, end)
-        elif wire == EIGHT_BYTES:
-            at += 8
-        elif wire == FOUR_BYTES:
-            at += 4
-        elif wire == LENGTH:
+        tag = data[at]
+        if tag < 0x80:
+            at += 1
+        else:
+            tag, at = varint(data, at, end)
+        bit = known.get(tag)
+        if bit is None:
+            raise unknown_tag(tag, at)
+        if bit:
+            if seen & bit:
+                raise NotProtobufError(f"the field {tag >> 3} comes twice at byte {at}")
+            seen |= bit
+        wire = tag & 7
+        if wire == LENGTH:
             length, start = varint(data, at, end)
             at = start + length
+            if at > end:
+                raise NotProtobufError(f"a field ends beyond its message at byte {end}")
+            yield tag, start, at
+        elif wire == VARINT:
+            value, at = varint(data, at, end)
+            yield tag, value, 0
         else:
-            raise NotProtobufError(f"wire type {wire} at byte {at}")
-        if at > end:
-            raise NotProtobufError(f"a field ends beyond its message at byte {end}")
-        yield Field(tag >> 3, wire, start, at, value)
+            at += 4
+            if at > end:
+                raise NotProtobufError(f"a field ends beyond its message at byte {end}")
+            yield tag, at - 4, at
 
 
 def varint(data: Bytes, at: int, end: int) -> tuple[int, int]:
-    """The number that begins at ``at``, and where it ends. NotProtobufError if it does not end before ``end``."""
-    value = 0
-    for shift in range(0, 7 * _MAX_VARINT_BYTES, 7):
-        if at >= end:
-            break
+    """The number that begins at ``at``, and where it ends.
+
+    Raises:
+        NotProtobufError: it does not end before ``end``, is over 64 bits, or is longer than it need be.
+    """
+    value = shift = 0
+    while at < end:
         byte = data[at]
         at += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
+            if (byte == 0 and shift) or value > _MAX_VALUE:
+                raise NotProtobufError(f"a number is written as no exporter does at byte {at}")
             return value, at
+        shift += 7
+        if shift > 63:
+            break
     raise NotProtobufError(f"a number does not end at byte {at}")
+
+
+def unknown_tag(tag: int, at: int) -> NotProtobufError:
+    """Why a tag is refused."""
+    if tag > _MAX_TAG:
+        return NotProtobufError(f"a tag of more than 32 bits at byte {at}")
+    if tag & 7 in (3, 4):
+        return NotProtobufError(f"a group at byte {at}")
+    return NotProtobufError(f"the field {tag >> 3} of wire type {tag & 7} at byte {at}, which no exporter writes")

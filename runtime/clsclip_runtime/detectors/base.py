@@ -13,6 +13,8 @@ import numpy.typing as npt
 
 from clsclip_runtime._types import Floats
 from clsclip_runtime.backends.select import select_backend
+from clsclip_runtime.bundle.graph_file import read_graph
+from clsclip_runtime.bundle.graph_rules import DETECTORS
 from clsclip_runtime.bundle.opening import DETECTOR, Bundle
 from clsclip_runtime.bundle.specs import DetectorSpec
 from clsclip_runtime.detectors.layouts import LAYOUTS, Candidates
@@ -22,7 +24,7 @@ from clsclip_runtime.detectors.spec import read_spec
 from clsclip_runtime.errors import DetectorError, OptionError
 from clsclip_runtime.forks import tell_after_fork
 from clsclip_runtime.options import number_in
-from clsclip_runtime.protocols import Backend, Graph, GraphFile, close_with
+from clsclip_runtime.protocols import Backend, Graph, close_with
 from clsclip_runtime.regions.proposals import Proposals
 from clsclip_runtime.renamed import refuses_old_names
 
@@ -146,16 +148,15 @@ class Detector:
             engine = backend
         else:
             engine = select_backend(backend, threads=threads, options=backend_options)
-        file = GraphFile(Path(path))
         return cls(
-            engine.load(file),
+            engine.load(read_graph(Path(path), DETECTORS)),
             spec,
             confidence=confidence,
             iou=iou,
             max_detections=max_detections,
             name=Path(path).stem,
             notes=notes,
-            load=lambda: engine.load(file),
+            load=lambda: engine.load(read_graph(Path(path), DETECTORS)),
             recipe=recipe if isinstance(backend, str) else None,
         )
 
@@ -184,8 +185,7 @@ class Detector:
             )
 
         def load() -> Graph:
-            bundle.verify(DETECTOR)  # it is loaded when it is first needed, and its file may have changed since
-            return backend.load(bundle.graph(DETECTOR))
+            return backend.load(bundle.graph(DETECTOR))  # read and verified anew: its file may have changed since
 
         return cls(
             load(),

@@ -11,6 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from clsclip_runtime.backends.sessions import open_session
+from clsclip_runtime.bundle.graph_file import read_walked
+from clsclip_runtime.bundle.graph_rules import DETECTORS
 from clsclip_runtime.bundle.manifest import (
     DETECTOR_INPUT_TYPES,
     DETECTOR_SIDES,
@@ -24,6 +27,7 @@ from clsclip_runtime.errors import DetectorError, one_line
 from clsclip_runtime.extras import onnxruntime_command
 from clsclip_runtime.libraries import FATAL_ONLY, import_onnxruntime, reason_of
 from clsclip_runtime.paths import absence, is_dir, is_file
+from clsclip_runtime.protocols import GraphFile
 from clsclip_runtime.text.matching import is_class_agnostic
 
 DYNAMIC_SIDE = 640
@@ -71,7 +75,9 @@ def read_spec(
     """
     asked = None if output_format == "auto" else layout_name(output_format)
     file = Path(path)
-    session = _open(file)
+    _check_kind(file)
+    graph, _ = read_walked(file, DETECTORS)
+    session = _open(file, graph)
     metadata = _read_metadata(session, file)
     batch, size, input_type = _read_input(session.get_inputs(), metadata, file)
     shapes = _output_shapes(session, batch, size, input_type, file)
@@ -110,9 +116,8 @@ def read_spec(
     return spec, notes
 
 
-def _open(file: Path) -> Any:
+def _open(file: Path, graph: GraphFile) -> Any:
     """An ONNX Runtime session that starts quickly and is only asked what it is."""
-    _check_kind(file)
     try:
         onnxruntime = import_onnxruntime()
     except ImportError as error:
@@ -122,7 +127,7 @@ def _open(file: Path) -> Any:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     # ONNX Runtime's errors share no base class of their own.
     try:
-        return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        return open_session(onnxruntime, graph, options, ["CPUExecutionProvider"])
     except Exception as error:
         raise DetectorError(f"{file} cannot be loaded by onnxruntime: {reason_of(error)}. {_cure(error)}") from error
 

@@ -17,7 +17,6 @@ import numpy.typing as npt
 from clsclip_runtime._types import Floats, Integers
 from clsclip_runtime.arrays import Array, Arrays, DeviceArray, to_host
 from clsclip_runtime.bundle.opening import IMAGE_ENCODER, PRESENCE, STEM, TEXT_ENCODER, TRUNK, Bundle
-from clsclip_runtime.bundle.signature import read_signature
 from clsclip_runtime.bundle.specs import FROM_FILTER, FROM_TRUNK, FeatureSpec
 from clsclip_runtime.errors import BackendError, BundleError, OptionError
 from clsclip_runtime.inference.presence import as_probability
@@ -270,7 +269,7 @@ def _expected_outputs(bundle: Bundle, name: str) -> set[str]:
 
 def _outputs(bundle: Bundle, name: str) -> set[str]:
     """The outputs of a graph, without loading it."""
-    return {value.name for value in read_signature(bundle.path(name)).outputs}
+    return {value.name for value in bundle.signature(name).outputs}
 
 
 def _names(features: Iterable[FeatureSpec]) -> set[str]:
@@ -278,8 +277,7 @@ def _names(features: Iterable[FeatureSpec]) -> set[str]:
 
 
 def _load_later(backend: Backend, bundle: Bundle, name: str) -> Graph:
-    """Load a graph after the others; since the bundle was verified, its files may have changed."""
-    bundle.verify(name)
+    """Load a graph after the others: its files are read and verified again, since they may have changed."""
     return _load(backend, bundle, name)
 
 

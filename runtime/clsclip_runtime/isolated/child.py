@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from clsclip_runtime import system
+from clsclip_runtime.bundle.graph_file import read_graph
+from clsclip_runtime.bundle.graph_rules import DETECTORS
 from clsclip_runtime.errors import BundleError, ClsclipRuntimeError, one_line
 from clsclip_runtime.isolated.wire import WireError, receive, send
-from clsclip_runtime.protocols import Backend, Graph, GraphFile, notes_of
+from clsclip_runtime.protocols import Backend, Graph, notes_of
 
 _REASON_CHARACTERS = 2000
 
@@ -59,7 +61,7 @@ class Server:
         from clsclip_runtime.backends.tensorrt.engine_place import EnginePlace
         from clsclip_runtime.bundle.opening import Bundle
 
-        self._bundle = Bundle.open(message["bundle"])
+        self._bundle = Bundle.open(message["bundle"], to_load=True)
         if self._bundle.fingerprint != message["fingerprint"]:
             raise BundleError(f"{message['bundle']} has changed while it was loaded. Load it again")
         folder = message["engines"]
@@ -70,7 +72,7 @@ class Server:
         if self._backend is None:
             raise WireError("a graph before the backend")
         in_bundle, name = message["in_bundle"], message["file"]
-        graph = self._backend.load(self._bundle.graph(name) if in_bundle else GraphFile(Path(name)))
+        graph = self._backend.load(self._bundle.graph(name) if in_bundle else read_graph(Path(name), DETECTORS))
         self._graphs.append(graph)
         return {"inputs": list(graph.inputs), "outputs": list(graph.outputs), "notes": notes_of(self._backend)}
 

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 
-from clsclip_runtime.bundle.external_data import external_locations
 from clsclip_runtime.bundle.opening import TEXT_ENCODER, TOKENIZER, Bundle
 from clsclip_runtime.bundle.specs import FeatureSpec
 from clsclip_runtime.caches import OFF, users_folder
@@ -253,7 +252,7 @@ def _checksum(word: str, truncated: int, arrays: bytes) -> int:
 def _key(bundle: Bundle, engine: str) -> str:
     """All that an encoded word depends on, as one name."""
     files, text = bundle.manifest.files, bundle.manifest.text
-    names = [TEXT_ENCODER, TOKENIZER, *sorted(external_locations(bundle.path(TEXT_ENCODER)))]
+    names = [*bundle.digests(TEXT_ENCODER), TOKENIZER]
     parts = {
         "files": [files[name].sha256 for name in names],
         "templates": list(text.templates),

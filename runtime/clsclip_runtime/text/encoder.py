@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
 from collections import OrderedDict
@@ -283,15 +282,7 @@ class _Memory:
 
 def load_tokenizer(bundle: Bundle) -> Tokenizer:
     """The tokenizer of a bundle. BundleError if it is damaged, of another kind, or not what was verified."""
-    path, entry = bundle.path(TOKENIZER), bundle.manifest.files[TOKENIZER]
-    try:
-        with path.open("rb") as file:
-            document = file.read(entry.bytes + 1)
-    except OSError as error:
-        raise BundleError(f"cannot read {path}: {error.strerror or error}") from error
-    if hashlib.sha256(document).hexdigest() != entry.sha256:
-        raise BundleError(f"{path} has changed since it was verified. Load the bundle again")
-    return read_tokenizer(document)
+    return read_tokenizer(bundle.read(TOKENIZER))
 
 
 def _fixed_length(tokenizer: Tokenizer | None, context_length: int, pad_token_id: int) -> Tokenizer:

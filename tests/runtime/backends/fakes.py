@@ -116,7 +116,7 @@ class FakeTensorRt:
         self.damaged: set[str] = set()
         """Outputs whose last row becomes NaN."""
         self.contexts: list[Context] = []
-        self.refitted: list[str] = []
+        self.refitted: list[bytes] = []
         self.cached: list[bytes] = []
         self.logger: Any = None
         fake = self
@@ -142,8 +142,8 @@ class FakeTensorRt:
             def __init__(self, refitter: Refitter, logger: Any) -> None:
                 """Nothing."""
 
-            def refit_from_file(self, path: str) -> bool:
-                fake.refitted.append(path)
+            def refit_from_bytes(self, model: bytes) -> bool:
+                fake.refitted.append(model)
                 return True
 
         self.Runtime, self.Refitter, self.OnnxParserRefitter = Runtime, Refitter, OnnxParserRefitter
@@ -280,7 +280,7 @@ def write_engine(path: Path, machine: Machine = MACHINE, **changes: Any) -> Path
     }
     fields: dict[str, Any] = {
         "graph": path.name,
-        "onnx": Bundle.open(path.parent).graph(path.name).digests,
+        "onnx": dict(Bundle.open(path.parent).digests(path.name)),
         "precision": "fp32",
         "profile": PROFILE,
         "edition": machine.edition,

@@ -26,8 +26,9 @@ from clsclip_runtime.backends.onnxruntime_gpu import (
     profile_shapes,
 )
 from clsclip_runtime.bundle import Bundle
-from clsclip_runtime.protocols import GraphFile
+from clsclip_runtime.bundle.graph_file import read_graph
 from tests.runtime.backends.fakes import FakeCuda, upload
+from tests.runtime.graphs import unwalked
 from tests.runtime.tiny_bundle import GRID, SIZE, make_bundle, paint
 
 H100 = Driver("13.0", (Gpu("NVIDIA H100", "9.0", 80 << 30),), None)
@@ -96,9 +97,10 @@ class Binding:
 class Session:
     """An InferenceSession that says that it runs where the module says."""
 
-    def __init__(self, module: Any, path: str, options: Any, providers: list[Any]) -> None:
+    def __init__(self, module: Any, model: bytes, options: Any, providers: list[Any]) -> None:
+        assert isinstance(model, bytes), "a path would lead to other files"
         self.module, self.providers = module, providers
-        self.inner = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        self.inner = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         module.sessions.append(self)
 
     def get_inputs(self) -> Any:
@@ -128,8 +130,9 @@ def module(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     fake.get_available_providers = lambda: BOTH
     fake.SessionOptions = onnxruntime.SessionOptions
     fake.GraphOptimizationLevel = onnxruntime.GraphOptimizationLevel
-    fake.InferenceSession = lambda path, sess_options=None, providers=(): Session(
-        fake, path, sess_options, list(providers)
+    fake.OrtValue = onnxruntime.OrtValue
+    fake.InferenceSession = lambda model, sess_options=None, providers=(): Session(
+        fake, model, sess_options, list(providers)
     )
     monkeypatch.setitem(sys.modules, "onnxruntime", fake)
     monkeypatch.setattr(onnxruntime_gpu, "ask_driver", lambda: H100)
@@ -157,7 +160,7 @@ def test_segments_as_the_cpu_does(tmp_path: Path, module: SimpleNamespace, monke
 
 def test_arrays_on_the_gpu_are_bound_where_they_are(tmp_path: Path, module: SimpleNamespace) -> None:
     path = make_bundle(tmp_path / "tiny.clsclip") / "image_encoder.onnx"
-    graph = OnnxRuntimeGpu().load(GraphFile(path))
+    graph = OnnxRuntimeGpu().load(read_graph(path))
     pixels = np.random.default_rng(0).normal(size=(2, 3, SIZE, SIZE)).astype(np.float32)
     expected = graph.run({"pixel_values": pixels})
     there = upload(CudaDevice(module.cuda), pixels)
@@ -207,7 +210,7 @@ def test_rows_are_picked_on_the_host_without_a_cuda_package(
 ) -> None:
     monkeypatch.setattr(onnxruntime_gpu, "find_cuda", no_cuda)
     backend = OnnxRuntimeGpu()
-    graph = backend.load(GraphFile(make_bundle(tmp_path / "tiny.clsclip") / "image_encoder.onnx"))
+    graph = backend.load(read_graph(make_bundle(tmp_path / "tiny.clsclip") / "image_encoder.onnx"))
     assert "onnxruntime-cuda picks rows of encoded crops on the host: neither cuda-python" in caplog.text
     pixels = np.random.default_rng(0).normal(size=(3, 3, SIZE, SIZE)).astype(np.float32)
     expected = graph.run({"pixel_values": pixels})["stem_tokens"]
@@ -247,7 +250,7 @@ def test_values_of_the_real_onnxruntime(tmp_path: Path) -> None:
 
 
 def test_a_session_lives_as_long_as_what_lies_in_its_memory(tmp_path: Path, module: SimpleNamespace) -> None:
-    graph = OnnxRuntimeGpu().load(GraphFile(make_bundle(tmp_path / "tiny.clsclip") / "image_encoder.onnx"))
+    graph = OnnxRuntimeGpu().load(read_graph(make_bundle(tmp_path / "tiny.clsclip") / "image_encoder.onnx"))
     array = graph.run_on_device({"pixel_values": np.zeros((1, 3, SIZE, SIZE), np.float32)})["stem_tokens"]
     session = weakref.ref(module.sessions.pop())
     del graph
@@ -261,7 +264,7 @@ def test_a_session_lives_as_long_as_what_lies_in_its_memory(tmp_path: Path, modu
 
 
 def test_outputs_of_other_types_come_to_the_host(module: SimpleNamespace, tmp_path: Path) -> None:
-    graph = OnnxRuntimeGpu().load(GraphFile(make_bundle(tmp_path / "tiny.clsclip") / "image_encoder.onnx"))
+    graph = OnnxRuntimeGpu().load(read_graph(make_bundle(tmp_path / "tiny.clsclip") / "image_encoder.onnx"))
     there = graph._kept(Value(module, np.arange(4)))
     assert isinstance(there, DeviceArray)
     assert there.dtype == np.int64
@@ -287,13 +290,13 @@ def test_a_dropped_provider_is_an_error(tmp_path: Path, module: SimpleNamespace)
     path = make_bundle(tmp_path / "tiny.clsclip") / "trunk.onnx"
     module.gives = BOTH[2:]
     with pytest.raises(BackendError, match=r"dropped CUDAExecutionProvider and would run trunk\.onnx by CPUExecution"):
-        OnnxRuntimeGpu().load(GraphFile(path))
+        OnnxRuntimeGpu().load(read_graph(path))
     module.gives = BOTH[1:]
     with pytest.raises(BackendError, match="dropped TensorrtExecutionProvider"):
-        OnnxRuntimeGpu("onnxruntime-tensorrt").load(GraphFile(path))
+        OnnxRuntimeGpu("onnxruntime-tensorrt").load(read_graph(path))
     (tmp_path / "bad.onnx").write_bytes(b"x")
     with pytest.raises(BackendError, match=r"onnxruntime-cuda cannot load .*bad\.onnx"):
-        OnnxRuntimeGpu().load(GraphFile(tmp_path / "bad.onnx"))
+        OnnxRuntimeGpu().load(unwalked(tmp_path / "bad.onnx"))
 
 
 def test_what_is_missing_is_told(module: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,7 +88,7 @@ def _text_encoder() -> onnx.ModelProto:
         helper.make_node("Gather", ["table", "token_ids"], ["embedded"]),
         helper.make_node("ReduceSum", ["embedded", "one"], ["text_tokens"], keepdims=0),
         helper.make_node("ReduceL2", ["text_tokens", "one"], ["norm"], keepdims=1),
-        helper.make_node("Max", ["norm", "tiny"], ["safe"]),
+        helper.make_node("Clip", ["norm", "tiny"], ["safe"]),
         helper.make_node("Div", ["text_tokens", "safe"], ["text_features"]),
     ]
     outputs = [_floats("text_tokens", ["K", 3]), _floats("text_features", ["K", 3])]
@@ -99,21 +99,24 @@ def _image_encoder() -> onnx.ModelProto:
     nodes = [
         helper.make_node("Mul", ["pixel_values", "std"], ["scaled"]),
         helper.make_node("Add", ["scaled", "mean"], ["colors"]),
-        helper.make_node("AveragePool", ["colors"], ["pooled"], kernel_shape=[PATCH] * 2, strides=[PATCH] * 2),
+        helper.make_node("Conv", ["colors", "pool"], ["pooled"], strides=[PATCH] * 2),
         helper.make_node("Reshape", ["pooled", "flat"], ["flattened"]),
         helper.make_node("Transpose", ["flattened"], ["patches"], perm=[0, 2, 1]),
-        helper.make_node("ReduceMean", ["patches", "one"], ["average"], keepdims=1),
+        helper.make_node("ReduceSum", ["patches", "one"], ["sum"], keepdims=1),
+        helper.make_node("Mul", ["sum", "share"], ["average"]),
         helper.make_node("Concat", ["average", "patches"], ["tokens"], axis=1),
         helper.make_node("MatMul", ["tokens", "identity"], ["stem_tokens"]),
         helper.make_node("ReduceSum", ["average", "one"], ["image_features"], keepdims=0),
         helper.make_node("ReduceL2", ["patches", "two"], ["norm"], keepdims=1),
-        helper.make_node("Max", ["norm", "tiny"], ["safe"]),
+        helper.make_node("Clip", ["norm", "tiny"], ["safe"]),
         helper.make_node("Div", ["patches", "safe"], ["patch_features"]),
     ]
     constants = {
         "mean": np.reshape([0.5, 0.4, 0.3], (1, 3, 1, 1)),
         "std": np.reshape([0.25, 0.2, 0.3], (1, 3, 1, 1)),
         "tiny": np.array(1e-6),
+        "share": np.array(1 / PATCHES),
+        "pool": np.eye(3)[:, :, None, None] * np.full((1, 1, PATCH, PATCH), PATCH**-2),
     }
     outputs = [
         _floats("stem_tokens", ["C", 1 + PATCHES, 3]),
@@ -127,13 +130,15 @@ def _trunk() -> onnx.ModelProto:
     nodes = [
         helper.make_node("Gather", ["stem_tokens", "crop_index"], ["pair_tokens"]),
         helper.make_node("Gather", ["text_tokens", "class_index"], ["pair_words"]),
-        helper.make_node("Slice", ["pair_tokens", "one", "end", "one"], ["pair_patches"]),
+        helper.make_node("Slice", ["pair_tokens", "one", "end", "one", "one"], ["pair_patches"]),
         helper.make_node("Unsqueeze", ["pair_words", "one"], ["rows"]),
         helper.make_node("MatMul", ["rows", "identity"], ["mapped"]),
-        helper.make_node("Sub", ["pair_patches", "mapped"], ["difference"]),
+        helper.make_node("Mul", ["mapped", "minus"], ["taken"]),
+        helper.make_node("Add", ["pair_patches", "taken"], ["difference"]),
         helper.make_node("Mul", ["difference", "difference"], ["squares"]),
         helper.make_node("ReduceSum", ["squares", "two"], ["distance"], keepdims=0),
-        helper.make_node("Sub", ["close", "distance"], ["agreement"]),
+        helper.make_node("Mul", ["distance", "minus"], ["far"]),
+        helper.make_node("Add", ["close", "far"], ["agreement"]),
         helper.make_node("Mul", ["agreement", "sharpness"], ["flat_logits"]),
         helper.make_node("Reshape", ["flat_logits", "grid"], ["mask_logits"]),
     ]
@@ -143,7 +148,7 @@ def _trunk() -> onnx.ModelProto:
         _whole("crop_index", ["P"]),
         _whole("class_index", ["P"]),
     ]
-    constants = {"close": np.array(0.25), "sharpness": np.array(10.0)}
+    constants = {"close": np.array(0.25), "sharpness": np.array(10.0), "minus": np.array(-1.0)}
     return _model(nodes, inputs, [_floats("mask_logits", ["P", GRID, GRID])], constants)
 
 
@@ -151,11 +156,17 @@ def _gate() -> onnx.ModelProto:
     nodes = [
         helper.make_node("Transpose", ["text_features"], ["words"], perm=[1, 0]),
         helper.make_node("MatMul", ["patch_features", "words"], ["cosines"]),
-        helper.make_node("ReduceMax", ["cosines", "one"], ["best"], keepdims=0),
-        helper.make_node("Clip", ["best", "low", "high"], ["presence"]),
+        helper.make_node("Mul", ["cosines", "steep"], ["steeper"]),
+        helper.make_node("Softmax", ["steeper"], ["chosen"], axis=1),
+        helper.make_node("Mul", ["cosines", "chosen"], ["shares"]),
+        helper.make_node("ReduceSum", ["shares", "one"], ["best"], keepdims=0),
+        helper.make_node("Clip", ["best", "low"], ["positive"]),
+        helper.make_node("Mul", ["positive", "minus"], ["turned"]),
+        helper.make_node("Clip", ["turned", "minus"], ["bounded"]),
+        helper.make_node("Mul", ["bounded", "minus"], ["presence"]),
     ]
     inputs = [_floats("patch_features", ["C", PATCHES, 3]), _floats("text_features", ["K", 3])]
-    constants = {"low": np.array(0.0), "high": np.array(1.0)}
+    constants = {"low": np.array(0.0), "minus": np.array(-1.0), "steep": np.array(1e5)}
     return _model(nodes, inputs, [_floats("presence", ["C", "K"])], constants)
 
 

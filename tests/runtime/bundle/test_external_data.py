@@ -5,11 +5,11 @@ from pathlib import Path
 
 import onnx
 import pytest
+from clsclip_runtime.bundle.external_data import MESSAGES, NotOnnxError, external_locations
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from clsclip_runtime.bundle.external_data import MESSAGES, NotOnnxError, external_locations
 from tests.runtime.tiny_bundle import make_bundle
 
 

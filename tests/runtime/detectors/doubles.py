@@ -76,12 +76,15 @@ def save_onnx(
         if isinstance(shape[0], str):
             constants.append(numpy_helper.from_array(np.array(output.shape[1:], np.int64), f"rest{at}"))
             nodes += [
-                helper.make_node("Shape", ["images"], [f"shape{at}"], end=1),
-                helper.make_node("Concat", [f"shape{at}", f"rest{at}"], [f"whole{at}"], axis=0),
+                helper.make_node("Shape", ["images"], [f"shape{at}"]),
+                helper.make_node("Gather", [f"shape{at}", "first"], [f"batch{at}"], axis=0),
+                helper.make_node("Concat", [f"batch{at}", f"rest{at}"], [f"whole{at}"], axis=0),
                 helper.make_node("Expand", [f"constant{at}", f"whole{at}"], [f"output{at}"]),
             ]
         else:
             nodes.append(helper.make_node("Identity", [f"constant{at}"], [f"output{at}"]))
+    if isinstance(shape[0], str):
+        constants.append(numpy_helper.from_array(np.array([0], np.int64), "first"))
     pixels = helper.make_tensor_value_info("images", input_type, list(shape))
     graph = helper.make_graph(nodes, "fixed", [pixels], values, constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)

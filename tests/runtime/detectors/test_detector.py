@@ -217,7 +217,7 @@ def test_a_file(tmp_path: Path) -> None:
 def test_a_bundles_detector(bundle: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(bundle, tmp_path / "with.clsclip"))
     document = json.loads((folder / "manifest.json").read_text())
-    save_onnx(folder / "detector.onnx", yolov8([32, 32, 20, 10, 0.9, 0.1]))
+    save_onnx(folder / "detector.onnx", yolov8([32, 32, 20, 10, 0.9, 0.1]), shape=("n", 3, SIDE, SIDE))
     document["detector"] = {**vars(spec()), "names": ["cat", "dog"]}
     sign(folder, document)
     opened = Bundle.open(folder)

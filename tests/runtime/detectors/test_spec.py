@@ -62,7 +62,7 @@ def test_coco_is_taken_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture
 def test_half_files(tmp_path: Path) -> None:
     path = save_onnx(tmp_path / "a.onnx", V8, input_type=TensorProto.FLOAT16)
     assert read_spec(path, names=["a", "b"])[0].input_type == "float16"
-    with pytest.raises(DetectorError, match=r"takes a tensor\(uint8\)"):
+    with pytest.raises(DetectorError, match=r"values of ONNX's type 2"):
         read_spec(save_onnx(path, V8, input_type=TensorProto.UINT8), names=["a", "b"])
 
 
@@ -103,7 +103,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         with pytest.raises(DetectorError, match=message):
             read_spec(tmp_path / missing)
     (tmp_path / "bad.onnx").write_bytes(b"not a model")
-    with pytest.raises(DetectorError, match="cannot be loaded"):
+    with pytest.raises(DetectorError, match="is not an ONNX file"):
         read_spec(tmp_path / "bad.onnx")
 
 
@@ -131,7 +131,7 @@ def test_a_file_that_is_too_new_says_so_however_long_its_path(tmp_path: Path) ->
     model = onnx.load(path)
     model.ir_version = 99
     path.write_bytes(model.SerializeToString())
-    with pytest.raises(DetectorError, match=r"IR version: 99.*pip install --upgrade onnxruntime.*version_converter"):
+    with pytest.raises(DetectorError, match=r"ONNX format 99.*version_converter"):
         read_spec(path)
 
 
@@ -147,7 +147,7 @@ def test_inputs_are_bounded_before_memory_is_taken(shape: tuple[int, ...], tmp_p
 
 def test_metadata_are_bounded(tmp_path: Path) -> None:
     for metadata in ({"names": "[" + "'a'," * 300_000 + "]"}, {"names": "['a', 'b']", "x": "y" * (1 << 20)}):
-        with pytest.raises(DetectorError, match="metadata of more than 1,048,576 characters"):
+        with pytest.raises(DetectorError, match="its metadata are over 1024 KiB"):
             read_spec(save_onnx(tmp_path / "a.onnx", V8, metadata=metadata))
 
 

@@ -13,7 +13,6 @@ import os
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -124,16 +123,17 @@ class TensorRt:
                 f"{build_command(path.parent, self._flavour.name)}"
             )
         if found.spec.flags.get("strip_weights"):
-            self._refit(engine, path)
+            self._refit(engine, file)
         _log.info("tensorrt: loaded %s for %s", found.plan.name, path.name)
         return TensorRtGraph(self._flavour, engine, found, self._cuda, self._logger, record=self._record)
 
-    def _refit(self, engine: Any, path: Path) -> None:
-        """Put the ONNX file's weights into an engine that was built without."""
+    def _refit(self, engine: Any, file: GraphFile) -> None:
+        """Put a graph's weights, those that were verified, into an engine that was built without."""
+        path = file.path
         trt = self._flavour.module
         refitter = trt.Refitter(engine, self._logger)
         parser = trt.OnnxParserRefitter(refitter, self._logger)
-        if not parser.refit_from_file(str(path)) or not refitter.refit_cuda_engine():
+        if not parser.refit_from_bytes(file.model()) or not refitter.refit_cuda_engine():
             raise BackendError(
                 f"the weights of {path} do not fit its engine: {last_lines(self._logger)}. "
                 f"{build_command(path.parent, self._flavour.name)}"

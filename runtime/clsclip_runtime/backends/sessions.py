@@ -1,0 +1,51 @@
+"""ONNX Runtime's sessions of graphs in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from clsclip_runtime.errors import BackendError
+from clsclip_runtime.protocols import GraphFile, Weight
+
+_DTYPES = {
+    **{1: "f4", 2: "u1", 3: "i1", 4: "u2", 5: "i2", 6: "i4", 7: "i8", 9: "?", 10: "f2", 11: "f8", 12: "u4", 13: "u8"},
+    **{16: "u2", 17: "u1", 18: "u1", 19: "u1", 20: "u1"},
+}
+"""NumPy's names of types by ONNX's numbers; of those that NumPy does not have, names of types of the same size."""
+
+_OWN_TYPES = (16, 17, 18, 19, 20)
+"""BF16 and FP8, which NumPy does not have."""
+
+
+def open_session(onnxruntime: Any, file: GraphFile, options: Any, providers: Sequence[Any]) -> Any:
+    """A session of a graph in memory, so that it has no folder to look for files in.
+
+    Args:
+        onnxruntime: the module.
+        file: the graph.
+        options: of the session; the weights are added to them, so they are of no use for another.
+        providers: as ONNX Runtime takes them.
+
+    Raises:
+        BackendError: the file has what it must not have, or onnxruntime is too old.
+        Exception: ONNX Runtime's own; its errors share no base class of their own.
+    """
+    if file.weights:
+        if not hasattr(onnxruntime.OrtValue, "ortvalue_from_numpy_with_onnx_type"):
+            raise BackendError(
+                f"onnxruntime {onnxruntime.__version__} is too old: weights are handed over in memory, which 1.20 and "
+                "later take. Run: pip install --upgrade onnxruntime"
+            )
+        values = [_value(onnxruntime, one) for one in file.weights]
+        options.add_external_initializers([one.name for one in file.weights], values)
+    model = file.model(lambda weight: {"location": "memory"})
+    return onnxruntime.InferenceSession(model, sess_options=options, providers=list(providers))
+
+
+def _value(onnxruntime: Any, weight: Weight) -> Any:
+    """A weight where it lies."""
+    array = weight.data.view(_DTYPES[weight.dtype]).reshape(weight.shape)
+    if weight.dtype in _OWN_TYPES:
+        return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(array, weight.dtype)
+    return onnxruntime.OrtValue.ortvalue_from_numpy(array)

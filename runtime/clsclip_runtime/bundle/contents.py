@@ -1,0 +1,121 @@
+"""Files opened once: what is hashed is what is used, whatever others do to the file meanwhile."""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+import stat
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import numpy.typing as npt
+
+from clsclip_runtime.bundle.specs import FileEntry
+from clsclip_runtime.errors import BundleError
+
+AGAIN = "Get the bundle again, or export it again with clsclip-export"
+
+_BLOCK = 1 << 20
+_OWN_PAGES = 1 << 16
+
+
+def open_regular(path: Path) -> IO[bytes]:
+    """Open a file for reading, following links. OSError where there is no regular file.
+
+    A pipe is not waited for, and what is no file (a device, a folder) is not read.
+    """
+    file = os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb", 0)
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise FileNotFoundError(2, "it is no regular file", str(path))
+    return file
+
+
+def new_memory(size: int) -> npt.NDArray[np.uint8]:
+    """Memory for a file; that of a large one is of its own, so that it goes back to the system when it is freed."""
+    if size < _OWN_PAGES:
+        return np.empty(size, np.uint8)
+    pages = mmap.mmap(-1, size)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        pages.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(pages, np.uint8)
+
+
+def read_whole(path: Path, most: int | None = None) -> npt.NDArray[np.uint8]:
+    """The bytes of a file as they are now.
+
+    Args:
+        path: the file.
+        most: bytes at which reading it is refused with a ValueError.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if most is not None and size > most:
+            raise ValueError(f"{size} bytes, and at most {most} are read")
+        memory = new_memory(size)
+        got = _fill(file, memory, None)
+        return memory[:got]
+
+
+def read_verified(folder: Path, name: str, entry: FileEntry, *, keep: bool) -> npt.NDArray[np.uint8] | None:
+    """Read a file of a bundle once and compare it with what the manifest states.
+
+    Args:
+        folder: of the bundle.
+        name: of the file; a link to a regular file is followed, since it is the content that is verified.
+        entry: what the manifest states.
+        keep: give the bytes that were verified; else None.
+
+    Raises:
+        BundleError: the file is missing, is not a regular one, or has another size or digest.
+    """
+    path = folder / name
+    try:
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size != entry.bytes:
+                raise _damaged(folder, name, size, entry)
+            digest = hashlib.sha256()
+            memory = None
+            if keep:
+                memory = new_memory(size)
+                got = _fill(file, memory, digest)
+            else:
+                got = 0
+                while block := file.read(_BLOCK):
+                    digest.update(block)
+                    got += len(block)
+            if got != entry.bytes or file.read(1):
+                raise _damaged(folder, name, got, entry)
+    except FileNotFoundError as error:
+        kind = "is a link to nothing, or to what is no regular file" if path.is_symlink() else "is missing"
+        raise BundleError(f"{folder} is incomplete: {name} {kind}. {AGAIN}") from error
+    except OSError as error:
+        raise BundleError(f"cannot read {path}: {error.strerror or error}") from error
+    if digest.hexdigest() != entry.sha256:
+        raise BundleError(f"{name} in {folder} is damaged: its SHA-256 is not the one in the manifest. {AGAIN}")
+    return memory
+
+
+def _fill(file: IO[bytes], memory: npt.NDArray[np.uint8], digest: hashlib._Hash | None) -> int:
+    """Read into memory, hashing what has just come, while it is in the processor's cache: how many bytes there were."""
+    view, at = memoryview(memory), 0
+    while at < len(view):
+        got = file.readinto(view[at : at + _BLOCK])  # type: ignore[attr-defined]  # an unbuffered file
+        if not got:
+            break
+        if digest is not None:
+            digest.update(view[at : at + got])
+        at += got
+    return at
+
+
+def _damaged(folder: Path, name: str, size: int, entry: FileEntry) -> BundleError:
+    return BundleError(
+        f"{name} in {folder} is damaged: it has {size} bytes, and the manifest says {entry.bytes}. {AGAIN}"
+    )
