@@ -57,9 +57,9 @@ def read_shapes(path: Path) -> OnnxShapes:
     """
     graph = walk(path.read_bytes(), BUNDLES.bounds).graph
     found = OnnxShapes(inputs=[one.name for one in graph.inputs])
-    for node in graph.nodes:
-        numbers = {name: value if kind == INT else 0 for name, (kind, value) in node.attributes.items()}
-        found.nodes.append(Node(node.operator, node.inputs, node.outputs, numbers))
+    for one in graph.nodes:
+        numbers = {name: value if kind == INT else 0 for name, (kind, value) in one.attributes.items()}
+        found.nodes.append(Node(one.operator, one.inputs, one.outputs, numbers))
     found.shapes = {one.name: one.shape for one in graph.tensors}
     for value in (*graph.inputs, *graph.outputs, *graph.values):
         if value.shape is not None and "" not in value.shape:

@@ -73,13 +73,13 @@ class GraphFile:
                     f"{self.path} names a file with weights in a way that was not seen, so it is refused. Get it again "
                     "from a source you trust, or export it again"
                 )
-        graph = [self.inside]
+        graph: list[bytes | memoryview] = [self.inside]
         for weight in self.weights:
             own = b"".join(_number_field(1, size) for size in weight.shape) + _number_field(2, weight.dtype)
             own += _field(8, weight.name.encode())
             if place is None:
                 size = len(own) + len(_head(9, weight.data.nbytes)) + weight.data.nbytes
-                graph += [_head(5, size), own, _head(9, weight.data.nbytes), memoryview(weight.data)]
+                graph += [_head(5, size), own, _head(9, weight.data.nbytes), weight.data.data]
             else:
                 for key, value in place(weight).items():
                     own += _field(13, _field(1, key.encode()) + _field(2, value.encode()))

@@ -104,7 +104,7 @@ def read_verified(folder: Path, name: str, entry: FileEntry, *, keep: bool) -> n
 
 def _fill(file: IO[bytes], memory: npt.NDArray[np.uint8], digest: hashlib._Hash | None) -> int:
     """Read into memory, hashing what has just come, while it is in the processor's cache: how many bytes there were."""
-    view, at = memoryview(memory), 0
+    view, at = memory.data, 0
     while at < len(view):
         got = file.readinto(view[at : at + _BLOCK])  # type: ignore[attr-defined]  # an unbuffered file
         if not got:

@@ -84,7 +84,7 @@ def walk_graph(memory: Memory, rules: Rules) -> WalkedGraph:
         NotOnnxError: it is no ONNX file as exporters write them.
         UnknownGraphError: no exporter of that list writes such a graph.
     """
-    data: Bytes = bytes(memory) if len(memory) <= _WALKED_AS_BYTES else memoryview(memory)
+    data: Bytes = bytes(memory) if len(memory) <= _WALKED_AS_BYTES else memory.data
     model = checked(data, rules)
     around, inside = _joined(data, model.around), _joined(data, model.graph.spans)
     weights = []

@@ -187,10 +187,10 @@ class _Check:
                 raise UnknownGraphError(f"gives {node.operator} the attribute {name[:40]!r} of type {kind}")
         inputs = []
         for at, name in enumerate(node.inputs):
-            kind = self._types.get(name) if name else 0
-            if kind is None or (not name and at not in rules.optional):
+            found = self._types.get(name) if name else 0
+            if found is None or (not name and at not in rules.optional):
                 raise NotOnnxError(f"{node.operator} reads {name[:40]!r}, which nothing before it gives")
-            inputs.append(kind)
+            inputs.append(found)
         for name, kind in zip(node.outputs, self._outputs(node, rules, inputs), strict=True):
             if name:
                 self._define(name, kind)

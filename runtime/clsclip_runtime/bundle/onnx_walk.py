@@ -28,6 +28,9 @@ from clsclip_runtime.bundle.protobuf import FOUR_BYTES, LENGTH, VARINT, Bytes, N
 from clsclip_runtime.errors import printable
 
 MAX_TEXT = 4096
+_ENTRY_BYTES = 16
+"""What an entry of the metadata counts for beside its texts: there may be many empty ones."""
+
 MAX_VALUES = 1 << 24
 """Of a tensor that is written inside a node."""
 
@@ -213,7 +216,8 @@ class _Walker:
 
     def _attribute(self, start: int, end: int) -> tuple[str, int, Any]:
         data = self._data
-        name, kind, value, held = "", 0, None, 0
+        name, kind, held = "", 0, 0
+        value: Any = None
         ints: list[int] = []
         for tag, first, last in fields(data, start, end, _ATTRIBUTE):
             of = _VALUE_OF_ATTRIBUTE.get(tag)
@@ -382,9 +386,7 @@ class _Walker:
         return domain, version
 
     def _entry(self, start: int, end: int) -> tuple[str, str]:
-        self._metadata -= end - start
-        if self._metadata < 0:
-            raise NotOnnxError(f"its metadata are over {self._bounds.metadata >> 10} KiB")
+        self._skip_text(end - start + _ENTRY_BYTES)
         key = value = ""
         for tag, first, last in fields(self._data, start, end, _ENTRY):
             text = str(self._data[first:last], "utf-8")
