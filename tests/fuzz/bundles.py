@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -50,9 +49,7 @@ def write_bundle(
     document, changes = manifest(), dict(changes or {})
     for name in files():
         if name not in changes:
-            os.link(EMBEDDED / name, folder / name) if _same_device(folder) else (folder / name).write_bytes(
-                files()[name]
-            )
+            (folder / name).symlink_to(EMBEDDED / name)
     for name, content in changes.items():
         if content is None:
             if sign:
@@ -66,7 +63,3 @@ def write_bundle(
     written = raw_manifest if raw_manifest is not None else json.dumps(document).encode()
     (folder / MANIFEST).write_bytes(written)
     return folder
-
-
-def _same_device(folder: Path) -> bool:
-    return folder.stat().st_dev == EMBEDDED.stat().st_dev

@@ -2,6 +2,7 @@
 
 Every field of it is seen: what this reader does not know is refused, and so is what is written as no exporter does
 (:mod:`clsclip_runtime.bundle.protobuf`). What the graph means is checked in :mod:`clsclip_runtime.bundle.graph_rules`.
+Longer than other files: it is one reader, message by message.
 """
 
 from __future__ import annotations

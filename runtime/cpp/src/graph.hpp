@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -61,11 +62,31 @@ public:
     [[nodiscard]] virtual Tensors run(const Feeds& feeds) const = 0;
 };
 
-/// An ONNX file to load.
+/// An initializer whose bytes are handed to an engine beside the graph.
+struct Weight {
+    std::string name;
+    int type = 0;  ///< ONNX's number of its type
+    Shape shape;
+    std::span<const std::uint8_t> data;  ///< verified; engines may go on reading it as long as the graph lives
+};
+
+/// A key and a value of a tensor's external data.
+using Place = std::vector<std::pair<std::string, std::string>>;
+
+/// An ONNX graph to load: bytes that were walked, and weights in memory. Engines are given model() and nothing else, never
+/// a path: what they can reach is what is in here.
 struct GraphFile {
-    std::filesystem::path path;
+    std::filesystem::path path;  ///< for messages, and for engines that were built of it; nothing is read from there
     std::map<std::string, std::string> digests;  ///< SHA-256 of the file and of its external data, by name
     std::string bundle;  ///< the bundle's fingerprint
+    std::string around;  ///< fields of the model beside its graph, as they stand in the file
+    std::string inside;  ///< fields of the graph without its weights, as they stand in the file
+    std::vector<Weight> weights;
+    std::vector<std::shared_ptr<const void>> memory;  ///< what the weights lie in
+
+    /// The graph as an ONNX file; `place` gives what is written as the external data of a weight. BackendError: something
+    /// in the file would lead to other files.
+    [[nodiscard]] std::string model(const std::function<Place(const Weight&)>& place) const;
 };
 
 /// What runs graphs.
@@ -75,7 +96,7 @@ public:
 
     /// The name that selects it.
     [[nodiscard]] virtual std::string name() const = 0;
-    /// Load an ONNX file, with its external data from the same folder. BackendError when it cannot.
+    /// Load a graph. BackendError when it cannot.
     [[nodiscard]] virtual std::unique_ptr<Graph> load(const GraphFile& file) const = 0;
 };
 

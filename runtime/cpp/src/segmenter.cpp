@@ -84,7 +84,9 @@ struct Segmenter::Model {
     Model(const Options& given, const Bundle& verified, std::unique_ptr<Backend> chosen)
         : options(given), bundle(verified), backend(std::move(chosen)), graphs(bundle, *backend),
           text(bundle, graphs.text(), options.limits.memory_mb), name(bundle.manifest.name),
-          backend_name(backend->name()) {}
+          backend_name(backend->name()) {
+        bundle.release();
+    }
 
     /// The bundle's detector, loaded when it is first used. OptionError: there is none.
     const Detector& detector() {

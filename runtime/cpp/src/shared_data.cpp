@@ -14,6 +14,11 @@ const Json& synonyms() {
     return document;
 }
 
+const Json& graph_rules() {
+    static const Json document = parse_json(kGraphRulesJson);
+    return document;
+}
+
 std::vector<std::string_view> texts_at(const Json& document, const char* pointer) {
     std::vector<std::string_view> texts;
     for (const Json& one : document.at(Json::json_pointer(pointer))) {

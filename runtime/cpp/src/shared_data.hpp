@@ -14,6 +14,9 @@ namespace clsclip {
 /// The document of synonyms.json.
 [[nodiscard]] const Json& synonyms();
 
+/// The document of graph_rules.json.
+[[nodiscard]] const Json& graph_rules();
+
 /// A list of texts of a document, at a JSON pointer such as "/detector/output_formats".
 [[nodiscard]] std::vector<std::string_view> texts_at(const Json& document, const char* pointer);
 

@@ -46,7 +46,7 @@ TEST_CASE("Words of a table are found with all their features") {
     const Folder folder;
     const fs::path path = folder.path() / "words.safetensors";
     make_table(path, [](Json&) {});
-    const WordTable table(path, kFeatures);
+    const WordTable table(path, std::make_shared<FileBytes>(path), kFeatures);
     CHECK(table.words() == std::vector<std::string>{"dog", "teddy bear"});
     const auto bear = table.find("teddy bear");
     REQUIRE(bear);
@@ -86,7 +86,7 @@ TEST_CASE("Tables say which words were cut off") {
     const Folder folder;
     const fs::path path = folder.path() / "words.safetensors";
     make_table(path, [](Json& header) { header["__metadata__"]["truncated"] = "[\"dog\"]"; });
-    const WordTable table(path, kFeatures);
+    const WordTable table(path, std::make_shared<FileBytes>(path), kFeatures);
     CHECK(table.find("dog")->truncated);
     CHECK_FALSE(table.find("teddy bear")->truncated);
 }
@@ -97,11 +97,11 @@ TEST_CASE("Values of tables must be finite, and of unit length where they are sa
     make_table(path, [](Json&) {});
     std::vector<FeatureSpec> features = kFeatures;
     features[1].unit_norm = true;
-    CHECK_THROWS_WITH(WordTable(path, features), says("vector: not of unit length for the word 'dog'"));
+    CHECK_THROWS_WITH(WordTable(path, std::make_shared<FileBytes>(path), features), says("vector: not of unit length for the word 'dog'"));
     std::string bytes = read(path);
     bytes.replace(bytes.size() - 4, 4, std::string("\0\0\xc0\x7f", 4));
     write(path, bytes);
-    CHECK_THROWS_WITH(WordTable(path, kFeatures), says("NaN or infinity for the word 'teddy bear'"));
+    CHECK_THROWS_WITH(WordTable(path, std::make_shared<FileBytes>(path), kFeatures), says("NaN or infinity for the word 'teddy bear'"));
 }
 
 TEST_CASE("Damaged tables are refused with the reason") {
@@ -131,15 +131,15 @@ TEST_CASE("Damaged tables are refused with the reason") {
     for (const Wrong& one : all) {
         make_table(path, [&](Json& header) { header[Json::json_pointer(one.place)] = one.value; });
         INFO(one.place << " = " << one.value);
-        CHECK_THROWS_WITH(WordTable(path, kFeatures), says(one.message));
-        CHECK_THROWS_AS(WordTable(path, kFeatures), BundleError);
+        CHECK_THROWS_WITH(WordTable(path, std::make_shared<FileBytes>(path), kFeatures), says(one.message));
+        CHECK_THROWS_AS(WordTable(path, std::make_shared<FileBytes>(path), kFeatures), BundleError);
     }
     make_table(path, [](Json&) {});
     const std::string good = read(path);
     for (const std::size_t size : {std::size_t{0}, std::size_t{7}, std::size_t{8}, std::size_t{40}, good.size() - 1}) {
         write(path, good.substr(0, size));
-        CHECK_THROWS_AS(WordTable(path, kFeatures), BundleError);
+        CHECK_THROWS_AS(WordTable(path, std::make_shared<FileBytes>(path), kFeatures), BundleError);
     }
     write(path, std::string(8, '\xff') + good.substr(8));
-    CHECK_THROWS_WITH(WordTable(path, kFeatures), says("cut off"));
+    CHECK_THROWS_WITH(WordTable(path, std::make_shared<FileBytes>(path), kFeatures), says("cut off"));
 }

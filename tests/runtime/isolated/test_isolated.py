@@ -19,9 +19,10 @@ from onnx import TensorProto, helper
 from clsclip_runtime import Isolation, Segmenter
 from clsclip_runtime.bundle import Bundle
 from clsclip_runtime.cli.infer import command
-from clsclip_runtime.errors import BackendError, OptionError
+from clsclip_runtime.errors import BackendError, DetectorError, OptionError
 from clsclip_runtime.isolated.backend import IsolatedBackend
 from clsclip_runtime.protocols import GraphFile
+from tests.runtime.graphs import unwalked
 from tests.runtime.tiny_bundle import make_bundle, paint
 
 WORDS = ["red", "green", "blue"]
@@ -47,7 +48,7 @@ def save(path: Path, nodes: list[onnx.NodeProto], shape: list[object]) -> GraphF
     graph = helper.make_graph(nodes, "g", values[:1], values[1:])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     path.write_bytes(model.SerializeToString())
-    return GraphFile(path)
+    return unwalked(path)
 
 
 def pid_of(backend: IsolatedBackend) -> int:
@@ -135,8 +136,8 @@ def test_the_process_is_closed_in(bundle: Bundle, tmp_path: Path, monkeypatch: p
 
 def test_errors_of_the_engine_come_as_they_are(backend: IsolatedBackend, tmp_path: Path) -> None:
     (tmp_path / "none.onnx").write_bytes(b"no graph")
-    with pytest.raises(BackendError, match=r"none\.onnx"):
-        backend.load(GraphFile(tmp_path / "none.onnx"))
+    with pytest.raises(DetectorError, match=r"none\.onnx"):
+        backend.load(unwalked(tmp_path / "none.onnx"))
     graph = backend.load(save(tmp_path / "good.onnx", [helper.make_node("Relu", ["a"], ["y"])], ["K", 3]))
     assert (graph.inputs, graph.outputs) == (("a",), ("y",))
     np.testing.assert_array_equal(graph.run({"a": -np.ones((2, 3), np.float32)})["y"], np.zeros((2, 3), np.float32))

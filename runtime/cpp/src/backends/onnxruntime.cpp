@@ -147,7 +147,8 @@ Tensor read(OrtValue* value, const std::string& name) {
 
 class OnnxRuntimeGraph final : public Graph {
 public:
-    OnnxRuntimeGraph(Session session, std::string name) : session_(std::move(session)), name_(std::move(name)) {
+    OnnxRuntimeGraph(Session session, std::string name, std::vector<std::shared_ptr<const void>> memory)
+        : memory_(std::move(memory)), session_(std::move(session)), name_(std::move(name)) {
         std::size_t count = 0;
         check(api().SessionGetInputCount(session_.get(), &count));
         for (std::size_t at = 0; at < count; ++at) {
@@ -223,6 +224,7 @@ private:
         return all;
     }
 
+    std::vector<std::shared_ptr<const void>> memory_;  ///< weights that the session may read, so it goes after that
     Session session_;
     std::string name_;
     std::vector<std::string> inputs_, outputs_;
@@ -250,13 +252,31 @@ public:
 
     std::unique_ptr<Graph> load(const GraphFile& file) const override {
         const std::filesystem::path& path = file.path;
-        // By path, never from bytes: only then are external data found, and refused outside the folder.
+        // From memory: so it has no folder to look for files in.
+        const std::string model = file.model([](const Weight&) -> Place { return {{"location", "memory"}}; });
         try {
             report_nothing();
             static const Environment environment = make<Environment>(api().CreateEnv, ORT_LOGGING_LEVEL_FATAL, "clsclip");
-            auto session = make<Session>(api().CreateSession, static_cast<const OrtEnv*>(environment.get()), path.c_str(),
-                                         static_cast<const OrtSessionOptions*>(options_.get()));
-            return std::make_unique<OnnxRuntimeGraph>(std::move(session), path.filename().string());
+            const SessionOptions options =
+                make<SessionOptions>(api().CloneSessionOptions, static_cast<const OrtSessionOptions*>(options_.get()));
+            std::vector<const char*> names;
+            std::vector<Value> values;
+            std::vector<const OrtValue*> given;
+            for (const Weight& weight : file.weights) {
+                names.push_back(weight.name.c_str());
+                values.push_back(make<Value>(
+                    api().CreateTensorWithDataAsOrtValue, static_cast<const OrtMemoryInfo*>(cpu_memory().get()),
+                    static_cast<void*>(const_cast<std::uint8_t*>(weight.data.data())), weight.data.size(),
+                    weight.shape.data(), weight.shape.size(), static_cast<ONNXTensorElementDataType>(weight.type)));
+                given.push_back(values.back().get());
+            }
+            if (!given.empty()) {
+                check(api().AddExternalInitializers(options.get(), names.data(), given.data(), given.size()));
+            }
+            auto session = make<Session>(api().CreateSessionFromArray, static_cast<const OrtEnv*>(environment.get()),
+                                         static_cast<const void*>(model.data()), model.size(),
+                                         static_cast<const OrtSessionOptions*>(options.get()));
+            return std::make_unique<OnnxRuntimeGraph>(std::move(session), path.filename().string(), file.memory);
         } catch (const OrtFailure& error) {
             fail<BackendError>("onnxruntime cannot load ", path, ": ", error.what(),
                                ". Export the bundle again, or upgrade onnxruntime");

@@ -157,8 +157,9 @@ bool has_nan(const ov::Tensor& tensor) {
 
 class OpenVinoGraph final : public Graph {
 public:
-    OpenVinoGraph(ov::CompiledModel model, std::string name, Watch watch)
-        : model_(std::move(model)), name_(std::move(name)), watch_(std::move(watch)) {
+    OpenVinoGraph(ov::CompiledModel model, std::string name, Watch watch,
+                  std::vector<std::shared_ptr<const void>> memory)
+        : memory_(std::move(memory)), model_(std::move(model)), name_(std::move(name)), watch_(std::move(watch)) {
         for (const auto& input : model_.inputs()) {
             inputs_.push_back(input.get_any_name());
         }
@@ -236,6 +237,7 @@ private:
         free_.push_back(std::move(request));
     }
 
+    std::vector<std::shared_ptr<const void>> memory_;  ///< weights that the model may read, so it goes after that
     ov::CompiledModel model_;
     std::string name_;
     Watch watch_;
@@ -259,11 +261,19 @@ public:
 
     std::unique_ptr<Graph> load(const GraphFile& file) const override {
         const std::filesystem::path& path = file.path;
+        // Weights lie in memory: their place is an address in this process, as OpenVINO's reader of ONNX takes it. The
+        // mark of the place is written here alone: a file that had it would not have come so far.
+        const std::string graph = file.model([](const Weight& weight) -> Place {
+            const auto address = reinterpret_cast<std::uintptr_t>(weight.data.data());
+            return {{"location", "*/_ORT_MEM_ADDR_/*"},
+                    {"offset", std::to_string(address)},
+                    {"length", std::to_string(weight.data.size())}};
+        });
         try {
-            const std::shared_ptr<ov::Model> model = core().read_model(path.string());
+            const std::shared_ptr<ov::Model> model = core().read_model(graph, ov::Tensor());
             Watch watch = watch_model(*model);
             return std::make_unique<OpenVinoGraph>(core().compile_model(model, "CPU", options_),
-                                                   path.filename().string(), std::move(watch));
+                                                   path.filename().string(), std::move(watch), file.memory);
         } catch (const std::exception& error) {
             fail<BackendError>("openvino cannot load ", path, ": ", one_line(error.what()),
                                ". Export the bundle again, or upgrade openvino");

@@ -1,14 +1,16 @@
 #include "bundle/bundle.hpp"
 
 #include <algorithm>
+#include <cstring>
+#include <mutex>
+#include <optional>
+#include <set>
 #include <span>
 #include <system_error>
 #include <vector>
 
-#include "bundle/external_data.hpp"
-#include "mapped_file.hpp"
+#include "bundle/graph_rules.hpp"
 #include "errors.hpp"
-#include "sha256.hpp"
 
 namespace clsclip {
 
@@ -17,13 +19,28 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::uintmax_t kMostManifestBytes = std::uintmax_t{1} << 24;
+constexpr std::uintmax_t kBlock = std::uintmax_t{1} << 20;
+constexpr std::uintmax_t kMostUnused = 2;  ///< a file with weights is at most so many times as large as what is used of it
+constexpr std::size_t kAlignment = 8;
+constexpr std::int64_t kOpen = -1;
 constexpr const char* kAgain = "Get the bundle again, or export it again with clsclip-export";
 
-std::string sha256_of(std::span<const std::uint8_t> bytes) {
-    Sha256 digest;
-    digest.update(bytes);
-    return digest.hex();
-}
+/// A graph in memory, of which every byte has been looked at.
+struct WalkedGraph {
+    std::shared_ptr<FileBytes> file;
+    OnnxModel model;
+    std::string around, inside;
+};
+
+}  // namespace
+
+struct HeldFiles {
+    std::mutex mutex;
+    std::map<std::string, std::shared_ptr<const WalkedGraph>, std::less<>> graphs;
+    std::map<std::string, std::shared_ptr<FileBytes>, std::less<>> files;
+};
+
+namespace {
 
 fs::path find(const fs::path& path) {
     std::error_code error;
@@ -42,62 +59,157 @@ fs::path find(const fs::path& path) {
     return folder;
 }
 
-/// A symbolic link may point elsewhere in the bundle, never out of it.
-void check_inside(const fs::path& folder, const std::string& name) {
-    std::error_code error;
-    const fs::path real = fs::weakly_canonical(folder / name, error);
-    const auto [left, unused] = std::mismatch(folder.begin(), folder.end(), real.begin(), real.end());
-    if (error || left != folder.end()) {
-        fail<BundleError>(name, " in ", folder, " is a link that leaves the bundle's folder, so it is refused. ",
-                          kAgain);
+[[noreturn]] void fail_damaged(const fs::path& folder, const std::string& name, std::uintmax_t size,
+                               const FileEntry& entry) {
+    if (size != entry.bytes) {
+        fail<BundleError>(name, " in ", folder, " is damaged: it has ", size, " bytes, and the manifest says ",
+                          entry.bytes, ". ", kAgain);
     }
+    fail<BundleError>(name, " in ", folder, " is damaged: its SHA-256 is not the one in the manifest. ", kAgain);
 }
 
-/// The bytes of a file that is known to be inside; BundleError if it cannot be read.
-MappedFile map(const fs::path& path) {
+/// Read a file once and compare it with what the manifest states: its bytes, or none where they are not kept. A link is
+/// followed, since it is the content that is verified.
+std::shared_ptr<FileBytes> verified(const fs::path& folder, const std::string& name, const FileEntry& entry, bool keep) {
+    const fs::path path = folder / name;
     try {
-        return MappedFile(path);
+        std::error_code error;
+        if (const std::uintmax_t size = fs::file_size(path, error); !error && size != entry.bytes) {
+            fail_damaged(folder, name, size, entry);
+        }
+        if (!keep) {
+            const FileDigest digest(path);
+            if (digest.size != entry.bytes || digest.sha256 != entry.sha256) {
+                fail_damaged(folder, name, digest.size, entry);
+            }
+            return nullptr;
+        }
+        auto file = std::make_shared<FileBytes>(path, entry.bytes);
+        if (file->bytes().size() != entry.bytes || file->sha256() != entry.sha256) {
+            fail_damaged(folder, name, file->bytes().size(), entry);
+        }
+        return file;
     } catch (const std::system_error& error) {
+        if (error.code().value() == ENOENT || error.code().value() == ENOTDIR || error.code().value() == ELOOP) {
+            fail<BundleError>(folder, " is incomplete: ", name, " is missing, or is no regular file. ", kAgain);
+        }
         fail<BundleError>("cannot read ", path, ": ", error.code().message());
     }
 }
 
-void verify(const fs::path& folder, const std::string& name, const FileEntry& entry) {
-    check_inside(folder, name);
-    std::error_code error;
-    if (!fs::is_regular_file(folder / name, error)) {
-        fail<BundleError>(folder, " is incomplete: ", name, " is missing. ", kAgain);
+std::string joined_spans(std::span<const std::uint8_t> data, const Spans& spans) {
+    std::string all;
+    for (const auto& [start, end] : spans) {
+        all.append(reinterpret_cast<const char*>(data.data()) + start, end - start);
     }
-    const MappedFile file = map(folder / name);
-    if (file.bytes().size() != entry.bytes) {
-        fail<BundleError>(name, " in ", folder, " is damaged: it has ", file.bytes().size(),
-                          " bytes, and the manifest says ", entry.bytes, ". ", kAgain);
-    }
-    if (sha256_of(file.bytes()) != entry.sha256) {
-        fail<BundleError>(name, " in ", folder, " is damaged: its SHA-256 is not the one in the manifest. ", kAgain);
-    }
+    return all;
 }
 
-/// The files that a graph keeps weights in, as the manifest lists them.
-std::vector<std::string> external_files(const fs::path& folder, const std::string& name, const Manifest& manifest) {
-    std::set<std::string> locations;
-    try {
-        locations = external_locations(map(folder / name).bytes());
-    } catch (const NotOnnxError& error) {
-        fail<BundleError>(name, " in ", folder, " is not an ONNX graph (", error.what(), "). ", kAgain);
-    }
-    std::vector<std::string> files;
-    for (const std::string& location : locations) {
-        check_file_name(location);
-        // Locations are relative to the graph that names them, and verified files to the bundle.
-        const std::size_t slash = name.rfind('/');
-        files.push_back(slash == std::string::npos ? location : name.substr(0, slash + 1) + location);
-        if (!manifest.files.contains(files.back())) {
-            fail<BundleError>(name, " in ", folder, " keeps weights in ", location,
-                              ", which the manifest does not list, so they cannot be verified. ", kAgain);
+/// A file with weights as the manifest lists it: graphs name it beside themselves.
+std::string listed(std::string_view graph, const std::string& location) {
+    const std::size_t slash = graph.rfind('/');
+    return slash == std::string_view::npos ? location : std::string(graph.substr(0, slash + 1)) + location;
+}
+
+using Wanted = std::pair<int, std::vector<std::int64_t>>;
+
+/// Type and shape of a graph's values by the manifest.
+std::map<std::string, Wanted> values_of(std::string_view name, const Manifest& manifest) {
+    constexpr int kFloat = 1, kInt64 = 7;
+    const std::int64_t size = manifest.image.size;
+    std::map<std::string, Wanted> known{
+        {"pixel_values", {kFloat, {kOpen, 3, size, size}}},
+        {"token_ids", {kInt64, {kOpen, manifest.text.context_length}}},
+        {"crop_index", {kInt64, {kOpen}}},
+        {"class_index", {kInt64, {kOpen}}},
+        {"mask_logits", {kFloat, {kOpen, manifest.mask.height, manifest.mask.width}}},
+        {"presence", {kFloat, name == kPresence ? std::vector{kOpen, kOpen} : std::vector{kOpen}}},
+    };
+    for (const auto* features : {&manifest.features, &manifest.text.features}) {
+        for (const FeatureSpec& one : *features) {
+            known[one.name] = {kFloat, one.with_rows(kOpen)};
         }
     }
-    return files;
+    return known;
+}
+
+bool fits(const OnnxValue& value, const Wanted& wanted) {
+    const auto& [type, shape] = wanted;
+    return value.type == type && value.shape && value.shape->size() == shape.size() &&
+           std::equal(shape.begin(), shape.end(), value.shape->begin(), [](std::int64_t own, std::int64_t stated) {
+               return own == kOpen || stated == kOpen || own == stated;
+           });
+}
+
+/// Types and sizes of what a graph takes and gives, compared with the manifest before any engine sees them.
+void check_values(std::string_view name, const OnnxModel& model, const Manifest& manifest) {
+    std::set<std::string> weights;
+    for (const OnnxTensor& one : model.tensors) {
+        weights.insert(one.name);
+    }
+    std::vector<const OnnxValue*> inputs;
+    for (const OnnxValue& one : model.inputs) {
+        if (!weights.contains(one.name)) {
+            inputs.push_back(&one);
+        }
+    }
+    if (name == kDetector) {
+        if (const auto& spec = manifest.detector) {
+            const Wanted wanted{spec->input_type == "float16" ? 10 : 1,
+                                {spec->batch ? *spec->batch : kOpen, 3, spec->height, spec->width}};
+            if (inputs.size() != 1 || !fits(*inputs[0], wanted)) {
+                throw UnknownGraphError("takes other inputs than its manifest says");
+            }
+        }
+        return;
+    }
+    const std::map<std::string, Wanted> known = values_of(name, manifest);
+    const auto check = [&](const OnnxValue& value) {
+        const auto found = known.find(value.name);
+        if (found == known.end() ? value.type != 1 && value.type != 7 : !fits(value, found->second)) {
+            throw UnknownGraphError(text_of("has ", value.name, " of another type or shape than its manifest says"));
+        }
+    };
+    for (const OnnxValue* one : inputs) {
+        check(*one);
+    }
+    std::for_each(model.outputs.begin(), model.outputs.end(), check);
+}
+
+/// Read, verify and walk a graph. Where it keeps weights must be in the manifest.
+std::shared_ptr<const WalkedGraph> walk(const fs::path& folder, const std::string& name, const Manifest& manifest) {
+    auto walked = std::make_shared<WalkedGraph>();
+    walked->file = verified(folder, name, manifest.files.at(name), true);
+    try {
+        walked->model = checked_onnx(walked->file->bytes(), name == kDetector ? detector_rules() : bundle_rules());
+        check_values(name, walked->model, manifest);
+    } catch (const NotOnnxError& error) {
+        fail<BundleError>(name, " in ", folder, " is not an ONNX graph as exporters write them (", error.what(), "). ",
+                          kAgain);
+    } catch (const UnknownGraphError& error) {
+        fail<BundleError>(name, " in ", folder, " ", error.what(),
+                          name == kDetector ? ", and no exporter of the supported detectors writes that. Export it again"
+                                            : ", and a bundle that holds that needs a newer clsclip. Upgrade clsclip");
+    }
+    walked->around = joined_spans(walked->file->bytes(), walked->model.around);
+    walked->inside = joined_spans(walked->file->bytes(), walked->model.inside);
+    for (OnnxTensor& tensor : walked->model.tensors) {
+        if (tensor.place) {
+            check_file_name(tensor.place->file);
+            if (!manifest.files.contains(listed(name, tensor.place->file))) {
+                fail<BundleError>(name, " in ", folder, " keeps weights in ", tensor.place->file,
+                                  ", which the manifest does not list, so they cannot be verified. ", kAgain);
+            }
+        } else if (tensor.end - tensor.start >= kSmallTensor) {
+            // Moved down to where its type wants it; more bytes than that stand before it, unused.
+            const std::size_t shift = tensor.start % kAlignment;
+            std::uint8_t* data = walked->file->writable().data();
+            std::memmove(data + tensor.start - shift, data + tensor.start, tensor.end - tensor.start);
+            tensor.start -= shift;
+            tensor.end -= shift;
+        }
+    }
+    return walked;
 }
 
 }  // namespace
@@ -105,20 +217,23 @@ std::vector<std::string> external_files(const fs::path& folder, const std::strin
 Bundle Bundle::open(const fs::path& path) {
     const fs::path folder = find(path);
     const fs::path place = folder / kManifest;
-    std::error_code error;
-    if (!fs::is_regular_file(place, error)) {
-        fail<BundleError>(folder, " is not a bundle: it has no ", kManifest,
-                          ". Give the folder that clsclip-export wrote");
-    }
-    check_inside(folder, std::string(kManifest));
-    const MappedFile document = map(place);
-    if (document.bytes().size() > kMostManifestBytes) {
-        fail<BundleError>(place, " is over ", kMostManifestBytes >> 20, " MiB, so it is no manifest. ", kAgain);
+    std::optional<FileBytes> document;
+    try {
+        document.emplace(place, kMostManifestBytes);
+    } catch (const std::system_error& error) {
+        if (error.code().value() == EFBIG) {
+            fail<BundleError>(place, " is over ", kMostManifestBytes >> 20, " MiB, so it is no manifest. ", kAgain);
+        }
+        if (error.code().value() == ENOENT) {
+            fail<BundleError>(folder, " is not a bundle: it has no ", kManifest,
+                              ". Give the folder that clsclip-export wrote");
+        }
+        fail<BundleError>("cannot read ", place, ": ", error.code().message());
     }
     Bundle bundle{folder,
-                  parse_manifest({reinterpret_cast<const char*>(document.bytes().data()), document.bytes().size()},
+                  parse_manifest({reinterpret_cast<const char*>(document->bytes().data()), document->bytes().size()},
                                  folder.string()),
-                  sha256_of(document.bytes())};
+                  document->sha256(), std::make_shared<HeldFiles>()};
     std::vector<std::string_view> required{kImageEncoder, kTrunk};
     if (bundle.has(kTextEncoder) || bundle.has(kTokenizer)) {
         required.insert(required.end(), {kTextEncoder, kTokenizer});
@@ -135,12 +250,37 @@ Bundle Bundle::open(const fs::path& path) {
     for (const std::string_view name : required) {
         (void)bundle.path(name);
     }
+    const std::set<std::string_view> loaded{kImageEncoder, kTextEncoder, kTrunk, kPresence};
+    std::set<std::string> kept{std::string(kTokenizer), std::string(kWordTable)};
+    std::map<std::string, std::uintmax_t> used;
     for (const auto& [name, entry] : bundle.manifest.files) {
-        verify(folder, name, entry);
+        if (!name.ends_with(".onnx")) {
+            continue;
+        }
+        auto walked = walk(folder, name, bundle.manifest);
+        for (const OnnxTensor& tensor : walked->model.tensors) {
+            if (tensor.place) {
+                used[listed(name, tensor.place->file)] += tensor.bytes();
+                if (loaded.contains(name)) {
+                    kept.insert(listed(name, tensor.place->file));
+                }
+            }
+        }
+        if (loaded.contains(name)) {
+            bundle.held->graphs.emplace(name, std::move(walked));
+        }
     }
-    for (const auto& [name, unused] : bundle.manifest.files) {
-        if (name.ends_with(".onnx")) {
-            (void)external_files(folder, name, bundle.manifest);
+    for (const auto& [name, bytes] : used) {
+        if (bundle.manifest.files.at(name).bytes > kMostUnused * bytes + kBlock) {
+            fail<BundleError>(name, " in ", folder, " has ", bundle.manifest.files.at(name).bytes,
+                              " bytes, and the graphs use ", bytes, " of them. ", kAgain);
+        }
+    }
+    for (const auto& [name, entry] : bundle.manifest.files) {
+        if (!name.ends_with(".onnx")) {
+            if (auto file = verified(folder, name, entry, kept.contains(name))) {
+                bundle.held->files.emplace(name, std::move(file));
+            }
         }
     }
     return bundle;
@@ -154,18 +294,62 @@ fs::path Bundle::path(std::string_view name) const {
 }
 
 GraphFile Bundle::graph(std::string_view name) const {
-    GraphFile graph{path(name), {}, fingerprint};
-    std::vector<std::string> files = external_files(folder, std::string(name), manifest);
-    files.emplace_back(name);
-    for (const std::string& file : files) {
-        graph.digests[file] = manifest.files.at(file).sha256;
+    GraphFile graph;
+    graph.path = path(name);
+    graph.bundle = fingerprint;
+    std::shared_ptr<const WalkedGraph> walked;
+    {
+        const std::lock_guard lock(held->mutex);
+        const auto found = held->graphs.find(name);
+        walked = found == held->graphs.end() ? nullptr : found->second;
+    }
+    if (walked == nullptr) {
+        walked = walk(folder, std::string(name), manifest);
+    }
+    graph.around = walked->around;
+    graph.inside = walked->inside;
+    graph.digests[std::string(name)] = manifest.files.at(std::string(name)).sha256;
+    graph.memory.push_back(walked->file);
+    std::map<std::string, std::shared_ptr<const FileBytes>> others;
+    for (const OnnxTensor& tensor : walked->model.tensors) {
+        std::span<const std::uint8_t> from = walked->file->bytes();
+        std::uint64_t offset = tensor.start;
+        if (tensor.place) {
+            const std::string file = listed(name, tensor.place->file);
+            auto& other = others[file];
+            if (other == nullptr) {
+                other = read(file);
+                graph.memory.push_back(other);
+                graph.digests[file] = manifest.files.at(file).sha256;
+            }
+            from = other->bytes();
+            offset = tensor.place->offset;
+        } else if (tensor.end - tensor.start < kSmallTensor) {
+            continue;
+        }
+        if (offset > from.size() || tensor.bytes() > from.size() - offset) {
+            fail<BundleError>(name, " in ", folder, " has a tensor beyond the end of its file. ", kAgain);
+        }
+        graph.weights.push_back({tensor.name, tensor.type, tensor.shape, from.subspan(offset, tensor.bytes())});
     }
     return graph;
 }
 
-std::string Bundle::read(std::string_view name) const {
-    const MappedFile file = map(path(name));
-    return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
+std::shared_ptr<const FileBytes> Bundle::read(std::string_view name) const {
+    (void)path(name);
+    {
+        const std::lock_guard lock(held->mutex);
+        if (const auto found = held->files.find(name); found != held->files.end()) {
+            return found->second;
+        }
+    }
+    return verified(folder, std::string(name), manifest.files.at(std::string(name)), true);
+}
+
+void Bundle::release() const {
+    const std::lock_guard lock(held->mutex);
+    held->graphs.clear();
+    held->files.clear();
 }
 
 }  // namespace clsclip

@@ -56,12 +56,14 @@ TextEncoder::TextEncoder(const Bundle& bundle, const Graph* graph, std::size_t m
     : spec_(bundle.manifest.text), graph_(graph), memory_mb_(memory_mb),
       word_bytes_(bundle.manifest.memory.word_bytes) {
     if (bundle.has(kWordTable)) {
-        table_.emplace(bundle.path(kWordTable), spec_.features);
+        table_.emplace(bundle.path(kWordTable), bundle.read(kWordTable), spec_.features);
     }
 #ifdef CLSCLIP_HAS_TOKENIZER
     if (graph_ != nullptr) {
         try {
-            tokenizer_ = Tokenizer::from_json(bundle.read(kTokenizer));
+            const auto file = bundle.read(kTokenizer);
+            tokenizer_ = Tokenizer::from_json(
+                {reinterpret_cast<const char*>(file->bytes().data()), file->bytes().size()});
         } catch (const BundleError& error) {
             fail<BundleError>(kTokenizer, " in ", bundle.folder, ": ", error.what());
         }

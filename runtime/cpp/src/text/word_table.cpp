@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include "errors.hpp"
 #include "json.hpp"
@@ -42,12 +43,14 @@ std::size_t offset_of(const Json& entry, const Shape& shape, std::size_t data_by
 
 }  // namespace
 
-WordTable::WordTable(const std::filesystem::path& path, const std::vector<FeatureSpec>& features) : file_(path) {
+WordTable::WordTable(const std::filesystem::path& path, std::shared_ptr<const FileBytes> file,
+                     const std::vector<FeatureSpec>& features)
+    : file_(std::move(file)) {
     std::string part = "the header";
     try {
-        const Json header = read_header(file_.bytes());
+        const Json header = read_header(file_->bytes());
         std::uint64_t size = 0;
-        std::memcpy(&size, file_.bytes().data(), kPrefix);
+        std::memcpy(&size, file_->bytes().data(), kPrefix);
         const std::size_t begin = kPrefix + static_cast<std::size_t>(size);
         part = "the list of words";
         read_words(header.at("__metadata__"));
@@ -55,7 +58,7 @@ WordTable::WordTable(const std::filesystem::path& path, const std::vector<Featur
             part = one.name;
             const Shape shape = one.with_rows(static_cast<std::int64_t>(words_.size()));
             columns_.push_back(
-                {one.name, begin + offset_of(header.at(one.name), shape, file_.bytes().size() - begin), one.values()});
+                {one.name, begin + offset_of(header.at(one.name), shape, file_->bytes().size() - begin), one.values()});
             check_values(one);
         }
     } catch (const std::exception& error) {
@@ -120,7 +123,7 @@ std::optional<EncodedWord> WordTable::find(const std::string& word) const {
         values.resize(column.values);
         const std::size_t bytes = column.values * sizeof(float);
         // Not aligned, perhaps.
-        std::memcpy(values.data(), file_.bytes().data() + column.offset + found->second * bytes, bytes);
+        std::memcpy(values.data(), file_->bytes().data() + column.offset + found->second * bytes, bytes);
     }
     return encoded;
 }

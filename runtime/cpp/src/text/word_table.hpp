@@ -5,6 +5,7 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 #include <unordered_map>
@@ -12,16 +13,17 @@
 
 #include "bundle/manifest.hpp"
 #include "json.hpp"
-#include "mapped_file.hpp"
+#include "file_bytes.hpp"
 #include "text/encoded.hpp"
 
 namespace clsclip {
 
-/// The words of a file, which stays mapped. Safe to share between threads.
+/// The words of a file, which stays in memory. Safe to share between threads.
 class WordTable {
 public:
-    /// BundleError: the file is damaged, or has other tensors than `features`.
-    WordTable(const std::filesystem::path& path, const std::vector<FeatureSpec>& features);
+    /// `path` is for messages. BundleError: the file is damaged, or has other tensors than `features`.
+    WordTable(const std::filesystem::path& path, std::shared_ptr<const FileBytes> file,
+              const std::vector<FeatureSpec>& features);
 
     [[nodiscard]] const std::vector<std::string>& words() const noexcept { return words_; }
     [[nodiscard]] bool has(const std::string& word) const { return rows_.contains(word); }
@@ -39,7 +41,7 @@ private:
         std::size_t values = 0;  ///< of one word
     };
 
-    MappedFile file_;
+    std::shared_ptr<const FileBytes> file_;
     std::vector<std::string> words_;
     std::unordered_map<std::string, std::size_t> rows_;
     std::vector<bool> truncated_;

@@ -4,7 +4,7 @@
 #include <system_error>
 
 #include "json.hpp"
-#include "mapped_file.hpp"
+#include "file_bytes.hpp"
 #include "errors.hpp"
 #include "sha256.hpp"
 #include "backends/tensorrt/place.hpp"
@@ -54,11 +54,9 @@ std::map<std::string, AxisNames> axes_of(const Json& axes) {
 }
 
 EngineFile verified(const Json& document, const fs::path& plan, const Machine& machine) {
-    const MappedFile file(plan);
-    Sha256 digest;
-    digest.update(file.bytes());
+    const FileBytes file(plan);
     if (file.bytes().size() != document.at("plan_bytes").get<std::uint64_t>() ||
-        digest.hex() != document.at("plan_sha256").get<std::string>()) {
+        file.sha256() != document.at("plan_sha256").get<std::string>()) {
         fail<BackendError>(plan, " is damaged: its size or SHA-256 is not the one that it was built with. Build it "
                                  "again: clsclip-export --from-bundle BUNDLE --engine ",
                            machine.edition);
@@ -97,7 +95,7 @@ EngineFile find_engine(const fs::path& folder, const GraphFile& graph, const Mac
     std::vector<std::string> reasons;
     for (const fs::path& sidecar : sidecars) {
         try {
-            const Json document = parse_json(as_text(MappedFile(sidecar).bytes()));
+            const Json document = parse_json(as_text(FileBytes(sidecar).bytes()));
             if (document.at("spec").at("graph") != path.filename().string()) {
                 continue;
             }

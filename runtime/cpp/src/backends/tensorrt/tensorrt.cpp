@@ -11,7 +11,7 @@
 #include "backends/tensorrt/files.hpp"
 #include "backends/tensorrt/place.hpp"
 #include "backends/numbers.hpp"
-#include "mapped_file.hpp"
+#include "file_bytes.hpp"
 #include "errors.hpp"
 
 namespace clsclip {
@@ -127,7 +127,7 @@ public:
     TensorRtGraph(std::shared_ptr<nvinfer1::IRuntime> runtime, std::shared_ptr<Logger> logger, EngineFile file,
                   std::string name)
         : logger_(std::move(logger)), runtime_(std::move(runtime)), file_(std::move(file)), name_(std::move(name)) {
-        const MappedFile plan(file_.plan);
+        const FileBytes plan(file_.plan);
         engine_.reset(runtime_->deserializeCudaEngine(plan.bytes().data(), plan.bytes().size()));
         if (!engine_) {
             fail<BackendError>(kEdition, " cannot load ", file_.plan, ": ", logger_->take(), ". It was built for ",
