@@ -57,6 +57,11 @@ class GraphFile:
     digests: Mapping[str, str] | None = None
     bundle: str = ""
 
+    @classmethod
+    def whole(cls, path: Path, model: bytes) -> GraphFile:
+        """A graph that was walked before, from what :meth:`model` gave of it with its weights inside."""
+        return cls(path, model, b"", ())
+
     def model(self, place: Callable[[Weight], Mapping[str, str]] | None = None) -> bytes:
         """The graph as an ONNX file.
 
@@ -84,6 +89,8 @@ class GraphFile:
                 for key, value in place(weight).items():
                     own += _field(13, _field(1, key.encode()) + _field(2, value.encode()))
                 graph.append(_field(5, own + _number_field(14, 1)))
+        if not self.inside and not self.weights:  # the graph is in ``around``
+            return self.around
         size = sum(len(part) for part in graph)
         if size + len(self.around) >= _LARGEST:
             raise BackendError(

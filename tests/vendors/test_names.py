@@ -31,6 +31,7 @@ SEEDS: dict[str, dict[str, Held]] = {
     "*": dict.fromkeys(("edition.module", "self._edition.module", "self._flavour.module"), Object(trt)),
     "*/backends/tensorrt/backend.py": {
         "_refit(engine)": Of(trt.ICudaEngine),
+        "_fits(engine)": Of(trt.ICudaEngine),
         "__init__(engine)": Of(trt.ICudaEngine),
     },
     "*/backends/tensorrt/worker.py": {

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from clsclip_runtime import errors, system
@@ -111,7 +112,9 @@ class IsolatedBackend:
         inside = file.path.relative_to(self._folder).as_posix() if file.bundle else None
         name = inside or os.path.abspath(file.path)  # noqa: PTH100
         message = {"do": "load", "file": name, "in_bundle": bool(file.bundle)}
-        answer, _ = self._child.ask(message, {}, f"loading {file.path.name}")
+        # What is in no bundle was walked here, and is what the process loads.
+        parts = {} if inside else {"model": np.frombuffer(file.model(), np.uint8)}
+        answer, _ = self._child.ask(message, parts, f"loading {file.path.name}")
         self.notes = self._notes(answer)
         return IsolatedGraph(self._child, file.path.name, _names(answer, "inputs"), _names(answer, "outputs"))
 

@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from clsclip_runtime import system
-from clsclip_runtime.bundle.graph_file import read_graph
-from clsclip_runtime.bundle.graph_rules import DETECTORS
 from clsclip_runtime.errors import BundleError, ClsclipRuntimeError, one_line
 from clsclip_runtime.isolated.wire import WireError, receive, send
-from clsclip_runtime.protocols import Backend, Graph, notes_of
+from clsclip_runtime.protocols import Backend, Graph, GraphFile, notes_of
 
 _REASON_CHARACTERS = 2000
 
@@ -53,7 +51,7 @@ class Server:
             self._start(message)
             return {"notes": notes_of(self._backend) if self._backend is not None else ()}, {}
         if message["do"] == "load":
-            return self._load(message), {}
+            return self._load(message, arrays), {}
         return {}, self._graphs[message["graph"]].run(arrays)
 
     def _start(self, message: dict[str, Any]) -> None:
@@ -68,11 +66,12 @@ class Server:
         place = None if folder is None else EnginePlace(Path(folder), message["trust_engines"])
         self._backend = make_backend(message["backend"], message["threads"], message["options"], place=place)
 
-    def _load(self, message: dict[str, Any]) -> dict[str, Any]:
+    def _load(self, message: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Any]:
         if self._backend is None:
             raise WireError("a graph before the backend")
         in_bundle, name = message["in_bundle"], message["file"]
-        graph = self._backend.load(self._bundle.graph(name) if in_bundle else read_graph(Path(name), DETECTORS))
+        file = self._bundle.graph(name) if in_bundle else GraphFile.whole(Path(name), arrays["model"].tobytes())
+        graph = self._backend.load(file)
         self._graphs.append(graph)
         return {"inputs": list(graph.inputs), "outputs": list(graph.outputs), "notes": notes_of(self._backend)}
 

@@ -19,7 +19,7 @@ from onnx import TensorProto, helper
 from clsclip_runtime import Isolation, Segmenter
 from clsclip_runtime.bundle import Bundle
 from clsclip_runtime.cli.infer import command
-from clsclip_runtime.errors import BackendError, DetectorError, OptionError
+from clsclip_runtime.errors import BackendError, OptionError
 from clsclip_runtime.isolated.backend import IsolatedBackend
 from clsclip_runtime.protocols import GraphFile
 from tests.runtime.graphs import unwalked
@@ -136,7 +136,7 @@ def test_the_process_is_closed_in(bundle: Bundle, tmp_path: Path, monkeypatch: p
 
 def test_errors_of_the_engine_come_as_they_are(backend: IsolatedBackend, tmp_path: Path) -> None:
     (tmp_path / "none.onnx").write_bytes(b"no graph")
-    with pytest.raises(DetectorError, match=r"none\.onnx"):
+    with pytest.raises(BackendError, match=r"none\.onnx"):
         backend.load(unwalked(tmp_path / "none.onnx"))
     graph = backend.load(save(tmp_path / "good.onnx", [helper.make_node("Relu", ["a"], ["y"])], ["K", 3]))
     assert (graph.inputs, graph.outputs) == (("a",), ("y",))

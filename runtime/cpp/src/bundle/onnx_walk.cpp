@@ -1,3 +1,4 @@
+// Longer than other files: it is one reader, message by message.
 #include "bundle/onnx_walk.hpp"
 
 #include <algorithm>
