@@ -29,6 +29,7 @@ from clsclip_runtime.inference.model import LoadedModel
 from clsclip_runtime.inference.presence import check_filter, choose_filter
 from clsclip_runtime.inference.request import Request
 from clsclip_runtime.inference.scheduler import timed
+from clsclip_runtime.inference.tiles import asks_for_tiles, choose_tiles
 from clsclip_runtime.isolated.backend import IsolatedBackend, Isolation
 from clsclip_runtime.limits import Limits
 from clsclip_runtime.paths import expanded
@@ -43,7 +44,8 @@ from clsclip_runtime.text.cache import Place
 from clsclip_runtime.text.words import Asked, Classes, clean_classes
 
 Regions: TypeAlias = Proposals | npt.ArrayLike
-"""Boxes of one image: ``Proposals``, or xyxy (N, 4) in pixels, each of which is searched for every class."""
+"""Boxes of one image: ``Proposals``, or xyxy (N, 4) in pixels, each of which is searched for every class; or
+``tiles``."""
 
 
 class Segmenter:
@@ -221,6 +223,7 @@ class Segmenter:
         presence_threshold: float | None = None,
         zoom_in: bool | ZoomIn = False,
         regions: Regions | None = None,
+        refine: bool = False,
     ) -> Result:
         """Segment one image; ``set_image`` and ``predict`` in one call, without changing the current image.
 
@@ -228,13 +231,13 @@ class Segmenter:
             image: path, bytes, binary file object, PIL image, ``DecodedImage``, or uint8 array in RGB order of shape
                 (H, W), (H, W, 3) or (H, W, 4).
             classes: words, or a dictionary of classes and their prompts; see ``predict``.
-            presence_filter, max_classes, presence_threshold, zoom_in, regions: as in ``predict``.
+            presence_filter, max_classes, presence_threshold, zoom_in, regions, refine: as in ``predict``.
 
         Raises:
             ImageError, WordError, OptionError, BackendError, BundleError, DetectorError: as in ``set_image`` and
                 ``predict``.
         """
-        call = self._call(presence_filter, max_classes, presence_threshold, zoom_in, regions is not None)
+        call = self._call(presence_filter, max_classes, presence_threshold, zoom_in, regions, refine)
         return call.run([self._input(call, image, classes, regions)])[0]
 
     @overload
@@ -247,7 +250,8 @@ class Segmenter:
         max_classes: int | None = ...,
         presence_threshold: float | None = ...,
         zoom_in: bool | ZoomIn = ...,
-        regions: Sequence[Regions] | None = ...,
+        regions: Sequence[Regions] | str | None = ...,
+        refine: bool = ...,
         return_errors: Literal[False] = ...,
     ) -> list[Result]: ...
 
@@ -261,7 +265,8 @@ class Segmenter:
         max_classes: int | None = ...,
         presence_threshold: float | None = ...,
         zoom_in: bool | ZoomIn = ...,
-        regions: Sequence[Regions] | None = ...,
+        regions: Sequence[Regions] | str | None = ...,
+        refine: bool = ...,
         return_errors: bool,
     ) -> list[Result | ClsclipRuntimeError]: ...
 
@@ -275,7 +280,8 @@ class Segmenter:
         max_classes: int | None = None,
         presence_threshold: float | None = None,
         zoom_in: bool | ZoomIn = False,
-        regions: Sequence[Regions] | None = None,
+        regions: Sequence[Regions] | str | None = None,
+        refine: bool = False,
         return_errors: bool = False,
     ) -> Any:
         """Segment several images: their crops and pairs share the backend's calls.
@@ -284,8 +290,8 @@ class Segmenter:
             images: all held in memory at once.
             classes: words, or a dictionary of classes and their prompts, asked of every image; or a list of such lists
                 or dictionaries, one for each image.
-            presence_filter, max_classes, presence_threshold, zoom_in: as in ``predict``.
-            regions: boxes of every image, as in ``predict``.
+            presence_filter, max_classes, presence_threshold, zoom_in, refine: as in ``predict``.
+            regions: boxes of every image, as in ``predict``; or ``tiles``.
             return_errors: give the error in the place of an image that fails; the others are not touched by it.
 
         Returns:
@@ -295,20 +301,21 @@ class Segmenter:
             ImageError, WordError, OptionError, BackendError, BundleError, DetectorError: as in ``set_image`` and
                 ``predict``. No result is given then. With ``return_errors`` only what concerns the whole call.
         """
-        call = self._call(presence_filter, max_classes, presence_threshold, zoom_in, regions is not None)
+        call = self._call(presence_filter, max_classes, presence_threshold, zoom_in, regions, refine)
         if isinstance(images, (str, bytes, os.PathLike, np.ndarray)):
             raise OptionError("batch takes a list of images. For one image call the segmenter itself")
         if isinstance(regions, Proposals):
             raise OptionError("batch takes a list with the regions of every image: regions=[proposals, ...]")
         sources = list(images)
-        if regions is not None and len(regions) != len(sources):
-            raise OptionError(f"{len(sources)} images need as many lists of regions, not {len(regions)}")
+        boxes = None if isinstance(regions, str) else regions
+        if boxes is not None and len(boxes) != len(sources):
+            raise OptionError(f"{len(sources)} images need as many lists of regions, not {len(boxes)}")
         asked = _classes_of_each(classes, len(sources))
         found: list[Result | ClsclipRuntimeError | None] = [None] * len(sources)
         inputs: dict[int, ImageInput] = {}
         for at, source in enumerate(sources):
             try:
-                inputs[at] = self._input(call, source, asked[at], None if regions is None else regions[at])
+                inputs[at] = self._input(call, source, asked[at], None if boxes is None else boxes[at])
             except ClsclipRuntimeError as error:
                 if not return_errors:
                     raise
@@ -353,6 +360,7 @@ class Segmenter:
         presence_threshold: float | None = None,
         zoom_in: bool | ZoomIn = False,
         regions: Regions | None = None,
+        refine: bool = False,
     ) -> Result:
         """Segment words in an image that ``set_image`` encoded.
 
@@ -367,7 +375,10 @@ class Segmenter:
             zoom_in: ClsCLIP+: segment the regions that the detector finds and join their masks, instead of the whole
                 image once. A ``ZoomIn`` says how; True is its defaults. A region of a class that the word means is
                 always segmented; one without a class, for every word that its crop shows.
-            regions: boxes in place of the detector's; given, they switch ``zoom_in`` on.
+            regions: boxes in place of the detector's; given, they switch ``zoom_in`` on. ``tiles`` searches the whole
+                image and overlapping parts of it, for every class and without a detector; so does ``zoom_in`` where
+                there is none.
+            refine: give masks the edges of the image: a guided filter on the logits.
 
         Raises:
             WordError: a word is empty, too long or not text.
@@ -382,7 +393,7 @@ class Segmenter:
             raise OptionError("this thread has no image yet. Call set_image(image) first, or give predict(image=...)")
         if features.fingerprint != self._bundle.fingerprint:
             raise OptionError("this image was encoded by another bundle. Call set_image(image) on this segmenter")
-        call = self._call(presence_filter, max_classes, presence_threshold, zoom_in, regions is not None)
+        call = self._call(presence_filter, max_classes, presence_threshold, zoom_in, regions, refine)
         return call.run([self._input(call, features, classes, regions)])[0]
 
     def close(self) -> None:
@@ -451,14 +462,20 @@ class Segmenter:
         max_classes: int | None,
         presence_threshold: float | None,
         zoom_in: bool | ZoomIn,
-        has_regions: bool,
+        regions: object,
+        refine: bool,
     ) -> Call:
         """Check what a call asks of all its images."""
         model = self._opened()  # closed is told before anything is read; once begun, a call ends
         if not isinstance(zoom_in, (bool, ZoomIn)):
             raise OptionError(f"zoom_in must be True, False or a ZoomIn, and it is {zoom_in!r}")
-        zoom = zoom_in if isinstance(zoom_in, ZoomIn) else ZoomIn() if zoom_in or has_regions else None
-        detector = self._finder() if zoom is not None and not has_regions else None
+        if not isinstance(refine, bool):
+            raise OptionError(f"refine must be True or False, and it is {refine!r}")
+        tiled = asks_for_tiles(regions)
+        has_boxes = regions is not None and not tiled
+        zoom = zoom_in if isinstance(zoom_in, ZoomIn) else ZoomIn() if zoom_in or has_boxes else None
+        detector = self._finder(zoom) if zoom is not None and not has_boxes and not tiled else None
+        tiled = tiled or (zoom is not None and not has_boxes and detector is None)
         check_filter(presence_filter, presence_threshold, max_classes)
         if presence_filter is not False:  # which leaves out what load was given
             if presence_filter is None:
@@ -467,25 +484,31 @@ class Segmenter:
         chosen, notes = choose_filter(
             presence_filter, presence_threshold, max_classes, spec=self._bundle.manifest.presence
         )
-        request = Request(chosen, zoom, notes)
+        tiles = None
+        if tiled:
+            tiles, chosen, more = choose_tiles(self._bundle.manifest, chosen, presence_threshold, zoom)
+            zoom, notes = None, (*notes, *more)
+        request = Request(chosen, zoom, notes, tiles, refine)
         backend = (self._backend.name, self._backend_notes)
         return Call(model, self._bundle, self._matcher, self._limits, request, detector, backend)
 
-    def _finder(self) -> Detector:
+    def _finder(self, zoom: ZoomIn) -> Detector | None:
         detector = self.detector
         if detector is None:
             self._opened()  # closed by another thread, perhaps
-            raise OptionError(
-                f"zoom_in=True needs a detector, and the bundle '{self._bundle.manifest.name}' has none. Give one: "
-                "Segmenter.load(..., detector='yolo11n.onnx'), or give regions=boxes, or call with zoom_in=False"
-            )
+            if zoom.boxes_as_masks or zoom.class_agnostic or zoom.confidence is not None:
+                raise OptionError(
+                    f"boxes_as_masks, class_agnostic and confidence need a detector, and the bundle "
+                    f"'{self._bundle.manifest.name}' has none. Give one: Segmenter.load(..., detector='yolo11n.onnx'), "
+                    "or give regions=boxes"
+                )
         return detector
 
     @staticmethod
     def _input(call: Call, image: Source | ImageFeatures, classes: Classes, regions: Regions | None) -> ImageInput:
         """Read what a call asks of one image."""
         asked = clean_classes(classes)
-        boxes = None if regions is None else as_proposals(regions)
+        boxes = None if regions is None or isinstance(regions, str) else as_proposals(regions)
         if isinstance(image, ImageFeatures):
             return ImageInput(image.image, asked, boxes, image)
         return ImageInput(call.read(image), asked, boxes)

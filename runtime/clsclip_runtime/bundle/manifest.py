@@ -28,6 +28,7 @@ from clsclip_runtime.bundle.specs import (
     PresenceSpec,
     ProfileSpec,
     TextSpec,
+    TilesSpec,
 )
 from clsclip_runtime.documents import DocumentError, parse_json
 from clsclip_runtime.errors import BundleError
@@ -66,6 +67,10 @@ LIMITS: dict[str, int] = FORMATS["limits"]
 
 _MAX_RANK = 8
 _MAX_VALUES: int = LIMITS["feature_values"]
+
+
+_MOST_SCALES, _MOST_TILES = 4, 8
+"""Of tiles: scales, and tiles along a side."""
 
 
 def check_file_name(name: str) -> None:
@@ -121,7 +126,7 @@ def parse_manifest(document: bytes, folder: object = "OLD") -> Manifest:
     image, mask, memory, profile = (top.section(key) for key in ("image", "mask", "memory", "profile"))
     license_of = top.section("license")
     presence = top.optional("presence") if top.get("presence") is not None else None
-    detector = top.optional("detector")
+    detector, tiles = top.optional("detector"), top.optional("tiles")
     features = _features(top)
     most = 2**53
     size = image.integer("size", 1, LIMITS["image_size"])
@@ -168,10 +173,22 @@ def parse_manifest(document: bytes, folder: object = "OLD") -> Manifest:
         files=_files(top.section("files")),
         raw=data,
         detector=None if detector is None else _detector(detector),
+        tiles=None if tiles is None else _tiles(tiles),
     )
     for key in FORMATS["reserved_keys"]:
         top.optional(key)
     return manifest
+
+
+def _tiles(section: Section) -> TilesSpec:
+    scales = section.whole_numbers("scales", _MOST_SCALES, 1, _MOST_TILES)
+    if not scales or len(set(scales)) < len(scales):
+        raise bad_value(section.key("scales"), "at least one number, each once", scales)
+    return TilesSpec(
+        scales=scales,
+        overlap=section.number("overlap", 0.0, 0.75, inclusive=True),
+        presence_threshold=section.number("presence_threshold", 0.0, 1.0, inclusive=True),
+    )
 
 
 def _features(section: Section) -> tuple[FeatureSpec, ...]:

@@ -92,6 +92,21 @@ class PresenceSpec:
 
 
 @dataclass(frozen=True)
+class TilesSpec:
+    """How the whole image is searched in overlapping tiles too.
+
+    Attributes:
+        scales: for each scale how many tiles there are along either side.
+        overlap: what neighbors share, as a share of a tile's side.
+        presence_threshold: a probability, higher than a whole image's as a rule: a tile is a part that nobody chose.
+    """
+
+    scales: tuple[int, ...]
+    overlap: float
+    presence_threshold: float
+
+
+@dataclass(frozen=True)
 class MemorySpec:
     """Estimated peaks of activations in bytes.
 
@@ -160,7 +175,8 @@ class FileEntry:
 class Manifest:
     """The checked manifest; ``raw`` is the whole document as it was read.
 
-    ``presence`` is None when the bundle cannot tell it, ``detector`` when it has none.
+    ``presence`` is None when the bundle cannot tell it, ``detector`` when it has none, ``tiles`` when nobody fitted
+    them.
     """
 
     name: str
@@ -179,6 +195,7 @@ class Manifest:
     raw: Mapping[str, Any]
     detector: DetectorSpec | None = None
     license_parts: Mapping[str, str] = field(default_factory=dict)
+    tiles: TilesSpec | None = None
 
     def image_features(self, needed_by: str) -> tuple[str, ...]:
         """Names of the image features that ``trunk`` or ``presence`` reads."""

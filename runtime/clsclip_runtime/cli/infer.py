@@ -115,6 +115,7 @@ what was written is complete)."""
     help="Segment at most the N likeliest classes of an image or region.",
 )
 @zoom_options
+@click.option("--refine", is_flag=True, help="Give masks the edges of the picture.")
 @json_option("One JSON document per picture or frame, a line each.")
 @click.option("--backend", type=click.Choice(["auto", *BACKENDS]), default="auto", show_default=True, help="Engine.")
 @click.option(
@@ -228,9 +229,9 @@ def command(sources: tuple[str, ...], classes: tuple[str, ...], classes_file: Pa
     }
     zooming = Zooming.from_options(take(ZoomOptions, options), [k for k, v in about_presence.items() if v is not None])
     check_filter(model.presence_filter, threshold, model.max_classes)
-    frames, piped = take(FrameOptions, options), options.pop("stdin")
+    frames, piped, refine = take(FrameOptions, options), options.pop("stdin"), options.pop("refine")
     output = OutputOptions.from_options(**options)
-    asked = InferOptions(model, threshold, zooming, frames, output, piped)
+    asked = InferOptions(model, threshold, zooming, refine, frames, output, piped)
     asked.check(found)
     return Run(asked, cleaned, found).all_sources()
 

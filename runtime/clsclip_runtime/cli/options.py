@@ -167,6 +167,7 @@ class InferOptions:
         model: which model runs where.
         presence_threshold: of the presence filter; None is the model's own.
         zooming: where regions come from, and how they are searched.
+        refine: give masks the edges of the picture.
         frames: of sources of many frames.
         output: what is written and printed.
         piped: what standard input gives.
@@ -175,6 +176,7 @@ class InferOptions:
     model: ModelOptions
     presence_threshold: float | None
     zooming: Zooming
+    refine: bool
     frames: FrameOptions
     output: OutputOptions
     piped: Piped
@@ -204,6 +206,8 @@ class InferOptions:
             "zoom": None if zooming.zoom is None else vars(zooming.zoom),
             "detector": None if detector is None else [_digest(detector), zooming.names, zooming.output_format],
             "regions": None if zooming.regions is None else _digest(zooming.regions.path),
+            "tiles": zooming.tiles,
+            "refine": self.refine,
         }
 
 

@@ -73,11 +73,19 @@ class Run:
 
     def _each(self, segmenter: Segmenter, sources: list[NamedSource], progress: Progress) -> int:
         from clsclip_runtime.paths import public_address, readable
+        from clsclip_runtime.regions import TILES
 
         threshold, zooming = self._options.presence_threshold, self._options.zooming
 
         def segment(frames: Sequence[Source]) -> list[Result]:
-            return segmenter.batch(frames, self._asked, presence_threshold=threshold, zoom_in=zooming.zoom or False)
+            return segmenter.batch(
+                frames,
+                self._asked,
+                presence_threshold=threshold,
+                zoom_in=zooming.zoom or False,
+                regions=TILES if zooming.tiles else None,
+                refine=self._options.refine,
+            )
 
         code = 0
         videos = VideoRun(self._options, self._asked.classes, segment)
@@ -119,6 +127,7 @@ class Run:
                 presence_threshold=options.presence_threshold,
                 zoom_in=options.zooming.zoom or False,
                 regions=options.zooming.regions_of(source.path),
+                refine=options.refine,
             )
         # What Pillow has to say of a file, such as a tag that it passed over.
         result.notes.extend(dict.fromkeys(f"a warning: {' '.join(str(one.message).split())}" for one in told))

@@ -81,7 +81,12 @@ def zoom_options(command: Command) -> Command:
                 metavar="0..1",
                 help="Least score of the detector's boxes [default: 0.25].",
             ),
-            click.option("--regions", type=_FILE, metavar="JSON", help="Boxes drawn before, in place of a detector."),
+            click.option(
+                "--regions",
+                type=_FILE,
+                metavar="JSON|tiles",
+                help="Boxes drawn before, in place of a detector; or tiles: overlapping parts of the whole image.",
+            ),
             click.option(
                 "--class-agnostic", is_flag=True, help="Search every box for every class, whatever it is called."
             ),
@@ -137,6 +142,7 @@ class Zooming:
         names: of the detector's classes; None are its own.
         output_format: of the detector.
         regions: boxes of a file, or None for a detector's.
+        tiles: overlapping parts of the whole image in place of boxes.
     """
 
     zoom: ZoomIn | None = None
@@ -144,6 +150,7 @@ class Zooming:
     names: str | None = None
     output_format: str = "auto"
     regions: RegionFile | None = None
+    tiles: bool = False
 
     @classmethod
     def from_options(cls, asked: ZoomOptions, about_presence: Sequence[str] = ()) -> Zooming:
@@ -157,9 +164,10 @@ class Zooming:
             click.UsageError: they contradict each other.
             RegionError: the file of regions cannot be read.
         """
-        from clsclip_runtime.regions import RegionFile, ZoomIn
+        from clsclip_runtime.regions import TILES, RegionFile, ZoomIn
 
-        for name, file in (("detector", asked.detector), ("regions", asked.regions)):
+        tiles = str(asked.regions) == TILES
+        for name, file in (("detector", asked.detector), ("regions", None if tiles else asked.regions)):
             if file is not None and not is_file(file):
                 raise click.UsageError(f"{absence(file)}. --{name} takes a file")
         if asked.detector is not None and asked.regions is not None:
@@ -177,20 +185,26 @@ class Zooming:
         if asked.boxes_as_masks and (about_crops or about_presence):
             first = (*about_crops, *about_presence)[0]
             raise click.UsageError(f"{first} is about crops, and --boxes-as-masks makes none")
+        if tiles and (asked.boxes_as_masks or asked.class_agnostic or about_crops):
+            first = (*about_crops, *(["--boxes-as-masks"] if asked.boxes_as_masks else []), "--class-agnostic")[0]
+            raise click.UsageError(f"{first} is about boxes, and tiles are not boxes of things")
         zoom = ZoomIn(
             boxes_as_masks=asked.boxes_as_masks,
             class_agnostic=asked.class_agnostic,
             confidence=asked.confidence,
             **asked.given(),
         )
-        regions = None if asked.regions is None else RegionFile(asked.regions)
-        return cls(zoom, asked.detector, asked.names, asked.output_format or "auto", regions)
+        regions = None if asked.regions is None or tiles else RegionFile(asked.regions)
+        return cls(zoom, asked.detector, asked.names, asked.output_format or "auto", regions, tiles)
 
     def check(self, has_detector: bool) -> None:
-        """Usage error when regions are asked for, and nothing says where they come from."""
-        if self.zoom is not None and self.regions is None and not has_detector:
+        """Usage error when boxes are needed, and nothing says where they come from."""
+        if self.zoom is None or self.tiles or self.regions is not None or has_detector:
+            return
+        if self.zoom.boxes_as_masks or self.zoom.class_agnostic or self.zoom.confidence is not None:
             raise click.UsageError(
-                "the model has no detector of its own. Add --detector yolo11n.onnx, or --regions boxes.json"
+                "the model has no detector of its own, and --boxes-as-masks, --class-agnostic and --confidence need "
+                "boxes. Add --detector yolo11n.onnx, or --regions boxes.json"
             )
 
     def load_detector(
@@ -210,6 +224,8 @@ class Zooming:
             threads=threads,
         )
 
-    def regions_of(self, source: str) -> Proposals | None:
-        """The boxes that the file has of the picture called ``source``; None where there is no file."""
-        return None if self.regions is None else self.regions.of(source)
+    def regions_of(self, source: str) -> Proposals | str | None:
+        """The boxes that the file has of the picture called ``source``; ``tiles``; None leaves it to the model."""
+        from clsclip_runtime.regions import TILES
+
+        return TILES if self.tiles else None if self.regions is None else self.regions.of(source)

@@ -15,11 +15,12 @@ from clsclip_runtime.images import DecodedImage, Source, open_image
 from clsclip_runtime.inference.crops import boxes_as_masks
 from clsclip_runtime.inference.features import ImageFeatures
 from clsclip_runtime.inference.model import LoadedModel
+from clsclip_runtime.inference.refinement import refine
 from clsclip_runtime.inference.request import Findings, ImageRequest, Request
 from clsclip_runtime.inference.scheduler import Scheduler, timed
 from clsclip_runtime.limits import Limits
 from clsclip_runtime.masks.upsampling import logit
-from clsclip_runtime.regions import Proposals, ZoomIn, box_windows, crop_windows
+from clsclip_runtime.regions import TILES, Proposals, ZoomIn, box_windows, crop_windows, tile_windows
 from clsclip_runtime.regions.matching import Matcher, joined_matches
 from clsclip_runtime.results.class_result import ClassSearch
 from clsclip_runtime.results.result import Result
@@ -122,6 +123,10 @@ class Call:
             found = scheduler.run(asked, zoom or ZoomIn())
             for name, milliseconds in scheduler.timings.items():
                 self._timings[name] = self._timings.get(name, 0.0) + milliseconds
+        if request.refine:
+            with timed(self._timings, "refine"):
+                own = logit(manifest.mask.threshold)
+                found = [refine(one, image, own, self._limits) for one, image in zip(found, asked, strict=True)]
         self._timings.pop("total", None)
         self._timings["total"] = sum(self._timings.values())
         return [
@@ -156,13 +161,14 @@ class Call:
             if self._request.presence_filter is None or self._model.serves_presence(arrays):
                 features = arrays
         position = {word: at for at, word in enumerate(vocabulary)}
-        asked, regions = given.asked, given.regions
+        asked, regions, tiles = given.asked, given.regions, self._request.tiles
         return ImageRequest(
             image=given.image,
             words=np.array([position[word] for words in asked.prompts for word in words], np.int64),
             classes=np.repeat(np.arange(len(asked.classes)), [len(words) for words in asked.prompts]),
             features=features,
             regions=regions,
+            tiles=None if tiles is None else tile_windows(given.image.size, tiles.scales, tiles.overlap),
             matches=() if regions is None else self._matcher(asked, regions, self._model.text),
         )
 
@@ -170,6 +176,8 @@ class Call:
         self, request: Request, given: ImageInput, image: ImageRequest, found: Findings, encoded: EncodedWords
     ) -> Result:
         manifest, chosen, regions = self._bundle.manifest, request.presence_filter, image.regions
+        if image.tiles is not None:
+            regions = Proposals.from_boxes(image.tiles, source=TILES)
         cut_off = [
             f"'{word}' is longer than the model's {manifest.text.context_length} tokens: its end was cut off"
             for word in given.asked.words

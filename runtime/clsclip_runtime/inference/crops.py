@@ -24,6 +24,7 @@ class Crops:
         boxes: (C,) int64, positions in the regions; -1 for the whole image.
         asked: (C, q) bool, of the image's own words.
         named: (C,) bool: the source of the box says what it shows, so presence is not asked.
+        tiled: (C,) bool: a part of the image that nobody chose, where presence must be higher.
     """
 
     windows: Integers
@@ -31,6 +32,7 @@ class Crops:
     boxes: Integers
     asked: Bools
     named: Bools
+    tiled: Bools
 
     def __len__(self) -> int:
         """Number of crops."""
@@ -47,6 +49,20 @@ def whole_crop(size: tuple[int, int], asked: Bools) -> Crops:
         boxes=np.full(count, WHOLE, np.int64),
         asked=np.tile(asked, (count, 1)),
         named=np.zeros(count, np.bool_),
+        tiled=np.zeros(count, np.bool_),
+    )
+
+
+def tile_crops(windows: Integers, words: int) -> Crops:
+    """Tiles (T, 4) of the image, of each of which all its ``words`` are asked."""
+    count = len(windows)
+    return Crops(
+        windows=windows,
+        limits=windows,
+        boxes=np.full(count, WHOLE, np.int64),
+        asked=np.ones((count, words), np.bool_),
+        named=np.zeros(count, np.bool_),
+        tiled=np.ones(count, np.bool_),
     )
 
 
@@ -67,7 +83,7 @@ def region_crops(regions: Proposals, asked: Bools, size: tuple[int, int], zoom: 
     if zoom.mask_margin is not None:
         inside = mask_limits(regions.boxes[boxes], windows, size, zoom.mask_margin)
         limits = np.where(named[:, None], inside, windows)
-    return Crops(windows, limits, boxes, asked[boxes], named)
+    return Crops(windows, limits, boxes, asked[boxes], named, np.zeros_like(named))
 
 
 def boxes_as_masks(request: ImageRequest, mask_logit: float) -> Findings:
@@ -93,4 +109,4 @@ def boxes_as_masks(request: ImageRequest, mask_logit: float) -> Findings:
         logits=np.full((len(rows), 1, 1), mask_logit + 1, np.float32),
     )
     nothing = np.zeros(count, np.bool_)
-    return Findings(pairs, np.full(count, np.nan, np.float32), found, nothing, found, nothing)
+    return Findings(pairs, np.full(count, np.nan, np.float32), found, nothing, found, nothing, nothing)

@@ -25,13 +25,15 @@ class PresenceFilter:
     Attributes:
         threshold: least presence, 0..1.
         max_classes: most words of a crop, the likeliest of those at or above ``threshold``; None for any number.
+        in_tiles: least presence in a tile; None is ``threshold``.
     """
 
     threshold: float
     max_classes: int | None = None
+    in_tiles: float | None = None
 
     def choose(
-        self, asked: Bools, named: Bools, presence: Floats, *, classes: Integers | None = None
+        self, asked: Bools, named: Bools, tiled: Bools, presence: Floats, *, classes: Integers | None = None
     ) -> tuple[Bools, Bools]:
         """Choose pairs.
 
@@ -39,6 +41,7 @@ class PresenceFilter:
             asked: (C, K), which words are asked of which crop.
             named: (C,), crops of which their source says what they show: their words always pass, and take no place
                 among the ``max_classes``.
+            tiled: (C,), crops that are tiles.
             presence: (C, K) in 0..1.
             classes: (K,) which class each word is a prompt of; None where each word is a class. A class is as likely as
                 its likeliest prompt.
@@ -47,7 +50,9 @@ class PresenceFilter:
             (C, K) pairs that pass, and (C, K) those that only ``max_classes`` keeps out. Of equal words the first is
             taken.
         """
-        guessed = asked & ~named[:, None] & (presence >= np.float32(self.threshold))
+        in_tiles = self.threshold if self.in_tiles is None else self.in_tiles
+        least = np.where(tiled, np.float32(in_tiles), np.float32(self.threshold))
+        guessed = asked & ~named[:, None] & (presence >= least[:, None])
         sure = asked & named[:, None]
         if self.max_classes is None or guessed.shape[1] <= self.max_classes:
             return sure | guessed, np.zeros_like(asked)

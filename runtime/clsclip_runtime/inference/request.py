@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from clsclip_runtime._types import Bools, Floats, Integers
 from clsclip_runtime.arrays import Arrays
+from clsclip_runtime.bundle.specs import TilesSpec
 from clsclip_runtime.images import DecodedImage
 from clsclip_runtime.inference.presence import PresenceFilter
 from clsclip_runtime.regions import Proposals, ZoomIn
@@ -20,12 +21,16 @@ class Request:
     Attributes:
         presence_filter: None segments every word.
         zoom_in: how regions are segmented; None takes whole images.
+        tiles: whole images are searched in overlapping tiles too; None does not.
+        refine: give masks the edges of the image.
         notes: sentences for the user.
     """
 
     presence_filter: PresenceFilter | None
     zoom_in: ZoomIn | None
     notes: tuple[str, ...]
+    tiles: TilesSpec | None = None
+    refine: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +43,7 @@ class ImageRequest:
         classes: (q,) int64, ascending: which of the image's k classes each of them is a prompt of.
         features: the image encoder's outputs for the whole image, where they are there already.
         regions: boxes to look at; None takes the whole image.
+        tiles: (T, 4) int64 xyxy, windows to search beside the whole image; None for no tiles.
         matches: for each of ``words``, the regions' classes that it or its class means; empty without regions.
     """
 
@@ -46,6 +52,7 @@ class ImageRequest:
     classes: Integers
     features: Arrays | None = None
     regions: Proposals | None = None
+    tiles: Integers | None = None
     matches: tuple[WordMatch, ...] = ()
 
     @property
@@ -65,6 +72,7 @@ class Findings:
         outnumbered: (k,) bool, classes without a pair that only ``max_classes`` kept out.
         in_regions: (k,) bool, classes that were asked of a region.
         in_whole: (k,) bool, classes that were asked of the whole image.
+        in_tiles: (k,) bool, classes that were asked of tiles.
     """
 
     pairs: Pairs
@@ -73,9 +81,10 @@ class Findings:
     outnumbered: Bools
     in_regions: Bools
     in_whole: Bools
+    in_tiles: Bools
 
     @property
     def searched(self) -> tuple[tuple[str, ...], ...]:
-        """For every class where it was searched: ``regions``, ``whole-image``, both or neither."""
-        places = (("regions", self.in_regions), ("whole-image", self.in_whole))
+        """For every class where it was searched: any of ``regions``, ``whole-image`` and ``tiles``."""
+        places = (("regions", self.in_regions), ("whole-image", self.in_whole), ("tiles", self.in_tiles))
         return tuple(tuple(name for name, asked in places if asked[at]) for at in range(len(self.segmented)))

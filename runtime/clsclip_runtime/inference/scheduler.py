@@ -19,7 +19,7 @@ from clsclip_runtime._types import Bools, Doubles, Floats, Integers
 from clsclip_runtime.arrays import Arrays
 from clsclip_runtime.bundle.specs import Manifest
 from clsclip_runtime.images import cropped, preprocess
-from clsclip_runtime.inference.crops import Crops, region_crops, whole_crop
+from clsclip_runtime.inference.crops import Crops, region_crops, tile_crops, whole_crop
 from clsclip_runtime.inference.model import LoadedModel
 from clsclip_runtime.inference.presence import PresenceFilter
 from clsclip_runtime.inference.queue import PairQueue
@@ -54,6 +54,7 @@ class _Progress:
     outnumbered: Bools
     in_regions: Bools
     in_whole: Bools
+    in_tiles: Bools
     pairs: list[tuple[PairBatch, Floats, slice]] = field(default_factory=list)
     """With the array of logits that holds theirs, and where."""
 
@@ -65,7 +66,7 @@ class _Progress:
     @classmethod
     def start(cls, request: ImageRequest) -> _Progress:
         count = len(request.words)
-        flags = np.zeros((4, count), np.bool_)
+        flags = np.zeros((5, count), np.bool_)
         return cls(request, np.full(count, np.nan, np.float32), *flags)
 
 
@@ -115,6 +116,8 @@ class Scheduler:
                 _log.info("%s: no region of %s (fallback %s)", request.image.source, words, zoom.fallback)
             if request.regions is None or zoom.fallback == "whole-image":
                 self._add(image, whole_crop(request.size, missing))
+            if request.tiles is not None and len(request.words):
+                self._add(image, tile_crops(request.tiles, len(request.words)))
         self._encode_all()
         self._finish()
         own = logit(self._manifest.mask.threshold)
@@ -123,10 +126,11 @@ class Scheduler:
 
     def _add(self, image: _Progress, crops: Crops) -> None:
         whole = crops.boxes == WHOLE
-        image.in_whole |= crops.asked[whole].any(axis=0)
+        image.in_whole |= crops.asked[whole & ~crops.tiled].any(axis=0)
+        image.in_tiles |= crops.asked[crops.tiled].any(axis=0)
         image.in_regions |= crops.asked[~whole].any(axis=0)
         features = image.request.features
-        if features is not None and len(crops) == 1 and crops.boxes[0] == WHOLE:
+        if features is not None and len(crops) == 1 and crops.boxes[0] == WHOLE and not crops.tiled[0]:
             self._ask(features, [(image, crops, 0)])
             return
         for row in range(len(crops)):
@@ -166,12 +170,13 @@ class Scheduler:
             # Two classes may share a prompt.
             np.logical_or.at(asked[at], image.request.words, crops.asked[row])
         named = np.array([crops.named[row] for _, crops, row in group])
+        tiled = np.array([crops.tiled[row] for _, crops, row in group])
         chosen, outnumbered = asked, np.zeros_like(asked)
         scores = np.full(asked.shape, np.nan, np.float32)
         if self._filter is not None and not self._model.trunk_tells_presence:
             with timed(self.timings, "presence"):
                 scores = self._presence(features)
-                chosen, outnumbered = self._filter.choose(asked, named, scores)
+                chosen, outnumbered = self._filter.choose(asked, named, tiled, scores)
         several = self._filter is not None and self._filter.max_classes is not None
         # Pairs go to the queue in the order of every image's own words, in which their logits are given back.
         crops_of_pairs, words_of_pairs = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
@@ -180,8 +185,9 @@ class Scheduler:
             own_chosen, own_outnumbered = chosen[at, own] & own_asked, outnumbered[at, own] & own_asked
             if not self._model.trunk_tells_presence:
                 if several and image.has_several:
-                    own_chosen, own_outnumbered = self._choose(image, own_asked, named[at], scores[at, own])
-                self._note(image, own_asked, own_chosen, own_outnumbered, scores[at, own])
+                    own_chosen, own_outnumbered = self._choose(image, own_asked, crops, row, scores[at, own])
+                shown = own_chosen if tiled[at] else own_asked
+                self._note(image, shown, own_chosen, own_outnumbered, scores[at, own])
             words = np.flatnonzero(own_chosen)
             if len(words):
                 batch = PairBatch(crops, np.full(len(words), row), words, scores[at, own][words])
@@ -191,18 +197,23 @@ class Scheduler:
         with timed(self.timings, "masks"):
             self._queue.add(features, np.concatenate(crops_of_pairs), np.concatenate(words_of_pairs))
 
-    def _choose(self, image: _Progress, asked: Bools, named: np.bool_, scores: Floats) -> tuple[Bools, Bools]:
+    def _choose(self, image: _Progress, asked: Bools, crops: Crops, row: int, scores: Floats) -> tuple[Bools, Bools]:
         """What passes the filter of one crop, whose classes may have several prompts: (q,) each."""
         if self._filter is None:
             return asked, np.zeros_like(asked)
+        named, tiled = crops.named[row : row + 1], crops.tiled[row : row + 1]
         chosen, outnumbered = self._filter.choose(
-            asked[None], np.array([named]), scores[None], classes=image.request.classes
+            asked[None], named, tiled, scores[None], classes=image.request.classes
         )
         return chosen[0], outnumbered[0]
 
     @staticmethod
     def _note(image: _Progress, asked: Bools, chosen: Bools, outnumbered: Bools, scores: Floats) -> None:
-        """Take in what one crop shows of an image's own words."""
+        """Take in what one crop shows of an image's own words.
+
+        ``asked`` are the words whose presence counts: in a tile those that passed, because others met a higher
+        threshold there than the one that the result tells.
+        """
         np.fmax(image.presence, np.where(asked, scores, np.nan), out=image.presence)
         image.segmented |= chosen
         image.outnumbered |= outnumbered
@@ -228,8 +239,9 @@ class Scheduler:
         asked[batch.words] = True
         scores = np.full(count, np.nan, np.float32)
         scores[batch.words] = presence
-        chosen, outnumbered = self._choose(image, asked, batch.crops.named[batch.rows[0]], scores)
-        self._note(image, asked, chosen, outnumbered, scores)
+        row = int(batch.rows[0])
+        chosen, outnumbered = self._choose(image, asked, batch.crops, row, scores)
+        self._note(image, chosen if batch.crops.tiled[row] else asked, chosen, outnumbered, scores)
         kept = chosen[batch.words]
         if kept.any():
             own = PairBatch(batch.crops, batch.rows[kept], batch.words[kept], presence[kept])
@@ -257,9 +269,9 @@ class Scheduler:
         )
         # A class is what any of its prompts is.
         firsts = np.flatnonzero(np.diff(classes, prepend=-1))
-        segmented, outnumbered, in_regions, in_whole = (
+        segmented, outnumbered, in_regions, in_whole, in_tiles = (
             np.logical_or.reduceat(one, firsts)
-            for one in (image.segmented, image.outnumbered, image.in_regions, image.in_whole)
+            for one in (image.segmented, image.outnumbered, image.in_regions, image.in_whole, image.in_tiles)
         )
         return Findings(
             pairs=pairs,
@@ -268,6 +280,7 @@ class Scheduler:
             outnumbered=outnumbered & ~segmented,
             in_regions=in_regions,
             in_whole=in_whole,
+            in_tiles=in_tiles,
         )
 
 

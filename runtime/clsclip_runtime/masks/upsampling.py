@@ -33,7 +33,7 @@ def interpolation_matrix(inputs: int, outputs: int) -> Floats:
 
     Same grid as ``torch.nn.functional.interpolate(..., align_corners=False)`` without antialiasing.
     """
-    low, fraction = _grid(inputs, outputs)
+    low, fraction = grid(inputs, outputs)
     high = np.minimum(low + 1, inputs - 1)
     matrix = np.zeros((outputs, inputs), dtype=np.float64)
     row = np.arange(outputs)
@@ -42,7 +42,7 @@ def interpolation_matrix(inputs: int, outputs: int) -> Floats:
     return matrix.astype(np.float32)
 
 
-def _grid(inputs: int, outputs: int) -> tuple[Integers, Doubles]:
+def grid(inputs: int, outputs: int) -> tuple[Integers, Doubles]:
     """For every output along an axis the input before it, and how far it is on its way to the next, 0 to 1."""
     centre = (np.arange(outputs, dtype=np.float64) + 0.5) * (inputs / outputs) - 0.5
     centre = np.clip(centre, 0.0, inputs - 1)
@@ -104,7 +104,7 @@ def rle_in(
 def _stretched_down(logits: Floats, height: int) -> Floats:
     """Logits (..., h, w) at ``height`` rows, each from two of the h."""
     inputs = logits.shape[-2]
-    low, fraction = _grid(inputs, height)
+    low, fraction = grid(inputs, height)
     one, other = logits[..., low, :], logits[..., np.minimum(low + 1, inputs - 1), :]
     return _weighted(one, other, (1.0 - fraction).astype(np.float32)[:, None], fraction.astype(np.float32)[:, None])
 
@@ -195,7 +195,7 @@ class Columns:
     @classmethod
     def from_sizes(cls, inputs: int, width: int) -> Columns:
         """The same grid and weights as ``masks.interpolation_matrix``."""
-        low, fraction = _grid(inputs, width)
+        low, fraction = grid(inputs, width)
         begin = np.searchsorted(low, np.arange(inputs + 1))
         return cls(width, begin, (1.0 - fraction).astype(np.float32), fraction.astype(np.float32))
 

@@ -5,5 +5,6 @@ from __future__ import annotations
 from clsclip_runtime.regions.crops import ZoomIn, box_windows, crop_windows, mask_limits
 from clsclip_runtime.regions.files import RegionFile
 from clsclip_runtime.regions.proposals import Proposals
+from clsclip_runtime.regions.tiles import TILES, tile_windows
 
-__all__ = ["Proposals", "RegionFile", "ZoomIn", "box_windows", "crop_windows", "mask_limits"]
+__all__ = ["TILES", "Proposals", "RegionFile", "ZoomIn", "box_windows", "crop_windows", "mask_limits", "tile_windows"]

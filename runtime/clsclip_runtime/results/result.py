@@ -100,10 +100,10 @@ class Result:
         Of a class with several prompts each place has the strongest.
 
         Raises:
-            OptionError: the result is of regions, which have logits each: see ``pairs``.
+            OptionError: the result is of regions or tiles, which have logits each: see ``pairs``.
         """
-        if self.regions is not None:
-            raise OptionError("a result of regions has no logits of the whole image. See result.pairs.logits")
+        if not (self.pairs.windows == (0, 0, *self.size)).all():
+            raise OptionError("a result of regions or tiles has no logits of the whole image. See result.pairs.logits")
         logits = np.full((len(self.classes), *self.pairs.logits.shape[1:]), -np.inf, dtype=np.float32)
         np.maximum.at(logits, self.pairs.classes, self.pairs.logits)
         return logits
@@ -243,7 +243,7 @@ class Result:
                 name=self.classes[index],
                 index=index,
                 box=(float(corners[0]), float(corners[1]), float(corners[2]), float(corners[3])),
-                window=(left, top, right, bottom),
+                window=(0, 0, width, height) if box == WHOLE else (left, top, right, bottom),
                 region_name=name,
                 score=score,
                 presence=known,
@@ -252,12 +252,16 @@ class Result:
             )
 
     def _pairs_of_instances(self) -> Iterable[list[int]]:
-        """The pairs of every instance, in the order of the classes: several where a class has several prompts."""
+        """The pairs of every instance, in the order of the classes.
+
+        There are several where a class has several prompts, and of a whole image that was searched in tiles too.
+        """
         pairs = self.pairs
         found: dict[tuple[int, ...], list[int]] = {}
         for at in np.argsort(pairs.classes, kind="stable").tolist():
-            place = (int(pairs.classes[at]), int(pairs.boxes[at]), *pairs.windows[at].tolist())
-            found.setdefault(place, []).append(at)
+            box = int(pairs.boxes[at])
+            window = () if box == WHOLE else pairs.windows[at].tolist()
+            found.setdefault((int(pairs.classes[at]), box, *window), []).append(at)
         return found.values()
 
     def _sized(self, size: tuple[int, int] | None) -> tuple[int, int]:
