@@ -19,6 +19,7 @@ from clsclip_runtime import (
     ImageError,
     OptionError,
     Segmenter,
+    ZoomIn,
 )
 from clsclip_runtime.backends import select
 from clsclip_runtime.backends.select import select_backend
@@ -46,8 +47,8 @@ def test_after_close_a_clear_error(bundle: Path, scene: Picture) -> None:
 
 
 def test_zooming_in_says_what_is_missing(segmenter: Segmenter, tmp_path: Path, scene: Picture) -> None:
-    with pytest.raises(OptionError, match="needs a detector, and the bundle 'tiny' has none"):
-        segmenter(scene, "red", zoom_in=True)
+    with pytest.raises(OptionError, match="need a detector, and the bundle 'tiny' has none"):
+        segmenter(scene, "red", zoom_in=ZoomIn(boxes_as_masks=True))
     folder = make_bundle(tmp_path / "tiny")
     shutil.copy(folder / "presence.onnx", folder / "detector.onnx")
     sign(folder, {**manifest(), "detector": {**DETECTOR, "names": ["cat", "dog"]}})

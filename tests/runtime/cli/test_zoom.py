@@ -65,7 +65,7 @@ def test_boxes_alone(photo: Path, boxes: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--zoom-in"], 2, "Add --detector yolo11n.onnx, or --regions boxes.json"),
+        (["--zoom-in", "--class-agnostic"], 2, "Add --detector yolo11n.onnx, or --regions boxes.json"),
         (["--regions", "none.json"], 2, "no such file: none.json"),
         (["--detector", "none.onnx"], 2, "no such file: none.onnx"),
         (["--detector", "boxes.json"], 1, "boxes.json"),

@@ -25,33 +25,34 @@ FITTED, UNFITTED = (PresenceSpec("filter", "probability", threshold) for thresho
 
 
 def slow_choice(
-    asked: Any, named: Any, presence: Any, threshold: float, max_classes: int | None
+    asked: Any, named: Any, presence: Any, thresholds: Any, max_classes: int | None
 ) -> set[tuple[int, int]]:
     """The rule, one crop and one word at a time."""
     chosen = set()
     for crop in range(len(asked)):
         words = [word for word in range(len(asked[crop])) if asked[crop][word]]
         if not named[crop]:
-            likely = [word for word in words if presence[crop][word] >= np.float32(threshold)]
+            likely = [word for word in words if presence[crop][word] >= np.float32(thresholds[crop])]
             words = sorted(likely, key=lambda word, of=presence[crop]: -of[word])[:max_classes]
         chosen |= {(crop, word) for word in words}
     return chosen
 
 
-@given(st.data(), st.integers(1, 4), st.integers(1, 7), SCORES, st.none() | st.integers(1, 8))
+@given(st.data(), st.integers(1, 4), st.integers(1, 7), SCORES, st.none() | st.integers(1, 8), st.none() | SCORES)
 def test_pairs_are_chosen_by_the_rule(
-    data: st.DataObject, crops: int, words: int, threshold: float, max_classes: int | None
+    data: st.DataObject, crops: int, words: int, threshold: float, max_classes: int | None, in_tiles: float | None
 ) -> None:
     def table(values: st.SearchStrategy[Any]) -> Any:
         row = st.lists(values, min_size=words, max_size=words)
         return data.draw(st.lists(row, min_size=crops, max_size=crops))
 
     asked, presence = np.array(table(st.booleans())), np.array(table(SCORES), np.float32)
-    named = np.array(data.draw(st.lists(st.booleans(), min_size=crops, max_size=crops)))
-    chosen, outranked = PresenceFilter(threshold, max_classes).choose(asked, named, presence)
-    expected = slow_choice(asked, named, presence, threshold, max_classes)
+    named, tiled = (np.array(data.draw(st.lists(st.booleans(), min_size=crops, max_size=crops))) for _ in range(2))
+    chosen, outranked = PresenceFilter(threshold, max_classes, in_tiles).choose(asked, named, tiled, presence)
+    thresholds = [in_tiles if tile and in_tiles is not None else threshold for tile in tiled]
+    expected = slow_choice(asked, named, presence, thresholds, max_classes)
     assert set(zip(*np.nonzero(chosen), strict=True)) == expected
-    without = slow_choice(asked, named, presence, threshold, None)
+    without = slow_choice(asked, named, presence, thresholds, None)
     assert set(zip(*np.nonzero(outranked), strict=True)) == without - expected
 
 
