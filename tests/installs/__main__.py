@@ -121,7 +121,7 @@ def low_runtime(work: Path) -> None:
         "hypothesis>=6.100",
         "jsonschema>=4.18",
         "onnx==1.17.0",
-        "opencv-python-headless==4.8.0.74",
+        "opencv-python-headless==4.8.0.76",
     )
     made.pip(*lowest("openvino", "video", "bench"), *of_tests)
     made.pip("--no-deps", ".")
