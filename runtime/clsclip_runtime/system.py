@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import mmap
 import os
 import stat
 import sys
@@ -41,6 +42,12 @@ def append(path: str | os.PathLike[str]) -> int:
         os.close(number)
         raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
     return number
+
+
+def large_pages(memory: mmap.mmap) -> None:
+    """Let the system use large pages for memory, where it has them."""
+    if sys.platform == "linux" and hasattr(mmap, "MADV_HUGEPAGE"):
+        memory.madvise(mmap.MADV_HUGEPAGE)
 
 
 def lock(number: int) -> bool | None:

@@ -12,6 +12,7 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
+from clsclip_runtime import system
 from clsclip_runtime.bundle.specs import FileEntry
 from clsclip_runtime.errors import BundleError
 
@@ -38,8 +39,7 @@ def new_memory(size: int) -> npt.NDArray[np.uint8]:
     if size < _OWN_PAGES:
         return np.empty(size, np.uint8)
     pages = mmap.mmap(-1, size)
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        pages.madvise(mmap.MADV_HUGEPAGE)
+    system.large_pages(pages)
     return np.frombuffer(pages, np.uint8)
 
 
