@@ -68,7 +68,8 @@ def detector_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = np.zeros((1, 3, 6), np.float32)
     output[0, 0] = [8, 8, 40, 40, 0.9, 0]
     metadata = {"names": "['red', 'green']"}
-    return save_onnx(tmp_path_factory.mktemp("detector") / "d.onnx", output, metadata=metadata)
+    shape = ("n", 3, SIDE, SIDE)  # so that its output depends on its input: engines take others away
+    return save_onnx(tmp_path_factory.mktemp("detector") / "d.onnx", output, shape=shape, metadata=metadata)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")

@@ -16,6 +16,7 @@ from clsclip_runtime.bundle.manifest import check_file_name
 from clsclip_runtime.bundle.onnx_graph import BYTES_OF, SMALL, Model, NotOnnxError, Tensor
 from clsclip_runtime.bundle.protobuf import Bytes
 from clsclip_runtime.errors import BundleError, ClsclipRuntimeError, DetectorError
+from clsclip_runtime.extras import upgrade_advice
 from clsclip_runtime.protocols import GraphFile, Weight
 
 Memory = npt.NDArray[np.uint8]
@@ -156,4 +157,4 @@ def unknown(rules: Rules) -> str:
             "no exporter of the supported detectors writes that. Export it again by its own exporter, a newer format "
             "with a lower opset (onnx.version_converter lowers one that is there)"
         )
-    return "a bundle that holds that needs a newer clsclip. Run: pip install --upgrade clsclip"
+    return f"a bundle that holds that needs a newer clsclip. {upgrade_advice()}"
