@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from clsclip_runtime import BackendError
+from clsclip_runtime.backends.openvino import OpenVinoGraph, process_core, watch_model
 
 pytest.importorskip("openvino", reason="OpenVINO is not installed")
 
