@@ -112,7 +112,7 @@ def test_the_worker_answers_line_by_line() -> None:
     assert loaded["seconds"] >= 0
     assert len(calls["calls"]) == 1
     assert calls["calls"][0]["whole"] >= 0.001
-    assert wrong["error"].startswith("JSONDecodeError")
+    assert wrong["error"].startswith("DocumentError: Expecting value")
 
 
 def test_the_least_work_comes_first() -> None:
