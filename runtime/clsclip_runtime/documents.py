@@ -11,10 +11,9 @@ import json
 import os
 import re
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NoReturn
-
-import numpy as np
 
 _CLOSERS, _MARKS = b"]}", b"[]{},"
 _OTHERS = bytes(set(range(256)) - set(_MARKS))
@@ -106,8 +105,7 @@ def _without_texts(document: bytes, bounds: Bounds) -> bytes:
     marks = outside.translate(None, _OTHERS)
     if len(marks) - marks.count(b"]") - marks.count(b"}") >= bounds.values:
         raise DocumentError(f"it holds more than {bounds.values:,} values")
-    steps = np.frombuffer(marks.translate(_STEPS), np.int8)
-    if np.cumsum(steps, dtype=np.int32).max(initial=0) > bounds.depth:
+    if max(accumulate(memoryview(marks.translate(_STEPS)).cast("b")), default=0) > bounds.depth:
         raise DocumentError(f"it is nested more than {bounds.depth} deep")
     return outside
 

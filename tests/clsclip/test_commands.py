@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from clsclip.checkpoint import load_checkpoint
@@ -19,7 +20,8 @@ def run(command: object, *arguments: object) -> str:
     return done.stdout
 
 
-def test_pretrain_train_and_evaluate(sticker_root: Path, tmp_path: Path) -> None:
+def test_pretrain_train_and_evaluate(sticker_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLSCLIP_CACHE", str(tmp_path / "cache"))  # which keeps where towers lie
     folder = ("--stickers", sticker_root, "--style", "noto")
     towers, out = tmp_path / "towers", tmp_path / "run"
     run(

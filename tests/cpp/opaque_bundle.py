@@ -193,7 +193,7 @@ def _model(
 ) -> onnx.ModelProto:
     made = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
     graph = helper.make_graph(nodes, "opaque", inputs, outputs, initializer=made)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
 
 
 def _save(path: Path, model: onnx.ModelProto) -> None:

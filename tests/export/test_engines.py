@@ -31,6 +31,7 @@ from clsclip_runtime.backends.tensorrt.engine_files import Machine, plan_version
 from clsclip_runtime.backends.tensorrt.engine_place import EnginePlace
 from clsclip_runtime.bundle.opening import IMAGE_ENCODER, PRESENCE, TEXT_ENCODER, TRUNK, Bundle
 from clsclip_runtime.errors import BackendError, OutputError
+from clsclip_runtime.protocols import GraphFile
 from tests.export.engine_bundles import embedded_bundle, sign
 from tests.runtime.backends.fakes import FakeCuda, engines_of
 
@@ -258,15 +259,14 @@ def test_options_that_cannot_be(fresh: Bundle, rtx: TensorRtEdition, here: Machi
 
 
 def test_graphs_that_cannot_be_built(rtx: TensorRtEdition, tmp_path: Path) -> None:
-    def save(nodes: list[onnx.NodeProto], axis: str) -> Path:
+    def save(nodes: list[onnx.NodeProto], axis: str) -> GraphFile:
         value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [axis, 2]) for name in ("x", "y")]
         model = helper.make_model(
             helper.make_graph(nodes, "g", value[:1], value[1:]),
             opset_imports=[helper.make_opsetid("", 18)],
             ir_version=10,
         )
-        (tmp_path / "g.onnx").write_bytes(model.SerializeToString())
-        return tmp_path / "g.onnx"
+        return GraphFile.whole(tmp_path / "g.onnx", model.SerializeToString())
 
     unknown = [helper.make_node("NoSuchThing", ["x"], ["h"], "first"), helper.make_node("Nor", ["h"], ["y"], "second")]
     with pytest.raises(EngineError, match=r"cannot read g\.onnx: NoSuchThing first: .*; Nor second: "):

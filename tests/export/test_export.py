@@ -117,7 +117,7 @@ def test_existing_bundle_stays_unless_forced(tmp_path: Path, monkeypatch: pytest
     assert (out / "note").read_text() == "mine"
 
     def fails(model: ClsClip) -> None:
-        assert [path for path in tmp_path.iterdir() if path.name.startswith(".kept")], "it has begun"
+        assert [path for path in tmp_path.iterdir() if path.name.startswith(".")], "it has begun"
         raise ParityError("wrong")
 
     monkeypatch.setattr(bundle_module, "export_graphs", fails)

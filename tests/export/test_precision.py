@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import ml_dtypes
@@ -190,7 +189,7 @@ def trunk_alone(monkeypatch: pytest.MonkeyPatch) -> Callable[[ClsClip, Fault], N
 
     # The rest of a bundle is not there, so it is no bundle that can be described.
     monkeypatch.setattr(bundle_module, "build_manifest", partial_manifest)
-    monkeypatch.setattr(bundle_module, "Bundle", SimpleNamespace(open=lambda folder: None))
+    monkeypatch.setattr(bundle_module, "try_bundle", lambda folder: None)
 
     def plant(model: ClsClip, fault: Fault) -> None:
         trunk = next(one for one in graphs(model) if one.file == "trunk.onnx")

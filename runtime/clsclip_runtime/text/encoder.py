@@ -234,7 +234,8 @@ class TextEncoder:
             return rows.reshape(words, *feature.shape)  # the manifest allows one template alone
         mean: Floats = rows.reshape(words, len(self._templates), *feature.shape).mean(axis=1)
         if feature.unit_norm:
-            mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), np.float32(1e-12))
+            with np.errstate(invalid="ignore", over="ignore"):  # of what is not finite, which is told later
+                mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), np.float32(1e-12))
         return mean
 
 

@@ -83,7 +83,7 @@ TOWERS = "tiny:"
 def test_a_table_trains_once_and_skips_what_it_cannot_run(run: TableRun, monkeypatch: pytest.MonkeyPatch) -> None:
     from clsclip.reproduce.tables import runs
 
-    monkeypatch.setattr(runs, "open_predictor", lambda path: predictor_of(path, run))
+    monkeypatch.setattr(runs, "open_predictor", lambda path, towers: predictor_of(path, run))
     table = Table(
         1,
         "a table",
@@ -109,7 +109,7 @@ def test_a_table_trains_once_and_skips_what_it_cannot_run(run: TableRun, monkeyp
 def test_other_data_are_other_runs_and_rows_are_chosen(run: TableRun, monkeypatch: pytest.MonkeyPatch) -> None:
     from clsclip.reproduce.tables import runs
 
-    monkeypatch.setattr(runs, "open_predictor", lambda path: predictor_of(path, run))
+    monkeypatch.setattr(runs, "open_predictor", lambda path, towers: predictor_of(path, run))
     table = Table(1, "a table", "pascal", (Row("one", at("last")), Row("other", at("shallow"))), "")
     own = replace(run, seeds=(0,), rows=(1,))
     assert [outcome.row.label for outcome in run_table(table, own)] == ["one"]
@@ -122,7 +122,7 @@ def test_other_data_are_other_runs_and_rows_are_chosen(run: TableRun, monkeypatc
 def test_true_regions_are_named_in_the_table(run: TableRun, monkeypatch: pytest.MonkeyPatch) -> None:
     from clsclip.reproduce.tables import runs
 
-    monkeypatch.setattr(runs, "open_predictor", lambda path: predictor_of(path, run))
+    monkeypatch.setattr(runs, "open_predictor", lambda path, towers: predictor_of(path, run))
     table = Table(1, "a table", "pascal", (Row("zoomed", at("last"), regions="regions", miou=71.5),), "")
     own = replace(run, seeds=(0,), regions=region_sources(None, None, true_regions=True))
     (outcome,) = run_table(table, own)

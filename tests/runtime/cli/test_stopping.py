@@ -19,9 +19,13 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals are those of
 @pytest.fixture(autouse=True)
 def handlers_are_put_back() -> Iterator[None]:
     numbers = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+    found = [signal.getsignal(number) for number in numbers]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what it runs in the background
     before = [signal.getsignal(number) for number in numbers]
     yield
     assert [signal.getsignal(number) for number in numbers] == before
+    for number, handler in zip(numbers, found, strict=True):
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])

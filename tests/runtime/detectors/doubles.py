@@ -82,9 +82,24 @@ def save_onnx(
                 helper.make_node("Expand", [f"constant{at}", f"whole{at}"], [f"output{at}"]),
             ]
         else:
-            nodes.append(helper.make_node("Identity", [f"constant{at}"], [f"output{at}"]))
+            # The input is read, because some engines forget one that is not; no image is so bright that it counts.
+            cast = [helper.make_node("Cast", ["images"], [f"floats{at}"], to=TensorProto.FLOAT)]
+            nodes += [
+                *(cast if input_type != TensorProto.FLOAT else []),
+                helper.make_node(
+                    "ReduceMax",
+                    ["images" if input_type == TensorProto.FLOAT else f"floats{at}"],
+                    [f"most{at}"],
+                    keepdims=0,
+                ),
+                helper.make_node("Sub", [f"most{at}", "much"], [f"little{at}"]),
+                helper.make_node("Relu", [f"little{at}"], [f"nothing{at}"]),
+                helper.make_node("Add", [f"constant{at}", f"nothing{at}"], [f"output{at}"]),
+            ]
     if isinstance(shape[0], str):
         constants.append(numpy_helper.from_array(np.array([0], np.int64), "first"))
+    else:
+        constants.append(numpy_helper.from_array(np.float32(1e6), "much"))
     pixels = helper.make_tensor_value_info("images", input_type, list(shape))
     graph = helper.make_graph(nodes, "fixed", [pixels], values, constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)

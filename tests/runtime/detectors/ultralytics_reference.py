@@ -74,7 +74,8 @@ def random_model(yaml: str) -> YOLO:
 
 def main() -> None:
     """Write ``NAME.onnx`` and ``NAME.npz`` for the models named, into the current folder."""
-    for name in sys.argv[1:]:
+    # What has "-nms" is written under the plain name first, and renamed.
+    for name in sorted(sys.argv[1:], key=lambda name: not name.endswith("-nms")):
         options = {SUPPRESSED: {"nms": True}, **MODELS}[name]
         family = RTDETR if name.startswith("rtdetr") else YOLO
         model = (random_rtdetr if family is RTDETR else random_model)(f"{name.removesuffix('-nms')}.yaml")
