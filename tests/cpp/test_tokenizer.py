@@ -404,18 +404,30 @@ def test_what_is_no_tokenizer_is_refused(parts: Parts, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("part", "step"),
+    ("part", "step", "count", "message"),
     [
-        ("pre_tokenizer", {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}),
-        ("normalizer", {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 200}),
+        (
+            "pre_tokenizer",
+            {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False},
+            17,
+            "more than 16 steps",
+        ),
+        (
+            "normalizer",
+            {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 200},
+            16,
+            "make a short text endless",
+        ),
     ],
 )
-def test_steps_that_fill_the_memory_are_stopped(parts: Parts, tmp_path: Path, part: str, step: Any) -> None:
+def test_steps_that_fill_the_memory_are_stopped(
+    parts: Parts, tmp_path: Path, part: str, step: Any, count: int, message: str
+) -> None:
     document = small_document()
     name = "pretokenizers" if part == "pre_tokenizer" else "normalizers"
-    document[part] = {"type": "Sequence", name: [step] * 16}
+    document[part] = {"type": "Sequence", name: [step] * count}
     (tmp_path / "grows.json").write_text(json.dumps(document), "utf-8")
-    with pytest.raises(PartsError, match="make a short text endless") as caught:
+    with pytest.raises(PartsError, match=message) as caught:
         parts("encode", file=str(tmp_path / "grows.json"), texts=["a b é"])
     assert caught.value.kind == "BundleError"
 

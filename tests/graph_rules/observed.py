@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,14 @@ ABOUT = (
     "python -m tests.graph_rules. C++ compiles this file in. types: ONNX's numbers of the types of inputs > outputs; "
     "0 is an input that is left out."
 )
+
+LENT = """
+Add AveragePool Clip Concat Conv ConvTranspose Div Einsum Erf Exp Gather Gemm Identity LayerNormalization LeakyRelu Log
+MatMul MaxPool Mul Pow Reciprocal ReduceMax ReduceMean ReduceSum Relu Reshape Sigmoid Slice Softmax Split Sqrt Squeeze
+Sub Transpose Unsqueeze
+"""
+"""Operators of detectors that a bundle of any architecture may hold too: plain arithmetic on what is there. None
+takes a size from a number in the graph, as Expand, Tile, Range and ConstantOfShape do."""
 
 BOUNDS = {
     "bundles": {"nodes": 32768, "tensors": 16384, "bytes": 8 << 20},
@@ -114,7 +123,7 @@ class Observed:
         if self.nodes > bounds["nodes"] // 4:
             raise ValueError(f"a graph of {self.nodes} nodes: raise the bound")
         return {
-            "ir_versions": [min(self.ir_versions), newest_format if any_newer else max(self.ir_versions)],
+            "ir_versions": [min(8, *self.ir_versions), newest_format if any_newer else max(self.ir_versions)],
             "opsets": [min(self.opsets), newest_opset if any_newer else max(self.opsets)],
             "element_types": sorted(self.element_types),
             "bounds": dict(bounds),
@@ -128,7 +137,34 @@ def write(path: Path, found: Mapping[str, Observed]) -> None:
     document["about"] = ABOUT
     for name, one in found.items():
         document[name] = one.document(BOUNDS[name], any_newer=name == "detectors")
+    lend(document)
     path.write_text(compact({key: document[key] for key in ("about", "bundles", "detectors")}), "utf-8")
+
+
+def lend(document: Mapping[str, Any]) -> None:
+    """Let bundles use ``LENT`` as detectors do, beside what was seen in them, and in float32 whatever was seen."""
+    bundles, detectors = (document[name]["operators"] for name in ("bundles", "detectors"))
+    seen = {}
+    for name in LENT.split():
+        # Reductions differ in name alone; which of them have their axes as an attribute is chance.
+        kin = [one for one in (*bundles, *detectors) if one == name or one[:6] == name[:6] == "Reduce"]
+        seen[name] = [part[one] for one in dict.fromkeys(kin) for part in (bundles, detectors) if one in part]
+    for name, several in seen.items():
+        types = [one for entry in several for one in entry["types"]]
+        types += [re.sub(r"\b(10|11|16)\b", "1", one) for one in types]
+        keys = sorted({key for entry in several for key in entry["attributes"]})
+        bundles[name] = {
+            **{
+                key: [min(entry[key][0] for entry in several), max(entry[key][1] for entry in several)]
+                for key in ("inputs", "outputs")
+            },
+            "optional": sorted({one for entry in several for one in entry["optional"]}),
+            "attributes": {
+                key: sorted({one for entry in several for one in entry["attributes"].get(key, ())}) for key in keys
+            },
+            "types": list(dict.fromkeys(types)),
+        }
+    document["bundles"]["operators"] = dict(sorted(bundles.items()))
 
 
 def compact(document: Mapping[str, Any]) -> str:
