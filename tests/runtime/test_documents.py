@@ -114,8 +114,8 @@ def test_large_documents_are_refused_soon(document: bytes) -> None:
     with pytest.raises(DocumentError):
         parse_json(document[: 1 << 24])
     assert time.process_time() - start < 3
-    # KiB; tests before may have taken more.
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss <= max(before, 2 << 20)
+    # KiB: 1 GiB more than whatever tests before this one took.
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 20
 
 
 def test_files_are_bounded_before_they_are_read(tmp_path: Path) -> None:
