@@ -10,10 +10,11 @@ from typing import TypeAlias
 
 import numpy as np
 
-from clsclip_runtime._types import Doubles, Floats, Integers
+from clsclip_runtime._types import Doubles, Integers
 from clsclip_runtime.inference.request import Findings, ImageRequest
 from clsclip_runtime.limits import Limits
 from clsclip_runtime.masks.refinement import GuidedFilter
+from clsclip_runtime.masks.upsampling import bilinear
 from clsclip_runtime.results.pairs import WHOLE, Pairs
 
 Window: TypeAlias = tuple[int, int, int, int]
@@ -105,8 +106,12 @@ def _joined(pairs: Pairs, group: Integers, window: Window, size: tuple[int, int]
         left, top, right, bottom = (int(value) for value in pairs.windows[at])
         across = slice(*np.searchsorted(columns, (left, right)))
         down = slice(*np.searchsorted(rows, (top, bottom)))
-        shares = (rows[down] - top) / (bottom - top), (columns[across] - left) / (right - left)
-        values = _sampled(pairs.logits[at], *shares)
+        height, width = pairs.logits.shape[1:]
+        values = bilinear(
+            pairs.logits[at].astype(np.float64),
+            _between(height, (rows[down] - top) / (bottom - top)),
+            _between(width, (columns[across] - left) / (right - left)),
+        )
         part = joined[down, across]
         np.maximum(part, values - float(pairs.mask_logits[at]), out=part)
     return joined
@@ -118,18 +123,9 @@ def _places(low: int, high: int, count: int) -> Doubles:
     return places
 
 
-def _sampled(logits: Floats, rows: Doubles, columns: Doubles) -> Doubles:
-    """Logits (h, w) at shares of their height and width, bilinear."""
-    low, high, part = _between(logits.shape[0], rows)
-    left, right, share = _between(logits.shape[1], columns)
-    values = logits.astype(np.float64)
-    tall = values[low] * (1.0 - part)[:, None] + values[high] * part[:, None]
-    result: Doubles = tall[:, left] * (1.0 - share) + tall[:, right] * share
-    return result
-
-
-def _between(count: int, shares: Doubles) -> tuple[Integers, Integers, Doubles]:
+def _between(count: int, shares: Doubles) -> tuple[Integers, Doubles]:
+    """Of ``count`` values along an axis the one before each share of its length, and how far it is to the next."""
     place: Doubles = np.clip(shares * count - 0.5, 0.0, count - 1)
     low = np.floor(place).astype(np.int64)
     part: Doubles = place - low
-    return low, np.minimum(low + 1, count - 1), part
+    return low, part

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from clsclip_runtime._types import Doubles, Floats, Integers
-from clsclip_runtime.masks.upsampling import grid
+from clsclip_runtime.masks.upsampling import bilinear, grid
 
 RADIUS = 16
 """Of the windows, in pixels of the guide."""
@@ -41,7 +41,7 @@ class GuidedFilter:
     def __call__(self, values: npt.NDArray[np.floating]) -> Floats:
         """Filter ``values`` of ``coarse_size``: float32 (height, width) of the guide's size."""
         planes = self._planes(np.asarray(values, np.float64))
-        red, green, blue, offset = (_stretched(plane, self._rows, self._columns) for plane in planes)
+        red, green, blue, offset = (bilinear(plane, self._rows, self._columns) for plane in planes)
         result: Floats = (red * self._fine[0] + green * self._fine[1] + blue * self._fine[2] + offset).astype(
             np.float32
         )
@@ -100,17 +100,6 @@ def _inverse(covariance: Doubles, epsilon: float) -> Doubles:
     parts = (first, second, third, rr * bb - rb * rb, rb * rg - rr * gb, rr * gg - rg * rg)
     inverse: Doubles = np.stack(parts) / determinant
     return inverse
-
-
-def _stretched(values: Doubles, rows: tuple[Integers, Doubles], columns: tuple[Integers, Doubles]) -> Doubles:
-    """``values`` (h, w) stretched, down and then across, bilinear."""
-    low, part = rows
-    high = np.minimum(low + 1, values.shape[0] - 1)
-    tall = values[low] * (1.0 - part)[:, None] + values[high] * part[:, None]
-    low, part = columns
-    high = np.minimum(low + 1, values.shape[1] - 1)
-    result: Doubles = tall[:, low] * (1.0 - part) + tall[:, high] * part
-    return result
 
 
 def _half(side: int) -> int:

@@ -50,6 +50,18 @@ def grid(inputs: int, outputs: int) -> tuple[Integers, Doubles]:
     return low, centre - low
 
 
+def bilinear(values: Doubles, rows: tuple[Integers, Doubles], columns: tuple[Integers, Doubles]) -> Doubles:
+    """``values`` (h, w) at any rows and columns, down and then across.
+
+    Each is given by the positions before it and how far it is on its way to the next, 0 to 1, as ``grid`` gives them.
+    """
+    low, part = rows
+    tall = values[low] * (1.0 - part)[:, None] + values[np.minimum(low + 1, values.shape[0] - 1)] * part[:, None]
+    low, part = columns
+    result: Doubles = tall[:, low] * (1.0 - part) + tall[:, np.minimum(low + 1, values.shape[1] - 1)] * part
+    return result
+
+
 def upsample(logits: Floats, size: tuple[int, int]) -> Floats:
     """Logits (..., h, w) float32 at ``size`` = (width, height) pixels: (..., height, width) float32."""
     width, height = size
