@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from clsclip_runtime.bundle.graph_rules import UnknownGraphError
 from clsclip_runtime.bundle.signature import Signature, Value
 from clsclip_runtime.bundle.specs import Manifest
 
 _IMAGE_GRAPHS = ("image_encoder.onnx", "stem.onnx")
 _OPEN = -1
+
+
+class OtherValuesError(ValueError):
+    """A graph's inputs or outputs are not those of its manifest; says which, as the end of a sentence."""
 
 
 def check_values(name: str, signature: Signature, manifest: Manifest) -> None:
@@ -21,7 +24,7 @@ def check_values(name: str, signature: Signature, manifest: Manifest) -> None:
         manifest: of its bundle.
 
     Raises:
-        UnknownGraphError: one has another type or shape.
+        OtherValuesError: one has another type or shape.
     """
     if name == "detector.onnx":
         _check_detector(signature, manifest)
@@ -40,12 +43,12 @@ def check_values(name: str, signature: Signature, manifest: Manifest) -> None:
     for value in (*signature.inputs, *signature.outputs):
         if value.name not in known:
             if value.dtype not in ("float32", "int64"):
-                raise UnknownGraphError(f"has {value.name[:40]!r} of the type {value.dtype}")
+                raise OtherValuesError(f"has {value.name[:40]!r} of the type {value.dtype}")
             continue
         dtype, shape = known[value.name]
         if value.dtype != dtype or not _fits(value, shape):
             wanted = ", ".join("any" if one == _OPEN else str(one) for one in shape)
-            raise UnknownGraphError(
+            raise OtherValuesError(
                 f"has {value.name} as {value.dtype} of shape ({', '.join(map(str, value.shape))}), and its manifest "
                 f"says {dtype} of ({wanted})"
             )
@@ -65,9 +68,9 @@ def _check_detector(signature: Signature, manifest: Manifest) -> None:
         return
     wanted = (_OPEN if spec.batch is None else spec.batch, 3, spec.height, spec.width)
     if len(signature.inputs) != 1 or signature.inputs[0].dtype != spec.input_type:
-        raise UnknownGraphError(f"takes {len(signature.inputs)} inputs, and a detector takes one of {spec.input_type}")
+        raise OtherValuesError(f"takes {len(signature.inputs)} inputs, and a detector takes one of {spec.input_type}")
     if not _fits(signature.inputs[0], wanted):
-        raise UnknownGraphError(f"takes an input of shape {signature.inputs[0].shape}, and its manifest says {wanted}")
+        raise OtherValuesError(f"takes an input of shape {signature.inputs[0].shape}, and its manifest says {wanted}")
     for value in signature.outputs:
         if value.dtype not in ("float32", "float16", "int64", "int32"):
-            raise UnknownGraphError(f"gives {value.name[:40]!r} of the type {value.dtype}")
+            raise OtherValuesError(f"gives {value.name[:40]!r} of the type {value.dtype}")

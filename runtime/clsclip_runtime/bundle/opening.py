@@ -18,7 +18,7 @@ from pathlib import Path
 
 from clsclip_runtime.bundle.contents import AGAIN, read_verified, read_whole
 from clsclip_runtime.bundle.graph_file import Memory, WalkedGraph, unknown, walk_graph
-from clsclip_runtime.bundle.graph_inputs import check_values
+from clsclip_runtime.bundle.graph_inputs import OtherValuesError, check_values
 from clsclip_runtime.bundle.graph_rules import BUNDLES, DETECTORS, UnknownGraphError
 from clsclip_runtime.bundle.manifest import check_file_name, parse_manifest
 from clsclip_runtime.bundle.onnx_graph import NotOnnxError
@@ -200,6 +200,10 @@ class Bundle:
             raise self._no_graph(name, error) from error
         except UnknownGraphError as error:
             raise BundleError(f"{name} in {self.folder} {error}, and {unknown(rules)}") from error
+        except OtherValuesError as error:
+            raise BundleError(
+                f"{name} in {self.folder} {error}. The bundle is damaged: get it again or export it again"
+            ) from error
         for location in sorted(walked.locations):
             check_file_name(location)
             if _listed(name, location) not in self.manifest.files:

@@ -6,6 +6,7 @@
 #include <optional>
 #include <set>
 #include <span>
+#include <stdexcept>
 #include <system_error>
 #include <vector>
 
@@ -141,6 +142,12 @@ bool fits(const OnnxValue& value, const Wanted& wanted) {
            });
 }
 
+/// A graph's inputs or outputs are not those of its manifest; says which, as the end of a sentence.
+class OtherValuesError : public std::runtime_error {
+public:
+    using std::runtime_error::runtime_error;
+};
+
 /// Types and sizes of what a graph takes and gives, compared with the manifest before any engine sees them.
 void check_values(std::string_view name, const OnnxModel& model, const Manifest& manifest) {
     std::set<std::string> weights;
@@ -158,7 +165,7 @@ void check_values(std::string_view name, const OnnxModel& model, const Manifest&
             const Wanted wanted{spec->input_type == "float16" ? 10 : 1,
                                 {spec->batch ? *spec->batch : kOpen, 3, spec->height, spec->width}};
             if (inputs.size() != 1 || !fits(*inputs[0], wanted)) {
-                throw UnknownGraphError("takes other inputs than its manifest says");
+                throw OtherValuesError("takes other inputs than its manifest says");
             }
         }
         return;
@@ -167,7 +174,7 @@ void check_values(std::string_view name, const OnnxModel& model, const Manifest&
     const auto check = [&](const OnnxValue& value) {
         const auto found = known.find(value.name);
         if (found == known.end() ? value.type != 1 && value.type != 7 : !fits(value, found->second)) {
-            throw UnknownGraphError(text_of("has ", value.name, " of another type or shape than its manifest says"));
+            throw OtherValuesError(text_of("has ", value.name, " of another type or shape than its manifest says"));
         }
     };
     for (const OnnxValue* one : inputs) {
@@ -190,6 +197,8 @@ std::shared_ptr<const WalkedGraph> walk(const fs::path& folder, const std::strin
         fail<BundleError>(name, " in ", folder, " ", error.what(),
                           name == kDetector ? ", and no exporter of the supported detectors writes that. Export it again"
                                             : ", and a bundle that holds that needs a newer clsclip. Upgrade clsclip");
+    } catch (const OtherValuesError& error) {
+        fail<BundleError>(name, " in ", folder, " ", error.what(), ". ", kAgain);
     }
     walked->around = joined_spans(walked->file->bytes(), walked->model.around);
     walked->inside = joined_spans(walked->file->bytes(), walked->model.inside);
