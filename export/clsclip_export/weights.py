@@ -19,6 +19,9 @@ SMALLEST = 1024
 
 ALIGNMENT = 64
 
+VALUES = ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data")
+"""Fields in which a tensor may keep its values; INT8 zero points lie in ``int32_data``, one by one."""
+
 
 def save_shared(models: Mapping[str, onnx.ModelProto], folder: Path, weights_file: str) -> None:
     """Write ``models`` (file name -> graph) into ``folder``; their weights go to ``weights_file`` beside them.
@@ -49,9 +52,8 @@ def save_shared(models: Mapping[str, onnx.ModelProto], folder: Path, weights_fil
 
 def point_to(tensor: onnx.TensorProto, file: str, offset: int, length: int) -> None:
     """Replace a tensor's own bytes by a reference into ``file``."""
-    tensor.ClearField("raw_data")
-    tensor.ClearField("float_data")
-    tensor.ClearField("int64_data")
+    for field in VALUES:
+        tensor.ClearField(field)
     del tensor.external_data[:]
     tensor.data_location = onnx.TensorProto.EXTERNAL
     for key, value in (("location", file), ("offset", str(offset)), ("length", str(length))):
