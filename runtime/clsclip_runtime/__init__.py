@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from clsclip_runtime.errors import (
+    AnnotationError,
     BackendError,
     BundleError,
     ClsclipRuntimeError,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from clsclip_runtime.segmenter import Segmenter
 
 __all__ = [
+    "AnnotationError",
     "BackendError",
     "Bundle",
     "BundleError",

@@ -8,6 +8,7 @@
     ├── BackendError    no engine can run the model, or its outputs are unusable
     ├── DetectorError   a detector is absent, damaged, or of an unknown layout
     ├── RegionError     a file of boxes cannot be read
+    ├── AnnotationError a mask that another tool wrote cannot be decoded
     ├── VideoError      a video, camera or stream cannot be opened, or ends too early
     └── OutputError     results cannot be written
 
@@ -19,6 +20,7 @@ from __future__ import annotations
 import unicodedata
 
 __all__ = [
+    "AnnotationError",
     "BackendError",
     "BundleError",
     "ClsclipRuntimeError",
@@ -68,6 +70,10 @@ class DetectorError(ClsclipRuntimeError):
 
 class RegionError(ClsclipRuntimeError):
     """A file of boxes cannot be read."""
+
+
+class AnnotationError(ClsclipRuntimeError):
+    """A mask that another tool wrote cannot be decoded."""
 
 
 class VideoError(ClsclipRuntimeError):

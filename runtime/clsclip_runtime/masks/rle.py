@@ -39,6 +39,29 @@ class RleMask:
         return cls((width, height), rows[0::2], columns[0::2], columns[1::2])
 
     @classmethod
+    def from_flips(cls, size: tuple[int, int], flips: Integers) -> RleMask:
+        """The mask that changes at some places, counted along the rows one after the other.
+
+        Args:
+            size: (width, height).
+            flips: (n,) int64, ascending, from 0 to width x height; a place that comes twice is no change. The first
+                pixel counts as a change if it is in the mask, the end does not.
+        """
+        width, height = size
+        flips, counts = np.unique(flips, return_counts=True)
+        flips = flips[(counts % 2 == 1) & (flips < width * height)]
+        if len(flips) % 2:
+            flips = np.append(flips, width * height)
+        starts, ends = flips[0::2], flips[1::2]
+        first = starts // width
+        rows_of_each = (ends - 1) // width - first + 1  # a run goes on in the next row
+        before = np.cumsum(rows_of_each) - rows_of_each
+        rows = np.repeat(first - before, rows_of_each) + np.arange(int(rows_of_each.sum()))
+        begins = np.maximum(np.repeat(starts, rows_of_each) - rows * width, 0)
+        stops = np.minimum(np.repeat(ends, rows_of_each) - rows * width, width)
+        return cls(size, rows, begins, stops)
+
+    @classmethod
     def joined(cls, size: tuple[int, int], parts: Sequence[RleMask]) -> RleMask:
         """The pixels of any of ``parts``, all of this size."""
         if len(parts) == 1:
@@ -99,6 +122,20 @@ class RleMask:
     def mask(self) -> Bools:
         """The mask (height, width) bool."""
         return np.unpackbits(self.packed(), axis=1, count=self.size[0]).view(np.bool_)
+
+    def row_flips(self) -> Integers:
+        """Where the mask changes, counted along the rows one after the other; see ``from_flips``."""
+        width, height = self.size
+        places = np.stack([self.rows * width + self.starts, self.rows * width + self.ends], axis=1).reshape(-1)
+        # A row that ends in the mask is followed by one that begins in it: no change between them.
+        places, counts = np.unique(places, return_counts=True)
+        changes: Integers = places[(counts == 1) & (places < width * height)]
+        return changes
+
+    def transposed(self) -> RleMask:
+        """The mask with its rows as columns, of ``size`` = (height, width)."""
+        width, height = self.size
+        return RleMask.from_flips((height, width), self.column_flips())
 
     def column_flips(self) -> Integers:
         """Where the mask changes, counted down the columns one after the other: (n,) int64, ascending.

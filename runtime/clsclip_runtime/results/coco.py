@@ -2,34 +2,13 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from clsclip_runtime.errors import OutputError
-from clsclip_runtime.masks.rle import RleMask
+from clsclip_runtime.results.codecs.coco_rle import encode_rle
 
 if TYPE_CHECKING:
     from clsclip_runtime.results.result import Result
-
-
-def encode_rle(mask: RleMask) -> dict[str, Any]:
-    """A mask as COCO's compressed run-length encoding, which goes down the columns, with ``counts`` as text.
-
-    Raises:
-        OutputError: pycocotools is not installed.
-    """
-    try:
-        coco_mask: Any = import_module("pycocotools.mask")
-    except ImportError as error:
-        raise OutputError(f"COCO output needs pycocotools ({error}). Run: pip install pycocotools") from error
-    width, height = mask.size
-    # Counts begin with a run of zeros, and zeros and ones take turns.
-    counts = np.diff(mask.column_flips(), prepend=0, append=width * height).tolist()
-    encoded = coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
-    return {"size": [height, width], "counts": encoded["counts"].decode("ascii")}
 
 
 def coco_document(result: Result, image_id: int) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from pycocotools import mask as coco_mask
 from clsclip_runtime import OptionError, OutputError, Result, Segmenter
 from clsclip_runtime.masks.rle import RleMask
 from clsclip_runtime.results import files as saving
-from clsclip_runtime.results.coco import encode_rle
+from clsclip_runtime.results.codecs.coco_rle import encode_rle
 from clsclip_runtime.results.overlay import colors
 from tests.runtime.reading import presence_of, statuses
 
