@@ -1,4 +1,4 @@
-"""A campaign of kills: ``python -m tests.fuzz.kills [--count N] [--seed N] [--what infer|video|words ...]``.
+"""A campaign of kills: ``python -m tests.fuzz.kills [--count N] [--seed N] [--what infer|video|words|export ...]``.
 
 A command is ended by KILL, TERM, HUP or INT at a random moment, again and again, over the outputs that it left. After
 each, no file under a final name is half-written, and none differs from that of a run that was left alone. At the end,
@@ -27,6 +27,7 @@ import numpy as np
 from PIL import Image
 
 from clsclip_runtime import scratch
+from clsclip_runtime.bundle.opening import Bundle
 from clsclip_runtime.cli.outputs import RECORD
 from tests.runtime.tiny_bundle import make_bundle, paint
 from tests.runtime.video.made import make_video
@@ -237,7 +238,36 @@ class Words(Job):
         return {path.name: meaning(path) for path in _files(self.out)}
 
 
-JOBS: dict[str, Callable[[Path, Path], Job]] = {one.name: one for one in (Pictures, Video, Words)}
+class Export(Job):
+    """``clsclip-export`` over a bundle that is there: under its name stands the old one or the new one, always whole."""
+
+    name = "export"
+
+    def __init__(self, folder: Path, bundle: Path) -> None:
+        """Write the words; the old bundle knows none of them by heart."""
+        super().__init__(folder, bundle)
+        (folder / "words.txt").write_text("".join(f"thing {number}\n" for number in range(100)), encoding="utf-8")
+        self.arguments = ("clsclip_export.cli", "--from-bundle", str(bundle), "--classes-file", "words.txt")
+        self.arguments += ("--out", "out/model.clsclip", "--force")
+        self.clear()
+        self._old = self.content()
+
+    def clear(self) -> None:
+        """See ``Job.clear``; the old bundle stands there again."""
+        super().clear()
+        shutil.copytree(self.bundle, self.out / "model.clsclip")
+
+    def content(self) -> Content:
+        """See ``Job.content``: opening it verifies every file."""
+        bundle = Bundle.open(self.out / "model.clsclip")
+        return {name: entry.sha256 for name, entry in bundle.manifest.files.items()}
+
+    def differs(self, found: Content, wanted: Content) -> list[str]:
+        """See ``Job.differs``."""
+        return [] if found in (wanted, self._old) else [name for name in found if found[name] != wanted.get(name)]
+
+
+JOBS: dict[str, Callable[[Path, Path], Job]] = {one.name: one for one in (Pictures, Video, Words, Export)}
 
 
 def campaign(job: Job, count: int, seed: int, tell: Callable[[str], None] = lambda line: None) -> Report:
