@@ -18,7 +18,7 @@ from clsclip_export.errors import CheckDataError, ParityError
 from clsclip_export.parity import MIN_COVER, row_cosines
 from clsclip_runtime import Segmenter
 from clsclip_runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
-from clsclip_runtime.bundle.opening import Bundle
+from clsclip_runtime.bundle.opening import SEGMENTER, Bundle
 from clsclip_runtime.images import preprocess
 from clsclip_runtime.masks.upsampling import logit
 from clsclip_runtime.text.encoded import EncodedWords
@@ -29,7 +29,6 @@ MIN_MEAN_IOU = 0.97
 MAX_TENSOR_ERROR = 0.15
 """Length of the difference of a tensor to FP32's, as a share of FP32's, above which it is named as diverging."""
 
-WHOLE = "segmenter.onnx"
 RUN = "as the runtime runs it"
 MOST_IMAGES = 8
 """Images of one kind that are checked on; every word is asked of every one."""
@@ -137,7 +136,7 @@ def _compare(
     """
     mask_logit = logit(wide.manifest.mask.threshold)
     expected, runtime, whole, presence = [], [], [], 0.0
-    session = OnnxRuntimeCpu().load(narrow.graph(WHOLE))
+    session = OnnxRuntimeCpu().load(narrow.graph(SEGMENTER))
     encoded = text_encoder(narrow).encode(words)
     engine = OnnxRuntimeCpu()
     # Without a word cache: the text encoders are checked too, and an export leaves nothing in the user's folders.
@@ -152,7 +151,7 @@ def _compare(
             logits = session.run(whole_inputs(narrow, image, encoded))["mask_logits"]
             segmented = np.array([one.segmented for one in theirs.searches])
             whole.append(np.where(segmented[:, None, None], logits, -np.inf))
-    for run, found, differs in ((RUN, runtime, presence), (WHOLE, whole, 0.0)):
+    for run, found, differs in ((RUN, runtime, presence), (SEGMENTER, whole, 0.0)):
         yield _figures(run, kind, np.stack(found), np.stack(expected), mask_logit, differs)
 
 
@@ -203,10 +202,10 @@ def whole_inputs(bundle: Bundle, image: Image.Image, encoded: EncodedWords) -> F
 def first_divergence(wide: Bundle, narrow: Bundle, image: Image.Image, word: str) -> str:
     """A sentence that names the first tensor of ``segmenter.onnx`` that INT8 turns away from FP32's."""
     feeds = whole_inputs(wide, image, text_encoder(wide).encode([word]))
-    exact = onnx.load(wide.path(WHOLE))
+    exact = onnx.load(wide.path(SEGMENTER))
     makers = {name: node for node in exact.graph.node for name in node.output}
     expected = {name: value for name, value in all_tensors(exact, feeds) if name in makers}
-    for name, found in all_tensors(onnx.load(narrow.path(WHOLE)), feeds):
+    for name, found in all_tensors(onnx.load(narrow.path(SEGMENTER)), feeds):
         theirs = expected.get(name)
         if theirs is None or theirs.shape != found.shape or found.ndim < 2 or not found.size:
             continue

@@ -239,7 +239,7 @@ class Words(Job):
 
 
 class Export(Job):
-    """``clsclip-export`` over a bundle that is there: under its name stands the old one or the new one, always whole."""
+    """``clsclip-export`` over a bundle that is there: under its name stands the old or the new one, always whole."""
 
     name = "export"
 

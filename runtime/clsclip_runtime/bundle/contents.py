@@ -6,6 +6,7 @@ import hashlib
 import mmap
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -19,7 +20,10 @@ from clsclip_runtime.errors import BundleError
 AGAIN = "Get the bundle again, or export it again with clsclip-export"
 
 _BLOCK = 1 << 20
+_ONE_PIECE = 16 << 20
 _OWN_PAGES = 1 << 16
+_LOOKED_INTO = 1 << 25
+"""Bytes below which a damaged file is looked into, for what git did to it."""
 
 
 def open_regular(path: Path) -> IO[bytes]:
@@ -79,7 +83,7 @@ def read_verified(folder: Path, name: str, entry: FileEntry, *, keep: bool) -> n
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
             if size != entry.bytes:
-                raise _damaged(folder, name, size, entry)
+                raise _damaged(folder, name, entry, f"it has {size} bytes, and the manifest says {entry.bytes}")
             digest = hashlib.sha256()
             memory = None
             if keep:
@@ -91,22 +95,26 @@ def read_verified(folder: Path, name: str, entry: FileEntry, *, keep: bool) -> n
                     digest.update(block)
                     got += len(block)
             if got != entry.bytes or file.read(1):
-                raise _damaged(folder, name, got, entry)
+                raise _damaged(folder, name, entry, f"it has {got} bytes, and the manifest says {entry.bytes}")
     except FileNotFoundError as error:
         kind = "is a link to nothing, or to what is no regular file" if path.is_symlink() else "is missing"
         raise BundleError(f"{folder} is incomplete: {name} {kind}. {AGAIN}") from error
     except OSError as error:
         raise BundleError(f"cannot read {path}: {error.strerror or error}") from error
     if digest.hexdigest() != entry.sha256:
-        raise BundleError(f"{name} in {folder} is damaged: its SHA-256 is not the one in the manifest. {AGAIN}")
+        raise _damaged(folder, name, entry, "its SHA-256 is not the one in the manifest")
     return memory
 
 
 def _fill(file: IO[bytes], memory: npt.NDArray[np.uint8], digest: hashlib._Hash | None) -> int:
-    """Read into memory, hashing what has just come, while it is in the processor's cache: how many bytes there were."""
+    """Read into memory, hashing what has just come, while it is in the processor's cache: how many bytes there were.
+
+    A small file comes in one piece: after every piece a thread waits for its turn, for 5 ms where others run Python.
+    """
     view, at = memory.data, 0
+    block = _BLOCK if len(view) > _ONE_PIECE else _ONE_PIECE
     while at < len(view):
-        got = file.readinto(view[at : at + _BLOCK])  # type: ignore[attr-defined]  # an unbuffered file
+        got = file.readinto(view[at : at + block])  # type: ignore[attr-defined]  # an unbuffered file
         if not got:
             break
         if digest is not None:
@@ -115,7 +123,15 @@ def _fill(file: IO[bytes], memory: npt.NDArray[np.uint8], digest: hashlib._Hash 
     return at
 
 
-def _damaged(folder: Path, name: str, size: int, entry: FileEntry) -> BundleError:
-    return BundleError(
-        f"{name} in {folder} is damaged: it has {size} bytes, and the manifest says {entry.bytes}. {AGAIN}"
-    )
+def _damaged(folder: Path, name: str, entry: FileEntry, why: str) -> BundleError:
+    advice = AGAIN
+    with suppress(OSError, ValueError):
+        content = bytes(read_whole(folder / name, _LOOKED_INTO))
+        if content.startswith(b"version https://git-lfs"):
+            advice = "It is Git LFS's pointer in place of the file. Run: git lfs pull"
+        elif hashlib.sha256(content.replace(b"\r\n", b"\n")).hexdigest() == entry.sha256:
+            advice = (
+                "Git has changed its line ends (core.autocrlf). Write '* -text' into .gitattributes, and check it out "
+                "again"
+            )
+    return BundleError(f"{name} in {folder} is damaged: {why}. {advice}")

@@ -8,8 +8,8 @@ Longer than other files: it is one reader, message by message.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 from clsclip_runtime.bundle.onnx_graph import (
     BYTES_OF,
@@ -35,7 +35,12 @@ _ENTRY_BYTES = 16
 MAX_VALUES = 1 << 24
 """Of a tensor that is written inside a node."""
 
+_SMALL_MESSAGE = 256
+"""Bytes of types and attributes that are looked up before they are read."""
+
 _EXTERNAL = 1
+
+_Part = TypeVar("_Part")
 
 
 def _table(names: str) -> dict[int, int]:
@@ -110,6 +115,8 @@ class _Walker:
         self._data, self._bounds = data, bounds
         self._nodes = bounds.nodes
         self._metadata = bounds.metadata
+        self._types: dict[bytes, tuple[int, tuple[int | str, ...] | None]] = {}
+        self._attributes: dict[bytes, tuple[str, int, Any]] = {}
 
     def model(self) -> Model:
         """The whole file."""
@@ -200,7 +207,7 @@ class _Walker:
             elif number == 4:
                 operator = self._text(first, last)
             elif number == 5:
-                name, kind, value = self._attribute(first, last)
+                name, kind, value = self._known(self._attributes, self._attribute, first, last)
                 if name in attributes:
                     raise NotOnnxError(f"the attribute {name[:40]!r} comes twice")
                 attributes[name] = (kind, value)
@@ -339,17 +346,30 @@ class _Walker:
             if number == 1:
                 name = self._text(first, last)
             elif number == 2:
-                dtype, shape = self._type(first, last, name)
+                dtype, shape = self._known(self._types, self._type, first, last)
             elif number == 4:
                 self._entry(first, last)
             else:
                 self._skip_text(last - first)
         return Value(name, dtype, shape)
 
-    def _type(self, start: int, end: int, name: str) -> tuple[int, tuple[int | str, ...] | None]:
+    def _known(self, known: dict[bytes, _Part], read: Callable[[int, int], _Part], start: int, end: int) -> _Part:
+        """What a small message says: graphs repeat few of them some hundred times, and equal bytes say the same."""
+        if end - start > _SMALL_MESSAGE:
+            return read(start, end)
+        content = bytes(self._data[start:end])
+        found = known.get(content)
+        if found is None:
+            metadata = self._metadata
+            found = read(start, end)
+            if metadata == self._metadata:  # metadata count every time
+                known[content] = found
+        return found
+
+    def _type(self, start: int, end: int) -> tuple[int, tuple[int | str, ...] | None]:
         data = self._data
         dtype, shape = 0, None
-        for tag, first, last in _fields_of_type(data, start, end, name):
+        for tag, first, last in _fields_of_type(data, start, end):
             if tag >> 3 != 1:
                 self._skip_text(last - first)
                 continue
@@ -359,9 +379,9 @@ class _Walker:
                 else:
                     shape = tuple(self._axis(at, until) for _, at, until in fields(data, begin, stop, _SHAPE))
                     if len(shape) > 8:
-                        raise NotOnnxError(f"the value {name[:40]!r} has {len(shape)} axes")
+                        raise NotOnnxError(f"a value has {len(shape)} axes")
         if dtype not in BYTES_OF:
-            raise NotOnnxError(f"the value {name[:40]!r} has the type {dtype}, which no supported exporter writes")
+            raise NotOnnxError(f"a value has the type {dtype}, which no supported exporter writes")
         return dtype, shape
 
     def _axis(self, start: int, end: int) -> int | str:
@@ -411,11 +431,11 @@ class _Walker:
             raise NotOnnxError(f"its metadata are over {self._bounds.metadata >> 10} KiB")
 
 
-def _fields_of_type(data: Bytes, start: int, end: int, name: str) -> Iterator[tuple[int, int, int]]:
+def _fields_of_type(data: Bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
     try:
         yield from fields(data, start, end, _TYPE)
     except NotProtobufError as error:
-        raise NotOnnxError(f"the value {name[:40]!r} is no tensor ({error})") from error
+        raise NotOnnxError(f"a value is no tensor ({error})") from error
 
 
 def _place(name: str, entries: dict[str, str], size: int) -> tuple[str, int, int]:

@@ -37,6 +37,8 @@ TRUNK = "trunk.onnx"
 PRESENCE = "presence.onnx"
 TEXT_TOKENS = "text_tokens.safetensors"
 DETECTOR = "detector.onnx"
+SEGMENTER = "segmenter.onnx"
+"""The image's graphs in one, for other programs."""
 
 EMBEDDED = Path(__file__).parents[1] / "models" / "stickers.clsclip"
 """The model that is installed with the package."""
@@ -44,6 +46,7 @@ EMBEDDED = Path(__file__).parents[1] / "models" / "stickers.clsclip"
 _MAX_MANIFEST_BYTES = 1 << 24
 _BLOCK = 1 << 20
 _SMALL_GRAPH = 8 << 20
+_SMALL_FILE = 64 << 20
 _GRAPHS = (TEXT_ENCODER, IMAGE_ENCODER, STEM, TRUNK, PRESENCE)
 _MOST_UNUSED = 2
 """A file with weights is at most so many times as large as all the weights in it, and a little more."""
@@ -79,8 +82,9 @@ class Bundle:
 
         Args:
             path: the folder.
-            to_load: hold what engines are about to load in memory until :meth:`release`, so that it is read once. Else
-                every graph is walked, nothing is held, and what is asked for later is read and verified again.
+            to_load: hold what engines are about to load in memory until :meth:`release`, so that it is read once; the
+                whole model as one graph, which no engine here loads, is verified and not walked. Else every graph is
+                walked, nothing is held, and what is asked for later is read and verified again.
 
         Raises:
             BundleError: there is no bundle, a file is missing or changed, a graph is none that exporters write, or the
@@ -142,46 +146,69 @@ class Bundle:
     def _read_all(self, to_load: bool) -> None:
         """Verify every file, on all cores: hashing lets other threads run. The first error is told.
 
-        Small graphs come first, since they name the files with weights; then the largest.
+        Small graphs are walked at once, since they name the files with weights. Other small files are read meanwhile;
+        large ones afterwards, when it is known which of them are to be held.
         """
         files, held = self.manifest.files, self._held
-        graphs = [name for name in files if name.endswith(".onnx")]
+        graphs = [name for name in files if name.endswith(".onnx") and not (to_load and name == SEGMENTER)]
         small = sorted((one for one in graphs if files[one].bytes <= _SMALL_GRAPH), key=lambda one: files[one].bytes)
-        wanted = set(_GRAPHS) if to_load else set()
+        rest = sorted(set(files) - set(small), key=lambda one: -files[one].bytes)
+        early = [name for name in rest if files[name].bytes <= _SMALL_FILE]
+
+        def read(name: str, keep: bool) -> None:
+            if name in graphs:
+                walked = self._walk(name)
+                if to_load and name in _GRAPHS:
+                    held.graphs[name] = walked
+            else:
+                content = read_verified(self.folder, name, files[name], keep=keep)
+                if content is not None:
+                    held.files[name] = content
+
+        pool = ThreadPoolExecutor(os.cpu_count() or 1)
+        try:
+            waited = [pool.submit(read, name, to_load and name != SEGMENTER) for name in early]
+            kept = self._walk_small(small, to_load)
+            waited += [pool.submit(read, name, name in kept) for name in rest if name not in early]
+            for one in waited:
+                one.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+        for name in set(held.files) - kept - {TOKENIZER, TEXT_TOKENS}:
+            del held.files[name]
+
+    def _walk_small(self, graphs: list[str], to_load: bool) -> set[str]:
+        """Walk graphs; which files hold weights of those that are to be loaded."""
+        files = self.manifest.files
         used: Counter[str] = Counter()
         weights: set[str] = set()
-        for name in small:
+        for name in graphs:
             walked = self._walk(name)
-            for tensor, location, _ in walked.weights:
-                used[_listed(name, location)] += tensor.nbytes if location else 0
-            if name in wanted:
-                held.graphs[name] = walked
+            used += self._used(name, walked)
+            if to_load and name in _GRAPHS:
+                self._held.graphs[name] = walked
                 weights |= {_listed(name, location) for location in walked.locations}
+        if SEGMENTER in files and SEGMENTER not in graphs and any(self._too_large(name, used) for name in weights):
+            used += self._used(SEGMENTER, self._walk(SEGMENTER))
         for name in weights:
-            if files[name].bytes > _MOST_UNUSED * used[name] + _BLOCK:
+            if self._too_large(name, used):
                 raise BundleError(
                     f"{name} in {self.folder} has {files[name].bytes} bytes, and the graphs use {used[name]} of them. "
                     f"{AGAIN}"
                 )
-        kept = weights | ({TOKENIZER, TEXT_TOKENS} if to_load else set())
+        return weights
 
-        def read(name: str) -> None:
-            if name in graphs:
-                walked = self._walk(name)
-                if name in wanted:
-                    held.graphs[name] = walked
-            else:
-                content = read_verified(self.folder, name, files[name], keep=name in kept)
-                if content is not None:
-                    held.files[name] = content
+    def _used(self, name: str, walked: WalkedGraph) -> Counter[str]:
+        """Bytes that a graph uses of other files."""
+        used: Counter[str] = Counter()
+        for tensor, location, _ in walked.weights:
+            if location:
+                used[_listed(name, location)] += tensor.nbytes
+        return used
 
-        rest = sorted(set(files) - set(small), key=lambda one: -files[one].bytes)
-        pool = ThreadPoolExecutor(os.cpu_count() or 1)
-        try:
-            for one in [pool.submit(read, name) for name in rest]:
-                one.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    def _too_large(self, name: str, used: Counter[str]) -> bool:
+        """Whether a file with weights holds much that no graph uses."""
+        return self.manifest.files[name].bytes > _MOST_UNUSED * used[name] + _BLOCK
 
     def _walked(self, name: str) -> WalkedGraph:
         self.path(name)

@@ -64,6 +64,18 @@ TEST_CASE("Files that are missing or changed are found") {
         write(bundle / "vision.weights", bytes);
         CHECK_THROWS_WITH(Bundle::open(bundle), says("its SHA-256 is not the one"));
     }
+    SECTION("line ends that Git has changed") {
+        std::string windows;
+        for (const char one : read(bundle / "tokenizer.json")) {
+            windows += one == '\n' ? std::string("\r\n") : std::string(1, one);
+        }
+        write(bundle / "tokenizer.json", windows);
+        CHECK_THROWS_WITH(Bundle::open(bundle), says("has changed its line ends"));
+    }
+    SECTION("a pointer of Git LFS") {
+        write(bundle / "vision.weights", "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n");
+        CHECK_THROWS_WITH(Bundle::open(bundle), says("git lfs pull"));
+    }
     SECTION("a folder in its place") {
         fs::remove(bundle / "trunk.onnx");
         fs::create_directory(bundle / "trunk.onnx");

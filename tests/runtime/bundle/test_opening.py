@@ -103,6 +103,18 @@ def test_a_shortened_file_is_found(own: Path) -> None:
         Bundle.open(own)
 
 
+def test_what_git_did_is_named(own: Path) -> None:
+    path = own / "tokenizer.json"
+    content = path.read_bytes()
+    assert b"\n" in content and b"\r" not in content
+    path.write_bytes(content.replace(b"\n", b"\r\n"))
+    with pytest.raises(BundleError, match=r"tokenizer.json .* damaged.*changed its line ends.*-text"):
+        Bundle.open(own)
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n")
+    with pytest.raises(BundleError, match=r"tokenizer.json .* damaged.*git lfs pull"):
+        Bundle.open(own)
+
+
 @pytest.mark.parametrize("name", FILES[:-1])
 def test_required_files_must_be_listed(own: Path, name: str) -> None:
     rewrite(own, lambda document: document["files"].pop(name))

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <fstream>
+#include <iterator>
 #include <mutex>
 #include <optional>
 #include <set>
@@ -12,6 +14,7 @@
 
 #include "bundle/graph_rules.hpp"
 #include "errors.hpp"
+#include "sha256.hpp"
 
 namespace clsclip {
 
@@ -60,13 +63,41 @@ fs::path find(const fs::path& path) {
     return folder;
 }
 
+/// What git did to a damaged file, if it is that; else how to get another.
+std::string advice(const fs::path& path, const FileEntry& entry) {
+    constexpr std::uintmax_t kLookedInto = std::uintmax_t{1} << 25;
+    std::error_code error;
+    if (const std::uintmax_t size = fs::file_size(path, error); error || size > kLookedInto) {
+        return std::string(kAgain);
+    }
+    std::ifstream file(path, std::ios::binary);
+    const std::string content{std::istreambuf_iterator<char>(file), {}};
+    if (content.starts_with("version https://git-lfs")) {
+        return "It is Git LFS's pointer in place of the file. Run: git lfs pull";
+    }
+    std::string unix_ends;
+    for (std::size_t at = 0; at < content.size(); ++at) {
+        if (content[at] != '\r' || at + 1 == content.size() || content[at + 1] != '\n') {
+            unix_ends.push_back(content[at]);
+        }
+    }
+    Sha256 digest;
+    digest.update({reinterpret_cast<const std::uint8_t*>(unix_ends.data()), unix_ends.size()});
+    if (digest.hex() == entry.sha256) {
+        return "Git has changed its line ends (core.autocrlf). Write '* -text' into .gitattributes, and check it out "
+               "again";
+    }
+    return std::string(kAgain);
+}
+
 [[noreturn]] void fail_damaged(const fs::path& folder, const std::string& name, std::uintmax_t size,
                                const FileEntry& entry) {
     if (size != entry.bytes) {
         fail<BundleError>(name, " in ", folder, " is damaged: it has ", size, " bytes, and the manifest says ",
-                          entry.bytes, ". ", kAgain);
+                          entry.bytes, ". ", advice(folder / name, entry));
     }
-    fail<BundleError>(name, " in ", folder, " is damaged: its SHA-256 is not the one in the manifest. ", kAgain);
+    fail<BundleError>(name, " in ", folder, " is damaged: its SHA-256 is not the one in the manifest. ",
+                      advice(folder / name, entry));
 }
 
 /// Read a file once and compare it with what the manifest states: its bytes, or none where they are not kept. A link is
