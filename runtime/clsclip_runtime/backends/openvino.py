@@ -116,10 +116,11 @@ class OpenVino:
             core = process_core()
             read = core.read_model(model)
             watch = watch_model(read)
+            weights = file.weights if _reads_in_place(read, file.weights) else ()
             compiled = core.compile_model(read, self._device, self._options)
         except Exception as error:  # the Python binding has others than RuntimeError
             raise self._refusal(path, error) from error
-        return OpenVinoGraph(compiled, path.name, watch, file.weights)
+        return OpenVinoGraph(compiled, path.name, watch, weights)
 
     def _refusal(self, path: Path, error: Exception) -> BackendError:
         return BackendError(
@@ -293,6 +294,17 @@ def _in_memory(weight: Weight) -> dict[str, str]:
         "offset": str(weight.data.ctypes.data),
         "length": str(weight.data.nbytes),
     }
+
+
+def _reads_in_place(model: Any, weights: Sequence[Weight]) -> bool:
+    """Whether a model reads weights where they lie. OpenVINO 2026 copies them, so that ours need not be held."""
+    places = [(one.data.ctypes.data, one.data.nbytes) for one in weights]
+    for operation in model.get_ops():
+        if operation.get_type_name() == "Constant":
+            address = operation.data.ctypes.data
+            if any(start <= address < start + size for start, size in places):
+                return True
+    return False
 
 
 def _port_name(port: Any) -> str:

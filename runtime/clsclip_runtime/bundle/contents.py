@@ -6,6 +6,7 @@ import hashlib
 import mmap
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -20,7 +21,7 @@ from clsclip_runtime.errors import BundleError
 AGAIN = "Get the bundle again, or export it again with clsclip-export"
 
 _BLOCK = 1 << 20
-_ONE_PIECE = 16 << 20
+_PIECE = 16 << 20
 _OWN_PAGES = 1 << 16
 _LOOKED_INTO = 1 << 25
 """Bytes below which a damaged file is looked into, for what git did to it."""
@@ -107,19 +108,20 @@ def read_verified(folder: Path, name: str, entry: FileEntry, *, keep: bool) -> n
 
 
 def _fill(file: IO[bytes], memory: npt.NDArray[np.uint8], digest: hashlib._Hash | None) -> int:
-    """Read into memory, hashing what has just come, while it is in the processor's cache: how many bytes there were.
+    """Read into memory; how many bytes there were.
 
-    A small file comes in one piece: after every piece a thread waits for its turn, for 5 ms where others run Python.
+    Another thread hashes what has just come: new memory takes as long as hashing. A small file comes in one piece,
+    since after every piece a thread waits for its turn, for 5 ms where others run Python.
     """
     view, at = memory.data, 0
-    block = _BLOCK if len(view) > _ONE_PIECE else _ONE_PIECE
-    while at < len(view):
-        got = file.readinto(view[at : at + block])  # type: ignore[attr-defined]  # an unbuffered file
-        if not got:
-            break
-        if digest is not None:
-            digest.update(view[at : at + got])
-        at += got
+    with ThreadPoolExecutor(1) as one_after_another:
+        while at < len(view):
+            got = file.readinto(view[at : at + _PIECE])  # type: ignore[attr-defined]  # an unbuffered file
+            if not got:
+                break
+            if digest is not None:
+                one_after_another.submit(digest.update, view[at : at + got])
+            at += got
     return at
 
 
