@@ -20,7 +20,6 @@ _STICKERS = StickerOptions()
 _WORD_SETS = click.Choice(["pascal", "coco", "all"])
 
 _OPTIONS = (
-    click.option("--data", "kind", type=click.Choice(KINDS), required=True, help="Kind of data."),
     click.option("--root", type=_PATH, required=True, metavar="DIR", help="VOC2012, COCO, own or sticker folder."),
     click.option("--splits", type=_PATH, metavar="DIR", help="pascal: customary lists. Default: made from the masks."),
     click.option("--allow-missing", is_flag=True, help="Go on without absent pictures, and say how many."),
@@ -68,13 +67,15 @@ _TEST_PICTURES = click.option(
 )
 
 
-def data_options(part: str) -> Callable[[Command], Command]:
+def data_options(part: str, *, or_benchmark: bool = False) -> Callable[[Command], Command]:
     """Add the options to a command, which gets them as keyword arguments; see :class:`DataOptions`.
 
     Args:
         part: the side that the command reads: "train", "test" or "both".
+        or_benchmark: the command has ``--benchmark`` too, which takes the place of ``--data``.
     """
-    options = list(_OPTIONS)
+    kind = click.option("--data", "kind", type=click.Choice(KINDS), required=not or_benchmark, help="Kind of data.")
+    options = [kind, *_OPTIONS]
     if part in ("train", "both"):
         options.append(_TRAIN_PICTURES)
     if part in ("test", "both"):

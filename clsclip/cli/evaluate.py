@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from clsclip.cli.benchmark import benchmark_options, run_benchmark
 from clsclip.cli.data_options import DataOptions, data_options, folds_asked, open_data
 from clsclip.cli.protocol import size_protocol
 from clsclip.cli.tables import table_command
 from clsclip.data import GROUPS, asking
 from clsclip.errors import ClsclipError
 from clsclip_runtime.backends.select import BACKENDS
+from clsclip_runtime.bundle.hub import on_hub
 from clsclip_runtime.cli.options import take
 from clsclip_runtime.cli.output import echo, json_option, print_json
 from clsclip_runtime.cli.progress import LogHandler, Progress
@@ -38,6 +40,7 @@ Examples:
   clsclip-eval run --data coco --root COCO --fold 0 --model last.safetensors --json
   clsclip-eval run --data folder --root mine --model model.clsclip --detector yolov8n.onnx
   clsclip-eval run --data pascal --root VOC2012 --fold 0 --detector yolov8n.onnx --boxes-as-masks
+  clsclip-eval run --benchmark voc21 --root VOC2012 --model model.clsclip
   clsclip-eval show --data pascal --root VOC2012 --fold 0 --model a.clsclip --model b.clsclip --out show.png
   clsclip-eval attention photo.jpg dog cat --model last.safetensors --out attention.png"""
 
@@ -94,7 +97,8 @@ class MethodOptions(CropOptions):
 
 
 @command.command()
-@data_options("test")
+@data_options("test", or_benchmark=True)
+@benchmark_options
 @method_options
 @click.option("--model", type=_FILE, metavar="PATH", help="Bundle or checkpoint. Default: the embedded bundle.")
 @click.option("--fold", type=click.Choice(["0", "1", "2", "3", "all"]), help="Fold, where the data have folds.")
@@ -117,9 +121,11 @@ def run(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Measure mIoU, FB-IoU, leakage and which-word mIoU."""
+    """Measure mIoU, FB-IoU, leakage and which-word mIoU; or, with --benchmark, give every pixel the strongest name."""
     from clsclip.evaluation import evaluate, mean_of, prompted, shuffled, table
 
+    if run_benchmark(model, options, limit, as_json=as_json):
+        return
     asked, data = take(MethodOptions, options), DataOptions.from_values(options)
     folds = folds_asked(data.kind, fold, data.words)
     protocol = size_protocol(asked.protocol, episodes == "every")
@@ -232,7 +238,7 @@ def _method(model: Path | None, asked: MethodOptions, boxes_as_masks: bool) -> M
         raise click.UsageError(f"{given[0]} is about crops of --detector, --regions or --true-regions.")
     predictor = None
     if not boxes_as_masks:
-        if model is not None and not exists(model):
+        if model is not None and not on_hub(model) and not exists(model):
             raise click.UsageError(f"no such model: {model}. Give a bundle's folder or a checkpoint.")
         predictor = open_predictor(
             model,

@@ -20,6 +20,7 @@ from clsclip_runtime.paths import is_dir, plain, write_json
 if TYPE_CHECKING:
     from clsclip.data import Fold
     from clsclip.evaluation import RegionSource
+    from clsclip.reproduce.tables.runs import GivenModel
 
 _PATH = click.Path(path_type=Path)
 
@@ -42,9 +43,10 @@ _PATH = click.Path(path_type=Path)
 @click.option("--workers", type=click.IntRange(min=0), default=2, show_default=True, help="Of trainings.")
 @click.option("--template", default="a photo of a {}", show_default=True, help="Prompt for a word.")
 @click.option("--decoder-heads", type=click.IntRange(min=1), help="Default: one for 64 channels.")
-@click.option("--detector", type=_PATH, metavar="ONNX", help="Regions of ClsCLIP+ (tables 1, 6, 7).")
+@click.option("--detector", type=_PATH, metavar="ONNX", help="Regions of ClsCLIP+ (tables 4 to 7).")
 @click.option("--regions", type=_PATH, metavar="JSON", help="Manual regions (table 7), or ClsCLIP+'s without detector.")
 @click.option("--true-regions", is_flag=True, help="ClsCLIP+'s are the true masks' boxes: the best of any detector.")
+@click.option("--clipseg-model", type=_PATH, metavar="DIR", help="Bundle of CLIPSeg, for its row in tables 4 and 5.")
 @click.option("--protocol", default="original", show_default=True, help="original, or a side: 480, 473, 400.")
 @click.option("--episodes", type=click.Choice(["1000", "every"]), default="1000", show_default=True)
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N pictures of every fold.")
@@ -70,6 +72,7 @@ def table_command(
     detector: Path | None,
     regions: Path | None,
     true_regions: bool,
+    clipseg_model: Path | None,
     protocol: str,
     episodes: str,
     limit: int | None,
@@ -77,8 +80,8 @@ def table_command(
     as_json: bool,
     **values: Any,
 ) -> None:
-    """Table NUMBER of the paper: 1 PASCAL-5i, 2 COCO-20i, 3 use of the text token, 4 navigation layers, 5 visual
-    prompts, 6 boxes alone as masks, 7 regions by hand.
+    """Table NUMBER of the paper: 1 use of the text token, 2 visual prompts, 3 navigation layers, 4 PASCAL-5i, 5
+    COCO-20i, 6 boxes alone as masks, 7 regions by hand.
 
     Interrupt at any time and start the same command again: what is in --runs is not done again.
     """
@@ -89,6 +92,9 @@ def table_command(
     from clsclip.tower_files import load_towers
     from clsclip.training.config import TrainConfig
 
+    table = TABLES[number]
+    if clipseg_model is not None and not any(row.given == "clipseg" for row in table.rows):
+        raise click.UsageError(f"--clipseg-model is for tables 4 and 5, and this is table {number}.")
     data = DataOptions.from_values(values)
     opened = load_towers(towers, pretrained, image_size=image_size)
 
@@ -118,8 +124,8 @@ def table_command(
         limit=limit,
         data=json.dumps(asdict(data) | {"root": data.root.resolve()}, sort_keys=True, default=str),
         rows=rows,
+        given={} if clipseg_model is None else {"clipseg": given_model(clipseg_model)},
     )
-    table = TABLES[number]
     found = [summary(outcome, run) for outcome in run_table(table, run)]
     text = markdown(table, found, run, data.kind)
     document = plain({"table": number, "title": table.title, "seeds": seeds, "rows": found, "markdown": text})
@@ -129,6 +135,16 @@ def table_command(
         echo(text)
     if report is not None:
         write_json(report, document)
+
+
+def given_model(path: Path) -> GivenModel:
+    """A bundle, to be measured as it is. BundleError or BackendError where it cannot be loaded."""
+    from clsclip.evaluation import BundlePredictor
+    from clsclip.reproduce.tables.runs import GivenModel
+    from clsclip_runtime import Segmenter
+
+    segmenter = Segmenter.load(path)
+    return GivenModel(BundlePredictor(segmenter), segmenter.bundle.fingerprint[:8])
 
 
 def region_sources(detector: Path | None, regions: Path | None, *, true_regions: bool) -> dict[str, RegionSource]:

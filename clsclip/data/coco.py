@@ -96,6 +96,15 @@ class CocoPictures:
                 mask |= self._drawn(index, one)
         return mask
 
+    def label_map(self, index: int) -> NDArray[np.uint8]:
+        """(H, W) uint8: class id + 1 of every pixel, 0 for none; smaller annotations lie on top of larger ones."""
+        image = self._image(index)
+        labels = np.zeros((image["height"], image["width"]), np.uint8)
+        drawn = [(self._drawn(index, one), self._class_of[one["category_id"]]) for one in self._annotations(index)]
+        for mask, class_id in sorted(drawn, key=lambda one: -int(one[0].sum())):
+            labels[mask != 0] = class_id + 1
+        return labels
+
     def _image(self, index: int) -> Any:
         return self._coco.imgs[self.image_ids[index]]
 

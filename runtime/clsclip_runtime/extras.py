@@ -15,6 +15,7 @@ from clsclip_runtime.paths import is_file
 
 MODULES = {
     "av": ("video",),
+    "huggingface_hub": ("hub",),
     "matplotlib": ("bench", "train"),
     "ml_dtypes": ("export",),
     "onnx": ("export", "detect"),

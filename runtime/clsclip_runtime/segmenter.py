@@ -116,7 +116,8 @@ class Segmenter:
         """Verify a bundle and load it.
 
         Args:
-            path: folder of the bundle; None is the model that is installed with the package.
+            path: folder of the bundle, or ``hf:USER/NAME@REVISION`` on the Hugging Face hub; None is the model that is
+                installed with the package.
             backend: ``auto``, a name such as ``onnxruntime-cpu``, or a backend object.
             backend_options: of that backend, such as ``{"precision": "bf16"}`` of ``openvino``.
             detector: an ONNX file or a ``Detector`` in place of the bundle's own.

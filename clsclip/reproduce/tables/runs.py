@@ -12,7 +12,7 @@ import logging
 import os
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ import torch
 from clsclip.data import Fold
 from clsclip.errors import DataError
 from clsclip.evaluation.evaluate import Method, evaluate
-from clsclip.evaluation.predictors import open_predictor
+from clsclip.evaluation.predictors import Predictor, open_predictor
 from clsclip.evaluation.protocol import Protocol
 from clsclip.evaluation.regions import RegionSource
 from clsclip.model import ClsClip, ModelConfig
@@ -38,6 +38,19 @@ _log = logging.getLogger(__name__)
 
 PAPERS_ZOOM = ZoomIn(mask_threshold=0.5, mask_margin=None)
 """Masks of regions as in the paper: a box's name moves no threshold and cuts no mask."""
+
+
+@dataclass(frozen=True)
+class GivenModel:
+    """A model that is measured as it is.
+
+    Attributes:
+        predictor: draws its masks.
+        digest: names its content, so that another model's runs are not taken for its own.
+    """
+
+    predictor: Predictor
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -58,6 +71,7 @@ class TableRun:
         limit: evaluate only so many pairs of every fold; None is all.
         data: what names the data, so that other data's runs are not taken for these.
         rows: rows to run, counted from 1; None is all of the table's.
+        given: models that rows ask for by name (``clipseg``).
     """
 
     open_fold: Callable[[int], Fold]
@@ -73,6 +87,7 @@ class TableRun:
     limit: int | None = None
     data: str = ""
     rows: tuple[int, ...] | None = None
+    given: Mapping[str, GivenModel] = field(default_factory=dict)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -112,22 +127,30 @@ def run_table(table: Table, run: TableRun) -> list[Outcome]:
     for row in (table.rows[at - 1] for at in wanted):
         config = row.config(run.towers.layers, run.base)
         variant = f"{config.variant} {{{','.join(map(str, config.navigation_layers))}}}"
+        if row.given:
+            variant = run.given[row.given].predictor.name if row.given in run.given else "no model"
         results = []
         for fold in run.folds:
             for seed in run.seeds:
                 result = run_one(row, config, fold, seed, run)
                 if result is not None:
                     results.append(result)
-        skipped = "" if results else "needs regions: give --detector or --regions"
+        missing = f"a model: give --{row.given}-model" if row.given else "regions: give --detector or --regions"
+        skipped = "" if results else f"needs {missing}"
         outcomes.append(Outcome(row, variant, tuple(results), skipped))
     return outcomes
 
 
 def run_one(row: Row, config: ModelConfig, fold: int, seed: int, run: TableRun) -> dict[str, Any] | None:
-    """One row, fold and seed; None when its regions are not given."""
+    """One row, fold and seed; None when its regions or its model are not given."""
+    given = run.given.get(row.given)
+    if row.given and given is None:
+        return None
     data = run.open_fold(fold)
     training = replace(run.training, seed=seed, **row.training)  # type: ignore[arg-type]
     folder = run.runs / folder_name(config, training, run.fingerprint) / f"fold{fold}-seed{seed}"
+    if given is not None:  # nothing of it hangs on a seed
+        folder = run.runs / f"{row.given}-{given.digest}-{hashed(run.data)}" / f"fold{fold}"
     regions = run.regions.get("regions" if row.regions == "boxes" else row.regions)
     if row.regions != "none" and regions is None:
         return None
@@ -136,9 +159,11 @@ def run_one(row: Row, config: ModelConfig, fold: int, seed: int, run: TableRun) 
     written = folder / f"result{how}-{run.protocol.name.replace(', ', '-').replace(' ', '-')}{limit}.json"
     if is_file(written):
         found: dict[str, Any] = read_json(written)
-        return found
+        return found | {"seed": seed}
     predictor = None
-    if row.regions != "boxes":
+    if given is not None:
+        predictor = given.predictor
+    elif row.regions != "boxes":
         checkpoint = folder / "last.safetensors"
         _log.info("training %s, fold %d, seed %d", config.variant, fold, seed)
         torch.manual_seed(seed)
@@ -160,9 +185,14 @@ def towers_from(folder: Path, source: str) -> str:
 def folder_name(config: ModelConfig, training: TrainConfig, fingerprint: str) -> str:
     """The same for the same model, training (but for its seed), towers and data (their fingerprint), in any table."""
     settings = asdict(config) | asdict(replace(training, seed=0)) | {"fingerprint": fingerprint}
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:8]
+    digest = hashed(json.dumps(settings, sort_keys=True, default=str))
     layers = "-".join(map(str, config.navigation_layers)) or "none"
     return f"{config.variant.replace('+', '_')}-nav{layers}-{digest}"
+
+
+def hashed(text: str) -> str:
+    """Short digest of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:

@@ -20,6 +20,7 @@ from clsclip_runtime.bundle.contents import AGAIN, read_verified, read_whole
 from clsclip_runtime.bundle.graph_file import Memory, WalkedGraph, unknown, walk_graph
 from clsclip_runtime.bundle.graph_inputs import OtherValuesError, check_values
 from clsclip_runtime.bundle.graph_rules import BUNDLES, DETECTORS, UnknownGraphError
+from clsclip_runtime.bundle.hub import hub_folder, on_hub
 from clsclip_runtime.bundle.manifest import check_file_name, parse_manifest
 from clsclip_runtime.bundle.onnx_graph import NotOnnxError
 from clsclip_runtime.bundle.signature import Signature, signature_of
@@ -81,7 +82,7 @@ class Bundle:
         """Read and verify the bundle at ``path``; None is the embedded one.
 
         Args:
-            path: the folder.
+            path: the folder, or ``hf:USER/NAME@REVISION``.
             to_load: hold what engines are about to load in memory until :meth:`release`, so that it is read once; the
                 whole model as one graph, which no engine here loads, is verified and not walked. Else every graph is
                 walked, nothing is held, and what is asked for later is read and verified again.
@@ -283,6 +284,8 @@ def _find(path: str | os.PathLike[str] | None) -> Path:
                 "Give a bundle: Segmenter.load('model.clsclip'), or clsclip-infer --model model.clsclip"
             )
         return EMBEDDED.resolve()
+    if on_hub(path):
+        return hub_folder(path).resolve()
     folder = expanded(path)
     if not exists(folder):
         raise BundleError(f"{absence(folder, 'bundle')}. Give the folder that clsclip-export wrote")

@@ -28,7 +28,9 @@ _NAME_WIDTH = 24
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--model", type=click.Path(path_type=Path), metavar="DIR", help="Bundle; default: the embedded model.")
+@click.option(
+    "--model", type=click.Path(path_type=Path), metavar="DIR|hf:USER/NAME", help="Bundle. Default: the embedded model."
+)
 @click.option("--backend", type=click.Choice(list(BACKENDS)), help="Exit with 1 unless this one works.")
 @json_option("One JSON document instead of lines.")
 @click.version_option(__version__, prog_name=PROGRAM)

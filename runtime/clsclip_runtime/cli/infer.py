@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,12 @@ what was written is complete)."""
     metavar="FILE",
     help="More classes, one a line (UTF-8; # comments).",
 )
-@click.option("--model", type=click.Path(path_type=Path), metavar="DIR", help="Bundle; default: the embedded model.")
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    metavar="DIR|hf:USER/NAME",
+    help="Bundle, also on a hub: hf:USER/NAME@REVISION. Default: the embedded model.",
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -233,7 +239,7 @@ def command(sources: tuple[str, ...], classes: tuple[str, ...], classes_file: Pa
     output = OutputOptions.from_options(**options)
     asked = InferOptions(model, threshold, zooming, refine, frames, output, piped)
     asked.check(found)
-    return Run(asked, cleaned, found).all_sources()
+    return Run(replace(asked, model=model.fetched()), cleaned, found).all_sources()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

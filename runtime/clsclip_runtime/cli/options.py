@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from clsclip_runtime.bundle import opening
+from clsclip_runtime.bundle.hub import hub_folder, on_hub
 from clsclip_runtime.cli.arguments import STANDARD_INPUT, NamedSource, Piped
 from clsclip_runtime.errors import OutputError
 from clsclip_runtime.paths import absence, exists, file_sha256, is_dir
@@ -52,8 +53,12 @@ class ModelOptions:
     isolated: bool
 
     def __post_init__(self) -> None:
-        if self.model is not None and not is_dir(self.model):
+        if self.model is not None and not on_hub(self.model) and not is_dir(self.model):
             raise click.UsageError(f"{absence(self.model, 'bundle')}. Give the folder that clsclip-export wrote")
+
+    def fetched(self) -> ModelOptions:
+        """The same with the folder of a model on the hub. BundleError where it cannot be had."""
+        return self if self.model is None or not on_hub(self.model) else replace(self, model=hub_folder(self.model))
 
     def load(self, detector: Detector | None) -> Segmenter:
         """Load the model; see ``Segmenter.load`` for what it raises."""

@@ -274,16 +274,18 @@ class Result:
     def _joined_rle(self, pairs: Sequence[int], size: tuple[int, int]) -> RleMask:
         return RleMask.joined(size, [self._pair_rle(at, size) for at in pairs])
 
-    def labels(self, size: tuple[int, int] | None = None) -> npt.NDArray[np.int32]:
+    def labels(self, size: tuple[int, int] | None = None, *, background: bool = True) -> npt.NDArray[np.int32]:
         """Label map (H, W) int32: 0 for none, else 1 + the position of the strongest class at that pixel.
 
         Args:
             size: (width, height) in pixels; None is the image's.
+            background: leave pixels at 0 where no class exceeds its threshold. False gives every pixel its strongest
+                class; 0 is then only where no class was segmented.
         """
         width, height = self._sized(size)
         own = self.mask_logit
         labels = np.zeros((height, width), dtype=np.int32)
-        best = np.full((height, width), own, dtype=np.float32)
+        best = np.full((height, width), own if background else -np.inf, dtype=np.float32)
         for at in np.argsort(self.pairs.classes, kind="stable"):
             box, limit = (
                 scale_window(one[at], self.size, (width, height)) for one in (self.pairs.windows, self.pairs.limits)

@@ -17,17 +17,18 @@ from clsclip.evaluation import Protocol
 from clsclip.model import ModelConfig
 from clsclip.reproduce.tables.published import TABLES, Row, Table, at, navigation
 from clsclip.reproduce.tables.report import markdown, summary
-from clsclip.reproduce.tables.runs import TableRun, folder_name, mean_and_spread, run_table
+from clsclip.reproduce.tables.runs import GivenModel, TableRun, folder_name, mean_and_spread, run_table
 from clsclip.training.config import TrainConfig
+from tests.clsclip.evaluation.doubles import FixedMasks
 from tests.clsclip.training.tiny_fold import tiny_fold
 from tests.tiny import tiny_towers
 
 
 def test_published_figures() -> None:
-    main = TABLES[1].rows[0]
+    main = TABLES[4].rows[0]
     assert sum(main.folds) / 4 == pytest.approx(56.4, abs=0.05)
     assert main.miou == 56.4
-    coco = TABLES[2].rows[0]
+    coco = TABLES[5].rows[0]
     assert sum(coco.folds) / 4 == pytest.approx(37.0, abs=0.05)
     assert coco.miou == 37.0
     best = {number: max(row.miou or 0 for row in TABLES[number].rows) for number in (1, 3, 4, 6)}
@@ -150,3 +151,22 @@ def test_folders_tell_models_apart() -> None:
     same = folder_name(ModelConfig(), training, "a")
     assert same == folder_name(ModelConfig(), TrainConfig(steps=1, seed=5), "a")
     assert same != folder_name(ModelConfig(), training, "b")
+
+
+def test_a_given_model_is_measured_once_as_it_is(run: TableRun) -> None:
+    row = next(one for one in TABLES[4].rows if one.given == "clipseg")
+    assert any(one.given == "clipseg" for one in TABLES[5].rows)
+    table = Table(4, "a table", "pascal", (row,), "")
+    (without,) = run_table(table, run)
+    assert "--clipseg-model" in without.skipped
+    predictor = FixedMasks({}, name="clipseg-rd64 (a backend)")
+    own = replace(run, given={"clipseg": GivenModel(predictor, "abcd1234")})
+    (outcome,) = run_table(table, own)
+    assert [one["seed"] for one in outcome.results] == [0, 1]
+    asked = len(predictor.asked)
+    assert asked and not list(run.runs.rglob("*.safetensors"))
+    run_table(table, own)
+    assert len(predictor.asked) == asked
+    run_table(table, replace(run, given={"clipseg": GivenModel(predictor, "other123")}))
+    assert len(predictor.asked) == 2 * asked
+    assert "| CLIPSeg (clipseg-rd64 (a backend)) |" in markdown(table, [summary(outcome, own)], own, "pascal")
