@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from tests.fuzz.driver import Child, Command, Report, campaign
 from tests.fuzz.mutators import MUTATORS
 from tests.fuzz.targets import COMMANDS, TARGETS
 
-TOOL = Path(__file__).parents[2] / "build" / "cpp" / "installed" / "bin" / "clsclip-infer-cpp"
+BUILD = Path(__file__).parents[2] / "build" / "cpp"
+TOOL = BUILD / "installed" / "bin" / "clsclip-infer-cpp"
+TOOLS = BUILD / "tools"
 
 
 def run(kind: str, target: str, numbers: range, tool: Path) -> Report:
@@ -20,7 +23,9 @@ def run(kind: str, target: str, numbers: range, tool: Path) -> Report:
     mutator = MUTATORS[kind]()
     reader: Child | Command
     if target in COMMANDS:
-        reader = Command([part.replace("{tool}", str(tool)) for part in COMMANDS[target]])
+        reader = Command(
+            [part.replace("{tool}", str(tool)).replace("{tools}", str(TOOLS)) for part in COMMANDS[target]]
+        )
     else:
         reader = Child(target)
     try:
@@ -28,6 +33,12 @@ def run(kind: str, target: str, numbers: range, tool: Path) -> Report:
             return campaign(mutator, reader, numbers, scratch=Path(scratch))
     finally:
         reader.close()
+
+
+def _placed(part: str, places: Mapping[str, str]) -> str:
+    for name, place in places.items():
+        part = part.replace(name, place)
+    return part
 
 
 def main() -> int:

@@ -126,7 +126,10 @@ class Command:
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             begun = time.monotonic()
             process = subprocess.Popen(
-                [part.replace("{}", str(path)) for part in self._command], stdout=out, stderr=err, preexec_fn=limit
+                [part.replace("{}", str(path)).replace("{folder}", str(path.parent)) for part in self._command],
+                stdout=out,
+                stderr=err,
+                preexec_fn=limit,
             )
             status, peak, hung = wait(process.pid, begun + SECONDS)
             process.returncode = 0  # it has been waited for
@@ -144,9 +147,12 @@ class Command:
         if code != 0:
             return found | {"kind": "raised", "message": f"exit code {code}: {said[:300]}"}
         try:
-            return found | {"kind": "ok", "result": reduced(json.loads(told))}
+            document = json.loads(told)
         except ValueError:
             return found | {"kind": "raised", "message": f"printed no JSON: {told[:100]!r}"}
+        if isinstance(document, dict) and "error" in document:
+            return found | {"kind": "refused", "message": str(document["error"])}
+        return found | {"kind": "ok", "result": reduced(document)}
 
     def close(self) -> None:
         """Nothing is left running."""

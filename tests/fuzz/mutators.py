@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.fuzz.documents import Checkpoints, Manifests, Regions, StoredWords, Tokenizers
 from tests.fuzz.driver import Mutator
 from tests.fuzz.graphs import Graphs
+from tests.fuzz.media import Pictures, Videos
 
 MUTATORS: dict[str, type[Mutator]] = {
     "onnx": Graphs,
@@ -13,4 +14,6 @@ MUTATORS: dict[str, type[Mutator]] = {
     "words": StoredWords,
     "checkpoint": Checkpoints,
     "regions": Regions,
+    "pictures": Pictures,
+    "videos": Videos,
 }

@@ -11,6 +11,7 @@ from typing import Any
 
 PICTURE = Path(__file__).parents[2] / "examples" / "cluttered.png"
 WORDS = ("bottle", "boat")
+MOST_FRAMES = 50
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,33 @@ def segment_regions(path: Path) -> list[int]:
         return [int(found[word].area) for word in WORDS]
 
 
+def read_picture(path: Path) -> list[object]:
+    """Size of a picture, and how many notes it has."""
+    import warnings
+
+    from clsclip_runtime import open_image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's own
+        read = open_image(path)
+    return [list(read.image.size), len(read.notes)]
+
+
+def read_video(path: Path) -> list[int]:
+    """Number of a video's first frames, and of pixels in them."""
+    from clsclip_runtime.video import open_video
+
+    source, frames, pixels = open_video(path), 0, 0
+    try:
+        for frame in source.frames():
+            frames, pixels = frames + 1, pixels + frame.image.size
+            if frames == MOST_FRAMES:
+                break
+    finally:
+        source.close()
+    return [frames, pixels]
+
+
 _RUNTIME = (
     *("clsclip_runtime.segmenter", "clsclip_runtime.images", "clsclip_runtime.detectors", "tokenizers", "onnxruntime"),
     *("clsclip_runtime.backends.onnxruntime_cpu", "clsclip_runtime.backends.openvino"),
@@ -70,6 +98,8 @@ TARGETS: dict[str, Target] = {
     "checkpoint": Target(load_checkpoint, ("clsclip.checkpoint",)),
     "regions": Target(segment_regions, (*_RUNTIME, "clsclip_runtime.regions.files")),
     "bundle-openvino": Target(partial(segment, "openvino"), (*_RUNTIME, "openvino")),
+    "picture": Target(read_picture, ("clsclip_runtime.images", "numpy", "PIL.Image")),
+    "video": Target(read_video, ("clsclip_runtime.video", "av", "numpy")),
 }
 
 COMMANDS: dict[str, Sequence[str]] = {
@@ -77,5 +107,7 @@ COMMANDS: dict[str, Sequence[str]] = {
         *("{tool}", str(PICTURE), "--classes", *WORDS, "--bundle", "{}", "--json", "--threads", "1"),
         *("--presence-threshold", "0"),
     ),
+    "picture-cpp": ("{tools}/clsclip-read-images", "{folder}", "{}"),
 }
-"""Programs, by name; ``{tool}`` is the C++ tool, ``{}`` the mutant."""
+"""Programs, by name; ``{tool}`` is the C++ tool, ``{tools}`` the folder of those that tests use, ``{}`` the mutant, and
+``{folder}`` its folder."""
