@@ -15,6 +15,7 @@ from PIL import Image
 
 from clsclip_runtime.errors import ImageError
 from clsclip_runtime.images.addresses import MAX_BYTES, fetch, is_address
+from clsclip_runtime.images.checksums import notes_of
 from clsclip_runtime.images.conversion import decode, stored, to_rgb
 from clsclip_runtime.images.decoded import DecodedImage, Source
 from clsclip_runtime.images.formats import MAX_PIXELS, check_size, damaged, opened, too_large_for_memory
@@ -47,8 +48,10 @@ def open_image(source: Source, *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
         return _of_array(source, max_pixels)
     file_name, name, file = _encoded(source)
     with file:
+        doubts = _doubts(file, name)  # Pillow closes the file
+        file.seek(0)
         rgb, notes = _read(file, name, max_pixels, lambda image: decode(image, name, own=True))
-    return DecodedImage(rgb, file_name, notes)
+    return DecodedImage(rgb, file_name, (*notes, *doubts))
 
 
 def open_stored(source: str | os.PathLike[str] | bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -129,6 +132,13 @@ def _read(file: IO[bytes], name: str, max_pixels: int, use: Callable[[Image.Imag
     try:
         with opened(file, name, max_pixels) as image:
             return use(image)
+    except OSError as error:  # of the file itself
+        raise ImageError(f"cannot read {name}: {error.strerror or error}") from error
+
+
+def _doubts(file: IO[bytes], name: str) -> tuple[str, ...]:
+    try:
+        return notes_of(file)
     except OSError as error:  # of the file itself
         raise ImageError(f"cannot read {name}: {error.strerror or error}") from error
 

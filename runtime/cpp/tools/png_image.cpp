@@ -19,8 +19,9 @@ constexpr png_alloc_size_t kMostChunkBytes = 64 << 20;
 struct PngFile {
     const Bytes& bytes;
     std::size_t at = 0;
-    std::string reason;
-    bool exif_refused = false;  ///< there is an EXIF block, and libpng found it damaged
+    std::string reason{};
+    bool exif_refused = false;    ///< there is an EXIF block, and libpng found it damaged
+    bool pixels_doubted = false;  ///< a checksum of pixels is wrong
 };
 
 [[noreturn]] void on_png_error(png_structp png, png_const_charp message) {
@@ -32,9 +33,11 @@ void on_png_warning(png_structp png, png_const_charp message) {
     if (std::strstr(message, "eXIf") != nullptr) {
         static_cast<PngFile*>(png_get_error_ptr(png))->exif_refused = true;
     }
-    // A checksum of pixels that is wrong alone does no harm: zlib has one of its own.
-    if (std::strstr(message, "CRC error") != nullptr && std::strstr(message, "IDAT") == nullptr) {
-        png_error(png, message);
+    if (std::strstr(message, "CRC error") != nullptr) {
+        if (std::strstr(message, "IDAT") == nullptr) {
+            png_error(png, message);
+        }
+        static_cast<PngFile*>(png_get_error_ptr(png))->pixels_doubted = true;
     }
 }
 
@@ -276,7 +279,7 @@ private:
 }  // namespace
 
 StoredImage read_png(const Bytes& bytes, const std::string& name, std::int64_t max_pixels) {
-    PngFile file{bytes, 0, {}, false};
+    PngFile file{bytes};
     Png one(file);
     if (!begin_png(one, file)) {
         fail_damaged(name, file.reason);
@@ -309,6 +312,9 @@ StoredImage read_png(const Bytes& bytes, const std::string& name, std::int64_t m
                                         " of 65535, so that it is nearly black. Scale it if it should not be");
     }
     note_transparency(stored.image);
+    if (file.pixels_doubted) {
+        stored.image.notes.emplace_back("a checksum of its pixels is wrong, so some of them may be damaged");
+    }
     return stored;
 }
 

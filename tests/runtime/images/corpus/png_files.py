@@ -161,7 +161,7 @@ def pngs() -> Iterator[Case]:
     animated = saved(frames[0], "PNG", save_all=True, append_images=frames[1:])
     yield case("png_animated", animated, notes=(FRAMES,))
     yield case("png_and_more", png(SCENE, 8, 2) + b"more bytes")
-    yield case("png_pixels_checksum", png(SCENE, 8, 2, idat_crc=1))
+    yield case("png_pixels_checksum", png(SCENE, 8, 2, idat_crc=1), notes=("a checksum of its pixels is wrong",))
     damage = "damaged or incomplete"
     good = png(SCENE, 8, 2)
     for share in (0.3, 0.7):
