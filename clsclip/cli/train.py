@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from clsclip.cli import recipes
 from clsclip.cli.data_options import DataOptions, data_options, folds_asked, open_data
 from clsclip.errors import ClsclipError
 from clsclip.numbers import numbers
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 PROGRAM = "clsclip-train"
 
+_log = logging.getLogger(__name__)
+
 _PATH = click.Path(path_type=Path)
 _COUNT = click.IntRange(min=1)
 
@@ -33,6 +36,7 @@ EXAMPLES = """\b
 Examples:
   clsclip-train --towers ViT-B-16 --pretrained openai --data pascal --root VOC2012 --fold 0 --out runs/pascal0
   clsclip-train --towers ViT-B-16 --pretrained openai --data coco --root COCO --fold 1 --out runs/coco1
+  clsclip-train --recipe pascal --root VOC2012 --fold 0 --out runs/pascal0
   clsclip-train --towers my_towers --data folder --root mine --out runs/mine --steps 2000 --absent 0.25
   clsclip-train ... --out runs/pascal0 --resume
   torchrun --nproc-per-node 2 -m clsclip.cli.train ...
@@ -42,6 +46,7 @@ Exit codes: 0 done, 1 a failure, 2 wrong use, 130 interrupted (go on with --resu
 
 
 @click.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@recipes.recipe_option
 @click.option("--towers", required=True, metavar="NAME|DIR", help="open_clip model, or a folder of towers.")
 @click.option("--pretrained", metavar="TAG|FILE", help="Weights of an open_clip model: a tag or a local file.")
 @click.option("--from-checkpoint", "start", type=_PATH, metavar="CKPT", help="Start from these weights.")
@@ -98,6 +103,9 @@ def command(**options: Any) -> None:
     first = os.environ.get("RANK", "0") == "0"
     level = logging.INFO if first else logging.WARNING
     logging.basicConfig(level=level, format="%(message)s", handlers=[LogHandler()])
+    recipes.settle(click.get_current_context(), options)
+    for line in recipes.told(click.get_current_context()):
+        _log.info("%s", line)
     out: Path = options["out"]
     data, chosen = DataOptions.from_values(options), ModelOptions.from_values(options)
     check_use(chosen, out, resume=options["resume"])

@@ -20,6 +20,7 @@ from clsclip.errors import DataError, TrainingError
 from clsclip.model import ClsClip
 from clsclip.preprocessing import image_spec
 from clsclip.training.config import TrainConfig, settings_of
+from clsclip.training.estimate import tell_operations
 from clsclip.training.pairs import Failed, Piece, Pieces
 from clsclip.training.plan import Plan
 from clsclip.training.presence import fit_presence
@@ -123,6 +124,8 @@ class _Run:
         self.settings = settings_of(model, fold, config, self.fingerprint)
         self.provenance = run_provenance(fold, config, model) | dict(provenance)
         self.total = config.total_steps(plan.steps_per_epoch)
+        if processes.first:
+            tell_operations(model, config, self.total)
         model.to(processes.device).eval()
         self.stepper = Stepper(model, self.text_tokens(), config, processes)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from clsclip.errors import TrainingError
+from clsclip.training.estimate import Estimate
 from clsclip_runtime.cli.progress import Progress
 from clsclip_runtime.documents import DocumentError, parse_json
 from clsclip_runtime.paths import append_line, is_file, write_text
@@ -154,5 +155,5 @@ def open_report(out: Path, total: int, step: int, tensorboard: bool) -> Report:
     """
     reports: list[Report] = [TensorBoard(out / "tensorboard")] if tensorboard else []
     reports.append(JsonLines(out / LOG_FILE, step))
-    reports.append(Shown(total, step))
+    reports += [Estimate(total, step), Shown(total, step)]
     return Reports(reports)
