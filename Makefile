@@ -54,7 +54,7 @@ check: .venv/dev.done  ## lint, types, floors, documentation
 	.venv/dev/bin/ruff check .
 	.venv/dev/bin/ruff format --check .
 	for system in linux win32 darwin; do \
-	  .venv/dev/bin/mypy --platform $$system -p clsclip -p clsclip_runtime -p clsclip_export -p clsclip_bench || exit 1; done
+	  .venv/dev/bin/mypy --platform $$system -p clsclip -p clsclip_runtime -p clsclip_serve -p clsclip_export -p clsclip_bench || exit 1; done
 	.venv/dev/bin/lint-imports
 	$(MAKE) --no-print-directory docs
 

@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGES = {
     "clsclip_runtime": ROOT / "runtime" / "clsclip_runtime",
+    "clsclip_serve": ROOT / "runtime" / "clsclip_serve",
     "clsclip": ROOT / "clsclip",
     "clsclip_export": ROOT / "export" / "clsclip_export",
     "clsclip_bench": ROOT / "benchmarks" / "clsclip_bench",

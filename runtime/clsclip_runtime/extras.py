@@ -15,6 +15,7 @@ from clsclip_runtime.paths import is_file
 
 MODULES = {
     "av": ("video",),
+    "fastapi": ("serve",),
     "huggingface_hub": ("hub",),
     "matplotlib": ("bench", "train"),
     "ml_dtypes": ("export",),
@@ -23,7 +24,11 @@ MODULES = {
     "open_clip": ("train", "export"),
     "openvino": ("openvino",),
     "pi_heif": ("heic",),
+    "prometheus_client": ("serve",),
+    "pydantic": ("serve",),
     "resvg_py": ("train",),
+    "starlette": ("serve",),
+    "uvicorn": ("serve",),
     "skimage": ("train", "export"),
     "torch": ("train", "export"),
     "torchvision": ("train", "export"),
