@@ -34,9 +34,19 @@ def clip_tokenizer() -> Tokenizer:
     """
     source = SimpleTokenizer()
     merges = sorted(source.bpe_ranks, key=lambda pair: source.bpe_ranks[pair])
-    tokenizer = Tokenizer(
-        models.BPE(vocab=source.encoder, merges=merges, end_of_word_suffix="</w>", unk_token="<end_of_text>")
-    )
+    return tokenizer_from(source.encoder, merges, ("<start_of_text>", "<end_of_text>"))
+
+
+def tokenizer_from(vocabulary: dict[str, int], merges: list[tuple[str, str]], ends: tuple[str, str]) -> Tokenizer:
+    """Make CLIP's tokenizer with a vocabulary of its own.
+
+    Args:
+        vocabulary: the number of every token.
+        merges: pairs of tokens that become one, the first ones first.
+        ends: names of the start and the end token.
+    """
+    start, end = ends
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, end_of_word_suffix="</w>", unk_token=end))
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
     )
@@ -46,9 +56,7 @@ def clip_tokenizer() -> Tokenizer:
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
-    start, end = source.sot_token_id, source.eot_token_id
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="<start_of_text> $A <end_of_text>",
-        special_tokens=[("<start_of_text>", start), ("<end_of_text>", end)],
+        single=f"{start} $A {end}", special_tokens=[(start, vocabulary[start]), (end, vocabulary[end])]
     )
     return tokenizer

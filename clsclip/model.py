@@ -18,6 +18,7 @@ import torch
 from open_clip.transformer import ResidualAttentionBlock
 from torch import Tensor, nn
 
+from clsclip.base import WordSegmenter
 from clsclip.errors import CheckpointError
 from clsclip.towers import Towers
 from clsclip.variants import USES_OF_TEXT, VisualPrompts, text_modulation
@@ -139,7 +140,7 @@ class Presence(nn.Module):
         return torch.sigmoid((evidence * self.weight).sum(dim=-1) + self.bias)
 
 
-class ClsClip(nn.Module):
+class ClsClip(WordSegmenter):
     """The segmenter of section 3.2 on frozen towers.
 
     Args:
@@ -265,7 +266,11 @@ class ClsClip(nn.Module):
 
     def encode_words(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Prompted words -> text tokens (K, d_text) and text features (K, f)."""
-        tokens = self.towers.text_tokens(self.towers.tokenize(texts).to(self.towers.logit_scale.device))
+        return self.encode_text(self.towers.tokenize(texts).to(self.towers.logit_scale.device))
+
+    def encode_text(self, token_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Token ids (K, L) int64 -> text tokens (K, d_text) and text features (K, f)."""
+        tokens = self.towers.text_tokens(token_ids)
         return tokens, self.towers.text_features(tokens)
 
 

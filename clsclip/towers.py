@@ -154,9 +154,12 @@ class Towers(nn.Module):
 
     def text_features(self, text_tokens: Tensor) -> Tensor:
         """CLIP's joint-space features of texts: (K, d_text) -> (K, f), unit norm."""
+        return normalize(self.project_text(text_tokens), dim=-1)
+
+    def project_text(self, text_tokens: Tensor) -> Tensor:
+        """Text tokens in the joint space, of any length: (K, d_text) -> (K, f)."""
         projection = self.text.text_projection
-        projected = projection(text_tokens) if isinstance(projection, nn.Linear) else text_tokens @ projection
-        return normalize(projected, dim=-1)
+        return cast(Tensor, projection(text_tokens)) if isinstance(projection, nn.Linear) else text_tokens @ projection
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """Texts -> (K, L) int64 token ids, cut and padded with 0 to the context length."""

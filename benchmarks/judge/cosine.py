@@ -1,4 +1,4 @@
-"""Masks without a decoder: CLIP's own patch-word cosine, one threshold for all. What a decoder has to beat."""
+"""Masks without a decoder: patch-word cosines of CLIP alone, one threshold for all. What a decoder has to beat."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from clsclip.evaluation import CheckpointPredictor, Prediction
+from clsclip.training_free import TrainingFree
 from clsclip_runtime.masks.upsampling import upsample
 
 THRESHOLDS = tuple(round(0.02 * step, 2) for step in range(1, 48))
@@ -19,18 +20,22 @@ class CosinePredictor:
 
     Args:
         checkpoint: read for its towers and their preprocessing.
+        method: how the last layer runs, one of :data:`clsclip.training_free.METHODS`.
         winner: a pixel belongs to the asked word of the highest cosine alone.
         threshold: least cosine of a pixel that belongs to a word; see :meth:`fit`.
     """
 
-    def __init__(self, checkpoint: CheckpointPredictor, winner: bool, threshold: float = 0.5) -> None:
+    def __init__(
+        self, checkpoint: CheckpointPredictor, winner: bool, threshold: float = 0.5, method: str = "cosine"
+    ) -> None:
         self.checkpoint, self.winner, self.threshold = checkpoint, winner, threshold
-        self.name = "cosine, no decoder" + (", best word wins" if winner else "")
+        self.name = f"{method}, no decoder" + (", best word wins" if winner else "")
+        self._model = TrainingFree(checkpoint.model.towers, method).eval()
 
     @torch.no_grad()
     def cosines(self, picture: NDArray[np.uint8], words: Sequence[str]) -> NDArray[np.float32]:
         """Patch-word cosines at the picture's size, (K, H, W); with ``winner`` -1 where another word is higher."""
-        _, _, patches = self.checkpoint.model.encode_image(self.checkpoint.pixel_values(picture))
+        _, patches = self._model.encode_image(self.checkpoint.pixel_values(picture))
         features = self.checkpoint.model.towers.text_features(self.checkpoint.text_tokens(words))
         grid = round(patches.shape[1] ** 0.5)
         low = (patches[0] @ features.T).T.reshape(len(words), grid, grid).numpy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -20,6 +21,7 @@ from clsclip.evaluation import CheckpointPredictor, Predictor, open_predictor
 from clsclip.model import ClsClip, ModelConfig
 from clsclip.reproduce.stickers.vocabulary import nouns
 from clsclip.tower_files import CONFIG_FILE, load_towers
+from clsclip.training_free import METHODS
 from clsclip_runtime.paths import is_file, write_json
 
 HERE = Path(__file__).parent
@@ -27,7 +29,7 @@ LADDER = HERE / "ladder.json"
 README = HERE / "README.md"
 EMBEDDED = HERE.parents[1] / "models" / "stickers" / "last.safetensors"
 
-KINDS = ("model", "cosine", "cosine-winner")
+KINDS = ("model", "cosine-winner", *METHODS)
 DATA = ("judge", "training", "unseen-style")
 TRAINING_PICTURES = 1000
 IMAGE_SIZE = 128
@@ -44,7 +46,8 @@ class Row:
     Attributes:
         label: its name in the tables; the labels of one kind of pictures differ.
         data: one of :data:`DATA`.
-        kind: ``model``, or the model's towers without its decoder: ``cosine``, ``cosine-winner``.
+        kind: ``model``, or the model's towers without its decoder: a way to run their last layer, and
+            ``cosine-winner``, in which a pixel belongs to the best word alone.
         model: a bundle or checkpoint, or a folder of towers for the rows without decoder; None is the embedded bundle,
             and its checkpoint for those rows.
         presence: give words below the model's threshold an empty mask.
@@ -62,6 +65,10 @@ ROWS = (
     Row("embedded, presence off", "judge", presence=False),
     Row("its towers: cosine, one threshold", "judge", "cosine"),
     Row("its towers: cosine, best word wins", "judge", "cosine-winner"),
+    Row("its towers: maskclip, one threshold", "judge", "maskclip"),
+    Row("its towers: sclip, one threshold", "judge", "sclip"),
+    Row("its towers: clearclip, one threshold", "judge", "clearclip"),
+    Row("its towers: naclip, one threshold", "judge", "naclip"),
     Row("embedded (stickers-v3)", "training"),
     Row("embedded (stickers-v3)", "unseen-style"),
 )
@@ -91,7 +98,8 @@ def predictor_of(stickers: Path, row: Row) -> Predictor:
         checkpoint = open_predictor(path)
     if not isinstance(checkpoint, CheckpointPredictor):
         raise click.UsageError(f"The rows without a decoder need a checkpoint (.safetensors) or towers, not {path}.")
-    cosine = CosinePredictor(checkpoint, winner=row.kind == "cosine-winner")
+    winner = row.kind == "cosine-winner"
+    cosine = CosinePredictor(checkpoint, winner, method="cosine" if winner else row.kind)
     examples = (
         (scene.pixels, words_of(present + absent), [scene.mask(noun).astype(np.uint8) for noun in present + absent])
         for scene in islice(judge_scenes(stickers, CHOICE), FIT_PICTURES)
@@ -111,17 +119,21 @@ def measure(
 ) -> list[dict[str, Any]]:
     """Score rows of one kind of pictures, each picture made once; the JSON documents that the ladder holds."""
     predictors = [predictor_of(stickers, row) for row in rows]
-    counts, digests = [Count() for _ in rows], []
+    counts, digests, seconds = [Count() for _ in rows], [], [list[float]() for _ in rows]
     for scene in scenes_of(stickers, rows[0].data, count, choice):
         if len(digests) < 3:
             digests.append(scene.digest())
         present, absent = asked(scene)
-        for predictor, counted in zip(predictors, counts, strict=True):
+        for predictor, counted, taken in zip(predictors, counts, seconds, strict=True):
             if present:
-                counted.add(scene, present, absent, predictor.predict(scene.pixels, words_of(present + absent)))
+                words, start = words_of(present + absent), time.perf_counter()
+                found = predictor.predict(scene.pixels, words)
+                taken.append(time.perf_counter() - start)
+                counted.add(scene, present, absent, found)
     documents = []
-    for row, predictor, counted in zip(rows, predictors, counts, strict=True):
+    for row, predictor, counted, taken in zip(rows, predictors, counts, seconds, strict=True):
         document = {"label": row.label, "data": row.data, "kind": row.kind, "method": predictor.name}
+        document["ms"] = round(1000 * float(np.median(taken)), 1) if taken else None
         if isinstance(predictor, CosinePredictor):
             document["threshold"] = predictor.threshold
         documents.append(document | {"digests": digests} | counted.to_json())
@@ -170,12 +182,16 @@ def _put(rows: list[dict[str, Any]], row: dict[str, Any], key: tuple[str, ...]) 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Rows as Markdown."""
     bins = [f"{100 * low:g} to {100 * high:g} %" for low, high in SIZES]
-    head = ["model", "mIoU", "which-word", "leakage", "trained", "held-out", "boundary", *bins]
+    head = ["model", "mIoU", "which-word", "leakage", "trained", "held-out", "boundary", *bins, "ms"]
     lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
     for row in rows:
         names = ("miou", "which_word", "leakage", "miou_trained", "miou_held_out", "boundary_iou")
         sizes = [f"{shown(one['missed'])} / {shown(one['median_iou'])}" for one in row["sizes"]]
-        lines.append("| " + " | ".join([row["label"], *(shown(row[name]) for name in names), *sizes]) + " |")
+        lines.append(
+            "| "
+            + " | ".join([row["label"], *(shown(row[name]) for name in names), *sizes, shown(row.get("ms"))])
+            + " |"
+        )
     return "\n".join(lines)
 
 

@@ -26,8 +26,9 @@ from torch import Tensor, nn
 from clsclip.model import ClsClip, ModelConfig
 from clsclip.tower_files import load_towers
 from clsclip.vit import after_attention, heads_of, joined
-from clsclip_export.graphs import Graph, export_graph
-from clsclip_export.sharing import first_navigated
+from clsclip_export.architectures.base import Graph
+from clsclip_export.architectures.sharing import first_navigated
+from clsclip_export.graphs import export_graph
 
 INPUTS = ("stem_tokens", "text_tokens", "crop_index", "class_index")
 TRUNK_LAYERS = 12

@@ -9,7 +9,7 @@ from typing import Any
 
 import onnx
 
-from clsclip.model import ClsClip
+from clsclip.base import WordSegmenter
 from clsclip_export.check_data import CheckData
 from clsclip_export.divergence import weight_name
 from clsclip_export.graphs import Exported, ExportedGraph, export_graphs
@@ -33,7 +33,7 @@ OWN_WEIGHTS = (TEXT_ENCODER,)
 
 
 def write_bundle(
-    model: ClsClip,
+    model: WordSegmenter,
     header: Mapping[str, Any],
     out: Path,
     options: BundleOptions,

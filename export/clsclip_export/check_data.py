@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from clsclip.model import ClsClip
+from clsclip.base import WordSegmenter
 from clsclip.photographs import photographs
+from clsclip_export.architectures import architecture_of
 from clsclip_export.errors import CheckDataError
 from clsclip_runtime.errors import ImageError
 from clsclip_runtime.images import SUFFIXES, open_image
@@ -74,10 +75,11 @@ def stress_images(count: int, size: int) -> list[Image.Image]:
     return [made[index % len(made)] for index in range(count)]
 
 
-def reference_pixels(model: ClsClip, images: Sequence[Image.Image]) -> Tensor:
+def reference_pixels(model: WordSegmenter, images: Sequence[Image.Image]) -> Tensor:
     """Prepare images as for the towers in training: (C, 3, S, S) float32. Written beside the runtime's, to check it."""
-    spec = model.towers.image
-    resized = [one.convert("RGB").resize((spec.size, spec.size), Image.Resampling.BICUBIC) for one in images]
+    spec = architecture_of(model).image
+    size, resampling = (spec.size, spec.size), Image.Resampling[spec.interpolation.upper()]
+    resized = [one.convert("RGB").resize(size, resampling) for one in images]
     values = torch.from_numpy(np.stack([np.asarray(one) for one in resized])).permute(0, 3, 1, 2).float() / 255
     return (values - torch.tensor(spec.mean).view(3, 1, 1)) / torch.tensor(spec.std).view(3, 1, 1)
 
@@ -89,8 +91,7 @@ def images_of(data: CheckData, kind: str, crops: int, size: int) -> list[Image.I
     return [data.images[index % len(data.images)] for index in range(crops)]
 
 
-@torch.no_grad()
-def graph_inputs(model: ClsClip, data: CheckData, kind: str, sizes: tuple[int, int, int]) -> dict[str, Tensor]:
+def graph_inputs(model: WordSegmenter, data: CheckData, kind: str, sizes: tuple[int, int, int]) -> dict[str, Tensor]:
     """Compute the inputs of every graph, by name, with PyTorch.
 
     Args:
@@ -100,21 +101,10 @@ def graph_inputs(model: ClsClip, data: CheckData, kind: str, sizes: tuple[int, i
         sizes: (crops, classes, pairs); pairs reach the first and the last of both.
     """
     crops, classes, pairs = sizes
-    towers = model.towers
-    pixel_values = reference_pixels(model, images_of(data, kind, crops, towers.image.size))
+    architecture = architecture_of(model)
+    pixel_values = reference_pixels(model, images_of(data, kind, crops, model.towers.image.size))
     rounds = [f"{1 + index // len(data.words)} " if index >= len(data.words) else "" for index in range(classes)]
     words = [f"{rounds[index]}{data.words[index % len(data.words)]}" for index in range(classes)]
-    token_ids = towers.tokenize([f"a picture of a {word}" for word in words])
-    stem, image_features, patch_features = model.encode_image(pixel_values)
-    text_tokens = towers.text_tokens(token_ids)
-    return {
-        "pixel_values": pixel_values,
-        "token_ids": token_ids,
-        "stem_tokens": stem,
-        "image_features": image_features,
-        "patch_features": patch_features,
-        "text_tokens": text_tokens,
-        "text_features": towers.text_features(text_tokens),
-        "crop_index": torch.arange(pairs) % crops,
-        "class_index": torch.linspace(classes - 1, 0, pairs).round().long(),
-    }
+    token_ids = model.towers.tokenize([architecture.templates[0].format(word) for word in words])
+    index = torch.arange(pairs) % crops, torch.linspace(classes - 1, 0, pairs).round().long()
+    return architecture.tensors(pixel_values, token_ids, index)

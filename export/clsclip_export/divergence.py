@@ -17,7 +17,8 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from clsclip_export.graphs import ExportedGraph, Graph
+from clsclip_export.architectures import Graph
+from clsclip_export.graphs import ExportedGraph
 from clsclip_export.parity import MIN_COSINE, row_cosines
 from clsclip_export.precision import rounded
 

@@ -1,8 +1,9 @@
-"""The modules that become ONNX graphs, and their export with named dynamic axes."""
+"""The export of a model's graphs to ONNX, with named dynamic axes."""
 
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import warnings
 from collections.abc import Mapping
@@ -13,169 +14,16 @@ import numpy as np
 import onnx
 import torch
 from onnx.reference import ReferenceEvaluator
-from torch import Tensor, nn
 
-from clsclip.model import ClsClip
-from clsclip_export.sharing import shared_trunk
+from clsclip.base import WordSegmenter
+from clsclip_export.architectures import Graph, architecture_of
 
 OPSET = 18
 
 
-class TextEncoder(nn.Module):
-    """token_ids (K, L) int64 -> text_tokens (K, d_text), text_features (K, f)."""
-
-    def __init__(self, model: ClsClip) -> None:
-        super().__init__()
-        self.towers = model.towers
-
-    def forward(self, token_ids: Tensor) -> tuple[Tensor, Tensor]:
-        tokens = self.towers.text_tokens(token_ids)
-        return tokens, self.towers.text_features(tokens)
-
-
-class ImageEncoder(nn.Module):
-    """pixel_values (C, 3, S, S) -> stem_tokens (C, 1 + v + m, d), image_features (C, f), patch_features (C, m, f)."""
-
-    def __init__(self, model: ClsClip) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, pixel_values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return self.model.encode_image(pixel_values)
-
-
-class Stem(nn.Module):
-    """pixel_values (C, 3, S, S) -> stem_tokens (C, 1 + v + m, d): all of a crop that masks need."""
-
-    def __init__(self, model: ClsClip) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, pixel_values: Tensor) -> Tensor:
-        return self.model.stem(pixel_values)
-
-
-class Trunk(nn.Module):
-    """What runs once a pair: see :meth:`clsclip.model.ClsClip.trunk`.
-
-    Args:
-        model: what it is of.
-        shared: compute once what pairs share, as bundles do; else the plain form, which parity compares with.
-    """
-
-    def __init__(self, model: ClsClip, *, shared: bool) -> None:
-        super().__init__()
-        self.model, self.shared = model, shared
-
-    def forward(
-        self, stem_tokens: Tensor, patch_features: Tensor, text_tokens: Tensor, crop_index: Tensor, class_index: Tensor
-    ) -> Tensor:
-        if self.shared:
-            return shared_trunk(self.model, stem_tokens, patch_features, text_tokens, crop_index, class_index)
-        return self.model.trunk(stem_tokens, patch_features, text_tokens, crop_index, class_index)
-
-
-class Whole(nn.Module):
-    """Stem and trunk in one: see :meth:`clsclip.model.ClsClip.forward`."""
-
-    def __init__(self, model: ClsClip) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, pixel_values: Tensor, text_tokens: Tensor, crop_index: Tensor, class_index: Tensor) -> Tensor:
-        stem, patch_features = self.model.stem_and_patches(pixel_values)
-        return shared_trunk(self.model, stem, patch_features, text_tokens, crop_index, class_index)
-
-
-@dataclass(frozen=True)
-class Graph:
-    """One graph of a bundle.
-
-    Attributes:
-        file: name in the bundle.
-        module: what it computes, as it is exported.
-        reference: what it must compute, as training does.
-        inputs: example inputs by name, every dynamic axis above 1 so that none is baked in.
-        axes: for each input, its dynamic axes and their names.
-        outputs: output names.
-    """
-
-    file: str
-    module: nn.Module
-    reference: nn.Module
-    inputs: dict[str, Tensor]
-    axes: dict[str, dict[int, str]]
-    outputs: tuple[str, ...]
-
-
-def example_inputs(model: ClsClip, crops: int, classes: int, pairs: int, seed: int = 0) -> dict[str, Tensor]:
-    """Random inputs of every graph: C crops, K classes, P pairs that reach the first and the last of both."""
-    generator = torch.Generator().manual_seed(seed)
-    towers = model.towers
-    size = towers.image.size
-    pixel_values = torch.randn(crops, 3, size, size, generator=generator)
-    lengths = torch.randint(3, towers.context_length, (classes,), generator=generator)
-    ids = torch.randint(3, 200, (classes, towers.context_length), generator=generator)
-    end = towers.end_token if towers.pool_type == "eos" else int(towers.text.token_embedding.num_embeddings) - 1
-    for row, length in enumerate(lengths.tolist()):
-        ids[row, length], ids[row, length + 1 :] = end or 0, 0
-    with torch.no_grad():
-        stem, image_features, patch_features = model.encode_image(pixel_values)
-        text_tokens = towers.text_tokens(ids)
-        text_features = towers.text_features(text_tokens)
-    return {
-        "pixel_values": pixel_values,
-        "token_ids": ids,
-        "stem_tokens": stem,
-        "image_features": image_features,
-        "patch_features": patch_features,
-        "text_tokens": text_tokens,
-        "text_features": text_features,
-        "crop_index": torch.arange(pairs) % crops,
-        "class_index": (classes - 1) - torch.arange(pairs) % classes,
-    }
-
-
-def graphs(model: ClsClip) -> list[Graph]:
+def graphs(model: WordSegmenter) -> list[Graph]:
     """The graphs of a bundle (README, "The bundle")."""
-    inputs = example_inputs(model, crops=2, classes=3, pairs=5)
-    dynamic = {
-        "pixel_values": "C",
-        "token_ids": "K",
-        "stem_tokens": "C",
-        "image_features": "C",
-        "patch_features": "C",
-        "text_tokens": "K",
-        "text_features": "K",
-        "crop_index": "P",
-        "class_index": "P",
-    }
-
-    def graph(
-        file: str,
-        module: nn.Module,
-        names: tuple[str, ...],
-        outputs: tuple[str, ...],
-        reference: nn.Module | None = None,
-    ) -> Graph:
-        chosen = {name: inputs[name] for name in names}
-        axes = {name: {0: dynamic[name]} for name in names}
-        module = module.eval()
-        return Graph(file, module, module if reference is None else reference.eval(), chosen, axes, outputs)
-
-    pair = ("text_tokens", "crop_index", "class_index")
-    features = ("image_features", "patch_features")
-    trunk, plain = Trunk(model, shared=True), Trunk(model, shared=False)
-    found = [
-        graph("segmenter.onnx", Whole(model), ("pixel_values", *pair), ("mask_logits",), model),
-        graph("image_encoder.onnx", ImageEncoder(model), ("pixel_values",), ("stem_tokens", *features)),
-        graph("trunk.onnx", trunk, ("stem_tokens", "patch_features", *pair), ("mask_logits",), plain),
-        graph("presence.onnx", model.presence, (*features, "text_features"), ("presence",)),
-        graph("text_encoder.onnx", TextEncoder(model), ("token_ids",), ("text_tokens", "text_features")),
-    ]
-    if model.decoder.similarity is None:  # else masks need CLIP's own path too, and so all of the image encoder
-        found.append(graph("stem.onnx", Stem(model), ("pixel_values",), ("stem_tokens",)))
-    return found
+    return architecture_of(model).graphs()
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,11 +50,11 @@ class Exported:
         graphs: by their file in the bundle.
     """
 
-    model: ClsClip
+    model: WordSegmenter
     graphs: Mapping[str, ExportedGraph]
 
 
-def export_graphs(model: ClsClip) -> Exported:
+def export_graphs(model: WordSegmenter) -> Exported:
     """Export every graph of a bundle; ``model`` is in evaluation mode."""
     return Exported(model, {graph.file: export_graph(graph) for graph in graphs(model)})
 
@@ -227,7 +75,7 @@ def export_graph(graph: Graph) -> ExportedGraph:
             tuple(graph.inputs.values()),
             input_names=list(graph.inputs),
             output_names=list(graph.outputs),
-            dynamic_shapes=dynamic,
+            dynamic_shapes=[tuple(dynamic)] if takes_any(graph.module) else dynamic,
             opset_version=OPSET,
             dynamo=True,
             verbose=False,
@@ -242,6 +90,12 @@ def export_graph(graph: Graph) -> ExportedGraph:
     drop_unread_inputs(proto.graph)
     assert program.exported_program is not None  # noqa: S101 (the same)
     return ExportedGraph(graph, proto, program.exported_program)
+
+
+def takes_any(module: torch.nn.Module) -> bool:
+    """Whether a module takes any number of inputs, which are then one argument."""
+    parameters = inspect.signature(module.forward).parameters.values()
+    return any(one.kind is one.VAR_POSITIONAL for one in parameters)
 
 
 def drop_unread_inputs(graph: onnx.GraphProto) -> None:

@@ -8,26 +8,27 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from clsclip.model import ClsClip
-from clsclip.preprocessing import image_spec
+from clsclip.base import WordSegmenter
+from clsclip_export.architectures import architecture_of
+from clsclip_export.architectures.base import MASK_THRESHOLD
+from clsclip_export.architectures.clsclip import ClsClipArchitecture
 from clsclip_export.graphs import OPSET
 from clsclip_export.options import BundleOptions
-from clsclip_runtime.bundle import memory
 from clsclip_runtime.bundle.description import describe_features, read_signatures
 from clsclip_runtime.bundle.folder import file_entries
 from clsclip_runtime.bundle.manifest import SCHEMA_VERSION
 from clsclip_runtime.bundle.opening import DETECTOR, IMAGE_ENCODER, TEXT_ENCODER
-from clsclip_runtime.bundle.specs import FROM_FILTER, PROBABILITY
 from clsclip_runtime.version import __version__
 
-TEMPLATES = ["a picture of a {}"]
-MASK_THRESHOLD = 0.5
+TEMPLATES = list(ClsClipArchitecture.templates)
 
 MATCHING = "text_features"
 """The text feature of unit norm."""
 
 
-def build_manifest(model: ClsClip, folder: Path, header: Mapping[str, Any], options: BundleOptions) -> dict[str, Any]:
+def build_manifest(
+    model: WordSegmenter, folder: Path, header: Mapping[str, Any], options: BundleOptions
+) -> dict[str, Any]:
     """Describe what ``folder`` holds; parity comes when it is known.
 
     Args:
@@ -37,22 +38,21 @@ def build_manifest(model: ClsClip, folder: Path, header: Mapping[str, Any], opti
         options: what the bundle is to be.
     """
     towers, provenance = model.towers, header.get("provenance", {})
-    side = towers.grid * model.config.upscale
+    architecture = architecture_of(model)
+    height, width = architecture.mask_size
     graphs = read_signatures(folder)
     features = describe_features(graphs, IMAGE_ENCODER)
     text = describe_features(graphs, TEXT_ENCODER, compared=[MATCHING])
-    tokens, width = next(one["shape"] for one in features if one["name"] == "stem_tokens")
     document: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "name": options.name,
         "clsclip_version": __version__,
-        "description": provenance.get("description", f"ClsCLIP on {towers.name}."),
+        "description": provenance.get("description", architecture.description()),
         "requires": [],
         "model": {
             "towers": towers.name,
-            "variant": model.config.variant,
+            **architecture.section(),
             "layers": towers.layers,
-            "navigation_layers": sorted(model.config.navigation_layers),
             "patch_size": towers.patch,
             "width": towers.width,
             "heads": int(towers.visual.transformer.resblocks[0].attn.num_heads),
@@ -61,27 +61,18 @@ def build_manifest(model: ClsClip, folder: Path, header: Mapping[str, Any], opti
             "fingerprint": towers.fingerprint(),
         },
         "license": provenance.get("license", {"weights": "unknown", "notes": []}),
-        "image": asdict(image_spec(model)),
+        "image": asdict(architecture.image),
         "features": features,
         "text": {
             "context_length": towers.context_length,
-            "templates": provenance.get("templates", TEMPLATES),
+            "templates": provenance.get("templates", list(architecture.templates)),
             "pad_token_id": 0,
             "features": [{**one, "unit_norm": one["name"] == MATCHING} for one in text],
             "matching": MATCHING,
         },
-        "mask": {"threshold": MASK_THRESHOLD, "height": side, "width": side},
-        "presence": {
-            "from": FROM_FILTER,
-            "form": PROBABILITY,
-            "threshold": provenance.get("presence_threshold") or 0.0,
-        },
-        "memory": {
-            "crop_bytes": memory.crop_bytes(towers.image.size, tokens, width),
-            "pair_bytes": memory.pair_bytes(tokens, width, side, side),
-            "presence_pair_bytes": memory.presence_pair_bytes(tokens),
-            "word_bytes": memory.word_bytes(towers.context_length, towers.text_width),
-        },
+        "mask": {"threshold": MASK_THRESHOLD, "height": height, "width": width},
+        "presence": architecture.presence() | {"threshold": provenance.get("presence_threshold") or 0.0},
+        "memory": architecture.memory(),
         "profile": options.profile.to_json(),
         "graphs": {file: signature.to_json() for file, signature in graphs.items()},
         "precision": options.precision,
@@ -90,6 +81,7 @@ def build_manifest(model: ClsClip, folder: Path, header: Mapping[str, Any], opti
         "provenance": provenance,
         "tools": {tool: version(tool) for tool in ("torch", "onnx", "onnxruntime", "open_clip_torch", "tokenizers")},
     }
+    document |= architecture.more()
     if options.detector is not None:
         document["detector"] = options.detector.section()
         document["license"] = {**document["license"], "parts": {DETECTOR: options.detector.spec.license}}

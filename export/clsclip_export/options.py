@@ -30,3 +30,32 @@ class BundleOptions:
     detector: PreparedDetector | None = None
     words: tuple[str, ...] = ()
     text_encoder: bool = True
+
+
+@dataclass(frozen=True)
+class Published:
+    """Published weights to export, with nothing trained here: CLIPSeg's, or CLIP's alone.
+
+    Attributes:
+        clipseg: folder or hub name; None for CLIP alone.
+        training_free: how CLIP's last layer runs, one of :data:`clsclip.training_free.METHODS`; None for CLIPSeg.
+        towers: folder or open_clip name of CLIP's towers.
+        pretrained: weights of ``towers``.
+        image_size: pixels a side; None keeps what the weights come with.
+        background: prompts that words compete with; none is the usual ones.
+        templates: prompts of a word; none is the usual ones.
+        license: of the weights; None takes what their card says.
+        name: of the model; None takes the bundle's file name.
+        precision: of the graphs: fp32, fp16 or bf16.
+    """
+
+    clipseg: str | None = None
+    training_free: str | None = None
+    towers: str | None = None
+    pretrained: str | None = None
+    image_size: int | None = None
+    background: tuple[str, ...] = ()
+    templates: tuple[str, ...] = ()
+    license: str | None = None
+    name: str | None = None
+    precision: str = "fp32"

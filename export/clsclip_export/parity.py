@@ -21,10 +21,10 @@ import onnxruntime
 import torch
 from torch import Tensor
 
-from clsclip.model import ClsClip
+from clsclip.base import WordSegmenter
+from clsclip_export.architectures import Graph
 from clsclip_export.check_data import KINDS, CheckData, graph_inputs
 from clsclip_export.errors import ParityError
-from clsclip_export.graphs import Graph
 
 TOLERANCE = 1e-4
 """Largest allowed |difference| of any output in FP32."""
@@ -119,7 +119,7 @@ class Case:
 
 
 def check_parity(
-    model: ClsClip,
+    model: WordSegmenter,
     cases: Sequence[Case],
     data: CheckData,
     batches: Sequence[tuple[int, int, int]],

@@ -49,6 +49,9 @@ MOVEMENT_OPS = frozenset({
 # fmt: on
 """Operators that only move values: FP32 where any of what they move is."""
 
+_AFTER_LAST = frozenset({"Add", "GreaterOrEqual", "Min", "Mul", "ReduceMax", "Sub", "Where"})
+"""What may stand between the last product and the mask logits, besides what moves values."""
+
 WIDE_OUTPUTS = ("mask_logits",)
 """Outputs whose last product is computed in FP32 too: their sign decides a pixel."""
 
@@ -127,12 +130,12 @@ def last_products(graph: onnx.GraphProto) -> set[int]:
     found: set[int] = set()
     while pending:
         position = makers.get(pending.pop())
-        if position is None:
+        if position is None or position in found:
             continue
         node = graph.node[position]
-        if node.op_type in MOVEMENT_OPS or node.op_type == "Add":
+        if node.op_type in MOVEMENT_OPS or node.op_type in _AFTER_LAST:
             found.add(position)
-            pending.append(node.input[0])
+            pending.extend(node.input)
         elif node.op_type in ("MatMul", "Gemm"):
             found.add(position)
     return found

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from clsclip.model import ClsClip
-from clsclip.preprocessing import image_spec
+from clsclip.base import WordSegmenter
+from clsclip_export.architectures import Graph, architecture_of
 from clsclip_export.check_data import KINDS, CheckData, images_of, reference_pixels
 from clsclip_export.divergence import explain_failure
 from clsclip_export.errors import ParityError
-from clsclip_export.graphs import Exported, Graph
+from clsclip_export.graphs import Exported
 from clsclip_export.parity import MIN_COSINE, MIN_IOU, ROUNDED, TOLERANCE, Case, Parity, check_parity
 from clsclip_export.precision import rounded
 from clsclip_export.profiles import Profile
@@ -57,7 +57,7 @@ def verify(exported: Exported, folder: Path, data: CheckData, profile: Profile) 
     """
     manifest = read_json(folder / MANIFEST)
     precision, mask_logit = manifest["precision"], logit(manifest["mask"]["threshold"])
-    check_preprocessing(exported.model, image_spec(exported.model), data)
+    check_preprocessing(exported.model, image_of(manifest), data)
 
     def explain(graph: Graph, feeds: dict[str, Any], output: str, row: int) -> str:
         return explain_failure(exported.graphs[graph.file], precision_of_graph(graph.file, precision), feeds, row)
@@ -81,12 +81,18 @@ def verify(exported: Exported, folder: Path, data: CheckData, profile: Profile) 
     return parity + check_words(exported.model, folder)
 
 
+def image_of(manifest: dict[str, Any]) -> ImageSpec:
+    """How a manifest says that images are prepared."""
+    image = manifest["image"]
+    return ImageSpec(**{**image, "mean": tuple(image["mean"]), "std": tuple(image["std"])})
+
+
 def precision_of_graph(file: str, precision: str) -> str:
     """Tell the precision of one graph of a bundle of this precision."""
     return "fp32" if file in ALWAYS_FP32 else precision
 
 
-def check_preprocessing(model: ClsClip, spec: ImageSpec, data: CheckData) -> None:
+def check_preprocessing(model: WordSegmenter, spec: ImageSpec, data: CheckData) -> None:
     """Compare the runtime's pixels, by the manifest's ``spec``, with the towers' own.
 
     Raises:
@@ -98,11 +104,11 @@ def check_preprocessing(model: ClsClip, spec: ImageSpec, data: CheckData) -> Non
         found = np.stack([preprocess(image, spec) for image in images])
         difference = float(np.abs(found - expected).max()) if found.shape == expected.shape else math.inf
         if not difference <= TOLERANCE:
-            towers = model.towers.image
+            towers = architecture_of(model).image
             raise ParityError(
                 f"First tensor that diverges from PyTorch: pixel_values: it differs by {difference:.3g}. The manifest "
                 f"says size {spec.size}, mean {spec.mean}, std {spec.std}, {spec.interpolation}; the towers were "
-                f"trained with size {towers.size}, mean {towers.mean}, std {towers.std}, bicubic. "
+                f"trained with size {towers.size}, mean {towers.mean}, std {towers.std}, {towers.interpolation}. "
                 "No bundle was written."
             )
 

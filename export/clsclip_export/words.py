@@ -13,7 +13,8 @@ import numpy.typing as npt
 import onnx
 import torch
 
-from clsclip.model import ClsClip
+from clsclip.base import WordSegmenter
+from clsclip_export.architectures import architecture_of
 from clsclip_export.errors import ParityError
 from clsclip_export.parity import Parity, row_cosines
 from clsclip_export.trial import try_bundle
@@ -115,7 +116,7 @@ def add_words(source: Path, out: Path, words: Sequence[str], *, text_encoder: bo
         try_bundle(folder)
 
 
-def check_words(model: ClsClip, folder: Path) -> list[Parity]:
+def check_words(model: WordSegmenter, folder: Path) -> list[Parity]:
     """Compare the words that a folder holds with PyTorch's: the mean over templates, of unit norm where it is stated.
 
     Raises:
@@ -125,12 +126,14 @@ def check_words(model: ClsClip, folder: Path) -> list[Parity]:
         return []
     text = parse_manifest((folder / MANIFEST).read_bytes()).text
     stored = StoredWords.read(folder / TEXT_TOKENS, text.features)
-    rows = [model.encode_words([fill_template(one, word) for word in stored.words]) for one in text.templates]
+    encode = architecture_of(model).encode_texts
+    rows = [encode([fill_template(one, word) for word in stored.words]) for one in text.templates]
     found = stored.find(stored.words)
     parity = []
-    for at, name in enumerate(("text_tokens", "text_features")):
-        mean = torch.stack([one[at] for one in rows]).mean(dim=0)
-        if name == "text_features":
+    for spec in text.features:
+        name = spec.name
+        mean = torch.stack([one[name] for one in rows]).mean(dim=0)
+        if spec.unit_norm:
             mean = torch.nn.functional.normalize(mean, dim=-1)
         ours = np.stack([found[word].arrays[name] for word in stored.words])
         row = _parity(name, ours, mean.detach().numpy())

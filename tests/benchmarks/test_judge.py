@@ -207,7 +207,7 @@ def test_a_row_is_recorded_once_and_the_tables_are_filled(tmp_path: Path, monkey
 def test_models_are_scored_by_one_command(drawings: Path) -> None:
     """The embedded model has never seen these stripes; what counts is that every kind of row runs on the same words."""
     pairs = set()
-    for kind in ladder.KINDS:
+    for kind in ("model", "cosine", "cosine-winner", "naclip"):
         arguments = ["score", str(drawings), "--kind", kind, "--pictures", "2"]
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(ladder, "FIT_PICTURES", 2)
@@ -220,7 +220,9 @@ def test_models_are_scored_by_one_command(drawings: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ladder, "FIT_PICTURES", 2)
         done = CliRunner().invoke(main, [*arguments, "--model", str(alone)])
-    assert json.loads(done.output) == document, "towers alone are the same as those in the checkpoint"
+    again = json.loads(done.output)
+    assert again.pop("ms") > 0 and document.pop("ms") > 0
+    assert again == document, "towers alone are the same as those in the checkpoint"
     assert len(pairs) == 1
     refused = CliRunner().invoke(main, ["score", str(drawings), "--pictures", "2", "--label", "part"])
     assert refused.exit_code == 2 and "whole runs" in refused.output

@@ -21,8 +21,8 @@ BUNDLE = ("--from-bundle", "model.clsclip")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "Give --ckpt, or --from-bundle"),
-        (("--out", "out"), "Give --ckpt, or --from-bundle"),
+        ((), "Give --ckpt, --clipseg or --training-free, or --from-bundle"),
+        (("--out", "out"), "Give --ckpt, --clipseg or --training-free, or --from-bundle"),
         ((*CKPT, *BUNDLE), "--ckpt and --from-bundle exclude each other"),
         ((*CKPT, "--fp16", "--bf16"), "--fp16 and --bf16 exclude each other"),
         ((*CKPT, "--fp16", "--int8"), "--fp16 and --int8 exclude each other"),
@@ -40,8 +40,14 @@ BUNDLE = ("--from-bundle", "model.clsclip")
         ((*BUNDLE, "--engine", "tensorrt", "--force"), "--force says something about --out"),
         ((*BUNDLE, "--detector", "a.onnx", "--out", "out", "--fp16"), "--fp16 is for --ckpt"),
         ((*BUNDLE, "--detector", "a.onnx", "--out", "out", "--towers", "x"), "--towers is for --ckpt"),
-        ((*BUNDLE, "--detector", "a.onnx", "--out", "out", "--check-words", "x"), "about --ckpt or --int8"),
-        ((*BUNDLE, "--detector", "a.onnx", "--out", "out", "--pairs", "4"), "about --ckpt or --engine"),
+        (
+            (*BUNDLE, "--detector", "a.onnx", "--out", "out", "--check-words", "x"),
+            "about --ckpt or --clipseg or --training-free or --int8",
+        ),
+        (
+            (*BUNDLE, "--detector", "a.onnx", "--out", "out", "--pairs", "4"),
+            "about --ckpt or --clipseg or --training-free or --engine",
+        ),
         ((*BUNDLE, "--int8", "--calibration-images", ".", "--out", "out", "--engine", "tensorrt"), "takes none"),
         ((*CKPT, "--pairs", "8,4,2"), "1 <= smallest"),
     ],
@@ -59,7 +65,7 @@ def test_every_need_is_an_option() -> None:
     flags = {one.flag for one in options}
     assert {need for one in options for need in one.needs} <= flags
     groups = [one.group for one in options if one.group is not None]
-    assert {groups.count(name) for name in groups} == {2, 4}
+    assert {groups.count(name) for name in groups} == {4}
 
 
 FLAGS = {one.flag for one in command.params if isinstance(one, Option)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,8 @@ from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import load_file
 
 from clsclip.model import ClsClip
+from clsclip.preprocessing import image_spec
 from clsclip_export import bundle as bundle_module
-from clsclip_export import verify as verify_module
 from clsclip_export.bundle import write_bundle
 from clsclip_export.check_data import CheckData
 from clsclip_export.errors import CheckDataError, ParityError, PrecisionError, ProfileError
@@ -180,7 +180,8 @@ Fault = Callable[[ExportedGraph], ExportedGraph]
 
 
 def partial_manifest(model: ClsClip, folder: Path, header: object, options: BundleOptions) -> dict[str, Any]:
-    return {"precision": options.precision, "mask": {"threshold": 0.5}}
+    image = asdict(image_spec(model))
+    return {"precision": options.precision, "mask": {"threshold": 0.5}, "image": image}
 
 
 @pytest.fixture
@@ -264,8 +265,13 @@ def test_a_swapped_pair_of_weights(trunk_alone: Callable[[ClsClip, Fault], None]
 
 
 def test_a_wrong_mean(exports_once: ClsClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    right = verify_module.image_spec
-    monkeypatch.setattr(verify_module, "image_spec", lambda model: replace(right(model), mean=(0.5, 0.5, 0.4)))
+    right = bundle_module.build_manifest
+
+    def wrong_manifest(*arguments: Any) -> dict[str, Any]:
+        document = right(*arguments)
+        return document | {"image": document["image"] | {"mean": (0.5, 0.5, 0.4)}}
+
+    monkeypatch.setattr(bundle_module, "build_manifest", wrong_manifest)
     with pytest.raises(ParityError, match=r"diverges from PyTorch: pixel_values.*mean \(0\.5, 0\.5, 0\.4\)"):
         write_bundle(exports_once, {}, tmp_path / "t.clsclip", BundleOptions("t", profile=SMALL))
     assert not list(tmp_path.iterdir())

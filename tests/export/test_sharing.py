@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clsclip_export.sharing import first_navigated, shared_trunk
+from clsclip_export.architectures.sharing import first_navigated, shared_trunk
 from tests.tiny import tiny_model
 
 

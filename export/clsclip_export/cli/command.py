@@ -27,6 +27,8 @@ Examples:
   clsclip-export --ckpt last.safetensors --towers ViT-B-16 --pretrained vit_b16.safetensors --out model.clsclip
   clsclip-export --ckpt last.safetensors --out model.clsclip --detector yolo11n.onnx
   clsclip-export --ckpt last.safetensors --out small.clsclip --classes-file words.txt --no-text-encoder
+  clsclip-export --clipseg CIDAS/clipseg-rd64-refined --out clipseg.clsclip
+  clsclip-export --training-free naclip --towers ViT-B-16 --pretrained openai --out clip.clsclip
   clsclip-export --from-bundle model.clsclip --out new.clsclip --detector yolo11n.pt --trust-pickle
   clsclip-export --ckpt last.safetensors --out model.clsclip --fp16 --check-images photos --check-words boat
   clsclip-export --ckpt last.safetensors --out model.clsclip --int8 --calibration-images photos

@@ -7,6 +7,9 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+SOURCES = {"--ckpt", "--clipseg", "--training-free"}
+"""What a bundle is made of anew, in contrast to ``--from-bundle``."""
+
 
 class Option(click.Option):
     """An option that may belong to a group.
@@ -49,7 +52,7 @@ def check_groups(context: click.Context) -> set[str]:
                 raise click.UsageError(f"{other} and {one.flag} exclude each other. Give one of the two.")
     for one in given:
         if one.needs and not flags & set(one.needs):
-            if one.needs == ("--ckpt",):
-                raise click.UsageError(f"{one.flag} is for --ckpt: a bundle keeps its own.")
+            if "--from-bundle" in flags and set(one.needs) <= SOURCES:
+                raise click.UsageError(f"{one.flag} is for {' or '.join(one.needs)}: a bundle keeps its own.")
             raise click.UsageError(f"{one.flag} says something about {' or '.join(one.needs)}, which is missing.")
     return flags

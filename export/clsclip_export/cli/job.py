@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clsclip_export.options import Published
 from clsclip_export.profiles import Profile
 from clsclip_runtime.backends.tensorrt.edition import TensorRtEdition, find_edition
 from clsclip_runtime.bundle.opening import MANIFEST
@@ -18,6 +19,7 @@ from clsclip_runtime.documents import read_json
 from clsclip_runtime.paths import cannot_write, readable
 
 if TYPE_CHECKING:
+    from clsclip.base import WordSegmenter
     from clsclip_export.check_data import CheckData
     from clsclip_export.detector import DetectorSource, PreparedDetector
     from clsclip_export.engines.build import Built
@@ -87,7 +89,7 @@ class Job:
         engines: to build in the end.
     """
 
-    checkpoint: Checkpoint | None
+    checkpoint: Checkpoint | Published | None
     bundle: Path | None
     out: Path | None
     force: bool = False
@@ -197,21 +199,13 @@ def beside(out: Path) -> Iterator[Path]:
 
 def export_checkpoint(job: Job, out: Path, detector: PreparedDetector | None, name: str, *, with_words: bool) -> None:
     """Write a checkpoint's bundle, and print how well it computes what PyTorch does."""
-    from clsclip.checkpoint import load_checkpoint, read_header
-    from clsclip.tower_files import load_towers
-    from clsclip.tower_places import remember_towers
     from clsclip_export.bundle import write_bundle
     from clsclip_export.options import BundleOptions
 
-    given, chosen = None, job.checkpoint
+    chosen = job.checkpoint
     if chosen is None:
         raise ValueError("the job has no checkpoint")
-    if chosen.towers is not None:
-        size = read_header(chosen.path)["towers"]["image_size"]
-        given = load_towers(chosen.towers, chosen.pretrained, image_size=size)
-    model, header = load_checkpoint(chosen.path, given)
-    if chosen.towers is not None:
-        remember_towers(header["fingerprint"], chosen.towers, chosen.pretrained)
+    model, header = load_model(chosen)
     options = BundleOptions(
         name=chosen.name or name.removesuffix(".clsclip"),
         precision=chosen.precision,
@@ -224,6 +218,28 @@ def export_checkpoint(job: Job, out: Path, detector: PreparedDetector | None, na
         echo(row.line())
     if chosen.precision == "bf16":
         echo("[i] ONNX Runtime's CPU provider runs no BF16: checked as rounded doubles, never as shipped")
+
+
+def load_model(chosen: Checkpoint | Published) -> tuple[WordSegmenter, Mapping[str, Any]]:
+    """Load a model, and a header as checkpoints have it; print what was assumed."""
+    if isinstance(chosen, Published):
+        from clsclip_export.published import load_published
+
+        model, header, notes = load_published(chosen)
+        for note in notes:
+            echo(f"[i] {note}")
+        return model, header
+    from clsclip.checkpoint import load_checkpoint, read_header
+    from clsclip.tower_files import load_towers
+    from clsclip.tower_places import remember_towers
+
+    if chosen.towers is None:
+        return load_checkpoint(chosen.path, None)
+    size = read_header(chosen.path)["towers"]["image_size"]
+    given = load_towers(chosen.towers, chosen.pretrained, image_size=size)
+    model, header = load_checkpoint(chosen.path, given)
+    remember_towers(header["fingerprint"], chosen.towers, chosen.pretrained)
+    return model, header
 
 
 def put_detector(source: Path, out: Path, detector: PreparedDetector, force: bool) -> None:

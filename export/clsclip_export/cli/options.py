@@ -11,6 +11,7 @@ import click
 from clsclip_export.cli.groups import check_groups, option
 from clsclip_export.cli.job import Calibrate, Checkpoint, Engines, Job
 from clsclip_export.errors import ProfileError
+from clsclip_export.options import Published
 from clsclip_export.profiles import AXES, Profile, parse_bounds
 from clsclip_runtime.backends.tensorrt.edition import EDITIONS
 from clsclip_runtime.cli.output import echo
@@ -20,11 +21,15 @@ from clsclip_runtime.paths import exists
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 PRECISIONS = ("fp32", "fp16", "bf16")
+TRAINING_FREE = ("cosine", "maskclip", "sclip", "clearclip", "naclip")
+"""As :data:`clsclip.training_free.METHODS`, which needs PyTorch."""
 _ENGINE_FLAGS = ("version_compatible", "hardware_compatible", "strip_weights", "tf32")
 
 _FILE = click.Path(path_type=Path)
-_CKPT, _DETECTOR, _INT8, _ENGINE = ("--ckpt",), ("--detector",), ("--int8",), ("--engine",)
-_PROFILE: dict[str, Any] = {"metavar": "N,N,N", "needs": ("--ckpt", "--engine")}
+_MODEL = ("--ckpt", "--clipseg", "--training-free")
+_PUBLISHED, _TOWERS = ("--clipseg", "--training-free"), ("--ckpt", "--training-free")
+_DETECTOR, _INT8, _ENGINE = ("--detector",), ("--int8",), ("--engine",)
+_PROFILE: dict[str, Any] = {"metavar": "N,N,N", "needs": (*_MODEL, "--engine")}
 
 _OPTIONS = (
     option(
@@ -32,6 +37,18 @@ _OPTIONS = (
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
         group="source",
         help="Checkpoint to export.",
+    ),
+    option(
+        "--clipseg",
+        metavar="NAME|DIR",
+        group="source",
+        help="CLIPSeg's weights: a name on the hub, such as CIDAS/clipseg-rd64-refined, or a folder.",
+    ),
+    option(
+        "--training-free",
+        type=click.Choice(TRAINING_FREE),
+        group="source",
+        help="CLIP's --towers with no decoder: how their last layer runs.",
     ),
     option(
         "--from-bundle",
@@ -42,15 +59,37 @@ _OPTIONS = (
     ),
     option("--out", type=_FILE, help="Bundle folder to write."),
     option("--force", is_flag=True, needs=("--out",), help="Replace --out, once the new bundle is complete."),
-    option("--towers", needs=_CKPT, help="Folder or open_clip name, when not the one that the checkpoint names."),
+    option("--towers", needs=_TOWERS, help="Folder or open_clip name, when not the one that the checkpoint names."),
     option("--pretrained", needs=("--towers",), help="Weights for --towers: a tag of open_clip or a local file."),
-    option("--name", needs=_CKPT, help="Name of the model in the manifest; default: the bundle's file name."),
-    option("--fp32", is_flag=True, needs=_CKPT, group="precision", help="Graphs in FP32 [default]."),
-    option("--fp16", is_flag=True, needs=_CKPT, group="precision", help="Graphs in FP16, with FP32 where it matters."),
+    option(
+        "--background",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        metavar="FILE",
+        needs=("--training-free",),
+        help="What words compete with for a pixel, one a line. Default: 28 nouns such as sky and wall.",
+    ),
+    option(
+        "--templates",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        metavar="FILE",
+        needs=_PUBLISHED,
+        help="Prompts of a word, one a line, {} where it stands; averaged.",
+    ),
+    option(
+        "--image-size",
+        type=click.IntRange(min=1),
+        metavar="PIXELS",
+        needs=_PUBLISHED,
+        help="Side of the model's input. Default: what the weights come with.",
+    ),
+    option("--license", metavar="TEXT", needs=_PUBLISHED, help="The weights' license; default: what their card says."),
+    option("--name", needs=_MODEL, help="Name of the model in the manifest; default: the bundle's file name."),
+    option("--fp32", is_flag=True, needs=_MODEL, group="precision", help="Graphs in FP32 [default]."),
+    option("--fp16", is_flag=True, needs=_MODEL, group="precision", help="Graphs in FP16, with FP32 where it matters."),
     option(
         "--bf16",
         is_flag=True,
-        needs=_CKPT,
+        needs=_MODEL,
         group="precision",
         help="Graphs in BF16 likewise; not for ONNX Runtime's CPU.",
     ),
@@ -77,14 +116,14 @@ _OPTIONS = (
     option(
         "--check-images",
         type=click.Path(exists=True, path_type=Path),
-        needs=(*_CKPT, *_INT8),
+        needs=(*_MODEL, *_INT8),
         help="Image or folder to check the export on; default: scikit-image's photographs.",
     ),
     option(
         "--check-words",
         multiple=True,
         metavar="WORD",
-        needs=(*_CKPT, *_INT8),
+        needs=(*_MODEL, *_INT8),
         help="Word to check with; repeat. Default: 26 nouns.",
     ),
     option(
@@ -158,10 +197,7 @@ def read_job(context: click.Context, values: dict[str, Any]) -> Job:
     """
     given = check_groups(context)
     check_source(given)
-    checkpoint = None
-    if values["ckpt"] is not None:
-        precision = next((name for name in PRECISIONS if values[name]), "fp32")
-        checkpoint = Checkpoint(values["ckpt"], values["towers"], values["pretrained"], values["name"], precision)
+    checkpoint = read_model(values)
     if values["out"] is not None and exists(values["out"]) and not values["force"]:
         raise click.UsageError(f"{values['out']} exists. Give --force to replace it, or another --out.")
     if values["int8"] and values["calibration_images"] is None:
@@ -184,17 +220,58 @@ def read_job(context: click.Context, values: dict[str, Any]) -> Job:
     )
 
 
+def read_model(values: dict[str, Any]) -> Checkpoint | Published | None:
+    """The model that is asked for; None for a bundle."""
+    precision = next((name for name in PRECISIONS if values[name]), "fp32")
+    if values["ckpt"] is not None:
+        return Checkpoint(values["ckpt"], values["towers"], values["pretrained"], values["name"], precision)
+    if values["clipseg"] is None and values["training_free"] is None:
+        return None
+    if values["training_free"] is not None and values["towers"] is None:
+        raise click.UsageError("--training-free needs --towers, such as ViT-B-16 with --pretrained openai.")
+    return Published(
+        clipseg=values["clipseg"],
+        training_free=values["training_free"],
+        towers=values["towers"],
+        pretrained=values["pretrained"],
+        image_size=values["image_size"],
+        background=read_classes(values["background"]),
+        templates=read_templates(values["templates"]),
+        license=values["license"],
+        name=values["name"],
+        precision=precision,
+    )
+
+
+def read_templates(path: Path | None) -> tuple[str, ...]:
+    """The prompts of ``--templates``; none without it."""
+    if path is None:
+        return ()
+    try:
+        lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.UsageError(f"{path} cannot be read as UTF-8 text: {error}") from error
+    found = tuple(line for line in lines if line and not line.startswith("#"))
+    if not found:
+        raise click.UsageError(f"{path} holds no prompt. Write one a line, such as: a photo of a {{}}.")
+    for line in found:
+        if line.count("{}") != 1 or set("{}") & set(line.replace("{}", "")):
+            raise click.UsageError(f"{path}: {line!r} is no prompt. Write {{}} once, where the word stands.")
+    return found
+
+
 def check_source(given: set[str]) -> None:
     """Refuse what has no source or nothing to do.
 
     Args:
         given: options, as they are typed.
     """
-    if not given & {"--ckpt", "--from-bundle"}:
+    if not given & {*_MODEL, "--from-bundle"}:
         raise click.UsageError(
-            "Give --ckpt, or --from-bundle with --detector, --classes-file, --int8 or --engine: one of the two."
+            "Give --ckpt, --clipseg or --training-free, or --from-bundle with --detector, --classes-file, --int8 or "
+            "--engine: one of them."
         )
-    changes = given & {"--ckpt", "--detector", "--classes-file", "--int8"}
+    changes = given & {*_MODEL, "--detector", "--classes-file", "--int8"}
     if not changes and "--engine" not in given:
         raise click.UsageError(
             "--from-bundle needs what to do with it: --detector, --classes-file, --int8 or --engine."
