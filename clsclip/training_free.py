@@ -131,13 +131,23 @@ class TrainingFree(WordSegmenter):
         layer = towers.visual.transformer.resblocks[-1]
         if self.method == "cosine":
             return towers.features(block(layer, tokens))
-        image = towers.features(first_token(layer, tokens))[0]
-        return image, towers.features(self.last_layer(layer, tokens))[1]
+        heads = heads_of(cast(nn.MultiheadAttention, layer.attn), cast(Tensor, layer.ln_1(tokens)))  # type: ignore[operator]
+        image = towers.features(first_token(layer, tokens, heads))[0]
+        return image, towers.features(self.last_layer(layer, tokens, heads))[1]
 
-    def last_layer(self, layer: nn.Module, tokens: Tensor) -> Tensor:
-        """Run the last layer in the method's way: (C, 1 + m, d) -> (C, 1 + m, d)."""
+    def last_layer(self, layer: nn.Module, tokens: Tensor, heads: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """Run the last layer in the method's way.
+
+        Args:
+            layer: an ``open_clip`` block.
+            tokens: (C, 1 + m, d).
+            heads: queries, scaled keys and values of all tokens, (C, heads, 1 + m, d / heads) each.
+
+        Returns:
+            (C, 1 + m, d).
+        """
         attention = cast(nn.MultiheadAttention, layer.attn)
-        query, key, value = heads_of(attention, cast(Tensor, layer.ln_1(tokens)))  # type: ignore[operator]
+        query, key, value = heads
         # Keys are scaled already: what they give among themselves is scaled twice, and queries not at all.
         scale = attention.head_dim**-0.5
         if self.method == "maskclip":
@@ -145,7 +155,8 @@ class TrainingFree(WordSegmenter):
         queries = (query * scale) @ query.transpose(-2, -1)
         if self.method == "clearclip":
             return joined(attention, torch.softmax(queries, dim=-1) @ value)
-        keys = (key / scale) @ key.transpose(-2, -1)
+        # Divided after the product: ONNX Runtime 1.32 makes no valid graph of one operand that is scaled twice.
+        keys = (key @ key.transpose(-2, -1)) / scale
         if self.method == "naclip":
             return joined(attention, torch.softmax(keys + self.bias, dim=-1) @ value)
         mixed = (torch.softmax(queries, dim=-1) + torch.softmax(keys, dim=-1)) @ value
@@ -181,10 +192,10 @@ def against(shares: Tensor, same: Tensor) -> Tensor:
     return torch.where(same, among - others, shares)
 
 
-def first_token(layer: nn.Module, tokens: Tensor) -> Tensor:
-    """An ``open_clip`` block for [CLS] alone: (C, 1 + m, d) -> (C, 1, d)."""
+def first_token(layer: nn.Module, tokens: Tensor, heads: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """An ``open_clip`` block for [CLS] alone: (C, 1, d); arguments as of :meth:`TrainingFree.last_layer`."""
     attention = cast(nn.MultiheadAttention, layer.attn)
-    query, key, value = heads_of(attention, cast(Tensor, layer.ln_1(tokens)))  # type: ignore[operator]
+    query, key, value = heads
     mixed = torch.softmax(query[:, :, :1] @ key.transpose(-2, -1), dim=-1) @ value
     return after_attention(layer, tokens[:, :1], joined(attention, mixed))
 
