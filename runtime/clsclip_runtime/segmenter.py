@@ -22,16 +22,17 @@ from clsclip_runtime.bundle import Bundle
 from clsclip_runtime.detectors import Detector
 from clsclip_runtime.errors import BundleError, ClsclipRuntimeError, OptionError
 from clsclip_runtime.forks import tell_after_fork
-from clsclip_runtime.images import Source, open_image, preprocess
+from clsclip_runtime.images import Source, check_channels, open_image, preprocess
 from clsclip_runtime.inference.call import Call, ImageInput
 from clsclip_runtime.inference.features import ImageFeatures
 from clsclip_runtime.inference.model import LoadedModel
 from clsclip_runtime.inference.presence import check_filter, choose_filter
-from clsclip_runtime.inference.request import Request
+from clsclip_runtime.inference.request import CallOptions, Request
 from clsclip_runtime.inference.scheduler import timed
 from clsclip_runtime.inference.tiles import asks_for_tiles, choose_tiles
 from clsclip_runtime.isolated.backend import IsolatedBackend, Isolation
 from clsclip_runtime.limits import Limits
+from clsclip_runtime.masks.cleaning import Cleaning
 from clsclip_runtime.paths import expanded
 from clsclip_runtime.protocols import Backend, notes_of
 from clsclip_runtime.regions import Proposals, ZoomIn
@@ -222,23 +223,42 @@ class Segmenter:
         presence_filter: bool | None = None,
         max_classes: int | None = None,
         presence_threshold: float | None = None,
+        mask_threshold: float | None = None,
         zoom_in: bool | ZoomIn = False,
         regions: Regions | None = None,
         refine: bool = False,
+        min_area: int = 0,
+        largest: bool = False,
+        fill_holes: bool = False,
+        channels: str = "rgb",
     ) -> Result:
         """Segment one image; ``set_image`` and ``predict`` in one call, without changing the current image.
 
         Args:
-            image: path, bytes, binary file object, PIL image, ``DecodedImage``, or uint8 array in RGB order of shape
-                (H, W), (H, W, 3) or (H, W, 4).
+            image: path, address, bytes, binary file object, PIL image, ``DecodedImage``, or uint8 array of shape
+                (H, W), (H, W, 3) or (H, W, 4), in RGB order unless ``channels`` says otherwise.
             classes: words, or a dictionary of classes and their prompts; see ``predict``.
-            presence_filter, max_classes, presence_threshold, zoom_in, regions, refine: as in ``predict``.
+            channels: ``rgb`` or ``bgr``, the order of an array's colors; OpenCV's is ``bgr``.
+            presence_filter, max_classes, presence_threshold, mask_threshold, zoom_in, regions, refine, min_area,
+                largest, fill_holes: as in ``predict``.
 
         Raises:
             ImageError, WordError, OptionError, BackendError, BundleError, DetectorError: as in ``set_image`` and
                 ``predict``.
         """
-        call = self._call(presence_filter, max_classes, presence_threshold, zoom_in, regions, refine)
+        call = self._call(
+            CallOptions(
+                presence_filter,
+                max_classes,
+                presence_threshold,
+                mask_threshold,
+                zoom_in,
+                regions,
+                refine,
+                Cleaning(min_area, largest, fill_holes),
+            ),
+            channels,
+        )
         return call.run([self._input(call, image, classes, regions)])[0]
 
     @overload
@@ -250,9 +270,14 @@ class Segmenter:
         presence_filter: bool | None = ...,
         max_classes: int | None = ...,
         presence_threshold: float | None = ...,
+        mask_threshold: float | None = ...,
         zoom_in: bool | ZoomIn = ...,
         regions: Sequence[Regions] | str | None = ...,
         refine: bool = ...,
+        min_area: int = ...,
+        largest: bool = ...,
+        fill_holes: bool = ...,
+        channels: str = ...,
         return_errors: Literal[False] = ...,
     ) -> list[Result]: ...
 
@@ -265,9 +290,14 @@ class Segmenter:
         presence_filter: bool | None = ...,
         max_classes: int | None = ...,
         presence_threshold: float | None = ...,
+        mask_threshold: float | None = ...,
         zoom_in: bool | ZoomIn = ...,
         regions: Sequence[Regions] | str | None = ...,
         refine: bool = ...,
+        min_area: int = ...,
+        largest: bool = ...,
+        fill_holes: bool = ...,
+        channels: str = ...,
         return_errors: bool,
     ) -> list[Result | ClsclipRuntimeError]: ...
 
@@ -280,19 +310,26 @@ class Segmenter:
         presence_filter: bool | None = None,
         max_classes: int | None = None,
         presence_threshold: float | None = None,
+        mask_threshold: float | None = None,
         zoom_in: bool | ZoomIn = False,
         regions: Sequence[Regions] | str | None = None,
         refine: bool = False,
+        min_area: int = 0,
+        largest: bool = False,
+        fill_holes: bool = False,
+        channels: str = "rgb",
         return_errors: bool = False,
     ) -> Any:
         """Segment several images: their crops and pairs share the backend's calls.
 
         Args:
-            images: all held in memory at once.
+            images: any that a call takes, also from a generator; all held in memory at once.
             classes: words, or a dictionary of classes and their prompts, asked of every image; or a list of such lists
                 or dictionaries, one for each image.
-            presence_filter, max_classes, presence_threshold, zoom_in, refine: as in ``predict``.
+            presence_filter, max_classes, presence_threshold, mask_threshold, zoom_in, refine, min_area, largest,
+                fill_holes: as in ``predict``.
             regions: boxes of every image, as in ``predict``; or ``tiles``.
+            channels: ``rgb`` or ``bgr``, the order of the colors of arrays; OpenCV's is ``bgr``.
             return_errors: give the error in the place of an image that fails; the others are not touched by it.
 
         Returns:
@@ -302,7 +339,19 @@ class Segmenter:
             ImageError, WordError, OptionError, BackendError, BundleError, DetectorError: as in ``set_image`` and
                 ``predict``. No result is given then. With ``return_errors`` only what concerns the whole call.
         """
-        call = self._call(presence_filter, max_classes, presence_threshold, zoom_in, regions, refine)
+        call = self._call(
+            CallOptions(
+                presence_filter,
+                max_classes,
+                presence_threshold,
+                mask_threshold,
+                zoom_in,
+                regions,
+                refine,
+                Cleaning(min_area, largest, fill_holes),
+            ),
+            channels,
+        )
         if isinstance(images, (str, bytes, os.PathLike, np.ndarray)):
             raise OptionError("batch takes a list of images. For one image call the segmenter itself")
         if isinstance(regions, Proposals):
@@ -325,8 +374,13 @@ class Segmenter:
             found[at] = one
         return found
 
-    def set_image(self, image: Source) -> ImageFeatures:
+    def set_image(self, image: Source, *, channels: str = "rgb") -> ImageFeatures:
         """Encode an image and make it this thread's current one.
+
+        Args:
+            image: path, address, bytes, binary file object, PIL image, ``DecodedImage``, or uint8 array of shape
+                (H, W), (H, W, 3) or (H, W, 4), in RGB order unless ``channels`` says otherwise.
+            channels: ``rgb`` or ``bgr``, the order of an array's colors; OpenCV's is ``bgr``.
 
         It is encoded for the presence filter that ``load`` was given: a ``predict`` that brings one where there was
         none has to encode it again.
@@ -342,7 +396,7 @@ class Segmenter:
         model = self._opened()
         timings: dict[str, float] = {}
         with timed(timings, "read"):
-            decoded = open_image(image, max_pixels=self._limits.max_pixels)
+            decoded = open_image(image, max_pixels=self._limits.max_pixels, channels=channels)
         with timed(timings, "image"):
             pixels = preprocess(decoded.image, self._bundle.manifest.image)[None]
             arrays = model.encode(pixels, [decoded.source], for_presence=self._usually_filtered)
@@ -359,9 +413,13 @@ class Segmenter:
         presence_filter: bool | None = None,
         max_classes: int | None = None,
         presence_threshold: float | None = None,
+        mask_threshold: float | None = None,
         zoom_in: bool | ZoomIn = False,
         regions: Regions | None = None,
         refine: bool = False,
+        min_area: int = 0,
+        largest: bool = False,
+        fill_holes: bool = False,
     ) -> Result:
         """Segment words in an image that ``set_image`` encoded.
 
@@ -373,6 +431,8 @@ class Segmenter:
             presence_filter, max_classes: as in ``load``, for this call; None is what ``load`` was given.
             presence_threshold: classes whose presence score is below it get an empty mask, and no time is spent on it.
                 None is the bundle's own threshold; 0 segments every class, and tells the scores of all.
+            mask_threshold: the probability that a pixel must exceed to belong to a class; None is the bundle's own. In
+                boxes that name a class the ``ZoomIn``'s own comes on top, as it does with the bundle's.
             zoom_in: ClsCLIP+: segment the regions that the detector finds and join their masks, instead of the whole
                 image once. A ``ZoomIn`` says how; True is its defaults. A region of a class that the word means is
                 always segmented; one without a class, for every word that its crop shows.
@@ -380,6 +440,9 @@ class Segmenter:
                 image and overlapping parts of it, for every class and without a detector; so does ``zoom_in`` where
                 there is none.
             refine: give masks the edges of the image: a guided filter on the logits.
+            min_area: leave out connected parts of masks with fewer pixels.
+            largest: keep the largest connected part of every mask alone; of regions, that of every region.
+            fill_holes: make holes of masks part of them; before the two above.
 
         Raises:
             WordError: a word is empty, too long or not text.
@@ -394,7 +457,18 @@ class Segmenter:
             raise OptionError("this thread has no image yet. Call set_image(image) first, or give predict(image=...)")
         if features.fingerprint != self._bundle.fingerprint:
             raise OptionError("this image was encoded by another bundle. Call set_image(image) on this segmenter")
-        call = self._call(presence_filter, max_classes, presence_threshold, zoom_in, regions, refine)
+        call = self._call(
+            CallOptions(
+                presence_filter,
+                max_classes,
+                presence_threshold,
+                mask_threshold,
+                zoom_in,
+                regions,
+                refine,
+                Cleaning(min_area, largest, fill_holes),
+            )
+        )
         return call.run([self._input(call, features, classes, regions)])[0]
 
     def close(self) -> None:
@@ -457,41 +531,39 @@ class Segmenter:
             raise ClsclipRuntimeError("this Segmenter is closed. Load it again: Segmenter.load(...)")
         return model
 
-    def _call(
-        self,
-        presence_filter: bool | None,
-        max_classes: int | None,
-        presence_threshold: float | None,
-        zoom_in: bool | ZoomIn,
-        regions: object,
-        refine: bool,
-    ) -> Call:
+    def _call(self, asked: CallOptions, channels: str = "rgb") -> Call:
         """Check what a call asks of all its images."""
         model = self._opened()  # closed is told before anything is read; once begun, a call ends
-        if not isinstance(zoom_in, (bool, ZoomIn)):
-            raise OptionError(f"zoom_in must be True, False or a ZoomIn, and it is {zoom_in!r}")
-        if not isinstance(refine, bool):
-            raise OptionError(f"refine must be True or False, and it is {refine!r}")
-        tiled = asks_for_tiles(regions)
-        has_boxes = regions is not None and not tiled
-        zoom = zoom_in if isinstance(zoom_in, ZoomIn) else ZoomIn() if zoom_in or has_boxes else None
+        check_channels(channels)
+        asked.check()
+        tiled = asks_for_tiles(asked.regions)
+        has_boxes = asked.regions is not None and not tiled
+        zoom = asked.zoom_in if isinstance(asked.zoom_in, ZoomIn) else ZoomIn() if asked.zoom_in or has_boxes else None
         detector = self._finder(zoom) if zoom is not None and not has_boxes and not tiled else None
         tiled = tiled or (zoom is not None and not has_boxes and detector is None)
-        check_filter(presence_filter, presence_threshold, max_classes)
+        presence_filter, threshold, max_classes = asked.presence_filter, asked.presence_threshold, asked.max_classes
+        check_filter(presence_filter, threshold, max_classes)
         if presence_filter is not False:  # which leaves out what load was given
             if presence_filter is None:
                 presence_filter = self._presence_filter
             max_classes = max_classes or self._max_classes
-        chosen, notes = choose_filter(
-            presence_filter, presence_threshold, max_classes, spec=self._bundle.manifest.presence
-        )
+        manifest = self._bundle.manifest
+        chosen, notes = choose_filter(presence_filter, threshold, max_classes, spec=manifest.presence)
         tiles = None
         if tiled:
-            tiles, chosen, more = choose_tiles(self._bundle.manifest, chosen, presence_threshold, zoom)
+            tiles, chosen, more = choose_tiles(manifest, chosen, threshold, zoom)
             zoom, notes = None, (*notes, *more)
-        request = Request(chosen, zoom, notes, tiles, refine)
+        request = Request(
+            presence_filter=chosen,
+            zoom_in=zoom,
+            notes=(*notes, f"masks were cleaned: {asked.cleaning}") if asked.cleaning else notes,
+            mask_threshold=manifest.mask.threshold if asked.mask_threshold is None else asked.mask_threshold,
+            tiles=tiles,
+            refine=asked.refine,
+            cleaning=asked.cleaning,
+        )
         backend = (self._backend.name, self._backend_notes)
-        return Call(model, self._bundle, self._matcher, self._limits, request, detector, backend)
+        return Call(model, self._bundle, self._matcher, self._limits, request, detector, backend, channels)
 
     def _finder(self, zoom: ZoomIn) -> Detector | None:
         detector = self.detector
@@ -509,10 +581,10 @@ class Segmenter:
     def _input(call: Call, image: Source | ImageFeatures, classes: Classes, regions: Regions | None) -> ImageInput:
         """Read what a call asks of one image."""
         asked = clean_classes(classes)
-        boxes = None if regions is None or isinstance(regions, str) else as_proposals(regions)
-        if isinstance(image, ImageFeatures):
-            return ImageInput(image.image, asked, boxes, image)
-        return ImageInput(call.read(image), asked, boxes)
+        features = image if isinstance(image, ImageFeatures) else None
+        decoded = image.image if isinstance(image, ImageFeatures) else call.read(image)
+        boxes = None if regions is None or isinstance(regions, str) else as_proposals(regions, decoded.size)
+        return ImageInput(decoded, asked, boxes, features)
 
 
 def _classes_of_each(classes: Classes | Sequence[Classes], count: int) -> list[Classes]:

@@ -90,6 +90,9 @@ class Request(ctypes.Structure):
         ("mask_margin", ctypes.c_double),
         ("prompts", ctypes.POINTER(Prompts)),
         ("prompts_count", ctypes.c_size_t),
+        ("pixel_threshold", ctypes.c_double),
+        ("min_area", ctypes.c_int64),
+        *((name, ctypes.c_int32) for name in ("largest", "fill_holes")),
     ]
 
 

@@ -154,6 +154,10 @@ def test_json_is_that_of_python(photo: Path, tmp_path: Path) -> None:
             (["--max-classes", "1"], {"max_classes": 1}),
             (["--regions", boxes], {"regions": RegionFile(boxes).of(photo)}),
             (["--no-presence-filter"], {"presence_filter": False}),
+            (["--mask-threshold", "0.9"], {"mask_threshold": 0.9}),
+            (["--min-area", "60", "--fill-holes"], {"min_area": 60, "fill_holes": True}),
+            (["--largest", "--regions", boxes], {"largest": True, "regions": RegionFile(boxes).of(photo)}),
+            (["--min-area", "5000"], {"min_area": 5000}),
         ):
             done = run(photo, "--classes", "red", "greens", "blue", "--model", TINY, "--json", *more)
             theirs = json.loads(done.stdout)

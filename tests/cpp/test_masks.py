@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
+from clsclip_runtime.masks.cleaning import Cleaning
+from clsclip_runtime.masks.rle import RleMask
 from clsclip_runtime.masks.upsampling import mask_at, rle_in, upsample
 from tests.cpp.parts import Parts, PartsError
 
@@ -153,3 +155,16 @@ def test_any_counts_are_a_mask_or_an_error(parts: Parts, counts: str, width: int
         assert error.kind == "OptionError"
     else:
         assert len(pixels) == width * height
+
+
+@settings(max_examples=150)
+@given(st.integers(0, 10_000), sides, sides, st.builds(Cleaning, st.integers(0, 60), st.booleans(), st.booleans()))
+def test_masks_are_cleaned_as_in_python(parts: Parts, seed: int, height: int, width: int, cleaning: Cleaning) -> None:
+    mask = random_mask(seed, height, width)
+    if seed % 2:
+        mask &= np.random.default_rng(seed).random(mask.shape) < 0.8
+    pixels = mask.astype(int).ravel().tolist()
+    found = parts("clean", width=width, height=height, pixels=pixels, **vars(cleaning))
+    wanted = cleaning(RleMask.from_mask(mask)).mask()
+    assert np.array_equal(np.array(found["pixels"], bool).reshape(height, width), wanted)
+    assert found["text"] == str(cleaning)

@@ -203,6 +203,7 @@ def test_memory_bounds_the_crops_of_a_call(bundle: Path, large: Picture) -> None
 def test_five_thousand_boxes(segmenter: Segmenter, large: Picture) -> None:
     rng = np.random.default_rng(1)
     boxes = np.concatenate([rng.uniform(-50, 330, (5000, 2)), rng.uniform(-50, 330, (5000, 2))], axis=1)
+    boxes = np.concatenate([np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])], axis=1)
     boxes[0] = (196, 96, 212, 112)
     result = segmenter(large, ["red", "green"], regions=boxes)
     assert result.mask("red").shape == (240, 320)
@@ -217,10 +218,16 @@ BOXES = arrays(
 
 @settings(max_examples=40)
 @given(BOXES)
-def test_any_boxes_are_segmented_or_have_none(
+def test_any_boxes_are_segmented_have_none_or_are_refused(
     segmenter: Segmenter, scene: Picture, boxes: npt.NDArray[np.float32]
 ) -> None:
-    result = segmenter(scene, ["red", "green"], regions=boxes, presence_threshold=0, zoom_in=ZoomIn(fallback="none"))
+    options: dict[str, Any] = {"presence_threshold": 0, "zoom_in": ZoomIn(fallback="none")}
+    try:
+        result = segmenter(scene, ["red", "green"], regions=boxes, **options)
+    except OptionError as error:
+        refused = (boxes[:, 2:] < boxes[:, :2]).any() or "all regions lie in 0..1" in str(error)
+        assert refused, error
+        return
     assert result.masks.shape == (2, 32, 32)
     for region in regions_of(result):
         left, top, right, bottom = region.window

@@ -15,6 +15,8 @@ from clsclip_runtime.cli.arguments import (
     PROGRAM,
     MultiWordCommand,
     find_sources,
+    is_many,
+    notes_about_folders,
     parse_pairs,
     parse_piped,
 )
@@ -24,6 +26,7 @@ from clsclip_runtime.cli.options import (
     VIDEO_FORMATS,
     FrameOptions,
     InferOptions,
+    MaskOptions,
     ModelOptions,
     OutputOptions,
     take,
@@ -98,8 +101,9 @@ what was written is complete)."""
 @click.option(
     "--formats",
     metavar="LIST",
-    help="Of png (a mask per word), overlay, labels, coco, npz; commas between. Of a video, overlay is a video, coco "
-    "one file, the others a folder with files of every frame. "
+    help="Of png (a mask per word), overlay, labels, coco, npz, labelstudio, yolo, labelme; commas between. coco, "
+    "labelstudio and yolo hold all pictures of a run. Of a video, overlay is a video, coco and labelstudio are a file, "
+    "the others, and frames, a folder with files of every frame. "
     f"[default: {PICTURE_FORMATS}; of videos {VIDEO_FORMATS}]",
 )
 @click.option(
@@ -120,8 +124,35 @@ what was written is complete)."""
     metavar="N",
     help="Segment at most the N likeliest classes of an image or region.",
 )
+@click.option(
+    "--mask-threshold",
+    "pixel_threshold",
+    type=click.FloatRange(1e-6, 1 - 1e-6),
+    metavar="0..1",
+    help="Probability that a pixel must exceed to belong to a class. Default: the model's own.",
+)
+@click.option(
+    "--min-area",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="Leave out connected parts of masks with fewer pixels.",
+)
+@click.option("--largest", is_flag=True, help="Keep the largest connected part of every mask alone.")
+@click.option("--fill-holes", is_flag=True, help="Make holes of masks part of them.")
 @zoom_options
 @click.option("--refine", is_flag=True, help="Give masks the edges of the picture.")
+@click.option(
+    "--parts",
+    is_flag=True,
+    help="Each connected part of a mask is an object with a box of its own: in JSON, coco, labelstudio, labelme.",
+)
+@click.option(
+    "--polygons",
+    is_flag=True,
+    help="Polygons in place of run-length codes in coco and labelstudio. They have no holes.",
+)
+@click.option("--recursive", is_flag=True, help="Look into the sub-folders of folders.")
 @json_option("One JSON document per picture or frame, a line each.")
 @click.option("--backend", type=click.Choice(["auto", *BACKENDS]), default="auto", show_default=True, help="Engine.")
 @click.option(
@@ -199,6 +230,15 @@ what was written is complete)."""
     help="Cameras, streams: connect again at most N times when they hang up [default: end with exit code 1].",
 )
 @click.option(
+    "--smooth",
+    is_flag=True,
+    default=None,
+    help="Videos: hold classes whose presence flickers, and average masks along the motion.",
+)
+@click.option(
+    "--track", is_flag=True, default=None, help="Videos: connected parts get ids that last, in JSON and coco: track_id."
+)
+@click.option(
     "--stdin",
     callback=parse_piped,
     default="picture",
@@ -226,7 +266,9 @@ def command(sources: tuple[str, ...], classes: tuple[str, ...], classes_file: Pa
     if not classes and classes_file is None:
         raise click.UsageError("no words were given. Add them: --classes bottle boat")
     cleaned = typed_classes(classes, classes_file)
-    found = find_sources(sources, options["stdin"])
+    recursive, out = options.pop("recursive"), options["out"] or (None if options["as_json"] else DEFAULT_FOLDER)
+    found = find_sources(sources, options["stdin"], recursive=recursive, leave_out=out)
+    notes = notes_about_folders(sources, recursive=recursive, leave_out=out)
     model, threshold = take(ModelOptions, options), options.pop("presence_threshold")
     about_presence = {
         "--presence-filter": model.presence_filter,
@@ -235,11 +277,11 @@ def command(sources: tuple[str, ...], classes: tuple[str, ...], classes_file: Pa
     }
     zooming = Zooming.from_options(take(ZoomOptions, options), [k for k, v in about_presence.items() if v is not None])
     check_filter(model.presence_filter, threshold, model.max_classes)
-    frames, piped, refine = take(FrameOptions, options), options.pop("stdin"), options.pop("refine")
-    output = OutputOptions.from_options(**options)
-    asked = InferOptions(model, threshold, zooming, refine, frames, output, piped)
+    frames, masks, piped = take(FrameOptions, options), take(MaskOptions, options), options.pop("stdin")
+    output = OutputOptions.from_options(**options, together=is_many(sources))
+    asked = InferOptions(model, threshold, zooming, masks, frames, output, piped)
     asked.check(found)
-    return Run(replace(asked, model=model.fetched()), cleaned, found).all_sources()
+    return Run(replace(asked, model=model.fetched()), cleaned, found, notes).all_sources()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

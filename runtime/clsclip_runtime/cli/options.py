@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 DEFAULT_FOLDER = Path("clsclip-out")
 PICTURE_FORMATS, VIDEO_FORMATS = "png,overlay", "overlay"
+FRAMES = "frames"
+"""The format of videos alone: frames as pictures."""
 
 Pairs = tuple[tuple[str, str], ...]
 """``NAME=VALUE`` options, split."""
@@ -81,6 +83,28 @@ class ModelOptions:
 
 
 @dataclass(frozen=True)
+class MaskOptions:
+    """How masks are made of what the model gives; see ``Segmenter.predict``."""
+
+    pixel_threshold: float | None
+    min_area: int
+    largest: bool
+    fill_holes: bool
+    refine: bool
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """Arguments of a call of the segmenter."""
+        return {
+            "mask_threshold": self.pixel_threshold,
+            "min_area": self.min_area,
+            "largest": self.largest,
+            "fill_holes": self.fill_holes,
+            "refine": self.refine,
+        }
+
+
+@dataclass(frozen=True)
 class FrameOptions:
     """How sources of many frames are read, segmented and written. None where an option was not given."""
 
@@ -93,6 +117,8 @@ class FrameOptions:
     codec: str | None
     stream_option: Pairs
     reconnect: int | None
+    smooth: bool | None
+    track: bool | None
 
     def given(self) -> str | None:
         """The first option that was given, as typed."""
@@ -125,6 +151,10 @@ class OutputOptions:
         as_json: print JSON in place of tables.
         quiet: print errors only.
         skip_existing: leave out pictures whose files all exist.
+        parts: each connected part of a mask is an object of its own.
+        polygons: polygons in place of run-length codes.
+        together: documents of many pictures hold all of them, because there are several or may be.
+        frames: frames of videos are written as pictures.
     """
 
     out: Path | None
@@ -133,10 +163,23 @@ class OutputOptions:
     as_json: bool
     quiet: bool
     skip_existing: bool
+    parts: bool = False
+    polygons: bool = False
+    together: bool = False
+    frames: bool = False
 
     @classmethod
     def from_options(
-        cls, out: Path | None, formats: str | None, *, as_json: bool, quiet: bool, skip_existing: bool
+        cls,
+        out: Path | None,
+        formats: str | None,
+        *,
+        as_json: bool,
+        quiet: bool,
+        skip_existing: bool,
+        parts: bool,
+        polygons: bool,
+        together: bool,
     ) -> OutputOptions:
         """Check the options; nothing is made yet.
 
@@ -147,16 +190,20 @@ class OutputOptions:
         """
         from clsclip_runtime.results.files import check_formats
 
-        chosen = [
-            check_formats([name.strip() for name in (default if formats is None else formats).split(",")])
+        typed = [
+            [name.strip() for name in (default if formats is None else formats).split(",")]
             for default in (PICTURE_FORMATS, VIDEO_FORMATS)
+        ]
+        frames = FRAMES in typed[0]
+        chosen = [
+            [] if names == [FRAMES] else check_formats([name for name in names if name != FRAMES]) for names in typed
         ]
         if out is None and as_json and skip_existing:
             raise click.UsageError("--skip-existing looks for files, and --json writes none. Add --out")
         folder = DEFAULT_FOLDER if out is None and not as_json else out
         if folder is not None:
             check_folder(folder)
-        return cls(folder, chosen[0], chosen[1], as_json, quiet, skip_existing)
+        return cls(folder, chosen[0], chosen[1], as_json, quiet, skip_existing, parts, polygons, together, frames)
 
     @property
     def tables(self) -> bool:
@@ -172,7 +219,7 @@ class InferOptions:
         model: which model runs where.
         presence_threshold: of the presence filter; None is the model's own.
         zooming: where regions come from, and how they are searched.
-        refine: give masks the edges of the picture.
+        masks: how masks are made.
         frames: of sources of many frames.
         output: what is written and printed.
         piped: what standard input gives.
@@ -181,7 +228,7 @@ class InferOptions:
     model: ModelOptions
     presence_threshold: float | None
     zooming: Zooming
-    refine: bool
+    masks: MaskOptions
     frames: FrameOptions
     output: OutputOptions
     piped: Piped
@@ -194,6 +241,10 @@ class InferOptions:
             raise click.UsageError("--regions has boxes of pictures, and a SOURCE is none. Use --detector for videos")
         if self.output.skip_existing and "picture" not in kinds:
             raise click.UsageError("--skip-existing is for pictures, and no SOURCE is one")
+        if self.output.frames and kinds == {"picture"}:
+            raise click.UsageError(f"the format {FRAMES} is for videos, and no SOURCE is one")
+        if self.frames.smooth and (self.zooming.zoom is not None or self.zooming.tiles):
+            raise click.UsageError("--smooth is for whole pictures, and regions are parts of them. See --track")
         if self.piped != "picture" and "pipe" not in kinds:
             raise click.UsageError(f"--stdin says what standard input gives. Give it as a SOURCE: {STANDARD_INPUT}")
 
@@ -212,7 +263,8 @@ class InferOptions:
             "detector": None if detector is None else [_digest(detector), zooming.names, zooming.output_format],
             "regions": None if zooming.regions is None else _digest(zooming.regions.path),
             "tiles": zooming.tiles,
-            "refine": self.refine,
+            "masks": vars(self.masks),
+            "shapes": [self.output.parts, self.output.polygons],
         }
 
 

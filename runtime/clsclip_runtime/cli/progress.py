@@ -103,6 +103,16 @@ class Progress:
                 parts.append(f"{duration((self._total - self._done) / rate)} left")
         return "  ".join(part for part in (*parts, self._detail) if part)
 
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return time.monotonic() - self._started
+
+    def left(self) -> str:
+        """How long the rest will take, as ``0:22``; empty where that is not known yet."""
+        done = self._done - self._begin
+        return duration((self._total - self._done) * self.seconds / done) if done > 0 and self._total else ""
+
     def _draw(self, now: float) -> None:
         global _drawn
         text = self.text(now)

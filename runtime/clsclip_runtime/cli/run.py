@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clsclip_runtime.cli.arguments import PROGRAM, STANDARD_INPUT, NamedSource
+from clsclip_runtime.cli.collected import Collected
 from clsclip_runtime.cli.output import echo, print_json, prints_to_terminal, standard_input
 from clsclip_runtime.cli.outputs import Origin, Record, refuse_overwriting
-from clsclip_runtime.cli.progress import Progress
+from clsclip_runtime.cli.progress import Progress, duration
 from clsclip_runtime.cli.report import describe_model, table
 from clsclip_runtime.cli.runner import FAILURE, debugging, explain, fail
 from clsclip_runtime.cli.videos import VideoRun, video_files
@@ -34,19 +35,26 @@ if TYPE_CHECKING:
 class Run:
     """All sources through one model."""
 
-    def __init__(self, options: InferOptions, asked: Asked, sources: list[NamedSource]) -> None:
+    def __init__(
+        self, options: InferOptions, asked: Asked, sources: list[NamedSource], notes: Sequence[str] = ()
+    ) -> None:
         """Prepare a run.
 
         Args:
             options: of the command line, checked.
             asked: the classes.
             sources: all of them; their files are never overwritten.
+            notes: sentences for the user about the sources.
         """
+        self._source_notes = notes
         self._options, self._output = options, options.output
         # Where tables are printed, what was changed about words is told once, and not again for every picture.
         self._asked = replace(asked, notes=()) if self._output.tables else asked
         self._notes = asked.notes
         self._sources = sources
+        self._collected = None if self._output.out is None else Collected(self._output.out, self._output, asked.classes)
+        together = [] if self._collected is None else self._collected.formats
+        self._own_formats = [one for one in self._output.picture_formats if one not in together]
         self._record = (
             None if self._output.out is None else Record(self._output.out, options.made_of(list(asked.mapping.items())))
         )
@@ -58,6 +66,9 @@ class Run:
             OutputError: a file of the outputs is one that is to be read, or cannot be written.
         """
         model, zooming = self._options.model, self._options.zooming
+        for note in self._source_notes:
+            if not self._output.quiet:
+                echo(f"note: {one_line(note)}", err=True)
         self._prepare_folder()
         left = self._without_existing()
         if not left:
@@ -69,7 +80,22 @@ class Run:
                 for note in self._notes:
                     echo(f"note: {one_line(note)}")
             with self._progress(left) as progress:
-                return self._each(segmenter, left, progress)
+                return self._each_collected(segmenter, left, progress)
+
+    def _each_collected(self, segmenter: Segmenter, sources: list[NamedSource], progress: Progress) -> int:
+        """``_each``, and the documents of all pictures, which hold those that are done even where the run ends."""
+        from clsclip_runtime.paths import readable
+
+        if self._collected is None:
+            return self._each(segmenter, sources, progress)
+        try:
+            return self._each(segmenter, sources, progress)
+        finally:
+            written = self._collected.close()
+            if written and self._output.as_json:
+                print_json({"files": [readable(path) for path in written]})
+            elif written and self._output.tables:
+                echo("\n".join(f"wrote {one_line(path)}" for path in written))
 
     def _each(self, segmenter: Segmenter, sources: list[NamedSource], progress: Progress) -> int:
         from clsclip_runtime.paths import public_address, readable
@@ -77,22 +103,26 @@ class Run:
 
         threshold, zooming = self._options.presence_threshold, self._options.zooming
 
-        def segment(frames: Sequence[Source]) -> list[Result]:
+        def segment(frames: Sequence[Source], presence_threshold: float | None) -> list[Result]:
             return segmenter.batch(
                 frames,
                 self._asked,
-                presence_threshold=threshold,
+                presence_threshold=presence_threshold,
                 zoom_in=zooming.zoom or False,
                 regions=TILES if zooming.tiles else None,
-                refine=self._options.refine,
+                **self._options.masks.asked,
             )
 
-        code = 0
-        videos = VideoRun(self._options, self._asked.classes, segment)
+        code = failed = 0
+        spec = segmenter.bundle.manifest.presence
+        own = threshold if threshold is not None else None if spec is None else spec.threshold
+        filtered = own if self._options.model.presence_filter is not False else None
+        videos = VideoRun(self._options, self._asked.classes, segment, threshold, filtered or None)
         for number, source in enumerate(sources, 1):
             name = public_address(source.path) if "://" in source.path else source.path
             if self._output.tables:
-                echo(f"\n[{number}/{len(sources)}] {one_line(name)}")
+                left = progress.left()
+                echo(f"\n[{number}/{len(sources)}{f', {left} left' if left else ''}] {one_line(name)}")
             try:
                 if source.kind == "picture":
                     try:
@@ -109,9 +139,13 @@ class Run:
                 progress.clear()
                 message, _ = explain(error)
                 code = fail(message, FAILURE, PROGRAM)
+                failed += 1
                 if self._output.as_json:
                     print_json({"source": readable(name), "error": one_line(message)})
             progress.update(number)
+        if self._output.tables and len(sources) > 1:
+            told = f", {failed} failed" if failed else ""
+            echo(f"\n{len(sources) - failed} of {len(sources)} done in {duration(progress.seconds)}{told}")
         return code
 
     def _one_picture(self, segmenter: Segmenter, source: NamedSource) -> None:
@@ -127,15 +161,15 @@ class Run:
                 presence_threshold=options.presence_threshold,
                 zoom_in=options.zooming.zoom or False,
                 regions=options.zooming.regions_of(source.path),
-                refine=options.refine,
+                **options.masks.asked,
             )
         # What Pillow has to say of a file, such as a tag that it passed over.
         result.notes.extend(dict.fromkeys(f"a warning: {' '.join(str(one.message).split())}" for one in told))
         if isinstance(content, bytes) and _goes_on(content):
             result.notes.append("standard input goes on after this picture, which alone was read. See --stdin stream")
-        files = [] if self._output.out is None else self._save(result, source.stem, self._output.out, origin)
+        files = [] if self._output.out is None else self._save(result, source, self._output.out, origin)
         if self._output.as_json:
-            print_json(result.to_json() | {"files": [readable(path) for path in files]})
+            print_json(result.to_json(parts=self._output.parts) | {"files": [readable(path) for path in files]})
         elif self._output.tables:
             echo(f"  {result.size[0]}x{result.size[1]} pixels, {result.timings['total']:.0f} ms")
             echo(table(result))
@@ -144,10 +178,15 @@ class Run:
             if files:
                 echo(f"  wrote {_summary(files)}")
 
-    def _save(self, result: Result, stem: str, folder: Path, origin: Origin | None) -> list[Path]:
-        files = result.save(folder, self._output.picture_formats, stem)
+    def _save(self, result: Result, source: NamedSource, folder: Path, origin: Origin | None) -> list[Path]:
+        parts, polygons = self._output.parts, self._output.polygons
+        files: list[Path] = []
+        if self._own_formats:
+            files += result.save(folder, self._own_formats, source.stem, parts=parts, polygons=polygons)
+        if self._collected is not None:
+            files += self._collected.add(source, result)
         if origin is not None and self._record is not None:
-            self._record.add(stem, origin, self._output.picture_formats)
+            self._record.add(source.stem, origin, self._output.picture_formats)
         return files
 
     def _prepare_folder(self) -> None:
@@ -160,6 +199,9 @@ class Run:
         outputs: Iterable[Path] = (path for source in self._sources for path in self._files(source, folder))
         # What an address gives is known when it is read.
         addresses = [source for source in self._sources if source.kind == "picture" and "://" in source.path]
+        if self._collected is not None:
+            self._collected.check(source for source in self._sources if source.kind == "picture")
+            outputs = chain(outputs, self._collected.outputs)
         outputs = chain(outputs, *(video_files(one, folder, self._options).values() for one in addresses))
         refuse_overwriting(inputs, outputs, folder)
         sweep(folder)
@@ -170,29 +212,35 @@ class Run:
 
         if source.kind != "picture":
             return list(video_files(source, folder, self._options).values())
-        return [folder / name for name in file_names(self._asked.classes, self._output.picture_formats, source.stem)]
+        if not self._own_formats:
+            return []
+        return [folder / name for name in file_names(self._asked.classes, self._own_formats, source.stem)]
 
     def _without_existing(self) -> list[NamedSource]:
         """The sources that are to be done: with ``--skip-existing`` without those whose files are there already."""
         from clsclip_runtime.paths import readable
 
-        if not self._output.skip_existing or self._record is None or self._output.out is None:
+        if not self._output.skip_existing or self._record is None or self._collected is None:
             return self._sources
         made, formats = self._record.read(), set(self._output.picture_formats)
-        left = []
+        left: list[NamedSource] = []
+        skipped_sources: list[NamedSource] = []
         for source in self._sources:
             origin = self._record.origin(source.path) if source.kind == "picture" else None
             known = made.get(source.stem)
             same = origin is not None and known is not None and known[0] == origin and formats <= known[1]
-            files = self._files(source, self._output.out) if same else []
-            if not files or not all(_is_there(path) for path in files):
+            files = self._files(source, self._collected.folder) if same else []
+            if not same or not all(_is_there(path) for path in files) or not self._collected.holds(source):
                 left.append(source)
-            elif self._output.as_json:
+                continue
+            skipped_sources.append(source)
+            if self._output.as_json:
                 names = [readable(path) for path in files]
                 print_json({"source": readable(source.path), "skipped": True, "files": names})
-        skipped = len(self._sources) - len(left)
+        for source in skipped_sources if left else ():
+            self._collected.carry(source)
         if self._output.tables:
-            echo(f"skipped {skipped} of {len(self._sources)}, made of the same before; {len(left)} to do")
+            echo(f"skipped {len(skipped_sources)} of {len(self._sources)}, made of the same before; {len(left)} to do")
         return left
 
     def _progress(self, sources: list[NamedSource]) -> Progress:

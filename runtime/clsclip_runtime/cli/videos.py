@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from clsclip_runtime.results.result import Result
     from clsclip_runtime.video import FileSink, Frame, FrameSource, Pipeline, Sink
 
-_PER_FRAME = ("png", "labels", "npz")
+_PER_FRAME = ("png", "labels", "npz", "yolo", "labelme")
 
 
 class VideoRun:
@@ -31,21 +31,26 @@ class VideoRun:
         self,
         options: InferOptions,
         words: tuple[str, ...],
-        segment: Callable[[Sequence[Source]], list[Result]],
+        segment: Callable[[Sequence[Source], float | None], list[Result]],
+        threshold: float | None,
+        filtered: float | None,
     ) -> None:
         """Prepare a run.
 
         Args:
             options: of the command line, checked.
             words: cleaned.
-            segment: the model.
+            segment: the model, with a presence threshold.
+            threshold: the presence threshold to give it; None is its own.
+            filtered: what a class must reach to be found; None without a presence filter.
         """
+        self._threshold, self._filtered = threshold, filtered
         self._options, self._frames, self._output = options, options.frames, options.output
         self._words, self._segment = words, segment
 
     def one(self, source: NamedSource) -> None:
         """Segment one source, and say what came of it even where it ends early."""
-        from clsclip_runtime.video import Pipeline
+        from clsclip_runtime.video import Follower, Pipeline
 
         frames = self._frames
         opened = self._open(source)
@@ -53,15 +58,24 @@ class VideoRun:
         totals = _Totals(len(self._words))
         reports: list[Sink] = [totals] if self._output.tables else []
         if self._output.as_json:
-            reports.append(_JsonLines(opened.name))
+            reports.append(_JsonLines(opened.name, self._output.parts))
+        threshold, follower = self._threshold, None
+        if frames.smooth or frames.track:
+            follower = Follower(smooth=bool(frames.smooth), track=bool(frames.track), presence_threshold=self._filtered)
+            threshold = follower.asked_threshold if frames.smooth and self._filtered is not None else threshold
+
+        def segment(images: Sequence[Source]) -> list[Result]:
+            return self._segment(images, threshold)
+
         pipeline = Pipeline(
             opened,
-            self._segment,
+            segment,
             [*files, *reports],
             batch=frames.batch or 1,
             every=frames.every or 1,
             max_frames=frames.max_frames,
             drop_frames=bool(frames.drop_frames),
+            change=follower,
         )
         progress = Progress(opened.name, pipeline.expected, shown=self._progress_shown())
 
@@ -90,13 +104,15 @@ class VideoRun:
 
     def _files(self, source: NamedSource, opened: FrameSource) -> list[FileSink]:
         """The sinks that write files."""
-        from clsclip_runtime.video import AnnotatedVideo, CocoFile, FrameFiles
+        from clsclip_runtime.video import AnnotatedVideo, CocoFile, FrameFiles, TaskFile
 
         out, options = self._output.out, self._frames
         if out is None:
             return []
         name = readable(Path(source.path).name) if source.kind == "video" else opened.name
         paths = video_files(source, out, self._options)
+        frames = frames_folder(source)
+        shapes = {"parts": self._output.parts, "polygons": self._output.polygons}
         sinks: list[FileSink] = []
         if "overlay" in paths:
             video = AnnotatedVideo(
@@ -104,9 +120,13 @@ class VideoRun:
             )
             sinks.append(video)
         if "coco" in paths:
-            sinks.append(CocoFile(paths["coco"], name))
+            sinks.append(CocoFile(paths["coco"], name, frames, **shapes))
+        if "labelstudio" in paths:
+            sinks.append(TaskFile(paths["labelstudio"], frames, **shapes))
         if "frames" in paths:
-            sinks.append(FrameFiles(paths["frames"], [one for one in self._output.video_formats if one in _PER_FRAME]))
+            formats = [one for one in self._output.video_formats if one in _PER_FRAME]
+            parts = self._output.parts
+            sinks.append(FrameFiles(paths["frames"], formats, pictures=self._output.frames, parts=parts))
         return sinks
 
     def _progress_shown(self) -> bool:
@@ -146,11 +166,20 @@ class VideoRun:
 def video_files(source: NamedSource, folder: Path, options: InferOptions) -> dict[str, Path]:
     """The files of a source of many frames: ``overlay``, ``coco``, and the folder ``frames``, as far as asked for."""
     formats, container = options.output.video_formats, options.frames.container or "mp4"
-    names = {"overlay": f"{source.stem}_overlay.{container}", "coco": f"{source.stem}_coco.json"}
+    names = {
+        "overlay": f"{source.stem}_overlay.{container}",
+        "coco": f"{source.stem}_coco.json",
+        "labelstudio": f"{source.stem}_labelstudio.json",
+    }
     found = {name: folder / file for name, file in names.items() if name in formats}
-    if any(one in _PER_FRAME for one in formats):
-        found["frames"] = folder / f"{source.stem}_frames"
+    if options.output.frames or any(one in _PER_FRAME for one in formats):
+        found["frames"] = folder / frames_folder(source)
     return found
+
+
+def frames_folder(source: NamedSource) -> str:
+    """The name of the folder with files of every frame."""
+    return f"{source.stem}_frames"
 
 
 def open_source(
@@ -204,12 +233,12 @@ class _Totals:
 class _JsonLines:
     """A sink that prints a document for every frame."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, name: str, parts: bool) -> None:
+        self._name, self._parts = name, parts
 
     def write(self, frame: Frame, result: Result) -> None:
         where = {"source": self._name, "frame": frame.index, "seconds": round(frame.seconds, 6)}
-        document = result.to_json()
+        document = result.to_json(parts=self._parts)
         print_json(document | where | {"notes": [*document["notes"], *frame.notes]})
 
     def close(self) -> None:

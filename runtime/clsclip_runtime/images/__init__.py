@@ -1,5 +1,6 @@
 """Pictures: anything a user has, made upright 8-bit RGB, then the encoder's input."""
 
+from clsclip_runtime.images.arrays import check_channels
 from clsclip_runtime.images.decoded import DecodedImage, Source
 from clsclip_runtime.images.formats import MAX_PIXELS, MAX_SIDE, SUFFIXES
 from clsclip_runtime.images.opening import open_image, open_stored, read_all
@@ -11,6 +12,7 @@ __all__ = [
     "SUFFIXES",
     "DecodedImage",
     "Source",
+    "check_channels",
     "cropped",
     "open_image",
     "open_stored",

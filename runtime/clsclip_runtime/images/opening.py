@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
-from clsclip_runtime.errors import ImageError
+from clsclip_runtime.errors import ImageError, OptionError
 from clsclip_runtime.images.addresses import MAX_BYTES, fetch, is_address
+from clsclip_runtime.images.arrays import check_channels, of_array, refuse_foreign
 from clsclip_runtime.images.checksums import notes_of
-from clsclip_runtime.images.conversion import decode, stored, to_rgb
+from clsclip_runtime.images.conversion import decode, stored
 from clsclip_runtime.images.decoded import DecodedImage, Source
 from clsclip_runtime.images.formats import MAX_PIXELS, check_size, damaged, opened, too_large_for_memory
 from clsclip_runtime.paths import public_address
@@ -26,26 +26,36 @@ _CHUNK = 1 << 20
 _T = TypeVar("_T")
 
 
-def open_image(source: Source, *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
+def open_image(source: Source, *, max_pixels: int = MAX_PIXELS, channels: str = "rgb") -> DecodedImage:
     """Read a picture from a path, an http or https address, bytes, a binary file object, a PIL image, a uint8 array or
     a ``DecodedImage``.
 
-    Arrays are (H, W) gray, (H, W, 3) RGB or (H, W, 4) RGBA with straight alpha, uint8.
+    Arrays are (H, W) gray, (H, W, 3) RGB or (H, W, 4) RGBA with straight alpha, uint8; BGR and BGRA, as OpenCV gives
+    them, with ``channels="bgr"``.
 
     Args:
         source: the picture.
         max_pixels: refuse larger pictures before they are decoded (decompression bombs). Pillow's own limit plays no
             part.
+        channels: ``rgb`` or ``bgr``, the order of an array's colors. All other sources tell it themselves.
 
     Raises:
         ImageError: there is no such file, it is not a complete picture, or it is too large.
+        OptionError: ``channels`` is neither, or is ``bgr`` for what is no array.
     """
+    check_channels(channels)
+    if isinstance(source, np.ndarray):
+        return of_array(source, max_pixels, channels)
+    if channels != "rgb":
+        raise OptionError(
+            f"channels={channels!r} is for arrays, and this picture is a {type(source).__name__}, which tells its "
+            "order itself. Leave channels out"
+        )
     if isinstance(source, DecodedImage):
         return source
     if isinstance(source, Image.Image):
         return _of_pil(source, max_pixels)
-    if isinstance(source, np.ndarray):
-        return _of_array(source, max_pixels)
+    refuse_foreign(source)
     file_name, name, file = _encoded(source)
     with file:
         doubts = _doubts(file, name)  # Pillow closes the file
@@ -153,19 +163,3 @@ def _of_pil(image: Image.Image, max_pixels: int) -> DecodedImage:
     except Exception as error:  # decoders raise whatever their format's parser met
         raise damaged("the picture", error) from error
     return DecodedImage(rgb, str(source), notes)
-
-
-def _of_array(array: npt.NDArray[np.uint8], max_pixels: int) -> DecodedImage:
-    shape_known = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
-    if array.dtype != np.uint8 or not shape_known or array.size == 0:
-        raise ImageError(
-            f"an array must be uint8 of shape (H, W), (H, W, 3) or (H, W, 4), none of them 0, and this is "
-            f"{array.dtype} of shape {array.shape}. For floats in 0..1: (array * 255).round().astype('uint8')"
-        )
-    check_size((array.shape[1], array.shape[0]), "the array", max_pixels)
-    notes: dict[str, None] = {}
-    try:
-        rgb = to_rgb(Image.fromarray(np.ascontiguousarray(array)), "the array", notes, own=True)
-    except MemoryError as error:
-        raise too_large_for_memory("the array") from error
-    return DecodedImage(rgb, "<array>", tuple(notes))

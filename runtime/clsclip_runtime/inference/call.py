@@ -61,10 +61,12 @@ class Call:
         request: Request,
         detector: Detector | None,
         backend: tuple[str, tuple[str, ...]],
+        channels: str = "rgb",
     ) -> None:
-        """Prepare a call; ``backend`` is its name and its notes, for results."""
+        """Prepare a call; ``backend`` is its name and its notes, for results, ``channels`` the order of arrays."""
         self._model, self._bundle, self._matcher, self._limits = model, bundle, matcher, limits
         self._request, self._detector, self._backend = request, detector, backend
+        self._channels = channels
         self._timings: dict[str, float] = {}
 
     def read(self, source: Source) -> DecodedImage:
@@ -72,9 +74,10 @@ class Call:
 
         Raises:
             ImageError: it cannot be read.
+            OptionError: an order of channels was given for what is no array.
         """
         with timed(self._timings, "read"):
-            return open_image(source, max_pixels=self._limits.max_pixels)
+            return open_image(source, max_pixels=self._limits.max_pixels, channels=self._channels)
 
     def run_each(
         self, inputs: Sequence[ImageInput], *, return_errors: bool
@@ -116,16 +119,16 @@ class Call:
             encoded = model.text.encode(vocabulary)
             asked = [self._image_request(one, vocabulary) for one in inputs]
         if zoom is not None and zoom.boxes_as_masks:
-            found = [boxes_as_masks(one, logit(manifest.mask.threshold)) for one in asked]
+            found = [boxes_as_masks(one, logit(request.mask_threshold)) for one in asked]
             request = replace(request, presence_filter=None)
         else:
             scheduler = Scheduler(model, manifest, encoded, request.presence_filter, self._limits)
-            found = scheduler.run(asked, zoom or ZoomIn())
+            found = scheduler.run(asked, zoom or ZoomIn(), request.mask_threshold)
             for name, milliseconds in scheduler.timings.items():
                 self._timings[name] = self._timings.get(name, 0.0) + milliseconds
         if request.refine:
             with timed(self._timings, "refine"):
-                own = logit(manifest.mask.threshold)
+                own = logit(request.mask_threshold)
                 found = [refine(one, image, own, self._limits) for one, image in zip(found, asked, strict=True)]
         self._timings.pop("total", None)
         self._timings["total"] = sum(self._timings.values())
@@ -203,7 +206,8 @@ class Call:
                 for at in range(len(given.asked.classes))
             ),
             pairs=found.pairs,
-            mask_threshold=manifest.mask.threshold,
+            mask_threshold=request.mask_threshold,
+            cleaning=request.cleaning,
             image=given.image,
             model=manifest.name,
             backend=name,

@@ -2,16 +2,45 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from clsclip_runtime._types import Bools, Floats, Integers
 from clsclip_runtime.arrays import Arrays
 from clsclip_runtime.bundle.specs import TilesSpec
+from clsclip_runtime.errors import OptionError
 from clsclip_runtime.images import DecodedImage
 from clsclip_runtime.inference.presence import PresenceFilter
+from clsclip_runtime.masks.cleaning import Cleaning
+from clsclip_runtime.options import number_in
 from clsclip_runtime.regions import Proposals, ZoomIn
 from clsclip_runtime.results.pairs import Pairs
 from clsclip_runtime.text.matching import WordMatch
+
+MASK_THRESHOLDS = (1e-6, 1 - 1e-6)
+"""Lowest and highest probability that a caller may ask pixels to exceed."""
+
+
+@dataclass(frozen=True)
+class CallOptions:
+    """What a caller asks of all images, as it was given; see ``Segmenter.predict``."""
+
+    presence_filter: bool | None
+    max_classes: int | None
+    presence_threshold: float | None
+    mask_threshold: float | None
+    zoom_in: bool | ZoomIn
+    regions: object
+    refine: bool
+    cleaning: Cleaning
+
+    def check(self) -> None:
+        """Raise OptionError where a value makes no sense by itself."""
+        if not isinstance(self.zoom_in, (bool, ZoomIn)):
+            raise OptionError(f"zoom_in must be True, False or a ZoomIn, and it is {self.zoom_in!r}")
+        if not isinstance(self.refine, bool):
+            raise OptionError(f"refine must be True or False, and it is {self.refine!r}")
+        if self.mask_threshold is not None:
+            number_in("mask_threshold", self.mask_threshold, *MASK_THRESHOLDS)
 
 
 @dataclass(frozen=True)
@@ -24,13 +53,17 @@ class Request:
         tiles: whole images are searched in overlapping tiles too; None does not.
         refine: give masks the edges of the image.
         notes: sentences for the user.
+        mask_threshold: the probability that a pixel must exceed.
+        cleaning: what is done to masks.
     """
 
     presence_filter: PresenceFilter | None
     zoom_in: ZoomIn | None
     notes: tuple[str, ...]
+    mask_threshold: float
     tiles: TilesSpec | None = None
     refine: bool = False
+    cleaning: Cleaning = field(default_factory=Cleaning)
 
 
 @dataclass(frozen=True, eq=False)

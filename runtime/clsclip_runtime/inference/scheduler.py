@@ -91,8 +91,8 @@ class Scheduler:
         self.timings: dict[str, float] = {}
         """Milliseconds of ``image``, ``presence`` and ``masks``."""
 
-    def run(self, requests: Sequence[ImageRequest], zoom: ZoomIn) -> list[Findings]:
-        """Segment every image.
+    def run(self, requests: Sequence[ImageRequest], zoom: ZoomIn, mask_threshold: float) -> list[Findings]:
+        """Segment every image; a pixel of a mask exceeds the probability ``mask_threshold``.
 
         Raises:
             BackendError: the backend failed, or gave NaN.
@@ -120,7 +120,7 @@ class Scheduler:
                 self._add(image, tile_crops(request.tiles, len(request.words)))
         self._encode_all()
         self._finish()
-        own = logit(self._manifest.mask.threshold)
+        own = logit(mask_threshold)
         mask_logits = np.array([own, own + logit(zoom.mask_threshold)])
         return [self._findings(image, mask_logits) for image in images]
 

@@ -93,6 +93,13 @@ class RleMask:
         kept = (self.rows >= top) & (self.rows < bottom) & (starts < ends)
         return RleMask(self.size, self.rows[kept], starts[kept], ends[kept])
 
+    def resized(self, size: tuple[int, int]) -> RleMask:
+        """The mask at another ``size`` = (width, height): every pixel is the one that lies under its center."""
+        (width, height), (wide, high) = size, self.size
+        columns = (np.arange(width) * 2 + 1) * wide // (2 * width)
+        rows = (np.arange(height) * 2 + 1) * high // (2 * height)
+        return RleMask.from_mask(self.mask()[rows[:, None], columns])
+
     @property
     def area(self) -> int:
         """Number of pixels."""

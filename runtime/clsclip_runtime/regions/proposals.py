@@ -16,6 +16,15 @@ from clsclip_runtime.renamed import OldNames, tells_new_names
 from clsclip_runtime.text.matching import is_class_agnostic
 
 _FAR = 1e9
+_NEAR = 0.01
+"""How far shares of an image may leave 0..1."""
+
+_SMALL = 4
+"""Pixels: a box of one is no mistake in an image of this size."""
+
+_FAR_BEYOND = 1.25
+"""Times the image: detectors and hands leave it by less."""
+
 ANY = -1
 """The class of a box that may be anything: every word is asked of it."""
 
@@ -64,7 +73,7 @@ class Proposals(metaclass=OldNames):
         """Proposals of a person's own boxes.
 
         Args:
-            boxes: (N, 4) xyxy in pixels.
+            boxes: (N, 4) xyxy in pixels. Not x, y, width, height, and not shares of the image.
             names: the class of every box; None, or a None or "object" among them, for boxes of which every word is
                 asked.
             scores: (N,) in 0..1; None is 1 for all.
@@ -102,9 +111,51 @@ class Proposals(metaclass=OldNames):
         return replace(self, classes=np.full(len(self), ANY, np.int64), names=())
 
 
-def as_proposals(regions: Any) -> Proposals:
-    """``Proposals`` as they are, and boxes (N, 4) as proposals of which every word is asked."""
-    return regions if isinstance(regions, Proposals) else Proposals.from_boxes(regions)
+def as_proposals(regions: Any, size: tuple[int, int]) -> Proposals:
+    """The boxes that a caller gives of one image, checked against its size.
+
+    Args:
+        regions: ``Proposals`` as they are, and boxes (N, 4) as proposals of which every word is asked.
+        size: (width, height) of the image, in pixels.
+
+    Raises:
+        OptionError: they are no boxes, or are not xyxy in pixels: some end before they begin, or all lie in 0..1.
+    """
+    proposals = regions if isinstance(regions, Proposals) else Proposals.from_boxes(regions)
+    boxes = np.asarray(proposals.boxes, np.float64)
+    backwards = np.flatnonzero((boxes[:, 2:] < boxes[:, :2]).any(axis=1))
+    if len(backwards):
+        at = int(backwards[0])
+        raise OptionError(
+            f"box {at} of the regions, {_shown(boxes[at])}, ends before it begins: boxes are x0, y0, x1, y1. If these "
+            "are x, y, width, height, give: numpy.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]])"
+        )
+    width, height = size
+    full = boxes[np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)]
+    if len(full) and min(size) > _SMALL and full.min() >= -_NEAR and full.max() <= 1 + _NEAR:
+        raise OptionError(
+            f"all regions lie in 0..1, such as {_shown(full[0])}, and boxes are in pixels of the image. If these are "
+            f"shares of it, give: boxes * [{width}, {height}, {width}, {height}]"
+        )
+    return _with_note_of_far_boxes(proposals, full, size)
+
+
+def _with_note_of_far_boxes(proposals: Proposals, boxes: npt.NDArray[np.float64], size: tuple[int, int]) -> Proposals:
+    """A note where boxes begin in the image and end far beyond it, as xyxy taken for xywh, or the reverse, would."""
+    limit = np.array(size, np.float64)
+    inside = (boxes[:, :2] < limit).all(axis=1)
+    count = int((inside & (boxes[:, 2:] > limit * _FAR_BEYOND).any(axis=1)).sum())
+    if not count:
+        return proposals
+    note = (
+        f"{count} of {len(boxes)} boxes end far beyond the image of {size[0]}x{size[1]} pixels, and were cut there. In "
+        "Python boxes are x0, y0, x1, y1, in JSON x, y, width, height: check which these are"
+    )
+    return replace(proposals, notes=(*proposals.notes, note))
+
+
+def _shown(box: npt.NDArray[np.float64]) -> str:
+    return f"[{', '.join(f'{value:g}' for value in box)}]"
 
 
 def _floats(what: str, values: npt.ArrayLike) -> Floats:

@@ -42,7 +42,8 @@ class ClassResult:
         index: its position in ``Result.classes``.
         status: ``found``; ``empty``, segmented without a pixel; ``filtered``, only ``max_classes`` kept it out;
             ``absent``, its presence is below the threshold, or it has no region.
-        reason: why it was not segmented, such as ``presence below 0.55``; None where it was.
+        reason: why it was not segmented, such as ``presence below 0.55``, or why nothing is left of its mask: ``no
+            part of 50 pixels, 12 in all``; else None.
         presence: 0..1, how likely the image shows it; None where it was not asked.
         area: pixels of the mask.
         area_percent: of the image, in percent.

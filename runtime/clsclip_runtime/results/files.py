@@ -18,12 +18,15 @@ from PIL import Image
 
 from clsclip_runtime.errors import OptionError, OutputError
 from clsclip_runtime.masks.png import write_mask
-from clsclip_runtime.paths import Writer, cannot_write, write_file
+from clsclip_runtime.paths import Writer, cannot_write, is_file, readable, write_file
+from clsclip_runtime.results.labelme import labelme_document
+from clsclip_runtime.results.labelstudio import labelstudio_task
+from clsclip_runtime.results.yolo import yolo_lines
 
 if TYPE_CHECKING:
     from clsclip_runtime.results.result import Result
 
-FORMATS = ("png", "overlay", "labels", "coco", "npz")
+FORMATS = ("png", "overlay", "labels", "coco", "npz", "labelstudio", "yolo", "labelme")
 
 _THREADS = min(8, os.cpu_count() or 1)
 
@@ -33,9 +36,11 @@ _STEM_BYTES = 120
 _SLUG_BYTES = 80
 
 
-def save(result: Result, folder: Path, formats: str | Sequence[str], stem: str | None) -> list[Path]:
+def save(
+    result: Result, folder: Path, formats: str | Sequence[str], stem: str | None, *, parts: bool, polygons: bool
+) -> list[Path]:
     """See ``Result.save``."""
-    files = plan(result, formats, stem)
+    files = plan(result, formats, stem, folder, parts=parts, polygons=polygons)
     own = None if result.source.startswith("<") else os.path.realpath(result.source)
     for name, _ in files:
         if os.path.realpath(folder / name) == own:
@@ -55,16 +60,25 @@ def save(result: Result, folder: Path, formats: str | Sequence[str], stem: str |
     return [folder / name for name, _ in files]
 
 
-def plan(result: Result, formats: str | Sequence[str], stem: str | None) -> list[tuple[str, Writer]]:
-    """The file names that ``save`` would write, and what writes them."""
+def plan(
+    result: Result, formats: str | Sequence[str], stem: str | None, folder: Path, *, parts: bool, polygons: bool
+) -> list[tuple[str, Writer]]:
+    """The names of the files that ``save`` would write into ``folder``, and what writes them."""
     start = default_stem(result.source) if stem is None else stem
     names = file_names(result.classes, formats, start)
     writers: dict[str, Callable[[], list[Writer]]] = {
         "png": lambda: _mask_writers(result),
         "overlay": lambda: [lambda file: result.overlay().save(file, "PNG")],
         "labels": lambda: [lambda file: label_image(result).save(file, "PNG")],
-        "coco": lambda: [lambda file: _write_coco(result, file)],
+        "coco": lambda: [lambda file: _write_json(result.to_coco(parts=parts, polygons=polygons), file)],
         "npz": lambda: [lambda file: _write_npz(result, file)],
+        "labelstudio": lambda: [
+            lambda file: _write_json([labelstudio_task(result, _name(result), parts=parts, polygons=polygons)], file)
+        ],
+        "yolo": lambda: [lambda file: file.write(yolo_lines(result).encode())],
+        "labelme": lambda: [
+            lambda file: _write_json(labelme_document(result, _way(result, folder), parts=parts), file)
+        ],
     }
     return list(zip(names, (one for name in check_formats(formats) for one in writers[name]()), strict=True))
 
@@ -78,6 +92,9 @@ def file_names(words: Sequence[str], formats: str | Sequence[str], stem: str) ->
         "labels": lambda: [f"{start}_labels.png"],
         "coco": lambda: [f"{start}_coco.json"],
         "npz": lambda: [f"{start}.npz"],
+        "labelstudio": lambda: [f"{start}_labelstudio.json"],
+        "yolo": lambda: [f"{start}.txt"],
+        "labelme": lambda: [f"{start}_labelme.json"],
     }
     return [item for name in check_formats(formats) for item in names[name]()]
 
@@ -163,12 +180,26 @@ def _mask_writers(result: Result) -> list[Writer]:
     return [writer(at) for at in range(len(result.classes))]
 
 
-def _write_coco(result: Result, file: IO[bytes]) -> None:
-    file.write(json.dumps(result.to_coco(), ensure_ascii=False, indent=1).encode())
+def _write_json(document: Any, file: IO[bytes]) -> None:
+    file.write(json.dumps(document, ensure_ascii=False, indent=1).encode())
+
+
+def _name(result: Result) -> str:
+    return readable(Path(result.source).name)
+
+
+def _way(result: Result, folder: Path) -> str:
+    """The path of a result's image from a folder, with slashes; its name where it is no file."""
+    if not is_file(result.source):
+        return _name(result)
+    try:
+        return readable(Path(os.path.relpath(os.path.realpath(result.source), os.path.realpath(folder))).as_posix())
+    except ValueError:  # on another drive
+        return readable(Path(result.source).absolute().as_posix())
 
 
 def _write_npz(result: Result, file: IO[bytes]) -> None:
-    from clsclip_runtime.results.result import SCHEMA_VERSION
+    from clsclip_runtime.results.json_form import SCHEMA_VERSION
 
     segmented = np.array([at for at, one in enumerate(result.searches) if one.segmented], np.int64)
     pairs, regions = result.pairs, result.regions

@@ -18,7 +18,7 @@ class Instance:
         name: the class asked.
         index: its position in ``Result.classes``.
         box: xyxy in pixels as the detector or the person gave it, cut at the image's edges; of the whole image its
-            edges.
+            edges; of a connected part (``Result.parts``) that of its pixels. See ``mask_box``.
         window: xyxy in whole pixels, the crop that was segmented.
         region_name: what the source of the box calls its class; None for boxes that may be anything and the whole
             image.
@@ -26,6 +26,7 @@ class Instance:
             box may be anything; of the whole image the presence (1 where it was not asked).
         presence: 0..1, how likely the crop shows the class; None where it was not asked.
         whole_image: there was no region of this class, or none was asked for.
+        track_id: of videos with ``--track``: the same for one thing in all frames, from 1; else None.
     """
 
     name: str
@@ -37,6 +38,16 @@ class Instance:
     presence: float | None
     whole_image: bool
     _rle: Callable[[], RleMask]
+    track_id: int | None = None
+
+    @property
+    def mask_box(self) -> tuple[int, int, int, int] | None:
+        """xyxy in whole pixels around the mask, as COCO and supervision have it; None for an empty one."""
+        mask = self.rle()
+        if not mask.area:
+            return None
+        left, top, width, height = mask.box
+        return left, top, left + width, top + height
 
     @property
     def crop_mask(self) -> Bools:
@@ -56,7 +67,7 @@ class Instance:
     def to_json(self) -> dict[str, Any]:
         """All but the mask, as plain JSON types; box xywh in pixels."""
         left, top, right, bottom = self.box
-        return {
+        document = {
             "class": self.name,
             "box": [round(value, 2) for value in (left, top, right - left, bottom - top)],
             "window": list(self.window),
@@ -65,6 +76,7 @@ class Instance:
             "presence": None if self.presence is None else round(self.presence, 6),
             "whole_image": self.whole_image,
         }
+        return document if self.track_id is None else document | {"track_id": self.track_id}
 
     def __repr__(self) -> str:
         """Short: no arrays."""

@@ -84,13 +84,17 @@ def _paint(result: Result) -> Image.Image:
             pixels[_outline(result.mask_at_size(at, size))] = palette[at]
     image = Image.fromarray(pixels)
     draw = ImageDraw.Draw(image)
-    for one in result.all_instances():
-        if one.whole_image:
+    for one in result.all_instances() if result.tracked is None else result.tracked:
+        if one.whole_image and one.track_id is None:
             continue
         scale = (size[0] / result.size[0], size[1] / result.size[1])
         left, top, right, bottom = (value * scale[axis % 2] for axis, value in enumerate(one.box))
         red, green, blue = (int(channel) for channel in palette[one.index])
         draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=(red, green, blue))
+        if one.track_id is not None:
+            font = _font("", 15)
+            draw.rectangle((left, top, left + font.getlength(str(one.track_id)) + 4, top + 18), fill=_PAPER)
+            draw.text((left + 2, top), str(one.track_id), fill=_INK, font=font)
     return image
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -14,23 +14,22 @@ import numpy as np
 import numpy.typing as npt
 
 from clsclip_runtime._types import Bools, Floats
-from clsclip_runtime.bundle.formats import FORMATS
 from clsclip_runtime.errors import OptionError, WordError
 from clsclip_runtime.images import MAX_SIDE, DecodedImage
 from clsclip_runtime.limits import Limits
+from clsclip_runtime.masks.cleaning import Cleaning
 from clsclip_runtime.masks.rle import RleMask
-from clsclip_runtime.masks.upsampling import label_pixels, logit, rle_in
-from clsclip_runtime.paths import readable
+from clsclip_runtime.masks.upsampling import logit, rle_in
 from clsclip_runtime.regions.crops import scale_window
-from clsclip_runtime.regions.proposals import ANY, Proposals
+from clsclip_runtime.regions.proposals import Proposals
 from clsclip_runtime.renamed import tells_new_names
+from clsclip_runtime.results import maps
 from clsclip_runtime.results.class_result import ABSENT, EMPTY, FILTERED, FOUND, ClassResult, ClassSearch
 from clsclip_runtime.results.instance import Instance
-from clsclip_runtime.results.pairs import WHOLE, Pairs
+from clsclip_runtime.results.json_form import json_document
+from clsclip_runtime.results.objects import all_instances, pairs_of_instances, parts_of
+from clsclip_runtime.results.pairs import Pairs
 from clsclip_runtime.text.words import clean_word
-
-SCHEMA_VERSION: int = FORMATS["result_schema"]
-"""Of ``Result.to_json()`` and of NPZ files."""
 
 
 @tells_new_names
@@ -60,6 +59,8 @@ class Result:
         timings: milliseconds by step: read, detect, image, text, presence, masks, total. ``predict`` has no read, and
             image only for regions; results of ``batch`` share one account.
         limits: of what all masks together may take.
+        cleaning: what is done to the masks: small parts, holes.
+        tracked: of videos with ``--track``, the connected parts with ids that last; else None.
     """
 
     classes: tuple[str, ...]
@@ -77,6 +78,8 @@ class Result:
     notes: list[str] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
+    cleaning: Cleaning = field(default_factory=Cleaning)
+    tracked: tuple[Instance, ...] | None = None
 
     @property
     def source(self) -> str:
@@ -152,7 +155,7 @@ class Result:
             name=self.classes[at],
             index=at,
             status=status,
-            reason=self._reason(search),
+            reason=self._cleaned_away(at) if search.segmented and not area else self._reason(search),
             presence=search.presence,
             area=area,
             area_percent=area * (100.0 / (width * height)),
@@ -170,6 +173,13 @@ class Result:
             return "no region"
         return f"outside the top {self.max_classes}" if search.outnumbered else self._below
 
+    def _cleaned_away(self, at: int) -> str | None:
+        """Why nothing is left of a mask that had pixels."""
+        if not self.cleaning:
+            return None
+        before = self._joined_rle(np.flatnonzero(self.pairs.classes == at).tolist(), self.size).area
+        return f"no part of {self.cleaning.min_area} pixels, {before} in all" if before else None
+
     @property
     def _below(self) -> str:
         return f"presence below {self.presence_threshold:.2f}"
@@ -177,6 +187,21 @@ class Result:
     def mask(self, name: str | int) -> Bools:
         """Mask (H, W) bool of one class, by name or position: its regions' masks joined (eq. 9 of the paper)."""
         return self.rle(name).mask()
+
+    def probabilities(self, name: str | int, size: tuple[int, int] | None = None) -> Floats:
+        """How likely each pixel belongs to one class: (H, W) float32 in 0..1, before masks are cleaned.
+
+        The mask is where they exceed ``mask_threshold``. In regions that name the class, which have a threshold of
+        their own, probabilities are moved so that this is true there too. They are 0 where it was not segmented.
+
+        Args:
+            name: its name or position.
+            size: (width, height) in pixels; None is the image's.
+
+        Raises:
+            OptionError: it was not asked, or the array would not fit into the limit ``result_mb``.
+        """
+        return maps.probabilities(self, self.index(name), self._sized(size))
 
     def mask_at_size(self, name: str | int, size: tuple[int, int]) -> Bools:
         """Mask (height, width) bool of one class at another ``size`` = (width, height)."""
@@ -189,8 +214,23 @@ class Result:
             name: its name or position.
             size: (width, height) in pixels; None is the image's.
         """
-        size = self._sized(size)
-        return self._joined_rle(np.flatnonzero(self.pairs.classes == self.index(name)).tolist(), size)
+        size, index = self._sized(size), self.index(name)
+        if self.cleaning:
+            own = self._cleaned[index]
+            return own if size == self.size else own.resized(size)
+        return self._joined_rle(np.flatnonzero(self.pairs.classes == index).tolist(), size)
+
+    @cached_property
+    def _cleaned(self) -> tuple[RleMask, ...]:
+        """The cleaned mask of every class: its instances' cleaned masks joined."""
+        masks: list[list[RleMask]] = [[] for _ in self.classes]
+        for pairs in pairs_of_instances(self.pairs):
+            masks[int(self.pairs.classes[pairs[0]])].append(self.rle_of(pairs))
+        return tuple(RleMask.joined(self.size, own) for own in masks)
+
+    def rle_of(self, pairs: Sequence[int]) -> RleMask:
+        """The mask of an instance, which some of the ``pairs`` make, cleaned."""
+        return self.cleaning(self._joined_rle(pairs, self.size))
 
     def _pair_rle(self, at: int, size: tuple[int, int]) -> RleMask:
         pairs = self.pairs
@@ -225,44 +265,19 @@ class Result:
 
     def all_instances(self) -> Iterator[Instance]:
         """Every region and whole image that was segmented, in the order of the classes, also those without pixels."""
-        width, height = self.size
-        for pairs in self._pairs_of_instances():
-            at = pairs[0]
-            index, box = int(self.pairs.classes[at]), int(self.pairs.boxes[at])
-            left, top, right, bottom = (int(value) for value in self.pairs.windows[at])
-            presence = float(np.fmax.reduce(self.pairs.presence[pairs]))
-            known = None if np.isnan(presence) else presence
-            corners = np.array([0, 0, width, height], np.float32)
-            name, score = None, 1.0 if known is None else known
-            if box != WHOLE and self.regions is not None:
-                corners = np.clip(self.regions.boxes[box], 0, corners[[2, 3, 2, 3]])
-                of_class = int(self.regions.classes[box])
-                name = None if of_class == ANY else self.regions.names[of_class]
-                score = float(self.regions.scores[box]) * (1.0 if name is not None or known is None else known)
-            yield Instance(
-                name=self.classes[index],
-                index=index,
-                box=(float(corners[0]), float(corners[1]), float(corners[2]), float(corners[3])),
-                window=(0, 0, width, height) if box == WHOLE else (left, top, right, bottom),
-                region_name=name,
-                score=score,
-                presence=known,
-                whole_image=box == WHOLE,
-                _rle=partial(self._joined_rle, pairs, self.size),
-            )
+        return all_instances(self)
 
-    def _pairs_of_instances(self) -> Iterable[list[int]]:
-        """The pairs of every instance, in the order of the classes.
+    @cached_property
+    def parts(self) -> tuple[Instance, ...]:
+        """The connected parts of all instances as objects of their own, each with the box of its own pixels.
 
-        There are several where a class has several prompts, and of a whole image that was searched in tiles too.
+        Two dogs that one mask covers are two of them, where they do not touch.
         """
-        pairs = self.pairs
-        found: dict[tuple[int, ...], list[int]] = {}
-        for at in np.argsort(pairs.classes, kind="stable").tolist():
-            box = int(pairs.boxes[at])
-            window = () if box == WHOLE else pairs.windows[at].tolist()
-            found.setdefault((int(pairs.classes[at]), box, *window), []).append(at)
-        return found.values()
+        return parts_of(self.instances) if self.tracked is None else self.tracked
+
+    def objects(self, *, parts: bool = False) -> tuple[Instance, ...]:
+        """What outputs take for one object: every instance, or every connected part."""
+        return self.parts if parts or self.tracked is not None else self.instances
 
     def _sized(self, size: tuple[int, int] | None) -> tuple[int, int]:
         """A size that was asked; None is the image's. OptionError if it is none."""
@@ -282,43 +297,23 @@ class Result:
             background: leave pixels at 0 where no class exceeds its threshold. False gives every pixel its strongest
                 class; 0 is then only where no class was segmented.
         """
-        width, height = self._sized(size)
-        own = self.mask_logit
-        labels = np.zeros((height, width), dtype=np.int32)
-        best = np.full((height, width), own if background else -np.inf, dtype=np.float32)
-        for at in np.argsort(self.pairs.classes, kind="stable"):
-            box, limit = (
-                scale_window(one[at], self.size, (width, height)) for one in (self.pairs.windows, self.pairs.limits)
-            )
-            # Pixels belong to the class that exceeds its own threshold by most.
-            logits = self.pairs.logits[at] + np.float32(own - self.pairs.mask_logits[at])
-            label_pixels(labels, best, logits, int(self.pairs.classes[at]) + 1, box, limit)
-        return labels
+        return maps.labels(self, self._sized(size), background)
 
-    def to_json(self) -> dict[str, Any]:
-        """All but the masks, as plain JSON types: areas in pixels and percent, boxes xywh in pixels or null."""
-        width, height = self.size
-        regions = self.regions
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "source": readable(self.source),
-            "width": width,
-            "height": height,
-            "model": self.model,
-            "backend": self.backend,
-            "backend_notes": list(self.backend_notes),
-            "presence_threshold": self.presence_threshold,
-            "max_classes": self.max_classes,
-            "mask_threshold": self.mask_threshold,
-            "classes": [one.to_json() for one in self],
-            "regions": None if regions is None else {"source": regions.source, "count": len(regions)},
-            "instances": [one.to_json() for one in self.all_instances()],
-            "notes": list(self.notes),
-            "timings_ms": {name: round(value, 3) for name, value in self.timings.items()},
-        }
+    def to_json(self, *, parts: bool = False) -> dict[str, Any]:
+        """All but the masks, as plain JSON types: areas in pixels and percent, boxes xywh in pixels or null.
 
-    def to_coco(self, image_id: int = 1) -> dict[str, Any]:
+        Args:
+            parts: ``instances`` are the connected ``parts``.
+        """
+        return json_document(self, parts)
+
+    def to_coco(self, image_id: int = 1, *, parts: bool = False, polygons: bool = False) -> dict[str, Any]:
         """A COCO document of this image; masks as compressed RLE, one annotation for each mask with pixels.
+
+        Args:
+            image_id: number of the image.
+            parts: an annotation for each connected part, with its own box.
+            polygons: polygons in place of RLE, which pycocotools draws to the same pixels.
 
         ``category_id`` is 1 + the class's position. Results of regions have one annotation for each region, with its
         score; whole-image ones one for each class, with its presence where it was asked.
@@ -328,10 +323,13 @@ class Result:
         """
         from clsclip_runtime.results.coco import coco_document
 
-        return coco_document(self, image_id)
+        return coco_document(self, image_id, parts=parts, polygons=polygons)
 
-    def to_supervision(self) -> Any:
+    def to_supervision(self, *, parts: bool = False) -> Any:
         """The instances as ``supervision.Detections``: boxes of the masks, masks, scores, class ids and names.
+
+        Args:
+            parts: the connected ``parts`` in place of the instances.
 
         Raises:
             OutputError: supervision is not installed.
@@ -339,7 +337,7 @@ class Result:
         """
         from clsclip_runtime.results.supervision import to_supervision
 
-        return to_supervision(self)
+        return to_supervision(self, parts)
 
     def overlay(self) -> Any:
         """The image with its masks and a legend, as an RGB ``PIL.Image.Image``."""
@@ -352,14 +350,20 @@ class Result:
         folder: str | os.PathLike[str],
         formats: str | Sequence[str] = ("png", "overlay"),
         stem: str | None = None,
+        *,
+        parts: bool = False,
+        polygons: bool = False,
     ) -> list[Path]:
         """Write files into ``folder``, which is made if need be; existing ones are replaced.
 
         Args:
             folder: where to.
             formats: any of ``png`` (a black and white mask per class), ``overlay`` (image, masks and legend),
-                ``labels`` (label map), ``coco`` (JSON with RLE), ``npz`` (arrays).
+                ``labels`` (label map), ``coco`` (JSON with RLE), ``npz`` (arrays), ``labelstudio`` (a task),
+                ``yolo`` (lines of polygons), ``labelme`` (JSON).
             stem: how the names begin; None takes the source's name.
+            parts: in COCO, Label Studio and labelme each connected part is an object of its own.
+            polygons: in COCO and Label Studio polygons in place of run-length codes.
 
         Returns:
             The files' paths. Each appears complete or not at all.
@@ -370,7 +374,7 @@ class Result:
         """
         from clsclip_runtime.results.files import save
 
-        return save(self, Path(folder), formats, stem)
+        return save(self, Path(folder), formats, stem, parts=parts, polygons=polygons)
 
     def __repr__(self) -> str:
         """Short, whatever the number of classes."""

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from clsclip_runtime.results.result import Result
 
 
-def to_supervision(result: Result) -> Any:
+def to_supervision(result: Result, parts: bool) -> Any:
     """See ``Result.to_supervision``."""
     try:
         supervision: Any = import_module("supervision")
     except ImportError as error:
         raise OutputError(f"this needs the package supervision ({error}). Run: pip install supervision") from error
     width, height = result.size
-    found = result.instances
+    found = result.objects(parts=parts)
     result.check_masks(len(found))
     masks = np.zeros((len(found), height, width), np.bool_)
     boxes = np.zeros((len(found), 4), np.float32)
@@ -29,10 +29,12 @@ def to_supervision(result: Result) -> Any:
         masks[at] = mask.mask()
         x, y, wide, high = mask.box
         boxes[at] = (x, y, x + wide, y + high)
+    tracks = None if result.tracked is None else np.array([one.track_id for one in found], np.int64)
     return supervision.Detections(
         xyxy=boxes,
         mask=masks,
         confidence=np.array([one.score for one in found], np.float32),
         class_id=np.array([one.index for one in found], np.int64),
+        tracker_id=tracks,
         data={"class_name": np.array([one.name for one in found], np.str_)},
     )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from clsclip_runtime.video.capture import open_camera, open_piped_video, open_stream, open_video
+from clsclip_runtime.video.following import Follower
 from clsclip_runtime.video.frames import Frame, FrameSource
 from clsclip_runtime.video.piped import EncodedFrames, RawFrames
 from clsclip_runtime.video.pipeline import Pipeline
 from clsclip_runtime.video.reconnect import Reconnecting
-from clsclip_runtime.video.sinks import CocoFile, FileSink, FrameFiles, Sink
+from clsclip_runtime.video.sinks import CocoFile, FileSink, FrameFiles, Sink, TaskFile
 from clsclip_runtime.video.writer import AnnotatedVideo
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "CocoFile",
     "EncodedFrames",
     "FileSink",
+    "Follower",
     "Frame",
     "FrameFiles",
     "FrameSource",
@@ -22,6 +24,7 @@ __all__ = [
     "RawFrames",
     "Reconnecting",
     "Sink",
+    "TaskFile",
     "open_camera",
     "open_piped_video",
     "open_stream",

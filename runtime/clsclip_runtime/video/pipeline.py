@@ -52,6 +52,7 @@ class Pipeline:
         every: int = 1,
         max_frames: int | None = None,
         drop_frames: bool = False,
+        change: Callable[[Frame, Result], Result] | None = None,
     ) -> None:
         """Prepare a run.
 
@@ -64,6 +65,7 @@ class Pipeline:
             max_frames: end after so many frames.
             drop_frames: when frames come faster than ``segment`` takes them, the newest wins and the others are
                 counted as dropped. Else none is ever dropped, and the source waits.
+            change: what is made of each result before the sinks take it, in the order of the frames.
 
         Raises:
             OptionError: a number is not positive.
@@ -76,6 +78,7 @@ class Pipeline:
         self._frames: Channel[Frame] = Channel(2 * batch if not drop_frames else batch, newest_wins=drop_frames)
         self._results: Channel[tuple[Frame, Result]] = Channel(max(_WAITING_RESULTS, batch))
         self._failure: BaseException | None = None
+        self._change = change
         self._lock = threading.Lock()
         self._started: float | None = None
         self._took: float | None = None
@@ -172,8 +175,11 @@ class Pipeline:
     def _write(self) -> None:
         try:
             while pairs := self._results.take():
+                frame, result = pairs[0]
+                if self._change is not None:
+                    result = self._change(frame, result)
                 for sink in self._sinks:
-                    sink.write(*pairs[0])
+                    sink.write(frame, result)
                 self.written += 1
         finally:
             self._results.close(discard=True)

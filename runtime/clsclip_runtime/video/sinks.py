@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
+
+from PIL import Image
 
 from clsclip_runtime.errors import OutputError
-from clsclip_runtime.paths import cannot_write, is_dir, make_folder
-from clsclip_runtime.scratch import PartFile, sweep
+from clsclip_runtime.paths import is_dir, make_folder, write_file
+from clsclip_runtime.results.files import default_stem
+from clsclip_runtime.results.labelstudio import labelstudio_task
+from clsclip_runtime.results.streams import CocoWriter, ListWriter
+from clsclip_runtime.scratch import sweep
 from clsclip_runtime.video.frames import Frame
 
 if TYPE_CHECKING:
     from clsclip_runtime.results.result import Result
+
+_QUALITY = 95
+"""Of frames as JPEG."""
 
 
 class Sink(Protocol):
@@ -39,9 +45,10 @@ class FileSink(Sink, Protocol):
         notes: for the user.
     """
 
-    path: Path
-    done: bool
-
+    @property
+    def path(self) -> Path: ...
+    @property
+    def done(self) -> bool: ...
     @property
     def notes(self) -> tuple[str, ...]: ...
 
@@ -49,18 +56,33 @@ class FileSink(Sink, Protocol):
 class FrameFiles:
     """``Result.save`` for every frame: ``000012_dog.png``, ``000012.npz`` and so on, in one folder."""
 
-    def __init__(self, folder: Path, formats: Sequence[str]) -> None:
-        """Write ``formats`` of ``Result.save`` into ``folder``, which the first frame makes."""
+    def __init__(self, folder: Path, formats: Sequence[str], *, pictures: bool = False, parts: bool = False) -> None:
+        """Write into ``folder``, which the first frame makes.
+
+        Args:
+            folder: of the files.
+            formats: of ``Result.save``.
+            pictures: write the frames themselves too, as JPEG.
+            parts: as in ``Result.save``.
+        """
         self.path = folder
         self.done = False
         self.notes: tuple[str, ...] = ()
-        self._formats = formats
+        self._formats, self._pictures, self._parts = formats, pictures, parts
 
     def write(self, frame: Frame, result: Result) -> None:
         """See ``Sink.write``."""
         if not self.done:
             self._begin()
-        result.save(self.path, self._formats, f"{frame.index:06}")
+        if self._pictures:
+            image = Image.fromarray(frame.image)
+            make_folder(self.path)
+            write_file(self.path / f"{frame.index:06}.jpg", lambda file: image.save(file, "JPEG", quality=_QUALITY))
+        if self._formats:
+            if "labelme" in self._formats:
+                source = str(self.path / f"{frame.index:06}.jpg")
+                result = replace(result, image=replace(result.image, source=source))
+            result.save(self.path, self._formats, f"{frame.index:06}", parts=self._parts)
         self.done = True
 
     def _begin(self) -> None:
@@ -79,70 +101,81 @@ class FrameFiles:
 class CocoFile:
     """One COCO document of all frames, written as they come: memory does not grow with their number.
 
-    Every frame is an image, with ``frame_index`` and ``seconds`` beside COCO's own fields; ``id`` is 1 + the index.
+    Every frame is an image with a name of its own, ``clip_frames/000012.jpg``, where ``FrameFiles`` writes it if asked
+    to; ``video``, ``frame_index`` and ``seconds`` stand beside COCO's own fields, and ``id`` is 1 + the index.
     """
 
-    def __init__(self, path: Path, name: str) -> None:
-        """Write to ``path``, which appears when it is complete; ``name`` is the images' ``file_name``."""
-        self.path = path
-        self.done = False
+    def __init__(
+        self, path: Path, name: str, frames: str | None = None, *, parts: bool = False, polygons: bool = False
+    ) -> None:
+        """Write to ``path``, which appears when it is complete.
+
+        Args:
+            path: of the document.
+            name: of the video.
+            frames: the folder in the images' names; None is made of ``name``.
+            parts, polygons: as in ``Result.to_coco``.
+        """
+        self._writer = CocoWriter(path)
+        self._name, self._frames = name, f"{default_stem(name)}_frames" if frames is None else frames
+        self._parts, self._polygons = parts, polygons
         self.notes: tuple[str, ...] = ()
-        self._name = name
-        self._part: PartFile | None = None
-        self._images: IO[bytes] | None = None
-        self._rest: dict[str, Any] = {}
-        self._annotations = 0
+
+    @property
+    def path(self) -> Path:
+        """Of the document."""
+        return self._writer.path
+
+    @property
+    def done(self) -> bool:
+        """Whether it is there."""
+        return self._writer.done
 
     def write(self, frame: Frame, result: Result) -> None:
         """See ``Sink.write``."""
-        document = result.to_coco(frame.index + 1)
-        try:
-            file, images = self._open()
-            (image,) = document.pop("images")
-            image |= {"file_name": self._name, "frame_index": frame.index, "seconds": round(frame.seconds, 6)}
-            images.write(f"{',' if self._rest else ''}\n{_json(image)}".encode())
-            for annotation in document.pop("annotations"):
-                self._annotations += 1
-                annotation["id"] = self._annotations
-                file.write(f"{'' if self._annotations == 1 else ','}\n{_json(annotation)}".encode())
-            self._rest = document
-        except OSError as error:
-            self._rest = {}  # what was written may end anywhere, so close() must not keep it
-            raise cannot_write(self.path, error) from error
+        document = result.to_coco(frame.index + 1, parts=self._parts, polygons=self._polygons)
+        document["images"][0] |= {
+            "file_name": frame_name(self._frames, frame),
+            "video": self._name,
+            "frame_index": frame.index,
+            "seconds": round(frame.seconds, 6),
+        }
+        self._writer.add(document)
 
     def close(self) -> None:
         """See ``Sink.close``."""
-        part, images = self._part, self._images
-        if part is None or images is None:
-            return
-        self._part = self._images = None
-        try:
-            with images:
-                if not self._rest:
-                    return
-                images.seek(0)
-                part.file.write(b'\n],\n"images": [')
-                shutil.copyfileobj(images, part.file)
-                part.file.write(b"\n]")
-                for key, value in self._rest.items():
-                    part.file.write(f",\n{_json(key)}: {_json(value)}".encode())
-                part.file.write(b"\n}\n")
-            part.keep()
-            self.done = True
-        except OSError as error:
-            raise cannot_write(self.path, error) from error
-        finally:
-            part.discard()
-
-    def _open(self) -> tuple[IO[bytes], IO[bytes]]:
-        if self._part is None or self._images is None:
-            make_folder(self.path.parent)
-            # The document has one list after the other, and both grow with every frame.
-            self._images = tempfile.TemporaryFile(dir=self.path.parent)  # noqa: SIM115
-            self._part = PartFile(self.path)
-            self._part.file.write(b'{"annotations": [')
-        return self._part.file, self._images
+        self._writer.close()
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+class TaskFile:
+    """A list of Label Studio's tasks, one for each frame, whose images are those that ``FrameFiles`` writes."""
+
+    def __init__(self, path: Path, frames: str, *, parts: bool = False, polygons: bool = False) -> None:
+        """Write to ``path``, which appears when it is complete; see ``CocoFile``."""
+        self._writer = ListWriter(path)
+        self._frames, self._parts, self._polygons = frames, parts, polygons
+        self.notes: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> Path:
+        """Of the document."""
+        return self._writer.path
+
+    @property
+    def done(self) -> bool:
+        """Whether it is there."""
+        return self._writer.done
+
+    def write(self, frame: Frame, result: Result) -> None:
+        """See ``Sink.write``."""
+        name = frame_name(self._frames, frame)
+        self._writer.add(labelstudio_task(result, name, parts=self._parts, polygons=self._polygons))
+
+    def close(self) -> None:
+        """See ``Sink.close``."""
+        self._writer.close()
+
+
+def frame_name(folder: str, frame: Frame) -> str:
+    """The path of a frame's picture, whether or not it is written."""
+    return f"{folder}/{frame.index:06}.jpg"

@@ -92,7 +92,7 @@ void set_defaults(clsclip_options& options) {
 void set_defaults(clsclip_request& request) {
     const ZoomIn zoom;
     request = {sizeof request, -1.0, -1, 0, 0, nullptr, 0, zoom.crop_margin, zoom.min_crop_size, CLSCLIP_WHOLE_IMAGE,
-               0, 0, zoom.mask_threshold, zoom.mask_margin.value_or(-1), nullptr, 0};
+               0, 0, zoom.mask_threshold, zoom.mask_margin.value_or(-1), nullptr, 0, -1.0, 0, 0, 0};
 }
 
 /// Defaults, and over them the members that the caller's version of a struct has.
@@ -164,6 +164,12 @@ Request request_of(const clsclip_request* given_request) {
     }
     request.presence_filter = switch_of(own.presence_filter);
     request.max_classes = most_of(own.max_classes);
+    if (!(own.pixel_threshold < 0)) {
+        request.mask_threshold = own.pixel_threshold;
+    }
+    request.min_area = own.min_area;
+    request.largest = own.largest != 0;
+    request.fill_holes = own.fill_holes != 0;
     if (own.boxes != nullptr) {
         request.regions.emplace();
         for (std::size_t at = 0; at < own.box_count; ++at) {

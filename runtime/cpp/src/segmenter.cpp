@@ -22,6 +22,8 @@ namespace clsclip {
 
 namespace {
 
+constexpr double kLeastThreshold = 1e-6;  ///< of pixels, which a request may ask for
+
 void check_options(const Options& options) {
     if (options.threads < 0) {
         fail<OptionError>("threads must be 0 or more, and it is ", options.threads);
@@ -120,6 +122,15 @@ CallRequest Segmenter::Model::check(std::span<const std::string> classes, const 
         call.zoom = request.zoom_in.value_or(ZoomIn{});
         check_zoom(*call.zoom);
     }
+    call.mask_threshold = request.mask_threshold.value_or(bundle.manifest.mask.threshold);
+    if (!(call.mask_threshold >= kLeastThreshold && call.mask_threshold <= 1 - kLeastThreshold)) {
+        fail<OptionError>("mask_threshold must be a number from ", kLeastThreshold, " to ", 1 - kLeastThreshold,
+                          ", and it is ", call.mask_threshold);
+    }
+    if (request.min_area < 0) {
+        fail<OptionError>("min_area must be a number of pixels, 0 or more, and it is ", request.min_area);
+    }
+    call.cleaning = {request.min_area, request.largest, request.fill_holes};
     call.filter = choose_filter(request, options, bundle.manifest.presence_threshold(), call.notes);
     return call;
 }
@@ -191,10 +202,14 @@ Result Segmenter::Model::segment(ImageRequest image, CallRequest call, Timings& 
     state->backend = backend_name;
     state->backend_notes = notes;
     state->notes = call.notes;
+    if (call.cleaning.any()) {
+        state->notes.push_back("masks were cleaned: " + call.cleaning.text());
+    }
     if (image.proposals) {
         state->notes.insert(state->notes.end(), image.proposals->notes.begin(), image.proposals->notes.end());
     }
-    state->mask_threshold = manifest.mask.threshold;
+    state->mask_threshold = call.mask_threshold;
+    state->cleaning = call.cleaning;
     if (image.proposals && call.zoom->class_agnostic) {
         image.proposals->forget_names();
     }
@@ -232,7 +247,7 @@ Result Segmenter::Model::segment(ImageRequest image, CallRequest call, Timings& 
         state->max_classes = call.filter->max_classes;
     }
     state->take(call.zoom && call.zoom->boxes_as_masks
-                    ? boxes_as_masks(image, call, static_cast<float>(logit(manifest.mask.threshold)))
+                    ? boxes_as_masks(image, call, static_cast<float>(logit(call.mask_threshold)))
                     : clsclip::segment(image, call, encoded, graphs, manifest, options.limits, timings));
     state->timings = timings.take();
     return Result(std::move(state));
@@ -278,7 +293,7 @@ Result Segmenter::operator()(const ImageView& image, std::span<const std::string
     ImageRequest one{image, nullptr, std::nullopt, {}};
     Timings timings;
     if (request.regions) {
-        one.proposals = Proposals::from_boxes(*request.regions);
+        one.proposals = Proposals::from_boxes(*request.regions, one.image.width, one.image.height);
     } else if (call.zoom) {
         const Detector& detector = model_->detector();
         const Timings::Step step(timings, "detect");
@@ -308,7 +323,7 @@ Result Segmenter::predict(std::span<const std::string> classes, const Request& r
     ImageRequest one{current_->image, current_->features, std::nullopt, {}};
     Timings timings;
     if (request.regions) {
-        one.proposals = Proposals::from_boxes(*request.regions);
+        one.proposals = Proposals::from_boxes(*request.regions, one.image.width, one.image.height);
     } else if (call.zoom) {
         const Detector& detector = model_->detector();
         const Timings::Step step(timings, "detect");

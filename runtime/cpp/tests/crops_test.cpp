@@ -72,14 +72,24 @@ TEST_CASE("Values of zoom_in that make no sense are refused") {
 TEST_CASE("Boxes that may be anything are those without a name, or of a thing") {
     const std::vector<GivenBox> given{
         {{0, 0, 1, 1}, "dog", 1}, {{0, 0, 1, 1}, "", 1}, {{0, 0, 1, 1}, "object", 0.5F}, {{0, 0, 1, 1}, "dog", 1}};
-    const Proposals proposals = Proposals::from_boxes(given);
+    const Proposals proposals = Proposals::from_boxes(given, 4, 4);
     CHECK(proposals.classes == std::vector<int>{0, kAny, kAny, 0});
     CHECK(proposals.names == std::vector<std::string>{"dog"});
-    CHECK_THROWS_AS(Proposals::from_boxes(std::vector<GivenBox>{{{0, 0, 1, 1}, "", 1.5F}}), OptionError);
+    CHECK_THROWS_AS(Proposals::from_boxes(std::vector<GivenBox>{{{0, 0, 1, 1}, "", 1.5F}}, 4, 4), OptionError);
+}
+
+TEST_CASE("Boxes that are not xyxy in pixels are refused, and those that end far beyond the image are noted") {
+    const auto of = [](const Box& box) { return Proposals::from_boxes(std::vector<GivenBox>{{box, "", 1}}, 64, 48); };
+    CHECK_THROWS_AS(of({30, 20, 10, 40}), OptionError);
+    CHECK_THROWS_AS(of({0.1F, 0.2F, 0.4F, 1.0F}), OptionError);
+    CHECK(of({10, 10, 10, 20}).notes.empty());
+    CHECK(of({-5, -5, 70, 50}).notes.empty());
+    REQUIRE(of({30, 20, 90, 30}).notes.size() == 1);
+    CHECK(of({30, 20, 90, 30}).notes[0].starts_with("1 of 1 boxes end far beyond the image of 64x48 pixels"));
 }
 
 TEST_CASE("Boxes far beyond float's exact integers are cut like others") {
-    const Proposals proposals = Proposals::from_boxes(std::vector<GivenBox>{{{-3e38F, -3e38F, 3e38F, 3e38F}, "", 1}});
+    const Proposals proposals = Proposals::from_boxes(std::vector<GivenBox>{{{-3e38F, -3e38F, 3e38F, 3e38F}, "", 1}}, 64, 48);
     const auto windows = crop_windows(proposals.boxes, 64, 48, {});
     REQUIRE(windows.size() == 1);
     CHECK(windows[0].window == Window{0, 0, 64, 48});

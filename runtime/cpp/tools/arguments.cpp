@@ -140,6 +140,9 @@ Arguments parse(int count, const char* const* values) {
          [&](Text text) { parsed.options.limits.max_pixels = whole("--max-pixels", text, 1, 2'147'483'647); }},
         {"--presence-threshold",
          [&](Text text) { parsed.request.presence_threshold = number("--presence-threshold", text, 0, 1); }},
+        {"--mask-threshold",
+         [&](Text text) { parsed.request.mask_threshold = number("--mask-threshold", text, 1e-6, 1 - 1e-6); }},
+        {"--min-area", [&](Text text) { parsed.request.min_area = whole("--min-area", text, 0, 2'147'483'647); }},
         {"--max-classes", [&](Text text) { parsed.request.max_classes = whole("--max-classes", text, 1, 1 << 30); }},
         {"--confidence", [&](Text text) { parsed.options.detector_confidence = number("--confidence", text, 0, 1); }},
         {"--crop-margin", [&](Text text) { parsed.zoom.crop_margin = number("--crop-margin", text, 0, 10); }},
@@ -155,6 +158,8 @@ Arguments parse(int count, const char* const* values) {
         {"--trust-engines", [&] { parsed.options.trust_engines = true; }},
         {"--presence-filter", filter(true)},
         {"--no-presence-filter", filter(false)},
+        {"--largest", [&] { parsed.request.largest = true; }},
+        {"--fill-holes", [&] { parsed.request.fill_holes = true; }},
         {"--json", [&] { parsed.json = true; }},
         {"--help", [&] { parsed.help = true; }},
         {"-h", [&] { parsed.help = true; }},
@@ -224,6 +229,11 @@ gets an empty mask.
                               model's threshold was trained.
   --no-presence-filter        Segment every class.
   --max-classes N             Segment at most the N likeliest classes of an image or region.
+  --mask-threshold 0..1       Probability that a pixel must exceed to belong to a class. Default:
+                              the model's own.
+  --min-area N                Leave out connected parts of masks with fewer pixels.
+  --largest                   Keep the largest connected part of every mask alone.
+  --fill-holes                Make holes of masks part of them.
   --zoom-in                   Segment the regions that the bundle's detector finds.
   --regions FILE              JSON with boxes in place of the detector's.
   --confidence 0..1           Least score of the detector's boxes. Default: 0.25.

@@ -74,7 +74,8 @@ def test_a_video_becomes_an_annotated_video(capsys: Captured) -> None:
 
 def test_all_formats_of_a_video(capsys: Captured) -> None:
     make_video(Path("clip.avi"), 4)
-    formats = ["--formats", "png,overlay,labels,coco,npz", "--container", "webm"]
+    every = "png,overlay,labels,coco,npz,labelstudio,yolo,labelme,frames"
+    formats = ["--formats", every, "--container", "webm"]
     assert main(["clip.avi", "--classes", "red", "--out", "o", "--every", "2", "--json", *formats]) == 0
     first, second, last = documents(capsys)
     assert [(one["source"], one["frame"], one["seconds"]) for one in (first, second)] == [
@@ -83,13 +84,29 @@ def test_all_formats_of_a_video(capsys: Captured) -> None:
     ]
     assert first["classes"][0]["status"] == "found"
     assert (last["frames"], last["dropped"], last["complete"]) == (2, 0, True)
-    assert last["files"] == ["o/clip_overlay.webm", "o/clip_coco.json", "o/clip_frames"]
+    assert last["files"] == [
+        "o/clip_overlay.webm",
+        "o/clip_coco.json",
+        "o/clip_labelstudio.json",
+        "o/clip_frames",
+    ]
     assert sorted(path.name for path in Path("o/clip_frames").iterdir()) == [
-        f"{index:06}{end}" for index in (0, 2) for end in (".npz", "_labels.png", "_red.png")
+        f"{index:06}{end}"
+        for index in (0, 2)
+        for end in (".jpg", ".npz", ".txt", "_labelme.json", "_labels.png", "_red.png")
     ]
     document = json.loads(Path("o/clip_coco.json").read_text())
     assert [one["id"] for one in document["images"]] == [1, 3]
-    assert {one["file_name"] for one in document["images"]} == {"clip.avi"}
+    names = [one["file_name"] for one in document["images"]]
+    assert names == ["clip_frames/000000.jpg", "clip_frames/000002.jpg"]
+    assert {one["video"] for one in document["images"]} == {"clip.avi"}
+    for name in names:
+        with Image.open(Path("o", name)) as written:
+            assert written.size == (96, 64)
+    tasks = json.loads(Path("o/clip_labelstudio.json").read_text())
+    assert [one["data"]["image"] for one in tasks] == [f"/data/local-files/?d={name}" for name in names]
+    labelme = json.loads(Path("o/clip_frames/000002_labelme.json").read_text())
+    assert labelme["imagePath"] == "000002.jpg"
 
 
 def test_json_alone_writes_nothing(capsys: Captured) -> None:

@@ -263,7 +263,9 @@ def test_coco_of_all_frames_is_read_by_pycocotools(tmp_path: Path, results: list
     document = json.loads(sink.path.read_text(encoding="utf-8"))
     assert [image["frame_index"] for image in document["images"]] == [0, 3, 6, 9]
     assert [image["seconds"] for image in document["images"]] == [0, 0.1, 0.2, 0.3]
-    assert {image["file_name"] for image in document["images"]} == {"clip.mp4"}
+    names = [f"clip_frames/{index:06}.jpg" for index in (0, 3, 6, 9)]
+    assert [image["file_name"] for image in document["images"]] == names
+    assert {image["video"] for image in document["images"]} == {"clip.mp4"}
     coco = COCO(str(sink.path))
     assert len(coco.anns) == 4  # red in every frame, blue in none
     for one, result in results:
@@ -285,12 +287,12 @@ def test_a_coco_document_that_could_not_be_written_is_not_kept(
 ) -> None:
     sink = CocoFile(tmp_path / "a.json", "x")
     sink.write(*results[0])
-    assert sink._images is not None
+    assert sink._writer._images is not None
 
     def full(_: str) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(sink._images, "write", full)
+    monkeypatch.setattr(sink._writer._images, "write", full)
     with pytest.raises(OutputError, match="No space left"):
         sink.write(*results[1])
     sink.close()

@@ -129,6 +129,10 @@ typedef struct clsclip_request {
     const clsclip_prompts* prompts; /* of classes with several, or other words than their name; each word is searched as
                                      * if it was asked alone, and the class has what any of them finds */
     size_t prompts_count;           /* number of such classes */
+    double pixel_threshold; /* the probability that a pixel must exceed; negative is the bundle's own */
+    int64_t min_area;       /* leave out connected parts of masks with fewer pixels */
+    int32_t largest;        /* not 0: keep the largest connected part of every mask alone */
+    int32_t fill_holes;     /* not 0: make holes of masks part of them; before the two above */
 } clsclip_request;
 
 /* One mask of one class: in a region, or in the whole image. */

@@ -168,7 +168,8 @@ struct ClassResult {
     std::string name;
     std::vector<std::string> prompts;  ///< the words that it was searched by: itself, or those that were given for it
     Status status = Status::absent;
-    std::string reason;             ///< why it was not segmented, such as "presence below 0.55"; else empty
+    std::string reason;             ///< why it was not segmented, such as "presence below 0.55", or why nothing is left
+                                    ///< of its mask; else empty
     std::optional<float> presence;  ///< 0..1, how likely the image, or the likeliest of its regions, shows it
     std::int64_t area = 0;          ///< pixels of the mask
     std::optional<Window> box;      ///< around the mask's pixels; none where there are none
@@ -234,7 +235,7 @@ public:
     [[nodiscard]] std::optional<double> presence_threshold() const noexcept;
     /// The most classes of a crop that the presence filter let through; none for any number.
     [[nodiscard]] std::optional<std::size_t> max_classes() const noexcept;
-    /// The model's own threshold: the probability that a pixel must exceed.
+    /// The request's threshold, or the model's own: the probability that a pixel must exceed.
     [[nodiscard]] double mask_threshold() const noexcept;
 
     /// Every mask by itself, in the order of the classes: one for each box and class, and one for each class that was
@@ -298,6 +299,10 @@ struct Request {
     /// a value is given here.
     std::optional<bool> presence_filter;
     std::optional<int> max_classes;  ///< most classes of a crop, the likeliest; none is any number
+    std::optional<double> mask_threshold;  ///< the probability that a pixel must exceed; none is the bundle's own
+    std::int64_t min_area = 0;       ///< leave out connected parts of masks with fewer pixels
+    bool largest = false;            ///< keep the largest connected part of every mask alone; of regions, of each
+    bool fill_holes = false;         ///< make holes of masks part of them; before the two above
     std::optional<ZoomIn> zoom_in;   ///< segment regions instead of the whole image once
     std::optional<std::vector<GivenBox>> regions;  ///< in place of the detector's; given, they switch zoom_in on
     /// Of classes that are searched by other words than their name: {"helmet", {"safety helmet", "hard hat"}}. Each word

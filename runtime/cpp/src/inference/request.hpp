@@ -9,6 +9,7 @@
 #include "clsclip/clsclip.hpp"
 #include "graph.hpp"
 #include "inference/presence.hpp"
+#include "masks/cleaning.hpp"
 #include "regions/matching.hpp"
 #include "regions/proposals.hpp"
 #include "text/words.hpp"
@@ -23,6 +24,8 @@ struct CallRequest {
     std::vector<std::string> notes;    ///< sentences for the user
     std::optional<PresenceFilter> filter;  ///< none segments every class
     std::optional<ZoomIn> zoom;            ///< none searches the whole image
+    double mask_threshold = 0.5;           ///< the probability that a pixel must exceed
+    Cleaning cleaning;                     ///< what is done to masks
 };
 
 /// One image of a call.

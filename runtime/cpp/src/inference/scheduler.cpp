@@ -209,7 +209,7 @@ private:
 
     /// The logit that a pixel must exceed: lower in a box named as the class, where it is likelier of it.
     [[nodiscard]] float mask_logit(bool named) const {
-        return static_cast<float>(logit(manifest_.mask.threshold) + (named ? logit(zoom_.mask_threshold) : 0.0));
+        return static_cast<float>(logit(call_.mask_threshold) + (named ? logit(zoom_.mask_threshold) : 0.0));
     }
 
     const ImageRequest& image_;

@@ -22,7 +22,7 @@ struct Proposals {
     std::vector<std::string> notes{};  ///< about boxes that were left out, for the user
 
     /// Proposals of a person's own boxes. OptionError: a score makes no sense.
-    [[nodiscard]] static Proposals from_boxes(std::span<const GivenBox> given);
+    [[nodiscard]] static Proposals from_boxes(std::span<const GivenBox> given, int width, int height);
 
     /// Forget the classes: every word is asked of each box.
     void forget_names();

@@ -163,6 +163,36 @@ void Result::State::take(Findings&& found) {
     for (std::size_t at = 0; at < classes.size(); ++at) {
         reasons.push_back(reason_of(*this, at));
     }
+    if (cleaning.any()) {
+        explain_cleaned();
+    }
+}
+
+Mask Result::State::window_mask(std::size_t instance) const {
+    const Window& window = instances[instance].window;
+    Mask mask{window.width(), window.height(), {}};
+    mask.pixels.resize(static_cast<std::size_t>(mask.width) * static_cast<std::size_t>(mask.height));
+    paste(instance, 0, 0, mask.pixels.data(), mask.width);
+    if (cleaning.any()) {
+        cleaning.apply(mask);
+    }
+    return mask;
+}
+
+void Result::State::explain_cleaned() {
+    for (std::size_t at = 0; at < classes.size(); ++at) {
+        Mask before{width, height, std::vector<std::uint8_t>(static_cast<std::size_t>(width) * static_cast<std::size_t>(height))};
+        bool is_left = false;
+        for (std::size_t one = 0; one < instances.size() && !is_left; ++one) {
+            if (instances[one].class_index == at) {
+                is_left = count_pixels(window_mask(one)) > 0;
+                paste(one, instances[one].window.left, instances[one].window.top, before.pixels.data(), width);
+            }
+        }
+        if (const std::int64_t area = is_left ? 0 : count_pixels(before); area > 0) {
+            reasons[at] = text_of("no part of ", cleaning.min_area, " pixels, ", area, " in all");
+        }
+    }
 }
 
 void Result::State::check_class(std::size_t at) const {
@@ -272,8 +302,21 @@ void Result::mask_to(std::size_t at, std::uint8_t* pixels, std::ptrdiff_t stride
         std::fill_n(pixels + y * stride, width(), std::uint8_t{0});
     }
     for (std::size_t one = 0; one < state_->instances.size(); ++one) {
-        if (const Instance& own = state_->instances[one]; own.class_index == at) {
+        const Instance& own = state_->instances[one];
+        if (own.class_index != at) {
+            continue;
+        }
+        if (!state_->cleaning.any()) {
             state_->paste(one, own.window.left, own.window.top, pixels, stride);
+            continue;
+        }
+        const Mask cleaned = state_->window_mask(one);
+        for (int y = 0; y < cleaned.height; ++y) {
+            std::uint8_t* row = pixels + (own.window.top + y) * stride + own.window.left;
+            const auto added = cleaned.row(y);
+            std::transform(added.begin(), added.end(), row, row, [](std::uint8_t a, std::uint8_t b) {
+                return static_cast<std::uint8_t>(a | b);
+            });
         }
     }
 }
@@ -287,11 +330,7 @@ RleMask Result::rle(std::size_t at) const {
 
 Mask Result::instance_mask(std::size_t at) const {
     (void)instance_logits(at);  // OptionError if there is no such instance
-    const Window& window = state_->instances[at].window;
-    Mask mask{window.width(), window.height(), {}};
-    mask.pixels.resize(static_cast<std::size_t>(mask.width) * static_cast<std::size_t>(mask.height));
-    state_->paste(at, 0, 0, mask.pixels.data(), mask.width);
-    return mask;
+    return state_->window_mask(at);
 }
 
 std::span<const float> Result::instance_logits(std::size_t at) const {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "clsclip/clsclip.hpp"
+#include "masks/cleaning.hpp"
 #include "results/pairs.hpp"
 
 namespace clsclip {
@@ -18,7 +19,8 @@ struct Result::State {
     std::vector<float> presence;  ///< (K), NaN where it was not asked
     std::optional<double> presence_threshold;
     std::optional<std::size_t> max_classes;
-    double mask_threshold = 0.5;  ///< of the model
+    double mask_threshold = 0.5;  ///< of the request, or the model
+    Cleaning cleaning;            ///< what is done to masks
     std::vector<bool> segmented, filtered, in_regions, in_whole;
     std::vector<std::string> reasons;  ///< (K), why a class was not segmented; else empty
     std::vector<Instance> instances;   ///< in the order of the classes
@@ -40,6 +42,10 @@ struct Result::State {
     void take(Findings&& found);
     /// OptionError unless there is a class at this position.
     void check_class(std::size_t at) const;
+    /// The mask of an instance in its window, cleaned.
+    [[nodiscard]] Mask window_mask(std::size_t instance) const;
+    /// Say why nothing is left of classes that had pixels before their masks were cleaned.
+    void explain_cleaned();
     [[nodiscard]] std::span<const float> logits_of(std::size_t pair) const;
     /// Paste the masks of all parts of an instance, its window at (left, top) of the pixels.
     void paste(std::size_t instance, int left, int top, std::uint8_t* pixels, std::ptrdiff_t stride) const;

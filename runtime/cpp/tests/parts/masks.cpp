@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "masks/cleaning.hpp"
 #include "masks/rle.hpp"
 #include "parts.hpp"
 
@@ -39,6 +40,13 @@ void add_masks(Answers& answers) {
             }
         }
         return mask.pixels;
+    };
+    answers["clean"] = [](const Json& question) -> Json {
+        Mask mask = mask_of(question);
+        const Cleaning cleaning{question.at("min_area").get<std::int64_t>(), question.at("largest").get<bool>(),
+                                question.at("fill_holes").get<bool>()};
+        cleaning.apply(mask);
+        return {{"pixels", mask.pixels}, {"text", cleaning.text()}};
     };
     answers["encode_rle"] = [](const Json& question) -> Json {
         const Mask mask = mask_of(question);

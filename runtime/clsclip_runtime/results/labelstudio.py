@@ -1,0 +1,61 @@
+"""A result as a task of Label Studio, whose masks are a prediction that an annotator begins with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from clsclip_runtime.results.codecs.brush import encode_brush
+from clsclip_runtime.results.codecs.outlines import outlines
+
+if TYPE_CHECKING:
+    from clsclip_runtime.masks.rle import RleMask
+    from clsclip_runtime.results.result import Result
+
+FROM_NAME, TO_NAME = "label", "image"
+"""Names that the labeling configuration must have."""
+
+
+def labelstudio_task(result: Result, image: str, *, parts: bool = False, polygons: bool = False) -> dict[str, Any]:
+    """One task: its image and one prediction, a region for each object, or for each polygon.
+
+    Args:
+        result: what was found.
+        image: path of the image below the folder that Label Studio serves, with slashes.
+        parts: each connected part is an object of its own.
+        polygons: polygons in place of brushes.
+    """
+    width, height = result.size
+    about = {
+        "from_name": FROM_NAME,
+        "to_name": TO_NAME,
+        "original_width": width,
+        "original_height": height,
+        "image_rotation": 0,
+    }
+    regions: list[dict[str, Any]] = []
+    scores: list[float] = []
+    for one in result.objects(parts=parts):
+        scores.append(one.score)
+        kind = "polygonlabels" if polygons else "brushlabels"
+        for value in _polygons(one.rle()) if polygons else [{"format": "rle", "rle": encode_brush(one.rle())}]:
+            region = {"id": f"r{len(regions) + 1}", "type": kind, "value": value | {kind: [one.name]}}
+            regions.append(region | about | {"score": round(one.score, 6)})
+    prediction = {
+        "model_version": result.model,
+        "score": round(sum(scores) / len(scores), 6) if scores else 0.0,
+        "result": regions,
+    }
+    return {"data": {TO_NAME: image_address(image)}, "predictions": [prediction]}
+
+
+def image_address(path: str) -> str:
+    """How Label Studio names a file below the folder that it serves."""
+    return f"/data/local-files/?d={quote(path)}"
+
+
+def _polygons(mask: RleMask) -> list[dict[str, Any]]:
+    """Values with points in percent of the image; holes are joined by slits."""
+    width, height = mask.size
+    lines = (line.tolist() for line in outlines(mask))
+    return [{"points": [[x * 100 / width, y * 100 / height] for x, y in line], "closed": True} for line in lines]
