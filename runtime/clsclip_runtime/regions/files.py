@@ -136,8 +136,9 @@ def _coco_entries(document: dict[str, Any], path: Path) -> list[Any]:
             for one in annotations
         ]
     except (KeyError, TypeError, AttributeError) as error:
+        lacking = f"it has no {error}" if isinstance(error, KeyError) else "a list or an entry is something else"
         raise RegionError(
-            f"{path} is not a COCO document: {type(error).__name__} {error}. It needs images, annotations with "
+            f"{path} is not a COCO document: {lacking}. It needs images, annotations with "
             f"image_id, category_id and bbox, and categories. {_ADVICE}"
         ) from error
 
@@ -145,6 +146,10 @@ def _coco_entries(document: dict[str, Any], path: Path) -> list[Any]:
 def _entry(entry: Any, number: int, path: Path) -> tuple[str, _Box]:
     """(picture, (class, xyxy, score)) of one entry."""
     try:
+        if not isinstance(entry, dict):
+            raise ValueError(
+                f"it is a {type(entry).__name__}, and a box needs its name bbox, with width and height last"
+            )
         given = entry["bbox"]
         numbers = isinstance(given, (list, tuple)) and len(given) == 4 and all(map(_is_number, given))
         if not numbers:

@@ -102,8 +102,12 @@ def test_coco_results_name_pictures_by_number(tmp_path: Path) -> None:
         ("{", "cannot be read as JSON"),
         ("[" * 100_000, "cannot be read as JSON"),
         ("3", "must hold a list"),
-        ({"images": []}, "not a COCO document"),
-        ({"images": 1, "annotations": [], "categories": []}, "not a COCO document"),
+        ({"images": []}, "not a COCO document: it has no 'categories'"),
+        ({"boxes": []}, "not a COCO document: it has no 'images'"),
+        (
+            {"images": 1, "annotations": [], "categories": []},
+            "not a COCO document: a list or an entry is something else",
+        ),
         ([{"bbox": [1, 2, 3]}], "entry 0: bbox must be four"),
         ([{"image": "a"}], "entry 0: no 'bbox'"),
         ([{"bbox": [0, 0, 1, 1]}, {"bbox": [0, 0, 1e999, 1]}], "Infinity is no JSON number"),
@@ -122,8 +126,8 @@ def test_coco_results_name_pictures_by_number(tmp_path: Path) -> None:
             },
             "annotation 0: category_id 7 is not among",
         ),
-        ([[1, 2, 3, 4]], "entry 0"),
-        ([None], "entry 0"),
+        ([[1, 2, 3, 4]], "entry 0: it is a list, and a box needs its name bbox"),
+        ([None], "entry 0: it is a NoneType"),
     ],
 )
 def test_wrong_files_are_told(tmp_path: Path, document: Any, told: str) -> None:
