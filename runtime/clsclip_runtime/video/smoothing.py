@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 HELD_SHARE = 0.75
 """Of the presence threshold, below which a class that was there goes."""
 
-PRESENCE_S, MASK_S = 0.5, 0.12
+PRESENCE_S, MASK_S = 0.5, 0.2
 """Seconds over which presence and masks are averaged."""
 
 LONGEST_GAP_S = 1.0

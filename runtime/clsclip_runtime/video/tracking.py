@@ -35,6 +35,12 @@ class _Track:
     """How much of each place it covers, 0 to 1."""
     seconds: float
     """When it was last seen."""
+    moved: Floats | None = None
+    """The same by its own motion."""
+
+    def overlap(self, cover: Floats) -> float:
+        """With a part, the larger one of both."""
+        return max(_overlap(cover, one) for one in (self.cover, self.moved) if one is not None)
 
 
 class Tracker:
@@ -63,8 +69,10 @@ class Tracker:
             if 0 <= frame.seconds - one.seconds <= KEPT_S and (size is None or one.cover.shape == size)
         ]
         if motion is not None:
+            # Where a thing vanishes its own motion is unknown: it is looked for where the picture as a whole went.
+            whole = np.median(motion, axis=(1, 2))[:, None, None]
             for one in self._tracks:
-                one.cover = carried(one.cover, motion)
+                one.moved, one.cover = carried(one.cover, motion), carried(one.cover, whole)
         numbers = self._matched(parts, covers)
         for at, (part, cover) in enumerate(zip(parts, covers, strict=True)):
             known = numbers.get(at)
@@ -72,7 +80,7 @@ class Tracker:
                 self._count += 1
                 known = _Track(self._count, part.index, cover, frame.seconds)
                 self._tracks.append(known)
-            known.cover, known.seconds = cover, frame.seconds
+            known.cover, known.seconds, known.moved = cover, frame.seconds, None
             numbers[at] = known
         return replace(
             result, tracked=tuple(replace(part, track_id=numbers[at].number) for at, part in enumerate(parts))
@@ -81,7 +89,7 @@ class Tracker:
     def _matched(self, parts: tuple[Instance, ...], covers: list[Floats]) -> dict[int, _Track]:
         """For parts their tracks, the pair of the largest overlap first."""
         pairs = [
-            (_overlap(cover, track.cover), at, number)
+            (track.overlap(cover), at, number)
             for at, (part, cover) in enumerate(zip(parts, covers, strict=True))
             for number, track in enumerate(self._tracks)
             if track.index == part.index
