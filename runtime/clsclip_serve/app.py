@@ -6,11 +6,13 @@ import asyncio
 import base64
 import binascii
 from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, FastAPI, Header, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import FileResponse, JSONResponse, Response
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.staticfiles import StaticFiles
 
 from clsclip_runtime.inference.features import ImageFeatures
 from clsclip_runtime.results.result import Result
@@ -35,18 +37,31 @@ from clsclip_serve.service import Service
 
 _T = TypeVar("_T")
 
+POLICY = "default-src 'self'; img-src 'self' blob: data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+"""Nothing from outside, and no script but the page's own files."""
+
 VIEWS = {"overlay": answers.overlay, "labels": answers.labels}
 
 
-def create_app(service: Service, keys: ApiKeys | None = None) -> FastAPI:
-    """The application: an ASGI program around a loaded segmenter."""
+PAGE = Path(__file__).parent / "page"
+
+
+def create_app(service: Service, keys: ApiKeys | None = None, *, page: bool = True) -> FastAPI:
+    """The application: an ASGI program around a loaded segmenter, with a page at ``/`` for people."""
     app = FastAPI(title="ClsCLIP", version=__version__, docs_url=None, redoc_url=None)
     app.state.service = service
     add_handlers(app)
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=int(service.options.max_upload_mb * 1e6))
     app.add_middleware(Around, metrics=service.metrics, keys=keys)
     app.include_router(_routes(service))
+    if page:
+        app.mount("/page", StaticFiles(directory=PAGE))
+        app.add_route("/", _page, include_in_schema=False)
     return app
+
+
+async def _page(request: Request) -> Response:
+    return FileResponse(PAGE / "index.html", headers={"Content-Security-Policy": POLICY, "Cache-Control": "no-cache"})
 
 
 def _routes(service: Service) -> APIRouter:

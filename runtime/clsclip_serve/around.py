@@ -13,8 +13,8 @@ from clsclip_serve.keys import ApiKeys
 from clsclip_serve.metrics import Metrics
 from clsclip_serve.problems import as_problem, problem
 
-OPEN = ("/healthz", "/readyz")
-"""Routes that want no key."""
+OPEN = ("/healthz", "/readyz", "/")
+"""Routes that want no key: the page asks for one."""
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _REJECTED = {413: "size", 503: "queue", 504: "late"}

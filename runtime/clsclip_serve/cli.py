@@ -38,6 +38,7 @@ _USUAL = ServerOptions()
 @click.option("--images-mb", default=_USUAL.images_mb, show_default=True, help="Pictures kept for their next words.")
 @click.option("--images-ttl", default=_USUAL.images_ttl, show_default=True, help="Seconds that one is kept.")
 @click.option("--api-keys", type=click.Path(path_type=Path), metavar="FILE", help="A key on every line.")
+@click.option("--no-page", is_flag=True, help="Serve programs alone, and no page for people.")
 @click.version_option(__version__, prog_name="clsclip-serve")
 def command(
     model: str | None,
@@ -48,6 +49,7 @@ def command(
     host: str,
     port: int,
     api_keys: Path | None,
+    no_page: bool,
     **limits: float,
 ) -> int:
     """Segment pictures over HTTP: POST a picture and words to /v1/segment."""
@@ -60,7 +62,7 @@ def command(
         echo(f"note: whoever reaches {host}:{port} may use this server. --api-keys FILE asks for a key", err=True)
     segmenter = Segmenter.load(model, backend, detector=detector, threads=threads, isolated=isolated)
     segmenter(np.full((32, 32, 3), 127, np.uint8), "thing")  # whatever an engine prepares is done now
-    return asyncio.run(serve(Service(segmenter, options), keys, host, port))
+    return asyncio.run(serve(Service(segmenter, options), keys, host, port, page=not no_page))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

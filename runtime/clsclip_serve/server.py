@@ -17,13 +17,18 @@ from clsclip_serve.keys import ApiKeys
 from clsclip_serve.service import Service
 
 
-async def serve(service: Service, keys: ApiKeys | None, host: str, port: int) -> int:
+async def serve(service: Service, keys: ApiKeys | None, host: str, port: int, *, page: bool = True) -> int:
     """Serve until SIGINT or SIGTERM; the exit code.
 
     The first signal lets what was accepted be answered, and nothing new be taken; the second ends at once.
     """
     config = uvicorn.Config(
-        create_app(service, keys), host=host, port=port, log_level="warning", access_log=False, server_header=False
+        create_app(service, keys, page=page),
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
     )
     server = _Server(config)
     asked: list[int] = []

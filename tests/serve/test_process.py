@@ -19,9 +19,10 @@ from tests.serve.test_api import picture
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals are those of POSIX")
 
 
-def start(bundle: Path, *options: str) -> tuple[subprocess.Popen[str], str]:
+def start(bundle: Path | None, *options: str) -> tuple[subprocess.Popen[str], str]:
     paths = os.pathsep.join(path for path in sys.path if path)
-    command = [sys.executable, "-m", "clsclip_serve.cli", "--model", str(bundle), "--port", "0", *options]
+    model = [] if bundle is None else ["--model", str(bundle)]
+    command = [sys.executable, "-m", "clsclip_serve.cli", *model, "--port", "0", *options]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": paths})
     assert process.stderr is not None
     line = process.stderr.readline()
