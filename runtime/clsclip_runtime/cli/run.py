@@ -202,6 +202,11 @@ class Run:
         if self._collected is not None:
             self._collected.check(source for source in self._sources if source.kind == "picture")
             outputs = chain(outputs, self._collected.outputs)
+            old = [path for path in self._collected.outputs if is_file(path)]
+            if old and not self._output.skip_existing and not self._output.quiet:
+                echo(
+                    f"note: {one_line(old[0])} of an earlier run is replaced; --skip-existing goes on with it", err=True
+                )
         outputs = chain(outputs, *(video_files(one, folder, self._options).values() for one in addresses))
         refuse_overwriting(inputs, outputs, folder)
         sweep(folder)

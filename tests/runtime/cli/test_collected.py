@@ -68,8 +68,14 @@ def check_coco(pictures: set[str]) -> COCO:
     return coco
 
 
-def test_one_document_of_a_tree(tree: Path) -> None:
-    assert run(str(tree), "--recursive") == 0
+def test_one_document_of_a_tree(tree: Path, capsys: Captured) -> None:
+    assert run("tree/a") == 0
+    capsys.readouterr()
+    arguments = [str(tree), "--recursive", "--classes", "red", "green", "--out", "o", "--formats", "coco"]
+    assert main(arguments) == 0
+    told = capsys.readouterr()
+    assert told.err == "note: o/coco.json of an earlier run is replaced; --skip-existing goes on with it\n"
+    assert "wrote o/coco.json" in told.out.splitlines()
     coco = check_coco(set(PICTURES))
     assert [one["name"] for one in coco.dataset["categories"]] == ["red", "green"]
     assert not list(Path("o").glob("*_coco.json"))
