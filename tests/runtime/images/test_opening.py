@@ -278,7 +278,7 @@ def test_formats_that_start_other_programs_are_not_opened() -> None:
     ids=lambda array: f"{array.dtype}{array.shape}",
 )
 def test_arrays_of_other_types_or_shapes_are_refused(array: Any) -> None:
-    with pytest.raises(ImageError, match="an array must be uint8"):
+    with pytest.raises(ImageError, match="An array must be uint8"):
         open_image(array)
 
 
