@@ -31,7 +31,8 @@ class CvatStub:
                 size = int(self.headers.get("Content-Length", 0))
                 stub.answer(self, json.loads(self.rfile.read(size)))
 
-            do_PUT = do_POST = do_PATCH
+            def do_PUT(self) -> None:
+                self.do_PATCH()
 
             def log_message(self, *arguments: Any) -> None:
                 pass
@@ -82,7 +83,8 @@ class CvatStub:
     def _task(self) -> dict[str, Any]:
         linked = {"url": self.address, "count": 0}
         return {
-            "id": 1, "url": "", "name": "task", "mode": "annotation", "owner": None, "assignee": None, "bug_tracker": "",
+            "id": 1, "url": "", "name": "task", "mode": "annotation", "owner": None, "assignee": None,
+            "bug_tracker": "",
             "created_date": "2026-01-01T00:00:00Z", "updated_date": "2026-01-01T00:00:00Z", "overlap": 0,
             "segment_size": len(self.frames), "status": "annotation", "size": len(self.frames), "dimension": "2d",
             "data_chunk_size": len(self.frames), "data_compressed_chunk_type": "imageset", "project_id": None,
