@@ -7,6 +7,7 @@ a graph of its own.
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -296,14 +297,20 @@ def _in_memory(weight: Weight) -> dict[str, str]:
     }
 
 
+_constants_lock = threading.Lock()
+
+
 def _reads_in_place(model: Any, weights: Sequence[Weight]) -> bool:
     """Whether a model reads weights where they lie. OpenVINO 2026 copies them, so that ours need not be held."""
     places = [(one.data.ctypes.data, one.data.nbytes) for one in weights]
-    for operation in model.get_ops():
-        if operation.get_type_name() == "Constant":
-            address = operation.data.ctypes.data
-            if any(start <= address < start + size for start, size in places):
-                return True
+    # Two threads that ask for their first constant at once may wait for each other for ever: one in the binding's setup,
+    # for the interpreter, and one in the interpreter, for that setup.
+    with _constants_lock:
+        for operation in model.get_ops():
+            if operation.get_type_name() == "Constant":
+                address = operation.data.ctypes.data
+                if any(start <= address < start + size for start, size in places):
+                    return True
     return False
 
 

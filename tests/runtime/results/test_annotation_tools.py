@@ -14,7 +14,6 @@ import numpy.typing as npt
 import pytest
 from PIL import Image, ImageDraw
 from pycocotools.coco import COCO
-from ultralytics.data.utils import polygon2mask, verify_image_label
 
 from clsclip_runtime import Result, Segmenter
 from clsclip_runtime.results.codecs.cvat import encode_cvat
@@ -90,6 +89,8 @@ def test_pycocotools(written: Path, segmenter: Segmenter, tmp_path: Path) -> Non
 
 
 def test_ultralytics(written: Path, tmp_path: Path) -> None:
+    from ultralytics.data.utils import polygon2mask, verify_image_label
+
     wanted = np.load(written / "wanted.npy")
     for folder in ("images", "labels"):
         (tmp_path / folder).mkdir()

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
-import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clsclip_runtime import Limits, OptionError, Proposals, Segmenter, ZoomIn
@@ -15,6 +14,8 @@ Picture = npt.NDArray[np.uint8]
 
 
 def test_they_are_torchs_upsampled_logits(segmenter: Segmenter, scene: Picture) -> None:
+    import torch
+
     result = segmenter(scene, ["red", "blue"])
     found = result.probabilities("red")
     wanted = torch.nn.functional.interpolate(torch.from_numpy(result.logits[:1])[None], size=(32, 32), mode="bilinear")
@@ -24,6 +25,7 @@ def test_they_are_torchs_upsampled_logits(segmenter: Segmenter, scene: Picture) 
     assert result.probabilities("red", size=(10, 20)).shape == (20, 10)
 
 
+@settings(max_examples=12)
 @given(st.floats(0.001, 0.999))
 def test_the_mask_is_where_they_exceed_the_threshold(segmenter: Segmenter, scene: Picture, threshold: float) -> None:
     boxes = Proposals.from_boxes([[2, 2, 22, 18], [6, 18, 18, 30], [0, 0, 30, 30]], ["red", None, "green"])
