@@ -303,8 +303,8 @@ _constants_lock = threading.Lock()
 def _reads_in_place(model: Any, weights: Sequence[Weight]) -> bool:
     """Whether a model reads weights where they lie. OpenVINO 2026 copies them, so that ours need not be held."""
     places = [(one.data.ctypes.data, one.data.nbytes) for one in weights]
-    # Two threads that ask for their first constant at once may wait for each other for ever: one in the binding's setup,
-    # for the interpreter, and one in the interpreter, for that setup.
+    # Two threads that ask for their first constant at once may wait for each other for ever: one in the binding's
+    # setup, for the interpreter, and one in the interpreter, for that setup.
     with _constants_lock:
         for operation in model.get_ops():
             if operation.get_type_name() == "Constant":
