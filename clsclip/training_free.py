@@ -131,7 +131,7 @@ class TrainingFree(WordSegmenter):
         layer = towers.visual.transformer.resblocks[-1]
         if self.method == "cosine":
             return towers.features(block(layer, tokens))
-        heads = heads_of(cast(nn.MultiheadAttention, layer.attn), cast(Tensor, layer.ln_1(tokens)))  # type: ignore[operator]
+        heads = heads_of(cast(nn.MultiheadAttention, layer.attn), cast(Tensor, layer.ln_1(tokens)))
         image = towers.features(first_token(layer, tokens, heads))[0]
         return image, towers.features(self.last_layer(layer, tokens, heads))[1]
 
