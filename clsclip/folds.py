@@ -9,12 +9,17 @@ from clsclip.data.base import Fold
 from clsclip.errors import DataError
 from clsclip.reproduce.dataset import StickerOptions
 
-__all__ = ["FOLDS_OF", "KINDS", "StickerOptions", "open_fold"]
+__all__ = ["FOLDS_OF", "KINDS", "OWN", "StickerOptions", "open_fold"]
 
-KINDS = ("pascal", "coco", "folder", "stickers")
+KINDS = ("folder", "coco", "labelstudio", "yolo", "labelme", "pascal", "stickers")
 
-FOLDS_OF = {"pascal": (0, 1, 2, 3), "coco": (0, 1, 2, 3), "folder": (-1,), "stickers": (0, 1, 2, 3)}
-"""The folds of each kind of data; -1 where there is only one, without number. (Stickers with all words: -1.)"""
+OWN = ("folder", "coco", "labelstudio", "yolo", "labelme")
+"""Kinds of data of one's own; "coco" where annotations are given."""
+
+FOLDS_OF = {one: (0, 1, 2, 3) if one in ("pascal", "coco", "stickers") else (-1,) for one in KINDS}
+"""The folds of each kind of data; -1 where there is only one, without number. (Stickers with all words, and a COCO
+document of one's own: -1.)
+"""
 
 
 def open_fold(
@@ -27,18 +32,22 @@ def open_fold(
     part: str = "both",
     novel: Sequence[str] | None = None,
     stickers: StickerOptions | None = None,
+    annotations: Path | None = None,
+    images: Path | None = None,
 ) -> Fold:
     """One split of a data set.
 
     Args:
-        kind: "pascal", "coco", "folder" or "stickers".
+        kind: one of :data:`KINDS`.
         root: the VOC2012 folder, COCO's folder, the folder of one's own, or the folder of sticker packages.
-        fold: its number; not read by "folder", nor by "stickers" with all words.
+        fold: its number; read by "pascal", by "coco" without ``annotations``, and by "stickers" of some words.
         splits: pascal only: folder of the customary lists; None makes them from the masks.
         allow_missing: go on without absent pictures and masks, and say how many.
         part: "train" or "test" reads only that side, and leaves the other empty; "both" reads both.
-        novel: folder only: names of the classes held out of training.
+        novel: data of one's own only: names of the classes held out of training.
         stickers: stickers only: what the pictures look like.
+        annotations: coco and labelstudio: the file. With it, coco is a document of one's own, and nothing else.
+        images: where the pictures of ``annotations`` are; None looks beside it.
 
     Raises:
         DataError: there is no such data, fold or class, or files are absent or damaged.
@@ -47,6 +56,18 @@ def open_fold(
         raise DataError(f"There is no data of kind {kind!r}. Choose one of: {', '.join(KINDS)}.")
     if part not in ("train", "test", "both"):
         raise DataError(f"There is no part {part!r}. Choose train, test or both.")
+    if kind in OWN and (kind != "coco" or annotations is not None):
+        from clsclip.data.own import open_own
+
+        return open_own(
+            kind,
+            root,
+            annotations=annotations,
+            images=images,
+            novel=novel,
+            allow_missing=allow_missing,
+            part=part,
+        )
     if root is None:
         raise DataError(f"Data of kind {kind!r} is read from a folder. Give it: --root FOLDER")
     if kind == "pascal":
@@ -57,10 +78,6 @@ def open_fold(
         from clsclip.data.coco import open_coco
 
         return open_coco(root, fold, allow_missing=allow_missing, part=part)
-    if kind == "folder":
-        from clsclip.data.folder import open_folder
-
-        return open_folder(root, novel=novel, allow_missing=allow_missing, part=part)
     from clsclip.reproduce.dataset import open_stickers
 
     return open_stickers(root, fold, stickers, part=part)

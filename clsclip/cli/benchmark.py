@@ -66,6 +66,8 @@ def run_benchmark(model: Path | None, options: dict[str, Any], limit: int | None
     from clsclip.evaluation.benchmark import Asking, benchmark_table, read_names, score_benchmark
     from clsclip_runtime import Segmenter
 
+    if options["root"] is None:
+        raise click.UsageError("Give the folder of the data: --root DIR.")
     opened = BENCHMARKS[benchmark](options["root"], options["allow_missing"])
     asked = read_names(names or names_file(opened), opened)
     asking = Asking(protocol, tiles, refine, options["presence"])

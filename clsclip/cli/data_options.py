@@ -10,20 +10,30 @@ from typing import Any, TypeVar
 import click
 
 from clsclip.data import Fold
+from clsclip.data.summary import summarize
 from clsclip.folds import FOLDS_OF, KINDS, StickerOptions, open_fold
+from clsclip_runtime.cli.output import echo
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _PATH = click.Path(path_type=Path)
 
+_WITH_FILE = ("coco", "labelstudio")
+
+_TABLE_SECONDS = 3.0
+
 _STICKERS = StickerOptions()
 _WORD_SETS = click.Choice(["pascal", "coco", "all"])
 
 _OPTIONS = (
-    click.option("--root", type=_PATH, required=True, metavar="DIR", help="VOC2012, COCO, own or sticker folder."),
+    click.option("--root", type=_PATH, metavar="DIR", help="VOC2012, COCO, own or sticker folder."),
+    click.option(
+        "--annotations", type=_PATH, metavar="FILE", help="coco, labelstudio: a file of your own, for --root."
+    ),
+    click.option("--images", type=_PATH, metavar="DIR", help="Pictures of --annotations. Default: beside it."),
     click.option("--splits", type=_PATH, metavar="DIR", help="pascal: customary lists. Default: made from the masks."),
     click.option("--allow-missing", is_flag=True, help="Go on without absent pictures, and say how many."),
-    click.option("--novel", multiple=True, metavar="WORD", help="folder: a class held out of training; repeat."),
+    click.option("--novel", multiple=True, metavar="WORD", help="Own data: a class held out of training; repeat."),
     click.option("--words", type=_WORD_SETS, default=_STICKERS.words, help="stickers: word set."),
     click.option("--style", "styles", multiple=True, metavar="NAME", help="stickers: drawings; repeat. Default: noto."),
     click.option("--side", type=click.IntRange(min=16), default=_STICKERS.side, help="stickers: side in pixels."),
@@ -39,7 +49,9 @@ class DataOptions:
     """Which data a command reads, as its options say; see their help."""
 
     kind: str
-    root: Path
+    root: Path | None
+    annotations: Path | None
+    images: Path | None
     splits: Path | None
     allow_missing: bool
     novel: tuple[str, ...]
@@ -89,16 +101,34 @@ def data_options(part: str, *, or_benchmark: bool = False) -> Callable[[Command]
     return add
 
 
-def folds_asked(kind: str, fold: str | None, words: str) -> Sequence[int]:
-    """Numbers of the folds that ``--fold`` names: one, or all of them."""
-    known = (-1,) if kind == "stickers" and words == "all" else FOLDS_OF[kind]
+def folds_asked(data: DataOptions, fold: str | None) -> Sequence[int]:
+    """Numbers of the folds that ``--fold`` names: one, or all of them. UsageError where data and ``--fold`` differ."""
+    check_place(data)
+    one_alone = (data.kind == "stickers" and data.words == "all") or data.annotations is not None
+    known = (-1,) if one_alone else FOLDS_OF[data.kind]
     if known == (-1,):
         if fold not in (None, "all"):
             raise click.UsageError("These data have no folds. Leave --fold out.")
         return known
     if fold is None:
-        raise click.UsageError("Give --fold: whose classes are held out.")
+        own = " For a COCO document of your own: --annotations FILE --images DIR." if data.kind == "coco" else ""
+        raise click.UsageError(f"Give --fold: whose classes are held out.{own}")
     return known if fold == "all" else (int(fold),)
+
+
+def check_place(data: DataOptions) -> None:
+    """UsageError where a folder or a file of annotations is given that the kind of data has not, or is not given."""
+    if data.annotations is not None and data.kind not in _WITH_FILE:
+        raise click.UsageError(f"--annotations is for --data {' and --data '.join(_WITH_FILE)}. Give --root.")
+    if data.annotations is not None and data.root is not None:
+        raise click.UsageError("Give --root or --annotations. Pictures of --annotations are in --images.")
+    if data.images is not None and data.annotations is None:
+        raise click.UsageError("--images goes with --annotations.")
+    if data.annotations is None and data.kind == "labelstudio":
+        raise click.UsageError("Give the export of Label Studio: --annotations FILE --images DIR.")
+    if data.annotations is None and data.root is None:
+        more = ", or a COCO document of your own: --annotations FILE --images DIR" if data.kind == "coco" else ""
+        raise click.UsageError(f"Give the folder of the data: --root DIR{more}.")
 
 
 def open_data(fold: int, data: DataOptions, part: str) -> Fold:
@@ -115,8 +145,8 @@ def open_data(fold: int, data: DataOptions, part: str) -> Fold:
     """
     if data.splits is not None and data.kind != "pascal":
         raise click.UsageError("--splits is for --data pascal.")
-    if data.novel and data.kind != "folder":
-        raise click.UsageError("--novel is for --data folder.")
+    if data.novel and FOLDS_OF[data.kind] != (-1,) and data.annotations is None:
+        raise click.UsageError("--novel is for data of your own. Leave it out.")
     stickers = StickerOptions(
         words=data.words,
         styles=data.styles or _STICKERS.styles,
@@ -137,4 +167,19 @@ def open_data(fold: int, data: DataOptions, part: str) -> Fold:
         part=part,
         novel=data.novel or None,
         stickers=stickers,
+        annotations=data.annotations,
+        images=data.images,
     )
+
+
+def tell_data(fold: Fold, data: DataOptions, *, err: bool = False) -> None:
+    """Print what is trained on, class by class, and what was left out: within a few seconds, however much it is.
+
+    Args:
+        fold: as opened. The sticker world makes its pictures when they are needed, and has no table.
+        data: which.
+        err: print on standard error.
+    """
+    if data.kind != "stickers":
+        for line in summarize(fold.train, seconds=_TABLE_SECONDS, only=fold.seen).lines():
+            echo(line, err=err)

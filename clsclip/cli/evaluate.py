@@ -127,7 +127,7 @@ def run(
     if run_benchmark(model, options, limit, as_json=as_json):
         return
     asked, data = take(MethodOptions, options), DataOptions.from_values(options)
-    folds = folds_asked(data.kind, fold, data.words)
+    folds = folds_asked(data, fold)
     protocol = size_protocol(asked.protocol, episodes == "every")
     if boxes_as_masks and model is not None:
         raise click.UsageError("--boxes-as-masks needs no --model.")
@@ -172,7 +172,7 @@ def show(
 
     asked, data = take(MethodOptions, options), DataOptions.from_values(options)
     protocol = size_protocol(asked.protocol, True)
-    numbers = folds_asked(data.kind, fold, data.words)
+    numbers = folds_asked(data, fold)
     methods = [_method(model, asked, False) for model in models or (None,)]
     opened = open_data(numbers[0], data, "test")
     pairs = list(dict.fromkeys(opened.test_pairs))

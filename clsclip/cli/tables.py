@@ -122,7 +122,7 @@ def table_command(
         runs=runs,
         regions=region_sources(detector, regions, true_regions=true_regions),
         limit=limit,
-        data=json.dumps(asdict(data) | {"root": data.root.resolve()}, sort_keys=True, default=str),
+        data=json.dumps(asdict(data) | {"root": data.root and data.root.resolve()}, sort_keys=True, default=str),
         rows=rows,
         given={} if clipseg_model is None else {"clipseg": given_model(clipseg_model)},
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clsclip.cli import recipes
-from clsclip.cli.data_options import DataOptions, data_options, folds_asked, open_data
+from clsclip.cli.data_options import DataOptions, data_options, folds_asked, open_data, tell_data
 from clsclip.errors import ClsclipError
 from clsclip.numbers import numbers
 from clsclip_runtime.cli.output import echo, json_option, print_json
@@ -114,7 +114,9 @@ def command(**options: Any) -> None:
 
     config = train_config(options, data)
     asked = None if options["fold"] is None else str(options["fold"])
-    fold = open_data(folds_asked(data.kind, asked, data.words)[0], data, "train")
+    fold = open_data(folds_asked(data, asked)[0], data, "train")
+    if first:
+        tell_data(fold, data, err=options["as_json"])
     model = build_model(chosen, config.seed)
     provenance: dict[str, Any] = {}
     if options["start"] is not None:
@@ -188,7 +190,7 @@ def train_config(values: Mapping[str, Any], data: DataOptions) -> TrainConfig:
     from clsclip.training import TrainConfig
 
     settings = {one.name: values[one.name] for one in fields(TrainConfig)}
-    settings["batch"] = values["batch"] or (512 if data.kind == "coco" else 64)
+    settings["batch"] = values["batch"] or (512 if data.kind == "coco" and data.annotations is None else 64)
     try:
         return TrainConfig(**settings)
     except TrainingError as error:

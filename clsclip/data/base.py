@@ -59,6 +59,15 @@ def prompts_of(data: MaskDataset) -> dict[str, tuple[str, ...]]:
     return prompts
 
 
+def possible(data: MaskDataset, index: int) -> set[int]:
+    """Ids of the classes that a picture shows or may show: no other counts as absent.
+
+    Data with annotations tell of classes that are there and cannot be asked: crowds, and things that were left out.
+    """
+    unsure = getattr(data, "unsure", None)
+    return {*data.shown(index), *(unsure(index) if unsure else ())}
+
+
 def trained_words(data: MaskDataset, classes: Iterable[int]) -> list[str]:
     """The word by which each class is trained. DataError where a class has several: training takes one."""
     prompts = prompts_of(data)

@@ -20,8 +20,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from clsclip.data.annotated import AnnotatedPictures
 from clsclip.data.base import IGNORE
-from clsclip.data.coco import CLASSES, COCO_WORDS, CocoPictures, load_instances
+from clsclip.data.coco import CLASSES
+from clsclip.data.coco_json import open_coco_json
 from clsclip.data.files import LastFew, check_same_size, drop_missing, names_in, read_labels, read_lines, read_picture
 from clsclip.data.pascal import VOC_NAMES, mask_folder
 from clsclip.errors import DataError
@@ -115,7 +117,7 @@ class LabelFiles:
 class DrawnObjects:
     """COCO's objects drawn from an instances file, the smaller ones on top of the larger ones; 0 is background."""
 
-    def __init__(self, pictures: CocoPictures) -> None:
+    def __init__(self, pictures: AnnotatedPictures) -> None:
         self.pictures = pictures
 
     def __len__(self) -> int:
@@ -205,16 +207,10 @@ def open_coco_object(root: Path, allow_missing: bool = False) -> Benchmark:
             raise DataError(
                 f"{root} has no annotations/val2017 with label maps and no annotations/{path.name}. Give COCO's folder."
             )
-        coco = load_instances(path)
-        categories = len(coco.getCatIds())
-        if categories != CLASSES:
-            raise DataError(f"{path} has {categories} categories; the benchmark needs COCO's {CLASSES}.")
-        there = {file.name for file in folder.iterdir()} if is_dir(folder) else set()
-        ids = sorted(coco.getImgIds())
-        missing = [coco.imgs[one]["file_name"] for one in ids if coco.imgs[one]["file_name"] not in there]
-        drop_missing(missing, len(ids), folder, allow_missing)
-        kept = [one for one in ids if coco.imgs[one]["file_name"] in there]
-        maps = DrawnObjects(CocoPictures(folder, coco, kept, COCO_WORDS))
+        opened = open_coco_json(path, folder, allow_missing=allow_missing, benchmark=True, bare=True)
+        if len(opened.classes) != CLASSES:
+            raise DataError(f"{path} has {len(opened.classes)} categories; the benchmark needs COCO's {CLASSES}.")
+        maps = DrawnObjects(opened)
     return Benchmark("coco-object", CLASSES + 1, True, "coco.txt", maps)
 
 

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from clsclip.errors import DataError
 from clsclip_runtime.errors import ImageError
-from clsclip_runtime.images import open_image, open_stored
+from clsclip_runtime.images import SUFFIXES, open_image, open_stored
 
 SHOWN_NAMES = 5
 """Names that an error lists before it says how many more there are."""
 
 _MASK_MODES = ("P", "L", "1")
+_COLOR_MODES = ("RGB", "RGBA", "LA")
+
+MASK_SUFFIXES = frozenset((".png", ".tif", ".tiff", ".bmp", ".gif"))
+"""Of formats that keep every value; JPEG does not."""
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +64,7 @@ def read_labels(path: Path) -> NDArray[np.uint8]:
     """An indexed or grey PNG as (H, W) uint8: the values as stored, not their colours.
 
     Raises:
-        DataError: it is absent, damaged, or coloured.
+        DataError: it is absent, damaged, or coloured. Pixels in color that are all gray are taken as gray.
     """
     try:
         mask = open_stored(path)
@@ -67,12 +72,26 @@ def read_labels(path: Path) -> NDArray[np.uint8]:
         if isinstance(error.__cause__, FileNotFoundError):
             raise DataError(f"No mask {path}.") from error
         raise DataError(f"{error}.") from error
+    if mask.mode in _COLOR_MODES:
+        mask = _gray(mask, path)
     if mask.mode not in _MASK_MODES:
         raise DataError(
             f"{path} is no mask: its pixels are {mask.mode}. A mask is an indexed or grey PNG of 8 bits; "
             "save it as one."
         )
     return np.array(mask, np.uint8)
+
+
+def _gray(mask: Image.Image, path: Path) -> Image.Image:
+    """The one value of every pixel of a colored picture that is gray. DataError where colors differ."""
+    bands = mask.split()
+    first = np.asarray(bands[0])
+    if not all((np.asarray(band) == first).all() for band in bands[1:3]):
+        raise DataError(
+            f"{path} is no mask: its pixels are {mask.mode}. A mask is an indexed or grey PNG of 8 bits; "
+            "save it as one."
+        )
+    return bands[0]
 
 
 def read_lines(path: Path) -> list[str]:
@@ -86,6 +105,11 @@ def read_lines(path: Path) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
+def bare_name(line: str) -> str:
+    """A listed name without the suffix of a picture; other dots belong to the name."""
+    return line[: -len(Path(line).suffix)] if Path(line).suffix.lower() in SUFFIXES else line
+
+
 def check_same_size(picture: NDArray[np.uint8], labels: NDArray[np.uint8], mask_path: Path) -> None:
     """DataError unless a mask has its picture's size."""
     if picture.shape[:2] != labels.shape[:2]:
@@ -96,9 +120,14 @@ def check_same_size(picture: NDArray[np.uint8], labels: NDArray[np.uint8], mask_
 
 
 def names_in(folder: Path, suffixes: Collection[str]) -> dict[str, Path]:
-    """Files of a folder with one of some suffixes, by name without suffix, sorted. DataError without the folder."""
+    """Files of a folder with one of some suffixes, by name without suffix, sorted; none that is hidden, as ``._x.jpg``.
+
+    DataError without the folder.
+    """
     try:
-        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes)
+        paths = sorted(
+            path for path in folder.iterdir() if path.suffix.lower() in suffixes and not path.name.startswith(".")
+        )
     except FileNotFoundError as error:
         raise DataError(f"No folder {folder}.") from error
     except OSError as error:
@@ -107,6 +136,17 @@ def names_in(folder: Path, suffixes: Collection[str]) -> dict[str, Path]:
     if len(found) < len(paths):
         twice = next(path for path in paths if found[path.stem] != path)
         raise DataError(f"{twice} and {found[twice.stem].name} have the same name. Remove one of them.")
+    return found
+
+
+def without_suffix(paths: Mapping[str, Path]) -> dict[str, Path]:
+    """Files by their path without suffix. DataError where two have the same."""
+    found: dict[str, Path] = {}
+    for name, path in paths.items():
+        stem = name[: -len(Path(name).suffix)]
+        if stem in found:
+            raise DataError(f"{path} and {found[stem].name} have the same name. Remove one of them.")
+        found[stem] = path
     return found
 
 

@@ -1,36 +1,49 @@
 """Pictures of one's own: a folder of pictures, a folder of masks, a list of classes.
 
-ROOT/images/NAME.jpg       or png, webp, bmp
+ROOT/images/NAME.jpg       or any other suffix of a picture; in folders below, too
 ROOT/masks/NAME.png        indexed or grey: value i is line i of classes.txt, 0 background, 255 ignore
 ROOT/classes.txt           one class a line; with several prompts: helmet = safety helmet | hard hat
 ROOT/train.txt, val.txt    names, one a line; without them every picture is in both
+
+Where classes.txt has one line and no mask holds another value than 0 and 255, 255 is that class.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
+from clsclip.data.account import Account
 from clsclip.data.base import IGNORE, Fold
+from clsclip.data.class_lists import check_class_list
 from clsclip.data.files import (
+    MASK_SUFFIXES,
+    bare_name,
     drop_missing,
-    names_in,
+    read_labels,
     read_lines,
     unique,
+    without_suffix,
 )
-from clsclip.data.labels import LabelledPictures
+from clsclip.data.labels import LabelledPictures, values_of
+from clsclip.data.places import pictures_below
+from clsclip.data.sides import fold_of, shared_out
 from clsclip.errors import DataError
+from clsclip_runtime.cli.progress import Progress
 from clsclip_runtime.errors import WordError
-from clsclip_runtime.images import SUFFIXES
 from clsclip_runtime.paths import is_file
 from clsclip_runtime.text.typed import typed_class
-from clsclip_runtime.text.words import clean_word
 
 _log = logging.getLogger(__name__)
 
 
 ADVICE = "Value i is line i of classes.txt, 0 the background, 255 ignore."
+
+_ONLY_WHITE = "masks hold 0 and 255 alone: 255 is 'ignore', so their pictures teach nothing. Save classes as 1, 2, ..."
+
+Files = list[tuple[str, Path, Path]]
 
 
 def open_folder(
@@ -45,52 +58,99 @@ def open_folder(
         part: "train", "test" or "both": what is read.
 
     Raises:
-        DataError: files are absent, classes.txt is empty or names a class twice, or a novel class is not in it.
+        DataError: files are absent, classes.txt is empty, names a class twice or has lines that are no classes, or a
+            novel class is not in it.
     """
-    classes, prompts = read_classes(root / "classes.txt")
-    novel = None if novel is None else [word if word in classes else clean_word(word) for word in novel]
-    unknown = [word for word in novel or () if word not in classes]
-    if unknown:
-        raise DataError(f"{unknown[0]!r} is not in {root / 'classes.txt'}; it has: {', '.join(classes)}.")
-    held_out = tuple(sorted({classes.index(word) for word in novel})) if novel else tuple(range(len(classes)))
-    seen = tuple(one for one in range(len(classes)) if not novel or one not in held_out)
-    pictures = names_in(root / "images", SUFFIXES)
-    masks = names_in(root / "masks", (".png",))
-
-    def side(wanted: str, list_name: str, allowed: tuple[int, ...]) -> tuple[LabelledPictures, list[tuple[int, int]]]:
-        if part not in (wanted, "both"):
-            return LabelledPictures("folder", classes, [], ADVICE, prompts), []
-        path = root / list_name
-        names = unique(bare_name(line) for line in read_lines(path)) if is_file(path) else list(pictures)
-        if not is_file(path):
-            _log.warning("%s has no %s: every picture is taken", root, list_name)
-        missing = [name for name in names if name not in pictures or name not in masks]
-        drop_missing(missing, len(names), root, allow_missing)
-        files = [(name, pictures[name], masks[name]) for name in names if name in pictures and name in masks]
-        data = LabelledPictures("folder", classes, files, ADVICE, prompts)
-        return data, [(index, one) for index in range(len(data)) for one in data.shown(index) if one in allowed]
-
-    train, train_pairs = side("train", "train.txt", seen)
-    test, test_pairs = side("test", "val.txt", held_out)
-    return Fold(-1, train, test, seen, held_out, tuple(train_pairs), tuple(test_pairs))
+    account = Account()
+    classes, prompts = read_classes(root / "classes.txt", account)
+    seen, held_out = shared_out(classes, novel, str(root / "classes.txt"))
+    pictures = without_suffix(pictures_below(root / "images"))
+    masks = without_suffix(pictures_below(root / "masks", MASK_SUFFIXES))
+    files = {
+        side: _files(root, f"{name}.txt", pictures, masks, allow_missing, account) if part in (side, "both") else []
+        for side, name in (("train", "train"), ("test", "val"))
+    }
+    every = list({name: (name, picture, mask) for one in files.values() for name, picture, mask in one}.values())
+    values = _values(every, account)
+    every = [one for one in every if one[0] in values]
+    white = _is_white(values, every, classes, account)
+    sides = {}
+    for side, found in files.items():
+        kept = [one for one in found if one[0] in values]
+        sides[side] = LabelledPictures("folder", classes, kept, ADVICE, prompts, account=account, white=white)
+        sides[side].know(values)
+    return fold_of(sides["train"], sides["test"], seen, held_out)
 
 
-def bare_name(line: str) -> str:
-    """A listed name without the suffix of a picture; other dots belong to the name."""
-    return line[: -len(Path(line).suffix)] if Path(line).suffix.lower() in SUFFIXES else line
+def _files(
+    root: Path, list_name: str, pictures: dict[str, Path], masks: dict[str, Path], allow_missing: bool, account: Account
+) -> Files:
+    """(name, picture, mask) of the pictures in a list, or of all."""
+    path = root / list_name
+    names = unique(bare_name(line) for line in read_lines(path)) if is_file(path) else list(pictures)
+    if not is_file(path):
+        _log.warning("%s has no %s: every picture is taken", root, list_name)
+        bare = [name for name in masks if name not in pictures]
+        if bare:
+            account.add("masks have no picture of their name", bare[0], len(bare))
+    missing = [name for name in names if name not in pictures or name not in masks]
+    drop_missing(missing, len(names), root, allow_missing)
+    if missing:
+        account.add("pictures or masks are not there", missing[0], len(missing))
+    return [(name, pictures[name], masks[name]) for name in names if name in pictures and name in masks]
 
 
-def read_classes(path: Path) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
+def _values(files: Files, account: Account) -> dict[str, list[int]]:
+    """The values of every mask that can be read. DataError where none can."""
+    found: dict[str, list[int]] = {}
+    failed: list[DataError] = []
+    with closing(Progress("masks", len(files))) as progress:
+        for done, (name, _, mask) in enumerate(files, 1):
+            if name not in found:
+                try:
+                    found[name] = values_of(read_labels(mask))
+                except DataError as error:
+                    failed.append(error)
+                    account.add("pictures were left out, since their mask cannot be read", error)
+            progress.update(done)
+    if failed and not found:
+        raise failed[0]
+    return found
+
+
+def _is_white(values: dict[str, list[int]], files: Files, classes: Sequence[str], account: Account) -> bool:
+    """Whether masks are black and white. DataError where they are, and do not tell their classes apart."""
+    white = {name: mask for name, _, mask in files if IGNORE in values[name] and set(values[name]) <= {0, IGNORE}}
+    if not white:
+        return False
+    first = next(iter(white.values()))
+    if any(set(one) - {0, IGNORE} for one in values.values()):
+        account.add(_ONLY_WHITE, first, len(white))
+        return False
+    if len(classes) > 1:
+        raise DataError(
+            f"{first} has only 0 and 255, as have all masks; 255 is 'ignore', and there are {len(classes)} classes. "
+            "Save each class as its own value: 1 for the first line of classes.txt, 2 for the second."
+        )
+    account.add(f"masks hold 0 and 255 alone: 255 was taken for {classes[0]!r}", first, len(white))
+    return True
+
+
+def read_classes(path: Path, account: Account | None = None) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
     """The classes of ``classes.txt``, at most 254, and the prompts of those that have other words than their name.
 
     Every line is one class, whatever commas are in it: its number is what masks hold.
     """
+    lines = read_lines(path)
+    check_class_list(lines, path)
     try:
-        asked = [typed_class(line) for line in read_lines(path)]
+        asked = [typed_class(line) for line in lines]
     except WordError as error:
         raise DataError(f"{path}: {error}.") from error
     for note in (note for one in asked for note in one.notes):
         _log.warning("%s: %s", path, note)
+        if account is not None:
+            account.add("classes were changed as they were read", note)
     classes = tuple(one.classes[0] for one in asked)
     prompts = {one.classes[0]: one.prompts[0] for one in asked if one.prompts[0] != one.classes}
     if not classes:

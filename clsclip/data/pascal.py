@@ -1,6 +1,6 @@
 """PASCAL-5i on the layout of the VOC2012 devkit.
 
-    VOC2012/JPEGImages/NAME.jpg
+    VOC2012/JPEGImages/NAME.jpg               or any other suffix of a picture
     VOC2012/SegmentationClassAug/NAME.png     or SegmentationClass; value 1..20 the class, 255 ignore
     VOC2012/ImageSets/Segmentation/*.txt
 
@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 
 from clsclip.data.base import Fold
 from clsclip.data.files import (
+    MASK_SUFFIXES,
+    bare_name,
     drop_missing,
     names_in,
     read_lines,
@@ -29,6 +31,7 @@ from clsclip.data.files import (
 )
 from clsclip.data.labels import LabelledPictures
 from clsclip.errors import DataError
+from clsclip_runtime.images import SUFFIXES
 from clsclip_runtime.paths import is_dir, is_file
 
 VOC_NAMES = (
@@ -58,8 +61,8 @@ Pairs = list[tuple[str, int]]
 
 def voc_pictures(root: Path, names: Sequence[str]) -> LabelledPictures:
     """Some VOC pictures, by name without suffix."""
-    masks = mask_folder(root)
-    files = [(name, root / "JPEGImages" / f"{name}.jpg", masks / f"{name}.png") for name in names]
+    pictures, masks = pictures_of(root)
+    files = [(name, pictures[name], masks[name]) for name in names]
     advice = "VOC masks hold 0 to 20 and 255: get the indexed masks, not their coloured or grey versions."
     return LabelledPictures("pascal", PASCAL_WORDS, files, advice)
 
@@ -93,7 +96,7 @@ def open_pascal(
         if part != "test":
             train_pairs = trained_order(pairs_from_masks(root, there, train_names(root), seen, allow_missing))
         if part != "train":
-            names = read_lines(root / "ImageSets" / "Segmentation" / "val.txt")
+            names = read_names(root / "ImageSets" / "Segmentation" / "val.txt")
             test_pairs = pairs_from_masks(root, there, names, novel, allow_missing)
     else:
         lists = splits / "pascal" if is_dir(splits / "pascal") else splits
@@ -133,6 +136,11 @@ def pairs_from_masks(
     return found
 
 
+def read_names(path: Path) -> list[str]:
+    """The names of a list, also where it has their suffixes."""
+    return [bare_name(line) for line in read_lines(path)]
+
+
 def trained_order(pairs: Pairs) -> Pairs:
     """The customary order of training lists: by class, then by name."""
     return sorted(pairs, key=lambda pair: (pair[1], pair[0]))
@@ -167,10 +175,15 @@ def mask_folder(root: Path) -> Path:
     raise DataError(f"{root} has no {' and no '.join(_MASK_FOLDERS)}. Give the VOC2012 folder.")
 
 
+def pictures_of(root: Path) -> tuple[dict[str, Path], dict[str, Path]]:
+    """The pictures and the masks by name, with whatever suffix they have."""
+    return names_in(root / "JPEGImages", SUFFIXES), names_in(mask_folder(root), MASK_SUFFIXES)
+
+
 def files_there(root: Path) -> set[str]:
     """Names that have both a picture and a mask."""
-    pictures = names_in(root / "JPEGImages", (".jpg",))
-    return set(pictures) & set(names_in(mask_folder(root), (".png",)))
+    pictures, masks = pictures_of(root)
+    return set(pictures) & set(masks)
 
 
 def train_names(root: Path) -> list[str]:
@@ -179,7 +192,7 @@ def train_names(root: Path) -> list[str]:
     for sets in _TRAIN_SETS:
         paths = [folder / f"{name}.txt" for name in sets]
         if all(is_file(path) for path in paths):
-            return unique(name for path in paths for name in read_lines(path))
+            return unique(name for path in paths for name in read_names(path))
     raise DataError(f"{folder} has no trainaug.txt and no train.txt. Give the VOC2012 folder, or --splits.")
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clsclip.data.base import IGNORE, Fold
+from clsclip.data.base import IGNORE, Fold, possible
 from clsclip.evaluation.metric import Scores
 from clsclip.evaluation.predictors import Prediction, Predictor
 from clsclip.evaluation.protocol import Protocol
@@ -138,7 +138,7 @@ def plan(fold: Fold, protocol: Protocol, *, absent: bool = True, limit: int | No
 
 def absent_words(fold: Fold, index: int, count: int) -> tuple[int, ...]:
     """``count`` test classes that a picture does not show, or as many as there are; the same on every call."""
-    shown = set(fold.test.shown(index))
+    shown = possible(fold.test, index)
     others = [one for one in fold.novel if one not in shown]
     rng = np.random.default_rng(zlib.crc32(fold.test.key(index).encode()))
     return tuple(others[int(at)] for at in rng.permutation(len(others))[:count])

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from clsclip.data.base import IGNORE, Fold
+from clsclip.data.base import IGNORE, Fold, possible
 from clsclip.errors import ClsclipError, DataError
 from clsclip.training.plan import Asked, Plan, absent_words, share
 from clsclip_runtime.bundle.specs import ImageSpec
@@ -106,7 +106,7 @@ class Pieces(Dataset[Piece | Failed]):
                 cells, counts = mask_cells(mask, self.side)
                 target.append(cells[:, ::-1] if one.flip else cells)
                 weight.append(counts[:, ::-1] if one.flip else counts)
-            absent = absent_words(one, data.shown(one.picture), self.fold.seen) if one.absent else []
+            absent = absent_words(one, tuple(possible(data, one.picture)), self.fold.seen) if one.absent else []
             target += [np.zeros((self.side, self.side), dtype=np.float32)] * len(absent)
             weight += [np.ones((self.side, self.side), dtype=np.float32)] * len(absent)
             rows += [self.row[word] for word in (*one.present, *absent)]

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from clsclip.data.base import MaskDataset, trained_words
+from clsclip.data.base import MaskDataset, possible, trained_words
 from clsclip.errors import DataError
 from clsclip.model import ClsClip, Presence
 from clsclip.preprocessing import image_spec
@@ -61,7 +61,7 @@ def fit_presence(
             pixels = torch.from_numpy(np.stack([preprocess(Image.fromarray(one), spec) for one in pictures]))
             _, image, patches = model.encode_image(pixels.to(device))
             evidence.append(model.presence.evidence(image, patches, features))
-            shown.append(torch.tensor([[word in dataset.shown(index) for word in words] for index in part]))
+            shown.append(torch.tensor([[word in possible(dataset, index) for word in words] for index in part]))
     return fit_head(model.presence, torch.cat(evidence), torch.cat(shown).to(device), seed)
 
 

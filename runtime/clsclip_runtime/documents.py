@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, NoReturn
@@ -36,11 +36,14 @@ class Bounds:
         bytes: its size.
         values: numbers, texts, lists, objects, ... in all.
         depth: lists and objects within each other.
+        any_numbers: NaN, infinity and numbers that 64 bits do not hold are read as well, for a reader that checks every
+            number and counts what it leaves out.
     """
 
     bytes: int = 1 << 24
     values: int = 1 << 21
     depth: int = 64
+    any_numbers: bool = False
 
 
 BUNDLE_FILE = Bounds()
@@ -48,6 +51,9 @@ BUNDLE_FILE = Bounds()
 
 DATA_FILE = Bounds(bytes=1 << 31, values=1 << 30)
 """Of what users annotate: COCO's own instances have 450 MB."""
+
+ANNOTATIONS = replace(DATA_FILE, any_numbers=True)
+"""Of masks that users annotate: programs in Python write NaN into such files, for one thing in ten thousand."""
 
 
 def read_json(path: Path, bounds: Bounds = BUNDLE_FILE) -> Any:
@@ -72,12 +78,11 @@ def parse_json(document: bytes | str, bounds: Bounds = BUNDLE_FILE) -> Any:
     try:
         raw = document.encode() if isinstance(document, str) else document
         _within(raw, len(raw), bounds)
-        hooks: dict[str, Any] = {}
-        if _LARGE_NUMBER.search(_without_texts(raw, bounds)):  # hooks cost time, and few documents need them
-            hooks = {"parse_int": _integer, "parse_float": _real}
-        found = json.loads(
-            raw.decode("utf-8-sig"), object_pairs_hook=_without_repeats, parse_constant=_no_number, **hooks
-        )
+        hooks: dict[str, Any] = {} if bounds.any_numbers else {"parse_constant": _no_number}
+        outside = _without_texts(raw, bounds)
+        if not bounds.any_numbers and _LARGE_NUMBER.search(outside):  # hooks cost time, and few documents need them
+            hooks |= {"parse_int": _integer, "parse_float": _real}
+        found = json.loads(raw.decode("utf-8-sig"), object_pairs_hook=_without_repeats, **hooks)
         if _SURROGATE.search(raw):
             json.dumps(found, ensure_ascii=False).encode()  # fails where a text holds half of a character
     except DocumentError:

@@ -3,7 +3,7 @@
 from clsclip_runtime.images.arrays import check_channels
 from clsclip_runtime.images.decoded import DecodedImage, Source
 from clsclip_runtime.images.formats import MAX_PIXELS, MAX_SIDE, SUFFIXES
-from clsclip_runtime.images.opening import open_image, open_stored, read_all
+from clsclip_runtime.images.opening import image_size, open_image, open_stored, read_all
 from clsclip_runtime.images.preprocessing import cropped, preprocess
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Source",
     "check_channels",
     "cropped",
+    "image_size",
     "open_image",
     "open_stored",
     "preprocess",

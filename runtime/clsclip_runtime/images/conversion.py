@@ -35,6 +35,11 @@ _TURNS = {
 """How a picture of an EXIF orientation is turned upright. Pillow's ``exif_transpose`` also writes the EXIF block anew,
 and fails where that cannot be written."""
 
+_SIDEWAYS = (
+    *(Image.Transpose.TRANSPOSE, Image.Transpose.TRANSVERSE),
+    *(Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270),
+)
+
 _BAND_PIXELS = 1 << 22
 
 _GRAY_DEPTHS = {"L;2": 2, "L;4": 4}
@@ -92,14 +97,25 @@ def stored(image: Image.Image, name: str, notes: dict[str, None]) -> Image.Image
     _note_what_is_left_out(image, notes)
     if image.format == "PNG":
         _scale_transparency(image, raw_mode)
+    turn = _turn(image, name, notes)
+    return image if turn is None else image.transpose(turn)
+
+
+def upright(image: Image.Image, name: str) -> tuple[int, int]:
+    """(width, height) that ``stored`` will give, from what is known before the pixels are decoded."""
+    width, height = image.size
+    return (height, width) if _turn(image, name, {}) in _SIDEWAYS else (width, height)
+
+
+def _turn(image: Image.Image, name: str, notes: dict[str, None]) -> Image.Transpose | None:
+    """How a picture is turned upright; adds a note where that is not known."""
     try:
         _check_exif(image.info.get("exif"))
-        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception as error:  # the pixels are good even where the EXIF block is not
         _log.warning("%s: its EXIF data cannot be read (%s); orientation ignored", name, error)
         notes["its EXIF data cannot be read, so its orientation was ignored"] = None
-        turn = None
-    return image if turn is None else image.transpose(turn)
+        return None
 
 
 def _check_exif(block: object) -> None:

@@ -16,7 +16,7 @@ from clsclip_runtime.errors import ImageError, OptionError
 from clsclip_runtime.images.addresses import MAX_BYTES, fetch, is_address
 from clsclip_runtime.images.arrays import check_channels, of_array, refuse_foreign
 from clsclip_runtime.images.checksums import notes_of
-from clsclip_runtime.images.conversion import decode, stored
+from clsclip_runtime.images.conversion import decode, stored, upright
 from clsclip_runtime.images.decoded import DecodedImage, Source
 from clsclip_runtime.images.formats import MAX_PIXELS, check_size, damaged, opened, too_large_for_memory
 from clsclip_runtime.paths import public_address
@@ -73,6 +73,17 @@ def open_stored(source: str | os.PathLike[str] | bytes, *, max_pixels: int = MAX
     _, name, file = _encoded(source)
     with file:
         return _read(file, name, max_pixels, lambda image: stored(image, name, {}))
+
+
+def image_size(source: str | os.PathLike[str] | bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """(width, height) of a picture as ``open_image`` gives it, without decoding its pixels: damage there is not seen.
+
+    Raises:
+        ImageError: as ``open_image``.
+    """
+    _, name, file = _encoded(source)
+    with file:
+        return _read(file, name, max_pixels, lambda image: upright(image, name))
 
 
 def read_all(file: IO[bytes], name: str) -> bytes:

@@ -115,7 +115,7 @@ def test_bad_files(voc: Path, tmp_path: Path) -> None:
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match=r"c\.png is a PNG file .* it is damaged"):
         open_fold("pascal", voc, 0)
-    Image.new("RGB", (160, 128)).save(path)
+    Image.new("RGB", (160, 128), "teal").save(path)
     with pytest.raises(DataError, match=r"c\.png is no mask: its pixels are RGB"):
         open_fold("pascal", voc, 0)
     save_labels(path, labels_with((44, BIG)))

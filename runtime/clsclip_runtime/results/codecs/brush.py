@@ -49,20 +49,27 @@ def encode_brush(mask: RleMask) -> list[int]:
     return found
 
 
+def brush_bytes(rle: object) -> bytes:
+    """A list of numbers as bytes. AnnotationError if one is none."""
+    numbers = wholes(rle, "rle of a brush")
+    if len(numbers) and numbers.max() > 255:
+        raise AnnotationError("rle of a brush is a list of bytes, and this is none")
+    return numbers.astype(np.uint8).tobytes()
+
+
 def decode_brush(rle: object, size: tuple[int, int]) -> RleMask:
     """The mask of such numbers: every pixel that is not wholly transparent, as Label Studio's own exports take it.
 
     Args:
-        rle: bytes as a list of numbers.
+        rle: bytes, or a list of numbers that are some.
         size: (width, height) of the image.
 
     Raises:
         AnnotationError: they are no brush, or one of another size.
     """
-    numbers = wholes(rle, "rle of a brush")
-    if len(numbers) * 8 < _HEADER_BITS or numbers.max() > 255:
-        raise AnnotationError("rle of a brush is a list of bytes, and this is none")
-    content = numbers.astype(np.uint8).tobytes()
+    content = rle if isinstance(rle, bytes) else brush_bytes(rle)
+    if len(content) * 8 < _HEADER_BITS:
+        raise AnnotationError(f"a brush of {len(content)} bytes is cut off")
     head = int.from_bytes(content[:_WINDOW], "big") >> (_WINDOW * 8 - _HEADER_BITS)
     total, value_bits = head >> 21, (head >> 16 & 31) + 1
     sizes = [(head >> shift & 15) + 1 for shift in (12, 8, 4, 0)]

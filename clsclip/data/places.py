@@ -1,0 +1,92 @@
+"""Where pictures lie that annotations name: tools write names with other folders, other cases, other slashes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from clsclip.errors import DataError
+from clsclip_runtime.images import SUFFIXES
+from clsclip_runtime.paths import absence, is_dir
+
+
+def pictures_below(root: Path, suffixes: frozenset[str] = SUFFIXES) -> dict[str, Path]:
+    """Files with one of some suffixes in a folder and those below it, by their path from there with ``/``, sorted.
+
+    Names that begin with a point are hidden files, such as ``._x.jpg`` of macOS, and are left out.
+
+    Raises:
+        DataError: there is no such folder.
+    """
+    if not is_dir(root):
+        raise DataError(f"{absence(root, 'folder').capitalize()}.")
+    found: dict[str, Path] = {}
+    entered: set[str] = set()
+    for folder, below, names in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in entered:  # a link that leads back
+            below.clear()
+            continue
+        entered.add(real)
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        for name in names:
+            if not name.startswith(".") and Path(name).suffix.lower() in suffixes:
+                path = Path(folder) / name
+                found[path.relative_to(root).as_posix()] = path
+    return dict(sorted(found.items()))
+
+
+class Places:
+    """Finds pictures in a folder by the names that annotations give them.
+
+    Args:
+        root: the folder; pictures in folders below it are found too.
+
+    Raises:
+        DataError: there is no such folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.files = pictures_below(root)
+        self._by_path: dict[str, list[str]] = {}
+        self._by_name: dict[str, list[str]] = {}
+        for one in self.files:
+            self._by_path.setdefault(one.casefold(), []).append(one)
+            self._by_name.setdefault(one.rpartition("/")[2].casefold(), []).append(one)
+
+    def find(self, name: str) -> str | None:
+        """The path from the folder of what a name means; None where there is none, or several.
+
+        Folders that a name begins with may lead elsewhere: the longest end of it that is a file counts. Nothing outside
+        of the folder is ever found.
+        """
+        for form in self._forms(name):
+            parts = [part for part in form.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+            for at in range(len(parts)):
+                end = "/".join(parts[at:])
+                if end in self.files:
+                    return end
+                alike = self._by_path.get(end.casefold(), ())
+                if len(alike) == 1:
+                    return alike[0]
+            alike = self._by_name.get(parts[-1].casefold(), ()) if parts else ()
+            if len(alike) == 1:
+                return alike[0]
+        return None
+
+    @staticmethod
+    def _forms(name: str) -> list[str]:
+        """A name as it is, as the address that it may be, and without what Label Studio puts before uploaded files."""
+        forms = [name]
+        try:
+            parts = urlsplit(name)
+            forms += [*parse_qs(parts.query).get("d", ()), unquote(parts.path)]
+        except ValueError:
+            pass
+        head, _, last = forms[-1].rpartition("/")
+        mark, _, rest = last.partition("-")
+        if rest and len(mark) == 8 and all(one in "0123456789abcdef" for one in mark):
+            forms.append(f"{head}/{rest}")
+        return list(dict.fromkeys(one for one in forms if one))
