@@ -15,14 +15,16 @@ from typing import Any
 
 import click
 
+from clsclip.data.account import Account
 from clsclip.data.base import MaskDataset
+from clsclip.data.convert import FORMATS
 from clsclip.errors import ClsclipError
 from clsclip_runtime.cli.output import echo, json_option, print_json
 from clsclip_runtime.cli.progress import LogHandler, Progress
 from clsclip_runtime.cli.runner import run_command
 from clsclip_runtime.errors import ImageError, one_line
 from clsclip_runtime.images import open_image
-from clsclip_runtime.paths import write_bytes
+from clsclip_runtime.paths import readable, write_bytes
 from clsclip_runtime.version import __version__
 
 PROGRAM = "clsclip-data"
@@ -112,6 +114,30 @@ def check(
         document["sheet"] = str(sheet)
     if as_json:
         print_json(document)
+
+
+@command.command()
+@_data_of_root
+@click.argument("out", type=_PATH)
+@click.option("--to", type=click.Choice(FORMATS), required=True, help="Format to write.")
+@json_option("One JSON document on standard output.")
+def convert(
+    root: Path, kind: str | None, images: Path | None, allow_missing: bool, out: Path, to: str, as_json: bool
+) -> None:
+    """Write what ROOT holds in another format into the new folder OUT. Pictures are copied, masks stay to the pixel."""
+    from clsclip.data.convert import convert as write
+
+    found, sides = _open(root, kind, images, allow_missing)
+    account = getattr(next(iter(sides.values())), "account", Account())
+    told = write(sides, to, out)
+    notes = [*account.lines(), *told.lines()]
+    if as_json:
+        print_json({"from": found, "to": to, "folder": readable(out), "notes": notes})
+        return
+    for note in notes:
+        echo(f"note: {note}")
+    check = {"coco": "/instances.json", "labelstudio": "/tasks.json"}.get(to, "") if "all" in sides else ""
+    echo(f"{out} written. See it: clsclip-data check {out}{check}")
 
 
 def _open(root: Path, kind: str | None, images: Path | None, allow_missing: bool) -> tuple[str, dict[str, MaskDataset]]:

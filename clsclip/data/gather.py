@@ -154,7 +154,9 @@ def assemble(
     return AnnotatedPictures(kind, classes, pictures, account)
 
 
-def polygons_of(parts: Sequence[object], size: Size, account: Account, where: str) -> tuple[Shape | None, str]:
+def polygons_of(
+    parts: Sequence[object], size: Size, account: Account, where: str, *, with_line: bool = False
+) -> tuple[Shape | None, str]:
     """(shape, problem) of a thing that is drawn as some polygons.
 
     Parts without an area are passed over where another part has one: tools leave them behind.
@@ -171,7 +173,7 @@ def polygons_of(parts: Sequence[object], size: Size, account: Account, where: st
         return None, problem or "it has no polygon"
     if problem:
         account.add("polygons of fewer than three points were passed over beside larger ones", where)
-    return Polygons(tuple(good)), ""
+    return Polygons(tuple(good), with_line), ""
 
 
 def tried(make: Callable[[], Shape]) -> tuple[Shape | None, str]:

@@ -105,7 +105,7 @@ def _read(one: Any, where: str, picture: RawPicture, account: Account) -> None:
 def _shape(one: dict[str, Any], size: Size, account: Account, where: str) -> tuple[Shape | None, str]:
     kind, points = one.get("shape_type") or "polygon", one.get("points")
     if kind == "polygon":
-        return polygons_of([points], size, account, where)
+        return polygons_of([points], size, account, where, with_line=True)
     if kind not in ("rectangle", "circle", "mask"):
         return None, f"it is a {str(kind)[:20]}, which has no area"
     try:

@@ -13,7 +13,7 @@ from clsclip_runtime.images import open_stored
 from clsclip_runtime.masks.rle import RleMask
 from clsclip_runtime.results.codecs.brush import decode_brush
 from clsclip_runtime.results.codecs.coco_rle import decode_rle
-from clsclip_runtime.results.codecs.polygons import fill_polygons
+from clsclip_runtime.results.codecs.polygons import fill_polygons, fill_with_line
 
 Size: TypeAlias = tuple[int, int]
 
@@ -31,12 +31,19 @@ class Shape(Protocol):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Polygons:
-    """The pixels in any of some polygons, each (n, 2) float64 as ``checked_points`` gives it."""
+    """The pixels in any of some polygons, each (n, 2) float64 as ``checked_points`` gives it.
+
+    Attributes:
+        parts: the polygons.
+        with_line: their points are pixels, and the line belongs to the mask, as in labelme and YOLO; else they are
+            places between pixels, as in COCO and Label Studio.
+    """
 
     parts: tuple[NDArray[np.float64], ...]
+    with_line: bool = False
 
     def draw(self, size: Size) -> RleMask:
-        return fill_polygons(self.parts, size)
+        return fill_with_line(self.parts, size) if self.with_line else fill_polygons(self.parts, size)
 
     def surely_visible(self, size: Size) -> bool:
         """Whether it has a pixel, as far as that is known without drawing it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from clsclip.data.base import IGNORE, MaskDataset
@@ -48,7 +49,9 @@ def _chosen(data: MaskDataset, count: int) -> list[int]:
     """Indices from all over the data, so that every class is seen where that is possible."""
     order = np.random.default_rng(0).permutation(len(data)).tolist()
     seen: set[int] = set()
-    first, later, bare = [], [], []
+    first: list[int] = []
+    later: list[int] = []
+    bare: list[int] = []
     for index in order:
         shown = set(data.shown(index))
         (first if shown - seen else later if shown else bare).append(index)
@@ -56,7 +59,7 @@ def _chosen(data: MaskDataset, count: int) -> list[int]:
     return sorted([*first, *later, *bare][:count])
 
 
-def _tile(data: MaskDataset, index: int, palette: np.ndarray) -> Image.Image:  # type: ignore[type-arg]
+def _tile(data: MaskDataset, index: int, palette: NDArray[np.uint8]) -> Image.Image:
     pixels = data.picture(index)
     scale = _SIDE / max(pixels.shape[:2])
     size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))

@@ -14,6 +14,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from clsclip.data.account import Account
 from clsclip.data.annotated import AnnotatedPictures
 from clsclip.data.files import read_lines
@@ -145,5 +147,8 @@ def _things(path: Path, place: str, size: Size, labels: dict[int, str], account:
         if len(numbers) == 4:
             yield Raw(labels[int(which)], where, None, "it is a box and no outline")
             continue
-        outline = [one * size[at % 2] for at, one in enumerate(numbers)]
-        yield Raw(labels[int(which)], where, *polygons_of([outline], size, account, where))
+        # As ultralytics draws them: cut to whole pixels, the line included.
+        with np.errstate(over="ignore"):  # what is not finite is refused with the rest
+            outline = np.trunc(np.reshape([*numbers, *[0.0] * (len(numbers) % 2)], (-1, 2)) * size).reshape(-1)
+        parts = [outline[: len(numbers)].tolist()]
+        yield Raw(labels[int(which)], where, *polygons_of(parts, size, account, where, with_line=True))

@@ -124,9 +124,9 @@ def check_fold(fold: Fold) -> None:
     if not fold.seen:
         raise DataError(f"The data {fold.train.name!r} has no seen class: there is no word to train on.")
     if not fold.train_pairs:
-        of = "The data" if fold.number < 0 else f"Fold {fold.number} of {fold.train.name!r}"
+        of = "The data have" if fold.number < 0 else f"Fold {fold.number} of {fold.train.name!r} has"
         raise DataError(
-            f"{of} show nothing to train on: none of the {len(fold.train):,} pictures has a pixel of a class that may "
+            f"{of} no training pairs: none of the {len(fold.train):,} pictures has a pixel of a class that may "
             "be trained. See what was read: clsclip-data check FOLDER"
         )
     pairs = np.asarray(fold.train_pairs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.fuzz.annotations import Annotations, Coco20i
 from tests.fuzz.documents import Checkpoints, Manifests, Regions, StoredWords, Tokenizers
 from tests.fuzz.driver import Mutator
 from tests.fuzz.graphs import Graphs
@@ -16,4 +17,6 @@ MUTATORS: dict[str, type[Mutator]] = {
     "regions": Regions,
     "pictures": Pictures,
     "videos": Videos,
+    "coco-20i": Coco20i,
+    "annotations": Annotations,
 }

@@ -88,6 +88,38 @@ def read_video(path: Path) -> list[int]:
     return [frames, pixels]
 
 
+def masks_of(fold: Any) -> list[list[int]]:
+    """Areas of all pairs; AssertionError where a mask is none."""
+    import numpy as np
+
+    found = []
+    for index, class_id in fold.train_pairs or fold.test_pairs:
+        data = fold.train if fold.train_pairs else fold.test
+        mask = data.mask(index, class_id)
+        if mask.shape != data.picture(index).shape[:2] or set(np.unique(mask).tolist()) - {0, 1, 255}:
+            raise AssertionError(f"no mask: {mask.shape}, values up to {mask.max(initial=0)}")
+        found.append([index, class_id, int((mask == 1).sum())])
+    return found
+
+
+def read_own(root: Path) -> list[list[int]]:
+    """Areas of all masks of data of one's own, whose kind is told by what lies there, and their table."""
+    from clsclip.data.own import open_own, recognized
+    from clsclip.data.summary import summarize
+
+    kind, annotations = recognized(root)
+    fold = open_own(kind, root, annotations=annotations, allow_missing=True)
+    list(summarize(fold.train).lines())
+    return masks_of(fold)
+
+
+def read_coco_20i(root: Path) -> list[list[int]]:
+    """Areas of the masks that a test on COCO asks for. A value but 0 and 1 is a fault."""
+    from clsclip.data.coco import open_coco
+
+    return masks_of(open_coco(root, 0, part="test"))
+
+
 _RUNTIME = (
     *("clsclip_runtime.segmenter", "clsclip_runtime.images", "clsclip_runtime.detectors", "tokenizers", "onnxruntime"),
     *("clsclip_runtime.backends.onnxruntime_cpu", "clsclip_runtime.backends.openvino"),
@@ -97,6 +129,8 @@ TARGETS: dict[str, Target] = {
     "bundle-onnxruntime": Target(partial(segment, "onnxruntime-cpu"), _RUNTIME),
     "checkpoint": Target(load_checkpoint, ("clsclip.checkpoint",)),
     "regions": Target(segment_regions, (*_RUNTIME, "clsclip_runtime.regions.files")),
+    "data-own": Target(read_own, ("clsclip.data.own", "clsclip.data.summary", "pycocotools.mask", "yaml")),
+    "data-coco-20i": Target(read_coco_20i, ("clsclip.data.coco", "pycocotools.mask")),
     "bundle-openvino": Target(partial(segment, "openvino"), (*_RUNTIME, "openvino")),
     "picture": Target(read_picture, ("clsclip_runtime.images", "numpy", "PIL.Image")),
     "video": Target(read_video, ("clsclip_runtime.video", "av", "numpy")),

@@ -16,7 +16,7 @@ from tests.fuzz.driver import Child, Command, Mutant, campaign, judged
 from tests.fuzz.mutators import MUTATORS
 from tests.fuzz.targets import TARGETS, Target
 
-SOME = {"onnx": range(3, 27, 8), "pictures": range(40)}
+SOME = {"onnx": range(3, 27, 8), "pictures": range(40), "annotations": range(40), "coco-20i": range(20)}
 """Of kind and number; of graphs, encodings that no exporter writes, which are refused before an engine sees them."""
 
 KINDS = [pytest.param(kind, marks=pytest.mark.slow) if kind == "videos" else kind for kind in sorted(MUTATORS)]

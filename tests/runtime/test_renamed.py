@@ -10,6 +10,7 @@ import pytest
 
 import clsclip
 import clsclip_runtime
+from clsclip.cli.data import command as data
 from clsclip.cli.evaluate import command as evaluate
 from clsclip.cli.train import command as train
 from clsclip_bench.cli import command as bench
@@ -34,6 +35,7 @@ from clsclip_runtime.renamed import (
 COMMANDS = {
     "clsclip-bench": bench,
     "clsclip-bundle": bundle,
+    "clsclip-data": data,
     "clsclip-doctor": doctor,
     "clsclip-eval": evaluate,
     "clsclip-export": export,

@@ -26,6 +26,9 @@ from tests.clsclip.data.made import labels_with, make_folder, save_picture
 
 SIZE = (64, 48)
 BOX = [8, 8, 40, 8, 40, 40, 8, 40]
+INSIDE = [8, 8, 39, 8, 39, 39, 8, 39]
+"""The same box by the pixels on its border."""
+
 AREA = 32 * 32
 
 
@@ -266,7 +269,7 @@ def yolo(root: Path, text: str, names: str = "names: [cup, fork]\n") -> Fold:
 
 
 def test_yolo(tmp_path: Path) -> None:
-    outline = " ".join(str(value / SIZE[at % 2]) for at, value in enumerate(BOX))
+    outline = " ".join(str((value + 0.5) / SIZE[at % 2]) for at, value in enumerate(INSIDE))
     fold = yolo(tmp_path, f"1 {outline}\n\n", "names:\n  0: cup\n  1: fork\n")
     assert fold.train.classes == ("cup", "fork")
     assert [fold.train.key(0), fold.test.key(0)] == ["images/train/t", "images/val/v"]
@@ -298,7 +301,7 @@ def pasted() -> str:
 @pytest.mark.parametrize(
     "one",
     [
-        shape("polygon", np.reshape(BOX, (-1, 2)).tolist()),
+        shape("polygon", np.reshape(INSIDE, (-1, 2)).tolist()),
         shape("rectangle", [[40, 8], [8, 40]]),
         shape("mask", [[8, 8], [39, 39]], mask=pasted()),
     ],
@@ -306,7 +309,7 @@ def pasted() -> str:
 def test_labelme(tmp_path: Path, one: dict[str, Any]) -> None:
     save_picture(tmp_path / "in" / "a.JPG", SIZE)
     save_picture(tmp_path / "in" / "b.JPG", SIZE)
-    shapes = [one, shape("polygon", [[0, 0], [5, 0], [5, 5], [0, 5]], "__ignore__"), shape("point", [[1, 1]], "fork"),
+    shapes = [one, shape("polygon", [[0, 0], [4, 0], [4, 4], [0, 4]], "__ignore__"), shape("point", [[1, 1]], "fork"),
               shape("mask", [[0, 0], [1, 1]], "spoon", mask="!"), {"label": 5}]  # fmt: skip
     found = {"shapes": shapes, "imagePath": "..\\in\\a.JPG", "imageWidth": 64, "imageHeight": 48, "imageData": None}
     (tmp_path / "in" / "a.json").write_text(json.dumps(found))

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
+from PIL import Image, ImageDraw
 
 from clsclip_runtime._types import Doubles
 from clsclip_runtime.errors import AnnotationError
@@ -54,3 +55,19 @@ def fill_polygons(polygons: Sequence[Doubles], size: tuple[int, int]) -> RleMask
     width, height = size
     drawn = [coco_mask.frPyObjects([one.reshape(-1).tolist()], height, width)[0] for one in polygons]
     return RleMask.joined(size, [decode_rle(one, size) for one in drawn])
+
+
+def fill_with_line(polygons: Sequence[Doubles], size: tuple[int, int]) -> RleMask:
+    """The pixels in any of some polygons and under their lines, whose points are pixels: as labelme draws its own.
+
+    OpenCV's ``fillPoly``, and so ultralytics, draws level and upright lines alike, and slanted ones nearly so.
+
+    Args:
+        polygons: each as ``checked_points`` gives it.
+        size: (width, height) of the image.
+    """
+    image = Image.new("L", size)
+    draw = ImageDraw.Draw(image)
+    for one in polygons:
+        draw.polygon([(x, y) for x, y in one.tolist()], fill=1, outline=1)
+    return RleMask.from_mask(np.asarray(image) > 0)
