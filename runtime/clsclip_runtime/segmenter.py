@@ -326,8 +326,8 @@ class Segmenter:
             images: any that a call takes, also from a generator; all held in memory at once.
             classes: words, or a dictionary of classes and their prompts, asked of every image; or a list of such lists
                 or dictionaries, one for each image.
-            presence_filter, max_classes, presence_threshold, mask_threshold, zoom_in, refine, min_area, largest,
-                fill_holes: as in ``predict``.
+            presence_filter, max_classes, presence_threshold, mask_threshold: as in ``predict``.
+            zoom_in, refine, min_area, largest, fill_holes: as in ``predict``.
             regions: boxes of every image, as in ``predict``; or ``tiles``.
             channels: ``rgb`` or ``bgr``, the order of the colors of arrays; OpenCV's is ``bgr``.
             return_errors: give the error in the place of an image that fails; the others are not touched by it.
