@@ -42,7 +42,7 @@ def label_studio_brush() -> None:
 
 def label_studio_converter() -> None:
     """As Label Studio exports COCO where an annotator accepted all predictions."""
-    from label_studio_sdk.converter import Converter
+    from label_studio_sdk.converter.converter import Converter, Format
     from label_studio_sdk.label_interface import LabelInterface
     from pycocotools.coco import COCO
 
@@ -53,10 +53,11 @@ def label_studio_converter() -> None:
         assert interface.validate_prediction(task["predictions"][0]), name
         task |= {"id": 1, "annotations": [task.pop("predictions")[0] | {"id": 1, "completed_by": 1}]}
         path, out = FOLDER / f"{name}_tasks.json", FOLDER / f"{name}_converted"
+        out.mkdir()
         path.write_text(json.dumps([task]), encoding="utf-8")
         converter = Converter(config.format(labels), str(FOLDER), download_resources=False)
         if name == "brush":
-            converter.convert_to_brush(str(path), str(out), is_dir=False, out_format="numpy")
+            converter.convert(str(path), str(out), Format.BRUSH_TO_NUMPY, is_dir=False)
             found = np.zeros_like(WANTED)
             for file in out.glob("*.npy"):
                 at = next(at for at, one in enumerate(NAMES) if f"-{one}-" in file.name)
