@@ -19,6 +19,8 @@ from clsclip_runtime.bundle.specs import (
     NEEDED_BY,
     PROBABILITY,
     DetectorSpec,
+    DomainSpec,
+    DomainTest,
     FeatureSpec,
     FileEntry,
     ImageSpec,
@@ -68,6 +70,8 @@ LIMITS: dict[str, int] = FORMATS["limits"]
 _MAX_RANK = 8
 _MAX_VALUES: int = LIMITS["feature_values"]
 
+
+_MOST_BIAS = 1e9
 
 _MOST_SCALES, _MOST_TILES = 4, 8
 """Of tiles: scales, and tiles along a side."""
@@ -126,7 +130,7 @@ def parse_manifest(document: bytes, folder: object = "OLD") -> Manifest:
     image, mask, memory, profile = (top.section(key) for key in ("image", "mask", "memory", "profile"))
     license_of = top.section("license")
     presence = top.optional("presence") if top.get("presence") is not None else None
-    detector, tiles = top.optional("detector"), top.optional("tiles")
+    detector, tiles, domain = (top.optional(key) for key in ("detector", "tiles", "domain"))
     features = _features(top)
     most = 2**53
     size = image.integer("size", 1, LIMITS["image_size"])
@@ -174,6 +178,7 @@ def parse_manifest(document: bytes, folder: object = "OLD") -> Manifest:
         raw=data,
         detector=None if detector is None else _detector(detector),
         tiles=None if tiles is None else _tiles(tiles),
+        domain=None if domain is None else _domain(domain, features),
     )
     for key in FORMATS["reserved_keys"]:
         top.optional(key)
@@ -189,6 +194,18 @@ def _tiles(section: Section) -> TilesSpec:
         overlap=section.number("overlap", 0.0, 0.75, inclusive=True),
         presence_threshold=section.number("presence_threshold", 0.0, 1.0, inclusive=True),
     )
+
+
+def _domain(section: Section, features: tuple[FeatureSpec, ...]) -> DomainSpec:
+    test = section.optional("test")
+    found = None
+    if test is not None:
+        name, widths = test.text("feature"), {one.name: one.shape[-1] for one in features if one.shape}
+        if name not in widths:
+            raise bad_value(test.key("feature"), "the name of an image feature that is no single number", name)
+        weights = test.numbers("weights", 2 * widths[name])
+        found = DomainTest(name, weights, test.number("bias", -_MOST_BIAS, _MOST_BIAS, inclusive=True))
+    return DomainSpec(section.text("name"), " ".join(section.text("description").split()), found)
 
 
 def _features(section: Section) -> tuple[FeatureSpec, ...]:

@@ -71,6 +71,12 @@ class Section:
             return float(numbers[0]), float(numbers[1]), float(numbers[2])
         raise bad_value(self.key(key), f"three {'positive ' if positive else ''}numbers", value)
 
+    def numbers(self, key: str, count: int) -> tuple[float, ...]:
+        value = self.get(key)
+        if not isinstance(value, list) or len(value) != count or not all(is_number(one) for one in value):
+            raise bad_value(self.key(key), f"a list of {count} numbers", value)
+        return tuple(float(one) for one in value)
+
     def templates(self, key: str, most: int, characters: int) -> tuple[str, ...]:
         value = self.get(key)
         if not isinstance(value, list) or not 1 <= len(value) <= most:

@@ -164,6 +164,30 @@ class DetectorSpec:
 
 
 @dataclass(frozen=True)
+class DomainTest:
+    """A line through a feature that tells images which the model does not know.
+
+    Attributes:
+        feature: an image feature of d values a place.
+        weights: 2 d numbers, of the mean and of the standard deviation of the feature over its places.
+        bias: added; above 0 an image is far from what the model knows.
+    """
+
+    feature: str
+    weights: tuple[float, ...]
+    bias: float
+
+
+@dataclass(frozen=True)
+class DomainSpec:
+    """What a model knows: a name, a description that completes "it knows", and a test, or None."""
+
+    name: str
+    description: str
+    test: DomainTest | None
+
+
+@dataclass(frozen=True)
 class FileEntry:
     """What a file of the bundle must be: lower-case hexadecimal SHA-256 and size in bytes."""
 
@@ -176,7 +200,7 @@ class Manifest:
     """The checked manifest; ``raw`` is the whole document as it was read.
 
     ``presence`` is None when the bundle cannot tell it, ``detector`` when it has none, ``tiles`` when nobody fitted
-    them.
+    them, ``domain`` when nothing is stated.
     """
 
     name: str
@@ -196,6 +220,7 @@ class Manifest:
     detector: DetectorSpec | None = None
     license_parts: Mapping[str, str] = field(default_factory=dict)
     tiles: TilesSpec | None = None
+    domain: DomainSpec | None = None
 
     def image_features(self, needed_by: str) -> tuple[str, ...]:
         """Names of the image features that ``trunk`` or ``presence`` reads."""

@@ -13,6 +13,7 @@ from clsclip_runtime.detectors import Detector
 from clsclip_runtime.errors import ClsclipRuntimeError, ImageError
 from clsclip_runtime.images import DecodedImage, Source, open_image
 from clsclip_runtime.inference.crops import boxes_as_masks
+from clsclip_runtime.inference.domain import sentence
 from clsclip_runtime.inference.features import ImageFeatures
 from clsclip_runtime.inference.model import LoadedModel
 from clsclip_runtime.inference.refinement import refine
@@ -186,7 +187,10 @@ class Call:
             for word in given.asked.words
             if word in encoded.truncated
         ]
-        notes = [*given.asked.notes, *request.notes, *encoded.notes, *cut_off, *_left_out(regions, request, given)]
+        left_out = _left_out(regions, request, given)
+        notes = [*given.asked.notes, *request.notes, *encoded.notes, *cut_off, *left_out]
+        if found.far and manifest.domain is not None:
+            notes.append(sentence(manifest.domain))
         for note in notes:
             _log.info("%s", note)
         name, backend_notes = self._backend

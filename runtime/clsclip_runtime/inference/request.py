@@ -106,6 +106,7 @@ class Findings:
         in_regions: (k,) bool, classes that were asked of a region.
         in_whole: (k,) bool, classes that were asked of the whole image.
         in_tiles: (k,) bool, classes that were asked of tiles.
+        far: the whole image was encoded, and it is unlike what the model knows.
     """
 
     pairs: Pairs
@@ -115,6 +116,7 @@ class Findings:
     in_regions: Bools
     in_whole: Bools
     in_tiles: Bools
+    far: bool = False
 
     @property
     def searched(self) -> tuple[tuple[str, ...], ...]:

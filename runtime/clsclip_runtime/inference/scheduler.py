@@ -20,6 +20,7 @@ from clsclip_runtime.arrays import Arrays
 from clsclip_runtime.bundle.specs import Manifest
 from clsclip_runtime.images import cropped, preprocess
 from clsclip_runtime.inference.crops import Crops, region_crops, tile_crops, whole_crop
+from clsclip_runtime.inference.domain import is_far
 from clsclip_runtime.inference.model import LoadedModel
 from clsclip_runtime.inference.presence import PresenceFilter
 from clsclip_runtime.inference.queue import PairQueue
@@ -55,6 +56,7 @@ class _Progress:
     in_regions: Bools
     in_whole: Bools
     in_tiles: Bools
+    far: bool = False
     pairs: list[tuple[PairBatch, Floats, slice]] = field(default_factory=list)
     """With the array of logits that holds theirs, and where."""
 
@@ -169,6 +171,8 @@ class Scheduler:
         for at, (image, crops, row) in enumerate(group):
             # Two classes may share a prompt.
             np.logical_or.at(asked[at], image.request.words, crops.asked[row])
+            if self._manifest.domain is not None and crops.boxes[row] == WHOLE and not crops.tiled[row]:
+                image.far = is_far(self._manifest.domain, features, at)
         named = np.array([crops.named[row] for _, crops, row in group])
         tiled = np.array([crops.tiled[row] for _, crops, row in group])
         chosen, outnumbered = asked, np.zeros_like(asked)
@@ -281,6 +285,7 @@ class Scheduler:
             in_regions=in_regions,
             in_whole=in_whole,
             in_tiles=in_tiles,
+            far=image.far,
         )
 
 

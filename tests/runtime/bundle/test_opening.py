@@ -464,5 +464,5 @@ def test_a_bundle_of_schema_one_is_refused_with_the_command(own: Path) -> None:
 
 
 def test_reserved_keys_are_kept_and_unknown_ones_ignored(own: Path) -> None:
-    rewrite(own, lambda document: document.update(invented_later={"a": 1}, tiles=None, domain={"name": "colors"}))
-    assert Bundle.open(own).manifest.raw["domain"] == {"name": "colors"}
+    rewrite(own, lambda document: document.update(invented_later={"a": 1}, tiles=None, validation={"name": "colors"}))
+    assert Bundle.open(own).manifest.raw["validation"] == {"name": "colors"}

@@ -265,6 +265,7 @@ Manifest parse_manifest(std::string_view document, const std::string& folder) {
         top.check_object(key);
     }
     top.check_object("model");
+    top.check_object("domain");
     Manifest manifest;
     manifest.name = top.text("name");
     manifest.license = top.section("license").text("weights");
