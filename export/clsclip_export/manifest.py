@@ -82,6 +82,8 @@ def build_manifest(
         "tools": {tool: version(tool) for tool in ("torch", "onnx", "onnxruntime", "open_clip_torch", "tokenizers")},
     }
     document |= architecture.more()
+    if provenance.get("domain") is not None:
+        document["domain"] = provenance["domain"]
     if options.detector is not None:
         document["detector"] = options.detector.section()
         document["license"] = {**document["license"], "parts": {DETECTOR: options.detector.spec.license}}
