@@ -90,7 +90,7 @@ cpp-no-tokenizer:  ## the C++ runtime for bundles that hold their words
 
 QEMU = qemu-aarch64 -L /usr/aarch64-linux-gnu
 
-PARTS = $(addprefix tests/cpp/test_, $(addsuffix .py, tokenizer resize detectors masks))
+PARTS = $(addprefix tests/cpp/test_, $(addsuffix .py, tokenizer resize detectors masks tiles bundles))
 
 .venv/dev.done: setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv/dev

@@ -19,7 +19,7 @@ LIBRARY = "CLSCLIP_CPP_LIBRARY"
 
 FORMATS = {"rgb": 0, "bgr": 1, "rgba": 2, "bgra": 3, "gray": 4}
 STATUS = ("found", "empty", "filtered", "absent")
-PLACES = {1: "regions", 2: "whole-image"}
+PLACES = {1: "regions", 2: "whole-image", 4: "tiles"}
 
 
 class Options(ctypes.Structure):
@@ -93,6 +93,8 @@ class Request(ctypes.Structure):
         ("pixel_threshold", ctypes.c_double),
         ("min_area", ctypes.c_int64),
         *((name, ctypes.c_int32) for name in ("largest", "fill_holes")),
+        ("tiles", ctypes.c_int32),
+        ("refine", ctypes.c_int32),
     ]
 
 

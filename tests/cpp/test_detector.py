@@ -85,8 +85,9 @@ def test_outputs_of_another_layout_are_told(tmp_path: Path) -> None:
 
 def test_a_bundle_without_a_detector(tmp_path: Path) -> None:
     segmenter = CSegmenter(make_bpe_bundle(tmp_path / "tiny.clsclip"))
-    with pytest.raises(CError, match="needs a detector"):
-        segmenter(SCENE, WORDS, zoom_in=1)
+    with pytest.raises(CError, match="need a detector"):
+        segmenter(SCENE, WORDS, zoom_in=1, class_agnostic=1)
+    assert segmenter(SCENE, WORDS, zoom_in=1).searched[0] == ("whole-image", "tiles")
     segmenter.close()
 
 

@@ -174,7 +174,7 @@ def test_json_is_that_of_python(photo: Path, tmp_path: Path) -> None:
 
 
 def test_words_are_read_as_in_python(photo: Path) -> None:
-    typed = ("red, blue", "warm = yellow | 'red'", "dining_table", "driver’s seat")
+    typed = ("red, blue", "warm = yellow | 'red'", "dining_table", "driver’s seat", "bird’s_nest | red, a_b | green")
     theirs = json.loads(run(photo, "--classes", *typed, "--model", TINY, "--json").stdout)
     with Segmenter.load(TINY, threads=1) as segmenter:
         mine = segmenter(photo, typed_classes(typed)).to_json()

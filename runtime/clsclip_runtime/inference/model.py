@@ -74,6 +74,8 @@ class LoadedModel:
         has_stem = STEM in manifest.files
         first = IMAGE_ENCODER if for_presence or not has_stem else STEM
         left_out = {STEM, IMAGE_ENCODER} - {first}
+        if manifest.presence is None or manifest.presence.source != FROM_FILTER:
+            left_out.add(PRESENCE)  # a file that nothing uses
         names = [name for name in _GRAPHS if name in manifest.files and name not in left_out]
         graphs = _load_all(backend, bundle, names)
         close_with(self, list(graphs.values()))

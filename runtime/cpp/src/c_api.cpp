@@ -92,7 +92,7 @@ void set_defaults(clsclip_options& options) {
 void set_defaults(clsclip_request& request) {
     const ZoomIn zoom;
     request = {sizeof request, -1.0, -1, 0, 0, nullptr, 0, zoom.crop_margin, zoom.min_crop_size, CLSCLIP_WHOLE_IMAGE,
-               0, 0, zoom.mask_threshold, zoom.mask_margin.value_or(-1), nullptr, 0, -1.0, 0, 0, 0};
+               0, 0, zoom.mask_threshold, zoom.mask_margin.value_or(-1), nullptr, 0, -1.0, 0, 0, 0, 0, 0};
 }
 
 /// Defaults, and over them the members that the caller's version of a struct has.
@@ -182,6 +182,8 @@ Request request_of(const clsclip_request* given_request) {
         const clsclip_prompts& one = own.prompts[at];
         request.prompts[&given(one.name, "the name of a class")] = classes_of(one.words, one.word_count);
     }
+    request.tiles = own.tiles != 0;
+    request.refine = own.refine != 0;
     if (own.zoom_in != 0 || own.boxes != nullptr) {
         if (own.fallback != CLSCLIP_WHOLE_IMAGE && own.fallback != CLSCLIP_NONE) {
             fail<OptionError>("there is no fallback number ", own.fallback, ". See clsclip_fallback");
@@ -318,7 +320,9 @@ int32_t clsclip_result_searched(const clsclip_result* result, size_t at) {
     return answer(-1, result, [=](const Result& own) {
         int places = 0;
         for (const std::string_view place : own.searched(at)) {
-            places |= place == "regions" ? CLSCLIP_IN_REGIONS : CLSCLIP_IN_WHOLE_IMAGE;
+            places |= place == "regions"       ? CLSCLIP_IN_REGIONS
+                      : place == "whole-image" ? CLSCLIP_IN_WHOLE_IMAGE
+                                               : CLSCLIP_IN_TILES;
         }
         return places;
     });
@@ -360,8 +364,11 @@ clsclip_status clsclip_result_instance(const clsclip_result* result, size_t at, 
         if (size < sizeof(std::size_t) || size > 65536) {
             fail<OptionError>("the size of clsclip_instance is ", size, ". Set it to sizeof(clsclip_instance) first");
         }
-        (void)given(result, "the result").result.instance_logits(at);  // OptionError if there is no such instance
-        const Instance& own = result->result.instances()[at];
+        const auto instances = given(result, "the result").result.instances();
+        if (at >= instances.size()) {
+            fail<OptionError>("there is no instance number ", at, ": there are ", instances.size(), ", counted from 0");
+        }
+        const Instance& own = instances[at];
         const float unknown = std::numeric_limits<float>::quiet_NaN();
         const clsclip_instance filled{size, own.class_index, own.box.left, own.box.top, own.box.right, own.box.bottom,
                                       own.window.left, own.window.top, own.window.right, own.window.bottom, own.score,

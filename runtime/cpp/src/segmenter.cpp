@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <mutex>
+#include <tuple>
 #include <utility>
 
 #include "backends/select.hpp"
@@ -10,9 +11,12 @@
 #include "errors.hpp"
 #include "images/resize.hpp"
 #include "inference/model.hpp"
+#include "inference/refinement.hpp"
 #include "inference/scheduler.hpp"
+#include "inference/tiles.hpp"
 #include "masks/upsampling.hpp"
 #include "regions/crops.hpp"
+#include "regions/tiles.hpp"
 #include "results/result.hpp"
 #include "text/encoder.hpp"
 #include "text/matching.hpp"
@@ -75,6 +79,7 @@ void check_image(const ImageView& image, std::int64_t max_pixels) {
 struct Segmenter::Model {
     Options options;
     Bundle bundle;
+    bool filtered;  ///< whether the presence filter is on where a request does not say
     std::unique_ptr<Backend> backend;
     LoadedModel graphs;
     TextEncoder text;
@@ -84,24 +89,26 @@ struct Segmenter::Model {
     std::unique_ptr<const Detector> loaded_detector;
 
     Model(const Options& given, const Bundle& verified, std::unique_ptr<Backend> chosen)
-        : options(given), bundle(verified), backend(std::move(chosen)), graphs(bundle, *backend),
+        : options(given), bundle(verified), filtered(usually_filtered()), backend(std::move(chosen)),
+          graphs(bundle, *backend, filtered),
           text(bundle, graphs.text(), options.limits.memory_mb), name(bundle.manifest.name),
           backend_name(backend->name()) {
         bundle.release();
     }
 
-    /// The bundle's detector, loaded when it is first used. OptionError: there is none.
+    /// The bundle's detector, which it has, loaded when it is first used.
     const Detector& detector() {
-        if (!bundle.manifest.detector) {
-            fail<OptionError>("zoom_in needs a detector, and the bundle '", name,
-                              "' has none. Add one with clsclip-export --detector, or give regions, or leave out "
-                              "zoom_in");
-        }
         const std::lock_guard lock(detector_mutex);
         if (!loaded_detector) {
             loaded_detector = std::make_unique<Detector>(bundle, *backend, options);
         }
         return *loaded_detector;
+    }
+
+    /// OptionError: what was given to load contradicts itself, or needs presence that the bundle lacks.
+    [[nodiscard]] bool usually_filtered() const {
+        std::vector<std::string> unused;
+        return choose_filter({}, options, bundle.manifest.presence_threshold(), unused).has_value();
     }
 
     /// OptionError, WordError.
@@ -131,7 +138,19 @@ CallRequest Segmenter::Model::check(std::span<const std::string> classes, const 
         fail<OptionError>("min_area must be a number of pixels, 0 or more, and it is ", request.min_area);
     }
     call.cleaning = {request.min_area, request.largest, request.fill_holes};
+    if (request.tiles && request.regions) {
+        fail<OptionError>("give regions or tiles, not both: each says where to search");
+    }
+    const bool lacks_boxes = call.zoom && !request.regions && !request.tiles && !bundle.manifest.detector;
+    if (lacks_boxes && (call.zoom->boxes_as_masks || call.zoom->class_agnostic)) {
+        fail<OptionError>("boxes_as_masks and class_agnostic need a detector, and the bundle '", name,
+                          "' has none. Add one with clsclip-export --detector, or give regions");
+    }
     call.filter = choose_filter(request, options, bundle.manifest.presence_threshold(), call.notes);
+    if (request.tiles || lacks_boxes) {
+        use_tiles(call, bundle.manifest, request.presence_threshold.has_value());
+    }
+    call.refine = request.refine;
     return call;
 }
 
@@ -246,9 +265,21 @@ Result Segmenter::Model::segment(ImageRequest image, CallRequest call, Timings& 
         state->presence_threshold = call.filter->threshold;
         state->max_classes = call.filter->max_classes;
     }
-    state->take(call.zoom && call.zoom->boxes_as_masks
-                    ? boxes_as_masks(image, call, static_cast<float>(logit(call.mask_threshold)))
-                    : clsclip::segment(image, call, encoded, graphs, manifest, options.limits, timings));
+    const auto mask_logit = static_cast<float>(logit(call.mask_threshold));
+    Findings found = call.zoom && call.zoom->boxes_as_masks
+                         ? boxes_as_masks(image, call, mask_logit)
+                         : clsclip::segment(image, call, encoded, graphs, manifest, options.limits, timings);
+    if (call.refine) {
+        const Timings::Step step(timings, "refine");
+        std::tie(state->logits_height, state->logits_width) =
+            refine(found, image, {state->logits_height, state->logits_width}, mask_logit, options.limits);
+    }
+    state->take(std::move(found));
+    if (call.tiles) {
+        const Window whole = image.whole();
+        state->region_count = tile_windows(whole.width(), whole.height(), call.tiles->scales, call.tiles->overlap).size();
+        state->region_source = kTiles;
+    }
     state->timings = timings.take();
     return Result(std::move(state));
 }
@@ -311,7 +342,7 @@ void Segmenter::set_image(const ImageView& image) {
     preprocess(image, {0, 0, image.width, image.height}, manifest.image, pixels.values.data());
     auto current = std::make_unique<Current>();
     current->image = image;
-    current->features = std::make_shared<const Tensors>(model_->graphs.encode(pixels));
+    current->features = std::make_shared<const Tensors>(model_->graphs.encode(pixels, model_->filtered));
     current_ = std::move(current);
 }
 
@@ -320,7 +351,9 @@ Result Segmenter::predict(std::span<const std::string> classes, const Request& r
         fail<OptionError>("there is no image yet. Call set_image(image) first");
     }
     CallRequest call = model_->check(classes, request);
-    ImageRequest one{current_->image, current_->features, std::nullopt, {}};
+    // An image that was encoded without presence is encoded again for a call that filters by it.
+    const bool fits = !call.filter || model_->graphs.serves_presence(*current_->features);
+    ImageRequest one{current_->image, fits ? current_->features : nullptr, std::nullopt, {}};
     Timings timings;
     if (request.regions) {
         one.proposals = Proposals::from_boxes(*request.regions, one.image.width, one.image.height);

@@ -26,12 +26,17 @@ TEST_CASE("The filter keeps what a slow definition keeps") {
         const bool named = count(random) == 1;
         std::vector<std::size_t> each(classes);
         std::iota(each.begin(), each.end(), std::size_t{0});
-        const auto [chosen, filtered] = filter.choose(asked, named, presence, each);
+        const bool tiled = !named && coin(random) == 1;
+        if (coin(random) == 1) {
+            filter.in_tiles = score(random) / 10.0;
+        }
+        const double threshold = tiled ? filter.in_tiles.value_or(filter.threshold) : filter.threshold;
+        const auto [chosen, filtered] = filter.choose(asked, named, tiled, presence, each);
         for (std::size_t at = 0; at < classes; ++at) {
-            const bool passes = asked[at] && presence[at] >= static_cast<float>(filter.threshold);
+            const bool passes = asked[at] && presence[at] >= static_cast<float>(threshold);
             std::size_t better = 0;  // classes that pass and stand before this one
             for (std::size_t other = 0; other < classes; ++other) {
-                const bool other_passes = asked[other] && presence[other] >= static_cast<float>(filter.threshold);
+                const bool other_passes = asked[other] && presence[other] >= static_cast<float>(threshold);
                 better += other_passes && (presence[other] > presence[at] || (presence[other] == presence[at] && other < at));
             }
             const bool kept = passes && better < filter.max_classes.value_or(classes);
@@ -46,7 +51,7 @@ TEST_CASE("The filter counts classes, not their words") {
     const PresenceFilter filter{0.3, 1};
     const std::vector<std::size_t> class_of_word{0, 0, 1, 1};
     const std::vector<float> presence{0.4F, 0.9F, 0.8F, 0.2F};
-    const auto [chosen, filtered] = filter.choose({true, true, true, true}, false, presence, class_of_word);
+    const auto [chosen, filtered] = filter.choose({true, true, true, true}, false, false, presence, class_of_word);
     CHECK(chosen == std::vector<bool>{true, true, false, false});
     CHECK(filtered == std::vector<bool>{false, false, true, false});
 }

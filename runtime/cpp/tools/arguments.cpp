@@ -73,17 +73,22 @@ void check(const Arguments& arguments) {
 /// UsageError: an option would have no effect.
 void check_regions(const Arguments& arguments) {
     const std::set<std::string>& given = arguments.about_regions;
-    const bool zooms = arguments.zoom_in || arguments.regions || arguments.zoom.boxes_as_masks;
+    const bool tiles = arguments.request.tiles;
+    const bool zooms = arguments.zoom_in || arguments.regions || tiles || arguments.zoom.boxes_as_masks;
     if (!zooms && !given.empty()) {
         throw UsageError(*given.begin() + " is about regions. Add --zoom-in or --regions");
     }
-    if (arguments.regions && given.contains("--confidence")) {
+    if ((arguments.regions || tiles) && given.contains("--confidence")) {
         throw UsageError("--confidence is about a detector's boxes, and --regions takes the place of one");
     }
     for (const char* option : {"--crop-margin", "--region-threshold", "--mask-margin", "--fallback"}) {
         if (arguments.zoom.boxes_as_masks && given.contains(option)) {
             throw UsageError(std::string(option) + " is about crops, and --boxes-as-masks makes none");
         }
+    }
+    if (tiles && (!given.empty() || arguments.zoom.boxes_as_masks)) {
+        const std::string first = given.empty() ? "--boxes-as-masks" : *given.begin();
+        throw UsageError(first + " is about boxes, and tiles are not boxes of things");
     }
     const bool filters = arguments.request.presence_filter || arguments.request.presence_threshold ||
                          arguments.request.max_classes;
@@ -128,7 +133,11 @@ Arguments parse(int count, const char* const* values) {
         {"--bundle", model},
         {"--out", [&](Text text) { parsed.out = text; }},
         {"--formats", [&](Text text) { parsed.formats = formats_of(text); }},
-        {"--regions", [&](Text text) { parsed.regions = text; }},
+        {"--regions",
+         [&](Text text) {
+             parsed.request.tiles = text == "tiles";
+             parsed.regions = parsed.request.tiles ? std::nullopt : std::optional(std::filesystem::path(text));
+         }},
         {"--backend", [&](Text text) { parsed.options.backend = text; }},
         {"--threads", [&](Text text) { parsed.options.threads = whole("--threads", text, 1, 4096); }},
         {"--engines", [&](Text text) { parsed.options.engines = text; }},
@@ -153,6 +162,7 @@ Arguments parse(int count, const char* const* values) {
     };
     const std::map<std::string, std::function<void()>> flags{
         {"--zoom-in", [&] { parsed.zoom_in = true; }},
+        {"--refine", [&] { parsed.request.refine = true; }},
         {"--boxes-as-masks", [&] { parsed.zoom.boxes_as_masks = true; }},
         {"--class-agnostic", [&] { parsed.zoom.class_agnostic = true; }},
         {"--trust-engines", [&] { parsed.options.trust_engines = true; }},
@@ -234,8 +244,11 @@ gets an empty mask.
   --min-area N                Leave out connected parts of masks with fewer pixels.
   --largest                   Keep the largest connected part of every mask alone.
   --fill-holes                Make holes of masks part of them.
-  --zoom-in                   Segment the regions that the bundle's detector finds.
-  --regions FILE              JSON with boxes in place of the detector's.
+  --zoom-in                   Segment the regions that the bundle's detector finds; tiles where it
+                              has none.
+  --regions FILE|tiles        JSON with boxes in place of the detector's; or tiles: overlapping
+                              parts of the whole image. A file of that name is ./tiles.
+  --refine                    Give masks the edges of the image.
   --confidence 0..1           Least score of the detector's boxes. Default: 0.25.
   --crop-margin SHARE         Context around a region, of its width and height. Default: 0.1.
   --region-threshold P        In regions named as the class: the probability that a pixel must

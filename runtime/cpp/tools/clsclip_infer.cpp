@@ -70,6 +70,10 @@ public:
     /// Segment every picture; the exit code.
     [[nodiscard]] int all() const {
         const Segmenter segmenter = Segmenter::load(arguments_.model, arguments_.options);
+        if (arguments_.zoom_in && !regions_ && !segmenter.has_detector() &&
+            arguments_.about_regions.contains("--confidence")) {
+            throw UsageError("--confidence is about a detector's boxes, and the model has no detector");
+        }
         if (!arguments_.json) {
             print_line(segmenter.model() + " on " + segmenter.backend());
             for (const std::string& note : arguments_.notes) {

@@ -7,6 +7,8 @@
 #include <string_view>
 #include <utility>
 
+#include "clsclip/clsclip.hpp"
+
 namespace clsclip::tool {
 
 namespace {
@@ -150,22 +152,31 @@ std::vector<std::string> prompts_of(Text text) {
     return prompts;
 }
 
-/// Take in one class; returns its name.
+/// The name of a class of several prompts that was given none: its first prompt, as that is read.
+std::string name_of(const std::string& prompt) {
+    try {
+        return clean_word(prompt);
+    } catch (const WordError&) {
+        return prompt;  // whoever reads the prompts refuses it
+    }
+}
+
+/// Take in one class; returns its name as typed.
 std::string add_class(Text text, TypedWords& typed) {
     const std::vector<Text> parts = split(text, Mark::equals);
     const bool has_name = parts.size() > 1;
     const Text rest = has_name ? text.substr(static_cast<std::size_t>(parts[1].data() - text.data())) : text;
     std::vector<std::string> prompts = prompts_of(rest);
-    std::string name = has_name ? std::string(unquoted(parts[0])) : prompts[0];
-    if (!has_name && prompts.size() > 1) {
-        std::replace(name.begin(), name.end(), '_', ' ');  // a name of its own would be left as it is
+    const std::string shown = has_name ? std::string(unquoted(parts[0])) : prompts[0];
+    if (!has_name && prompts.size() == 1) {
+        typed.classes.push_back(shown);
+        return shown;
     }
+    const std::string name = has_name ? shown : name_of(prompts[0]);
     typed.classes.push_back(name);
-    if (has_name || prompts.size() > 1) {
-        std::vector<std::string>& own = typed.prompts[name];
-        own.insert(own.end(), prompts.begin(), prompts.end());
-    }
-    return name;
+    std::vector<std::string>& own = typed.prompts[name];
+    own.insert(own.end(), prompts.begin(), prompts.end());
+    return shown;
 }
 
 }  // namespace

@@ -58,7 +58,7 @@ typedef enum clsclip_class_status {
 } clsclip_class_status;
 
 /* Where a class was searched. */
-typedef enum clsclip_place { CLSCLIP_IN_REGIONS = 1, CLSCLIP_IN_WHOLE_IMAGE = 2 } clsclip_place;
+typedef enum clsclip_place { CLSCLIP_IN_REGIONS = 1, CLSCLIP_IN_WHOLE_IMAGE = 2, CLSCLIP_IN_TILES = 4 } clsclip_place;
 
 /* What a class without a region gets. */
 typedef enum clsclip_fallback {
@@ -116,7 +116,8 @@ typedef struct clsclip_request {
     double presence_threshold; /* 0..1; negative is the bundle's own, 0 segments every class */
     int32_t presence_filter;   /* 1: presence decides which classes are segmented; 0: all are; negative: the default */
     int32_t max_classes;       /* most classes of a crop, the likeliest; 0: any number */
-    int32_t zoom_in;           /* not 0: segment regions instead of the whole image once */
+    int32_t zoom_in;           /* not 0: segment regions instead of the whole image once: those of the detector, or
+                                * tiles where the bundle has none */
     const clsclip_box* boxes;  /* in place of the detector's; not NULL, they switch zoom_in on */
     size_t box_count;
     double crop_margin;     /* context on every side of a box, as a share of its size */
@@ -133,6 +134,8 @@ typedef struct clsclip_request {
     int64_t min_area;       /* leave out connected parts of masks with fewer pixels */
     int32_t largest;        /* not 0: keep the largest connected part of every mask alone */
     int32_t fill_holes;     /* not 0: make holes of masks part of them; before the two above */
+    int32_t tiles;  /* not 0: search overlapping parts of the image too, for every class and without a detector */
+    int32_t refine; /* not 0: give masks the edges of the image */
 } clsclip_request;
 
 /* One mask of one class: in a region, or in the whole image. */
@@ -176,7 +179,7 @@ CLSCLIP_API clsclip_status clsclip_segment(const clsclip_segmenter* segmenter, c
                                            const char* const* classes, size_t class_count,
                                            const clsclip_request* request, clsclip_result** result);
 /* Make an image the handle's current one: its encoder runs once. Its pixels are not copied, and must stay where they
- * are for as long as clsclip_predict() is called with regions. */
+ * are for as long as clsclip_predict() is called. */
 CLSCLIP_API clsclip_status clsclip_set_image(clsclip_segmenter* segmenter, const clsclip_image* image);
 CLSCLIP_API clsclip_status clsclip_predict(const clsclip_segmenter* segmenter, const char* const* classes,
                                            size_t class_count, const clsclip_request* request,

@@ -134,6 +134,8 @@ struct ZoomIn {
     /// With another one both logits add up, so 0.5 always leaves the model's own.
     double mask_threshold = 0.2;
     std::optional<double> mask_margin = 0.03;  ///< how far masks reach beyond named boxes, as a share; none: to the crop's edge
+
+    friend bool operator==(const ZoomIn&, const ZoomIn&) = default;
 };
 
 // --- Results --------------------------------------------------------------------------------------------------------
@@ -173,7 +175,7 @@ struct ClassResult {
     std::optional<float> presence;  ///< 0..1, how likely the image, or the likeliest of its regions, shows it
     std::int64_t area = 0;          ///< pixels of the mask
     std::optional<Window> box;      ///< around the mask's pixels; none where there are none
-    std::vector<std::string_view> searched;  ///< "regions", "whole-image", in this order; empty where nowhere
+    std::vector<std::string_view> searched;  ///< "regions", "whole-image", "tiles", in this order; empty where nowhere
 };
 
 /// One mask of one class: in a region, or in the whole image. What all prompts of the class find is one.
@@ -194,7 +196,7 @@ struct ClassMatch {
     std::optional<float> similarity;
 };
 
-/// Milliseconds of one step: detect, image, text, presence or masks.
+/// Milliseconds of one step: detect, image, text, presence, masks or refine.
 struct Timing {
     std::string step;
     double milliseconds = 0;
@@ -243,15 +245,18 @@ public:
     [[nodiscard]] std::span<const Instance> instances() const noexcept;
     /// Mask of an instance inside its window. OptionError: there is no such instance.
     [[nodiscard]] Mask instance_mask(std::size_t at) const;
-    /// The low-resolution logits of an instance, row by row, mask_height x mask_width of the bundle; of a class with
-    /// several prompts the strongest at each place.
+    /// The logits of an instance, row by row, logits_size() of the result; of a class with several prompts the strongest
+    /// at each place. OptionError: there is no such instance, or it was found in tiles and not refined.
     [[nodiscard]] std::span<const float> instance_logits(std::size_t at) const;
+
+    /// Height and width of instance_logits(): the bundle's, or those of refined ones.
+    [[nodiscard]] std::pair<int, int> logits_size() const noexcept;
 
     /// For every class, which of the boxes' names it means; empty for whole-image results.
     [[nodiscard]] std::span<const ClassMatch> matches() const noexcept;
-    /// Number of boxes that were given or detected; none for whole-image results.
+    /// Number of boxes that were given or detected, or of tiles; none for whole-image results.
     [[nodiscard]] std::optional<std::size_t> region_count() const noexcept;
-    /// Where those boxes come from: "boxes" for given ones, or the detector's file; empty for whole-image results.
+    /// Where those boxes come from: "boxes" for given ones, the detector's file, or "tiles"; empty for whole-image results.
     [[nodiscard]] const std::string& region_source() const noexcept;
     /// Sentences for the user, such as classes that were cut off.
     [[nodiscard]] std::span<const std::string> notes() const noexcept;
@@ -303,12 +308,22 @@ struct Request {
     std::int64_t min_area = 0;       ///< leave out connected parts of masks with fewer pixels
     bool largest = false;            ///< keep the largest connected part of every mask alone; of regions, of each
     bool fill_holes = false;         ///< make holes of masks part of them; before the two above
-    std::optional<ZoomIn> zoom_in;   ///< segment regions instead of the whole image once
+    /// Segment regions instead of the whole image once: those of the detector, or tiles where the bundle has none.
+    std::optional<ZoomIn> zoom_in;
     std::optional<std::vector<GivenBox>> regions;  ///< in place of the detector's; given, they switch zoom_in on
     /// Of classes that are searched by other words than their name: {"helmet", {"safety helmet", "hard hat"}}. Each word
     /// is searched as if it was asked alone; the class has what any of them finds, and the highest presence.
     std::map<std::string, std::vector<std::string>, std::less<>> prompts;
+    /// Search overlapping parts of the image too, for every class and without a detector.
+    bool tiles = false;
+    bool refine = false;  ///< give masks the edges of the image: a guided filter on the logits
 };
+
+/// A class word as it is read: mended (entities, curly quotes, ligatures and the like), stripped, runs of white space made
+/// one space. Classes of results are named so.
+///
+/// WordError: it is not UTF-8, is empty, has control characters, or is over 256 characters long.
+[[nodiscard]] std::string clean_word(std::string_view word);
 
 /// Names of the backends that this build has, the preferred first: "tensorrt", "openvino", "onnxruntime-cpu".
 [[nodiscard]] std::vector<std::string> backends();
@@ -346,7 +361,8 @@ public:
     }
 
     /// Encode an image and make it the current one. Its pixels are not copied: they must stay where they are for as
-    /// long as predict() is called with regions.
+    /// long as predict() is called. It is encoded for the presence filter that load() was given: a request that brings
+    /// one where there was none has to encode it again.
     void set_image(const ImageView& image);
 
     /// Segment classes in the current image: the image encoder has run already. OptionError: there is none.
@@ -360,9 +376,9 @@ public:
     [[nodiscard]] const std::string& fingerprint() const noexcept;  ///< SHA-256 of the bundle's manifest
     /// Why "auto" passed over backends that it prefers.
     [[nodiscard]] std::span<const std::string> backend_notes() const noexcept;
-    /// Whether the bundle has a detector, so that zoom_in needs no regions.
+    /// Whether the bundle has a detector for zoom_in, which else takes tiles.
     [[nodiscard]] bool has_detector() const noexcept;
-    /// Height and width of instance_logits().
+    /// Height and width of instance_logits() that are not refined.
     [[nodiscard]] std::pair<int, int> logits_size() const noexcept;
 
 private:

@@ -290,7 +290,7 @@ Bundle Bundle::open(const fs::path& path) {
     for (const std::string_view name : required) {
         (void)bundle.path(name);
     }
-    const std::set<std::string_view> loaded{kImageEncoder, kTextEncoder, kTrunk, kPresence};
+    const std::set<std::string_view> loaded{kImageEncoder, kStem, kTextEncoder, kTrunk, kPresence};
     std::set<std::string> kept{std::string(kTokenizer), std::string(kWordTable)};
     std::map<std::string, std::uintmax_t> used;
     for (const auto& [name, entry] : bundle.manifest.files) {
@@ -333,19 +333,35 @@ fs::path Bundle::path(std::string_view name) const {
     return folder / name;
 }
 
+namespace {
+
+/// A graph that is held, or is read again.
+std::shared_ptr<const WalkedGraph> walked_graph(const Bundle& bundle, std::string_view name) {
+    {
+        const std::lock_guard lock(bundle.held->mutex);
+        if (const auto found = bundle.held->graphs.find(name); found != bundle.held->graphs.end()) {
+            return found->second;
+        }
+    }
+    return walk(bundle.folder, std::string(name), bundle.manifest);
+}
+
+}  // namespace
+
+std::vector<std::string> Bundle::outputs(std::string_view name) const {
+    (void)path(name);
+    std::vector<std::string> names;
+    for (const OnnxValue& one : walked_graph(*this, name)->model.outputs) {
+        names.push_back(one.name);
+    }
+    return names;
+}
+
 GraphFile Bundle::graph(std::string_view name) const {
     GraphFile graph;
     graph.path = path(name);
     graph.bundle = fingerprint;
-    std::shared_ptr<const WalkedGraph> walked;
-    {
-        const std::lock_guard lock(held->mutex);
-        const auto found = held->graphs.find(name);
-        walked = found == held->graphs.end() ? nullptr : found->second;
-    }
-    if (walked == nullptr) {
-        walked = walk(folder, std::string(name), manifest);
-    }
+    const std::shared_ptr<const WalkedGraph> walked = walked_graph(*this, name);
     graph.around = walked->around;
     graph.inside = walked->inside;
     graph.digests[std::string(name)] = manifest.files.at(std::string(name)).sha256;

@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "bundle/manifest.hpp"
 #include "file_bytes.hpp"
@@ -19,6 +20,7 @@ inline constexpr std::string_view kManifest = "manifest.json";
 inline constexpr std::string_view kTokenizer = "tokenizer.json";
 inline constexpr std::string_view kTextEncoder = "text_encoder.onnx";
 inline constexpr std::string_view kImageEncoder = "image_encoder.onnx";
+inline constexpr std::string_view kStem = "stem.onnx";
 inline constexpr std::string_view kTrunk = "trunk.onnx";
 inline constexpr std::string_view kPresence = "presence.onnx";
 inline constexpr std::string_view kWordTable = "text_tokens.safetensors";
@@ -45,6 +47,9 @@ struct Bundle {
     /// A graph: verified and walked, with its weights in memory. BundleError if the manifest does not list it, or its
     /// files are not any more what was verified.
     [[nodiscard]] GraphFile graph(std::string_view name) const;
+
+    /// The names of a graph's outputs. BundleError as for graph().
+    [[nodiscard]] std::vector<std::string> outputs(std::string_view name) const;
 
     /// The bytes of a small file, such as the tokenizer, as they were verified. BundleError as for graph().
     [[nodiscard]] std::shared_ptr<const FileBytes> read(std::string_view name) const;

@@ -23,6 +23,8 @@ constexpr std::int64_t kMostToken = std::int64_t{1} << 31;
 constexpr std::size_t kMostAxes = 8;
 constexpr std::int64_t kMostBytes = std::int64_t{1} << 53;
 constexpr std::int64_t kMostInProfile = 65536;
+constexpr std::size_t kMostScales = 4;  ///< of tiles
+constexpr std::int64_t kMostTiles = 8;  ///< along a side
 
 DetectorSpec read_detector(const Section& section) {
     DetectorSpec spec;
@@ -132,6 +134,25 @@ PresenceSpec read_presence(const Section& section) {
     return presence;
 }
 
+TilesSpec read_tiles(const Section& section) {
+    const Json& value = section.get("scales");
+    const bool whole = value.is_array() && value.size() <= kMostScales &&
+                       std::all_of(value.begin(), value.end(), [](const Json& one) {
+                           return one.is_number_integer() && one >= 1 && one <= kMostTiles;
+                       });
+    if (!whole) {
+        section.bad("scales", text_of("a list of at most ", kMostScales, " whole numbers from 1 to ", kMostTiles), value);
+    }
+    TilesSpec tiles;
+    tiles.scales = value.get<std::vector<int>>();
+    if (tiles.scales.empty() || std::set<int>(tiles.scales.begin(), tiles.scales.end()).size() < tiles.scales.size()) {
+        section.bad("scales", "at least one number, each once", value);
+    }
+    tiles.overlap = section.number("overlap", 0, 0.75, true);
+    tiles.presence_threshold = section.number("presence_threshold", 0, 1, true);
+    return tiles;
+}
+
 MemorySpec read_memory(const Section& section) {
     const auto bytes = [&](std::string_view key) {
         return static_cast<std::uint64_t>(section.integer(key, 0, kMostBytes));
@@ -173,7 +194,7 @@ void check_profile(const Section& section) {
 
 /// An entry of `requires` that this version does not know may change masks.
 void check_requires(const Section& top) {
-    if (top.lacks("requires")) {
+    if (!top.data().contains("requires")) {
         return;
     }
     const Json& entries = top.get("requires");
@@ -268,7 +289,14 @@ Manifest parse_manifest(std::string_view document, const std::string& folder) {
     top.check_object("domain");
     Manifest manifest;
     manifest.name = top.text("name");
-    manifest.license = top.section("license").text("weights");
+    const Section license = top.section("license");
+    manifest.license = license.text("weights");
+    if (!license.lacks("parts")) {
+        const Section parts = license.section("parts");
+        for (const auto& [name, unused] : parts.data().items()) {
+            (void)parts.text(name);
+        }
+    }
     manifest.precision = top.text("precision");
     manifest.image.size = static_cast<int>(image.integer("size", 1, limit("image_size")));
     manifest.image.mean = image.channels("mean", false);
@@ -297,6 +325,9 @@ Manifest parse_manifest(std::string_view document, const std::string& folder) {
     manifest.files = read_files(top.section("files"));
     if (!top.lacks("detector")) {
         manifest.detector = read_detector(top.section("detector"));
+    }
+    if (!top.lacks("tiles")) {
+        manifest.tiles = read_tiles(top.section("tiles"));
     }
     return manifest;
 }

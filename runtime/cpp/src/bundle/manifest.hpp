@@ -62,6 +62,13 @@ struct PresenceSpec {
     double threshold = 0;     ///< a probability
 };
 
+/// How the whole image is searched in overlapping tiles too.
+struct TilesSpec {
+    std::vector<int> scales;  ///< for each how many tiles there are along either side
+    double overlap = 0;       ///< what neighbors share, as a share of a tile's side
+    double presence_threshold = 0;  ///< a probability, higher than a whole image's as a rule: nobody chose a tile
+};
+
 /// Estimated peaks of activations in bytes.
 struct MemorySpec {
     std::uint64_t crop_bytes = 0;           ///< of a crop in the image encoder
@@ -101,6 +108,7 @@ struct Manifest {
     std::optional<PresenceSpec> presence;
     MemorySpec memory;
     std::optional<DetectorSpec> detector;
+    std::optional<TilesSpec> tiles;  ///< none where nobody fitted them
     std::map<std::string, FileEntry> files;
 
     /// The bundle's own presence threshold; none where it gives no presence.

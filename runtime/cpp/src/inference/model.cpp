@@ -93,12 +93,11 @@ Tensors rows_of(const Tensors& arrays, std::size_t first, std::size_t count) {
 
 }  // namespace
 
-LoadedModel::LoadedModel(const Bundle& bundle, const Backend& backend)
-    : features_(bundle.manifest.features), text_features_(bundle.manifest.text.features), mask_(bundle.manifest.mask),
+LoadedModel::LoadedModel(const Bundle& bundle, const Backend& backend, bool for_presence)
+    : bundle_(bundle), backend_(backend), features_(bundle.manifest.features), text_features_(bundle.manifest.text.features), mask_(bundle.manifest.mask),
       presence_spec_(bundle.manifest.presence), presence_pair_bytes_(bundle.manifest.memory.presence_pair_bytes) {
     Names known = names_of(features_);
     known.merge(names_of(text_features_));
-    image_encoder_ = load(backend, bundle, kImageEncoder, {"pixel_values"}, names_of(features_));
     if (presence_spec_ && !presence_spec_->from_trunk) {
         presence_ = load(backend, bundle, kPresence, known, {"presence"});
     }
@@ -106,6 +105,13 @@ LoadedModel::LoadedModel(const Bundle& bundle, const Backend& backend)
     trunk_ = load(backend, bundle, kTrunk, known,
                   presence_spec_ && presence_spec_->from_trunk ? Names{"mask_logits", "presence"}
                                                                : Names{"mask_logits"});
+    if (bundle.has(kStem)) {
+        const std::vector<std::string> given = bundle.outputs(kStem);
+        has_stem_ = std::all_of(features_.begin(), features_.end(), [&](const FeatureSpec& one) {
+            return !trunk_takes(one.name) || std::find(given.begin(), given.end(), one.name) != given.end();
+        });
+    }
+    (void)encoder((for_presence && presence_) || !has_stem_);
     if (bundle.has(kTextEncoder)) {
         text_ = load(backend, bundle, kTextEncoder, {"token_ids"}, names_of(text_features_));
     }
@@ -116,11 +122,32 @@ bool LoadedModel::trunk_takes(std::string_view name) const {
     return std::find(inputs.begin(), inputs.end(), name) != inputs.end();
 }
 
-Tensors LoadedModel::encode(const Tensor& pixel_values) const {
-    Tensors results = image_encoder_->run({{"pixel_values", pixel_values}});
+const Graph& LoadedModel::encoder(bool whole) const {
+    const std::lock_guard lock(mutex_);
+    std::unique_ptr<Graph>& graph = whole ? image_encoder_ : stem_;
+    if (!graph) {
+        graph = load(backend_, bundle_, whole ? kImageEncoder : kStem, {"pixel_values"},
+                     whole ? names_of(features_) : Names{});
+    }
+    return *graph;
+}
+
+bool LoadedModel::serves_presence(const Tensors& features) const {
+    return presence_ == nullptr || std::all_of(features_.begin(), features_.end(), [&](const FeatureSpec& one) {
+        const std::vector<std::string>& inputs = presence_->inputs();
+        return features.contains(one.name) || std::find(inputs.begin(), inputs.end(), one.name) == inputs.end();
+    });
+}
+
+Tensors LoadedModel::encode(const Tensor& pixel_values, bool for_presence) const {
+    const bool whole = (for_presence && presence_) || !has_stem_;
+    Tensors results = encoder(whole).run({{"pixel_values", pixel_values}});
     Tensors features;
     for (const FeatureSpec& one : features_) {
-        Tensor& array = output(results, one.name, one.with_rows(pixel_values.shape[0]), kImageEncoder);
+        if (!whole && !trunk_takes(one.name)) {
+            continue;
+        }
+        Tensor& array = output(results, one.name, one.with_rows(pixel_values.shape[0]), whole ? kImageEncoder : kStem);
         if (!all_finite(array.values)) {
             fail<BackendError>("the model gave NaN or infinity (", one.name,
                                ") for the image: the weights of the bundle's image encoder are damaged. Get the "

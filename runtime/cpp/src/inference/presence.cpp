@@ -8,17 +8,18 @@
 
 namespace clsclip {
 
-PresenceFilter::Choice PresenceFilter::choose(const std::vector<bool>& asked, bool named,
+PresenceFilter::Choice PresenceFilter::choose(const std::vector<bool>& asked, bool named, bool tiled,
                                               std::span<const float> presence,
                                               std::span<const std::size_t> class_of_word) const {
     Choice choice{asked, std::vector<bool>(asked.size(), false)};
     if (named) {
         return choice;
     }
+    const auto least = static_cast<float>(tiled ? in_tiles.value_or(threshold) : threshold);
     std::map<std::size_t, float> classes;  // that are likely enough, and how likely
     for (std::size_t at = 0; at < asked.size(); ++at) {
         // In float32, as the score itself is.
-        if (asked[at] && presence[at] >= static_cast<float>(threshold)) {
+        if (asked[at] && presence[at] >= least) {
             const auto place = classes.try_emplace(class_of_word[at], presence[at]).first;
             place->second = std::max(place->second, presence[at]);
         } else {

@@ -14,7 +14,8 @@ namespace clsclip {
 /// What a pair must reach to be segmented.
 struct PresenceFilter {
     double threshold = 0;                    ///< least presence, 0..1
-    std::optional<std::size_t> max_classes;  ///< most classes of a crop, the likeliest at or above the threshold
+    std::optional<std::size_t> max_classes{};  ///< most classes of a crop, the likeliest at or above the threshold
+    std::optional<double> in_tiles{};          ///< least presence in a tile; none is the threshold
 
     /// Which of a crop's classes are segmented, and which only max_classes keeps out.
     struct Choice {
@@ -23,8 +24,9 @@ struct PresenceFilter {
 
     /// `asked`, `presence` and `class_of_word` are of the words of one crop, the prompts of its classes. A class is as
     /// likely as its likeliest word. A crop that is `named` is segmented for all of its words, whose classes take no
-    /// place among the max_classes. Of equally likely classes the first is taken.
-    [[nodiscard]] Choice choose(const std::vector<bool>& asked, bool named, std::span<const float> presence,
+    /// place among the max_classes. One that is `tiled` is a part of the image that nobody chose. Of equally likely classes
+    /// the first is taken.
+    [[nodiscard]] Choice choose(const std::vector<bool>& asked, bool named, bool tiled, std::span<const float> presence,
                                 std::span<const std::size_t> class_of_word) const;
 };
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "bundle/manifest.hpp"
 #include "clsclip/clsclip.hpp"
 #include "graph.hpp"
 #include "inference/presence.hpp"
@@ -26,6 +27,8 @@ struct CallRequest {
     std::optional<ZoomIn> zoom;            ///< none searches the whole image
     double mask_threshold = 0.5;           ///< the probability that a pixel must exceed
     Cleaning cleaning;                     ///< what is done to masks
+    std::optional<TilesSpec> tiles;        ///< the whole image is searched in tiles too; none does not
+    bool refine = false;                   ///< give masks the edges of the image
 };
 
 /// One image of a call.

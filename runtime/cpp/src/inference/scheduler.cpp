@@ -10,6 +10,7 @@
 #include "limits.hpp"
 #include "masks/upsampling.hpp"
 #include "regions/crops.hpp"
+#include "regions/tiles.hpp"
 
 namespace clsclip {
 
@@ -22,6 +23,7 @@ struct Crop {
     std::int64_t box = kWhole;
     std::vector<bool> asked;
     bool named = false;  ///< the source of the box says what it shows, so presence does not decide
+    bool tiled = false;  ///< a part of the image that nobody chose, where presence must be higher
 };
 
 bool any(const std::vector<bool>& flags) {
@@ -58,6 +60,9 @@ public:
                 add_whole(std::move(missing));
             }
         }
+        if (call_.tiles) {
+            add_tiles(*call_.tiles);
+        }
         encode_all();
         settle();
         return std::move(found_);
@@ -78,7 +83,7 @@ private:
                 const Window limit = named && zoom_.mask_margin
                                          ? mask_limit(proposals.boxes[box], window, width, height, *zoom_.mask_margin)
                                          : window;
-                waiting_.push_back({window, limit, static_cast<std::int64_t>(box), std::move(asked), named});
+                waiting_.push_back({window, limit, static_cast<std::int64_t>(box), std::move(asked), named, false});
             }
             if (waiting_.size() == crops_per_call_) {
                 encode_all();
@@ -88,11 +93,25 @@ private:
 
     void add_whole(std::vector<bool> asked) {
         add_to(found_.in_whole, asked);
-        Crop crop{image_.whole(), image_.whole(), kWhole, std::move(asked), false};
+        Crop crop{image_.whole(), image_.whole(), kWhole, std::move(asked), false, false};
         if (image_.features) {
             search(image_.features, {std::move(crop)});
         } else {
             waiting_.push_back(std::move(crop));
+            if (waiting_.size() == crops_per_call_) {
+                encode_all();
+            }
+        }
+    }
+
+    void add_tiles(const TilesSpec& tiles) {
+        const std::vector<bool> asked(call_.words.size(), true);
+        add_to(found_.in_tiles, asked);
+        for (const Window& window : tile_windows(image_.image.width, image_.image.height, tiles.scales, tiles.overlap)) {
+            waiting_.push_back({window, window, kWhole, asked, false, true});
+            if (waiting_.size() == crops_per_call_) {
+                encode_all();
+            }
         }
     }
 
@@ -112,7 +131,7 @@ private:
                 preprocess(image_.image, group[at].window, manifest_.image,
                            pixels.values.data() + at * pixels.row_size());
             }
-            features = std::make_shared<const Tensors>(model_.encode(pixels));
+            features = std::make_shared<const Tensors>(model_.encode(pixels, call_.filter.has_value()));
         }
         search(features, group);
     }
@@ -148,15 +167,17 @@ private:
         queue_.add(features, std::move(crops), std::move(classes));
     }
 
-    /// The classes of a crop that pass the filter, all where there is none; their presence (K) is noted.
+    /// The classes of a crop that pass the filter, all where there is none; their presence (K) is noted, in a tile only of
+    /// those that passed: others met a higher threshold there than the one that the result tells.
     std::vector<bool> filtered(const Crop& crop, std::span<const float> presence) {
         PresenceFilter::Choice choice{crop.asked, std::vector<bool>(crop.asked.size(), false)};
         if (call_.filter) {
-            choice = call_.filter->choose(crop.asked, crop.named, presence, call_.class_of_word);
+            choice = call_.filter->choose(crop.asked, crop.named, crop.tiled, presence, call_.class_of_word);
         }
         add_to(found_.filtered, choice.filtered);
-        for (std::size_t name = 0; name < crop.asked.size(); ++name) {
-            if (crop.asked[name]) {
+        const std::vector<bool>& shown = crop.tiled ? choice.chosen : crop.asked;
+        for (std::size_t name = 0; name < shown.size(); ++name) {
+            if (shown[name]) {
                 found_.presence[name] = std::fmax(found_.presence[name], presence[name]);
             }
         }

@@ -8,7 +8,7 @@ namespace clsclip {
 
 void Findings::begin(std::size_t classes) {
     presence.assign(classes, std::numeric_limits<float>::quiet_NaN());
-    for (auto* flags : {&segmented, &filtered, &in_regions, &in_whole}) {
+    for (auto* flags : {&segmented, &filtered, &in_regions, &in_whole, &in_tiles}) {
         flags->assign(classes, false);
     }
 }
@@ -23,6 +23,7 @@ void Findings::join(std::span<const std::size_t> class_of_word, std::size_t clas
         joined.filtered[at] = joined.filtered[at] || filtered[word];
         joined.in_regions[at] = joined.in_regions[at] || in_regions[word];
         joined.in_whole[at] = joined.in_whole[at] || in_whole[word];
+        joined.in_tiles[at] = joined.in_tiles[at] || in_tiles[word];
     }
     for (Pair& pair : pairs) {
         pair.class_index = class_of_word[pair.class_index];

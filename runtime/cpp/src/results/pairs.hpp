@@ -12,7 +12,7 @@
 
 namespace clsclip {
 
-/// The box of a pair that is the whole image.
+/// The box of a pair that is the whole image, or a tile of it.
 inline constexpr std::int64_t kWhole = -1;
 
 /// One pair that was segmented.
@@ -32,6 +32,7 @@ struct Findings {
     std::vector<bool> filtered;    ///< (K) classes that max_classes kept out of a crop
     std::vector<bool> in_regions;  ///< (K) classes that were searched in a region
     std::vector<bool> in_whole;    ///< (K) classes that were searched in the whole image
+    std::vector<bool> in_tiles;    ///< (K) classes that were searched in tiles of it
     std::vector<Pair> pairs;
     std::vector<float> logits;  ///< (P, h, w)
     std::optional<Proposals> proposals;  ///< the boxes that were used

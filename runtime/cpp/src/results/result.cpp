@@ -89,7 +89,7 @@ std::string reason_of(const Result::State& state, std::size_t at) {
     if (state.filtered[at]) {
         return text_of("outside the top ", *state.max_classes);
     }
-    const bool searched = state.in_regions[at] || state.in_whole[at];
+    const bool searched = state.in_regions[at] || state.in_whole[at] || state.in_tiles[at];
     if (!searched || !state.presence_threshold) {
         return "no region";
     }
@@ -116,23 +116,26 @@ void Result::State::take(Findings&& found) {
     filtered = std::move(found.filtered);
     in_regions = std::move(found.in_regions);
     in_whole = std::move(found.in_whole);
+    in_tiles = std::move(found.in_tiles);
     logits = std::move(found.logits);
     std::vector<std::size_t> order(found.pairs.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
     std::stable_sort(order.begin(), order.end(), [&found](std::size_t one, std::size_t other) {
         return found.pairs[one].class_index < found.pairs[other].class_index;
     });
-    // What the prompts of a class find in one window is one instance, as likely as the likeliest of them.
+    // What the prompts of a class find in one window is one instance, as likely as the likeliest of them; and so is what is
+    // found in the whole image and in its tiles.
     using Place = std::tuple<std::size_t, std::int64_t, int, int, int, int>;
     std::map<Place, std::size_t> known;
     std::vector<Pair> likeliest;
     for (const std::size_t at : order) {
         const Pair& pair = found.pairs[at];
-        const Window& window = pair.window;
+        const Window window = pair.box == kWhole ? Window{0, 0, width, height} : pair.window;
         const Place place{pair.class_index, pair.box, window.left, window.top, window.right, window.bottom};
         const auto [one, is_new] = known.try_emplace(place, likeliest.size());
         if (is_new) {
             likeliest.push_back(pair);
+            likeliest.back().window = window;
             parts.emplace_back();
         } else if (pair.presence) {
             Pair& before = likeliest[one->second];
@@ -142,11 +145,13 @@ void Result::State::take(Findings&& found) {
     }
     for (const Pair& pair : likeliest) {
         instances.push_back(instance_of(pair, found.proposals, width, height));
-        limits.push_back(pair.limit);
-        mask_logits.push_back(pair.mask_logit);
     }
+    pairs = std::move(found.pairs);
     for (std::size_t at = 0; at < parts.size(); ++at) {
-        if (parts[at].size() == 1) {
+        const bool one_window = std::all_of(parts[at].begin(), parts[at].end(), [&](std::size_t pair) {
+            return pairs[pair].window == instances[at].window;
+        });
+        if (parts[at].size() == 1 || !one_window) {
             continue;
         }
         const auto first = logits_of(parts[at][0]);
@@ -201,6 +206,12 @@ void Result::State::check_class(std::size_t at) const {
     }
 }
 
+void Result::State::check_instance(std::size_t at) const {
+    if (at >= instances.size()) {
+        fail<OptionError>("there is no instance number ", at, ": there are ", instances.size(), ", counted from 0");
+    }
+}
+
 std::span<const float> Result::State::logits_of(std::size_t pair) const {
     const std::size_t size = static_cast<std::size_t>(logits_height) * static_cast<std::size_t>(logits_width);
     return std::span(logits).subspan(pair * size, size);
@@ -213,8 +224,8 @@ void Result::State::paste(std::size_t instance, int left, int top, std::uint8_t*
                       window.bottom - own.top + top};
     };
     for (const std::size_t pair : parts[instance]) {
-        paste_mask(logits_of(pair), logits_height, logits_width, mask_logits[instance],
-                   moved(instances[instance].window), moved(limits[instance]), pixels, stride);
+        paste_mask(logits_of(pair), logits_height, logits_width, pairs[pair].mask_logit, moved(pairs[pair].window),
+                   moved(pairs[pair].limit), pixels, stride);
     }
 }
 
@@ -233,6 +244,7 @@ std::span<const Instance> Result::instances() const noexcept { return state_->in
 std::span<const ClassMatch> Result::matches() const noexcept { return state_->matches; }
 std::optional<std::size_t> Result::region_count() const noexcept { return state_->region_count; }
 const std::string& Result::region_source() const noexcept { return state_->region_source; }
+std::pair<int, int> Result::logits_size() const noexcept { return {state_->logits_height, state_->logits_width}; }
 std::span<const std::string> Result::notes() const noexcept { return state_->notes; }
 std::span<const Timing> Result::timings() const noexcept { return state_->timings; }
 const std::string& Result::model() const noexcept { return state_->model; }
@@ -282,6 +294,9 @@ std::vector<std::string_view> Result::searched(std::size_t at) const {
     if (state_->in_whole[at]) {
         places.emplace_back("whole-image");
     }
+    if (state_->in_tiles[at]) {
+        places.emplace_back("tiles");
+    }
     return places;
 }
 
@@ -329,17 +344,20 @@ RleMask Result::rle(std::size_t at) const {
 }
 
 Mask Result::instance_mask(std::size_t at) const {
-    (void)instance_logits(at);  // OptionError if there is no such instance
+    state_->check_instance(at);
     return state_->window_mask(at);
 }
 
 std::span<const float> Result::instance_logits(std::size_t at) const {
-    if (at >= state_->instances.size()) {
-        fail<OptionError>("there is no instance number ", at, ": there are ", state_->instances.size(),
-                          ", counted from 0");
+    state_->check_instance(at);
+    if (const auto several = state_->strongest.find(at); several != state_->strongest.end()) {
+        return several->second;
     }
-    const auto several = state_->strongest.find(at);
-    return several == state_->strongest.end() ? state_->logits_of(state_->parts[at][0]) : std::span(several->second);
+    const std::vector<std::size_t>& own = state_->parts[at];
+    if (own.size() > 1 || state_->pairs[own[0]].window != state_->instances[at].window) {
+        fail<OptionError>("what was found in tiles has no logits of the whole image. Ask without tiles, or with refine");
+    }
+    return state_->logits_of(own[0]);
 }
 
 }  // namespace clsclip

@@ -21,12 +21,11 @@ struct Result::State {
     std::optional<std::size_t> max_classes;
     double mask_threshold = 0.5;  ///< of the request, or the model
     Cleaning cleaning;            ///< what is done to masks
-    std::vector<bool> segmented, filtered, in_regions, in_whole;
+    std::vector<bool> segmented, filtered, in_regions, in_whole, in_tiles;
     std::vector<std::string> reasons;  ///< (K), why a class was not segmented; else empty
     std::vector<Instance> instances;   ///< in the order of the classes
-    std::vector<Window> limits;        ///< of every instance, where in its window the mask may be
-    std::vector<float> mask_logits;    ///< of every instance, the logit that a pixel must exceed
-    std::vector<std::vector<std::size_t>> parts;  ///< of every instance, where its logits are: one for each prompt
+    std::vector<std::vector<std::size_t>> parts;  ///< of every instance its pairs: one for each prompt and tile
+    std::vector<Pair> pairs;                      ///< (P), as they were found
     std::vector<float> logits;                    ///< (P, h, w)
     std::map<std::size_t, std::vector<float>> strongest;  ///< of instances of several parts, the strongest logits
     int logits_height = 0, logits_width = 0;
@@ -46,6 +45,8 @@ struct Result::State {
     [[nodiscard]] Mask window_mask(std::size_t instance) const;
     /// Say why nothing is left of classes that had pixels before their masks were cleaned.
     void explain_cleaned();
+    /// OptionError unless there is an instance at this position.
+    void check_instance(std::size_t at) const;
     [[nodiscard]] std::span<const float> logits_of(std::size_t pair) const;
     /// Paste the masks of all parts of an instance, its window at (left, top) of the pixels.
     void paste(std::size_t instance, int left, int top, std::uint8_t* pixels, std::ptrdiff_t stride) const;

@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "clsclip/clsclip.hpp"
+
 namespace clsclip {
 
 /// Classes that are asked, clean.
@@ -24,11 +26,6 @@ struct Asked {
 
 /// The prompts of classes that have others than their own name.
 using Prompts = std::map<std::string, std::vector<std::string>, std::less<>>;
-
-/// One class word: mended (see text/mending.hpp), stripped, runs of white space made one space.
-///
-/// WordError: it is not UTF-8, is empty, has control characters, or is over 256 characters long.
-[[nodiscard]] std::string clean_word(std::string_view word);
 
 /// Clean all words; a class that comes again (same letters and case) is kept once.
 ///

@@ -4,8 +4,11 @@
 #include <array>
 
 #include "masks/cleaning.hpp"
+#include "masks/refinement.hpp"
 #include "masks/rle.hpp"
 #include "parts.hpp"
+#include "picture.hpp"
+#include "regions/tiles.hpp"
 
 namespace clsclip::parts {
 
@@ -47,6 +50,21 @@ void add_masks(Answers& answers) {
                                 question.at("fill_holes").get<bool>()};
         cleaning.apply(mask);
         return {{"pixels", mask.pixels}, {"text", cleaning.text()}};
+    };
+    answers["refine"] = [](const Json& question) -> Json {
+        const Picture picture = read_picture(question);
+        const GuidedFilter filter(picture.view, picture.window, question.at("guide").at(0), question.at("guide").at(1));
+        Map map(filter.coarse_width(), filter.coarse_height());
+        map.values = question.at("values").get<std::vector<double>>();
+        return filter(map);
+    };
+    answers["tiles"] = [](const Json& question) -> Json {
+        Json windows = Json::array();
+        for (const Window& one : tile_windows(question.at("width"), question.at("height"),
+                                              question.at("scales").get<std::vector<int>>(), question.at("overlap"))) {
+            windows.push_back({one.left, one.top, one.right, one.bottom});
+        }
+        return windows;
     };
     answers["encode_rle"] = [](const Json& question) -> Json {
         const Mask mask = mask_of(question);

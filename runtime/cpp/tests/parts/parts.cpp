@@ -38,6 +38,7 @@ int main() {
     using namespace clsclip::parts;
     std::ios::sync_with_stdio(false);
     Answers answers;
+    add_bundles(answers);
     add_images(answers);
     add_text(answers);
     add_masks(answers);

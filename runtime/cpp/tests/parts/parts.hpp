@@ -12,6 +12,7 @@ namespace clsclip::parts {
 using Json = nlohmann::json;
 using Answers = std::map<std::string, std::function<Json(const Json& question)>>;
 
+void add_bundles(Answers& answers);
 void add_images(Answers& answers);
 void add_text(Answers& answers);
 void add_masks(Answers& answers);
