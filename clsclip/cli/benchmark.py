@@ -20,10 +20,13 @@ _FILE = click.Path(path_type=Path)
 
 NAMES = ("voc21", "voc20", "coco-object", "context59", "cocostuff")
 
-_OWN = {"names", "tiles", "refine"}
+_OWN = {"names"}
 """Options that only a benchmark has."""
 
-_SHARED = {"benchmark", "root", "allow_missing", "model", "protocol", "presence", "backend", "threads", "limit"}
+_SHARED = {
+    *("benchmark", "root", "allow_missing", "model", "protocol", "presence", "backend", "threads", "limit"),
+    *("regions", "refine"),
+}
 """Options that a benchmark takes too, besides ``--json``."""
 
 
@@ -32,8 +35,6 @@ def benchmark_options(command: Command) -> Command:
     options = (
         click.option("--benchmark", type=click.Choice(NAMES), help="In place of --data: every pixel gets a name."),
         click.option("--names", type=_FILE, metavar="FILE", help="benchmark: names, a line a class, commas between."),
-        click.option("--tiles", is_flag=True, help="benchmark: search tiles besides the whole picture."),
-        click.option("--refine", is_flag=True, help="benchmark: sharpen masks by the picture's own edges."),
     )
     for option in reversed(options):
         command = option(command)
@@ -50,7 +51,7 @@ def run_benchmark(model: Path | None, options: dict[str, Any], limit: int | None
         UsageError: options are missing, or mean nothing for what was asked.
         DataError, BundleError, BackendError: from the parts.
     """
-    benchmark, names, tiles, refine = (options.pop(name) for name in ("benchmark", "names", "tiles", "refine"))
+    benchmark, names = (options.pop(name) for name in ("benchmark", "names"))
     check_given(benchmark)
     if benchmark is None:
         return False
@@ -62,6 +63,11 @@ def run_benchmark(model: Path | None, options: dict[str, Any], limit: int | None
             f"clsclip-export --ckpt {model} --out model.clsclip"
         )
     protocol = size_protocol(options["protocol"], True)
+    from clsclip_runtime.regions import TILES
+
+    regions = options["regions"]
+    if regions is not None and str(regions) != TILES:
+        raise click.UsageError(f"--benchmark searches whole pictures, or --regions {TILES}: {regions} is neither.")
     from clsclip.data.benchmarks import BENCHMARKS, names_file
     from clsclip.evaluation.benchmark import Asking, benchmark_table, read_names, score_benchmark
     from clsclip_runtime import Segmenter
@@ -70,7 +76,7 @@ def run_benchmark(model: Path | None, options: dict[str, Any], limit: int | None
         raise click.UsageError("Give the folder of the data: --root DIR.")
     opened = BENCHMARKS[benchmark](options["root"], options["allow_missing"])
     asked = read_names(names or names_file(opened), opened)
-    asking = Asking(protocol, tiles, refine, options["presence"])
+    asking = Asking(protocol, regions is not None, options["refine"], options["presence"])
     with (
         Segmenter.load(model, options["backend"], threads=options["threads"]) as segmenter,
         Progress(f"{benchmark}, pictures") as progress,

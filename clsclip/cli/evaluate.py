@@ -29,8 +29,11 @@ from clsclip_runtime.paths import exists, readable
 
 if TYPE_CHECKING:
     from clsclip.evaluation import Method, RegionSource
+    from clsclip.evaluation.predictors import Search
 
 PROGRAM = "clsclip-eval"
+
+_log = logging.getLogger(__name__)
 
 _FILE = click.Path(path_type=Path)
 
@@ -39,6 +42,7 @@ Examples:
   clsclip-eval run --data pascal --root VOC2012 --splits splits/pascal --fold all --model model.clsclip
   clsclip-eval run --data coco --root COCO --fold 0 --model last.safetensors --json
   clsclip-eval run --data folder --root mine --model model.clsclip --detector yolov8n.onnx
+  clsclip-eval run --data folder --root mine --model model.clsclip --presence --zoom-in --refine
   clsclip-eval run --data pascal --root VOC2012 --fold 0 --detector yolov8n.onnx --boxes-as-masks
   clsclip-eval run --benchmark voc21 --root VOC2012 --model model.clsclip
   clsclip-eval show --data pascal --root VOC2012 --fold 0 --model a.clsclip --model b.clsclip --out show.png
@@ -66,8 +70,10 @@ def method_options(function: Any) -> Any:
     """Options that say how a model is asked."""
     options = (
         click.option("--detector", type=_FILE, metavar="ONNX", help="ClsCLIP+: regions that this detector finds."),
-        click.option("--regions", type=_FILE, metavar="JSON", help="ClsCLIP+: regions from a file."),
+        click.option("--regions", type=_FILE, metavar="JSON|tiles", help="ClsCLIP+: regions of a file, or tiles."),
         click.option("--true-regions", is_flag=True, help="ClsCLIP+: regions of the true masks."),
+        click.option("--zoom-in", is_flag=True, help="ClsCLIP+: regions of the bundle's own detector, else tiles."),
+        click.option("--refine", is_flag=True, help="Give a bundle's masks the edges of the picture."),
         click.option("--protocol", default="original", show_default=True, help="original, or a side: 480, 473, 400."),
         click.option("--presence", is_flag=True, help="Absent words get empty masks, by the model's own threshold."),
         click.option("--backend", type=click.Choice(["auto", *BACKENDS]), default="auto", help="Engine of bundles."),
@@ -87,6 +93,8 @@ class MethodOptions(CropOptions):
     detector: Path | None
     regions: Path | None
     true_regions: bool
+    zoom_in: bool
+    refine: bool
     protocol: str
     presence: bool
     backend: str
@@ -228,13 +236,22 @@ def spread(pairs: Sequence[tuple[int, int]], count: int) -> list[tuple[int, int]
 
 def _method(model: Path | None, asked: MethodOptions, boxes_as_masks: bool) -> Method:
     from clsclip.evaluation import Method, open_predictor
+    from clsclip.evaluation.predictors import CHECKPOINT_SUFFIX
     from clsclip_runtime.regions import ZoomIn
 
-    source = _regions(asked)
+    search, source = _search(asked), _regions(asked)
+    if search is not None and boxes_as_masks:
+        raise click.UsageError(f"{search.name.lstrip(' +')} needs a model, and --boxes-as-masks uses none.")
+    if search is not None and model is not None and model.suffix == CHECKPOINT_SUFFIX:
+        raise click.UsageError(
+            "--zoom-in, --regions tiles and --refine are the runtime's, for bundles. Export the checkpoint first: "
+            f"clsclip-export --ckpt {model} --out model.clsclip"
+        )
     if boxes_as_masks and source is None:
         raise click.UsageError("--boxes-as-masks needs --detector, --regions or --true-regions.")
     given = asked.given_options()
-    if given and (source is None or boxes_as_masks):
+    of_detector = asked.zoom_in and not _tiles(asked)
+    if given and ((source is None and not of_detector) or boxes_as_masks):
         raise click.UsageError(f"{given[0]} is about crops of --detector, --regions or --true-regions.")
     predictor = None
     if not boxes_as_masks:
@@ -248,8 +265,33 @@ def _method(model: Path | None, asked: MethodOptions, boxes_as_masks: bool) -> M
             device=asked.device,
             towers=asked.towers,
             pretrained=asked.pretrained,
+            search=search,
         )
     return Method(predictor, source, ZoomIn(**asked.given()))
+
+
+def _tiles(asked: MethodOptions) -> bool:
+    from clsclip_runtime.regions import TILES
+
+    return str(asked.regions) == TILES
+
+
+def _search(asked: MethodOptions) -> Search | None:
+    """How the runtime searches whole pictures; None for plainly."""
+    from clsclip.evaluation.predictors import Search
+    from clsclip_runtime.regions import ZoomIn
+
+    tiles = _tiles(asked)
+    if not (asked.zoom_in or asked.refine or tiles):
+        return None
+    if asked.detector is not None or asked.true_regions or (asked.regions is not None and not tiles):
+        raise click.UsageError(
+            "--zoom-in and --refine are for whole pictures and --regions tiles: crops of --detector, --true-regions "
+            "and --regions FILE go to the model one by one."
+        )
+    if (tiles or asked.zoom_in) and not asked.presence:
+        _log.warning("without --presence every tile is searched for every word: expect leakage")
+    return Search(ZoomIn(**asked.given()) if asked.zoom_in else None, tiles, asked.refine)
 
 
 def _regions(asked: MethodOptions) -> RegionSource | None:
@@ -261,7 +303,7 @@ def _regions(asked: MethodOptions) -> RegionSource | None:
         from clsclip_runtime.detectors import Detector
 
         return DetectorRegions(Detector.load(asked.detector, threads=asked.threads), asked.detector.stem)
-    if asked.regions is not None:
+    if asked.regions is not None and not _tiles(asked):
         return FileRegions(asked.regions)
     return TruthRegions() if asked.true_regions else None
 

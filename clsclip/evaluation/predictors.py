@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from clsclip.tower_files import load_towers
 from clsclip.towers import Towers
 from clsclip_runtime.images import preprocess
 from clsclip_runtime.masks.upsampling import logit, mask_at
+from clsclip_runtime.regions import TILES, ZoomIn
 from clsclip_runtime.results.result import Result
 from clsclip_runtime.segmenter import Segmenter
 from clsclip_runtime.text.mending import fill_template
@@ -79,6 +80,35 @@ def _presence(result: Result) -> NDArray[np.float32] | None:
     return None if None in scores else np.array(scores, np.float32)
 
 
+@dataclass(frozen=True)
+class Search:
+    """How the runtime searches whole pictures, as ``Segmenter`` takes it.
+
+    Attributes:
+        zoom_in: look at what the bundle's own detector finds, or at tiles where it has none; None does not.
+        tiles: search overlapping tiles too.
+        refine: give masks the edges of the picture.
+    """
+
+    zoom_in: ZoomIn | None = None
+    tiles: bool = False
+    refine: bool = False
+
+    @property
+    def name(self) -> str:
+        """For tables; empty for the plain search."""
+        parts = (("zoom-in", self.zoom_in and not self.tiles), ("tiles", self.tiles), ("refined", self.refine))
+        return "".join(f" + {name}" for name, used in parts if used)
+
+    def asked(self) -> dict[str, object]:
+        """Arguments of a call."""
+        return {
+            "zoom_in": self.zoom_in or False,
+            "regions": TILES if self.tiles else None,
+            "refine": self.refine,
+        }
+
+
 class BundlePredictor:
     """A bundle in the runtime.
 
@@ -86,18 +116,22 @@ class BundlePredictor:
         segmenter: the loaded bundle.
         presence_threshold: words whose presence is below it get an empty mask; 0 is the paper's behaviour, None the
             bundle's own threshold.
+        search: how whole pictures are searched.
     """
 
-    def __init__(self, segmenter: Segmenter, presence_threshold: float | None = 0.0) -> None:
-        self.segmenter, self.presence_threshold = segmenter, presence_threshold
-        shown = "" if presence_threshold == 0 else " + presence"
+    def __init__(
+        self, segmenter: Segmenter, presence_threshold: float | None = 0.0, search: Search | None = None
+    ) -> None:
+        self.segmenter, self.presence_threshold, self.search = segmenter, presence_threshold, search or Search()
+        shown = ("" if presence_threshold == 0 else " + presence") + self.search.name
         self.name = f"{segmenter.bundle.manifest.name} ({segmenter.backend}){shown}"
 
     def predict(
         self, picture: NDArray[np.uint8], words: Sequence[str], mask_threshold: float | None = None
     ) -> Prediction:
         if mask_threshold is None:
-            result = self.segmenter(picture, words, presence_threshold=self.presence_threshold)
+            asked: Any = self.search.asked()
+            result = self.segmenter(picture, words, presence_threshold=self.presence_threshold, **asked)
             return Prediction(result.masks, _presence(result), np.array([not one.segmented for one in result.searches]))
         result = self.segmenter(picture, words, presence_threshold=0.0)
         masks = [mask_at(one, result.size, result.mask_logit + logit(mask_threshold)) for one in result.logits]
@@ -219,6 +253,7 @@ def open_predictor(
     device: str = "cpu",
     towers: Towers | str | None = None,
     pretrained: str | None = None,
+    search: Search | None = None,
 ) -> Predictor:
     """A model by its path: a bundle's folder, a checkpoint's ``.safetensors``; None is the embedded bundle.
 
@@ -230,13 +265,14 @@ def open_predictor(
         device: where a checkpoint runs.
         towers: of a checkpoint, or their name or folder; None finds those that it names.
         pretrained: weights of ``towers`` by name.
+        search: how a bundle searches whole pictures; checkpoints search them plainly.
 
     Raises:
         CheckpointError, TowersError: the checkpoint or its towers cannot be loaded.
         BundleError, BackendError: the bundle cannot be loaded.
     """
     if path is None or path.suffix != CHECKPOINT_SUFFIX:
-        return BundlePredictor(Segmenter.load(path, backend, threads=threads), None if presence else 0.0)
+        return BundlePredictor(Segmenter.load(path, backend, threads=threads), None if presence else 0.0, search)
     if isinstance(towers, str):
         towers = load_towers(towers, pretrained, image_size=read_header(path)["towers"]["image_size"])
     model, header = load_checkpoint(path, towers)

@@ -26,6 +26,11 @@ MATCHING = "text_features"
 """The text feature of unit norm."""
 
 
+def tiles(presence: float) -> dict[str, Any]:
+    """The manifest's ``tiles`` for a least presence: 3 x 3, which share a quarter, as the runtime's own."""
+    return {"scales": [3], "overlap": 0.25, "presence_threshold": presence}
+
+
 def build_manifest(
     model: WordSegmenter, folder: Path, header: Mapping[str, Any], options: BundleOptions
 ) -> dict[str, Any]:
@@ -72,6 +77,7 @@ def build_manifest(
         },
         "mask": {"threshold": MASK_THRESHOLD, "height": height, "width": width},
         "presence": architecture.presence() | {"threshold": provenance.get("presence_threshold") or 0.0},
+        "tiles": provenance.get("tiles") if options.tiles_presence is None else tiles(options.tiles_presence),
         "memory": architecture.memory(),
         "profile": options.profile.to_json(),
         "graphs": {file: signature.to_json() for file, signature in graphs.items()},

@@ -22,6 +22,7 @@ class BundleOptions:
         detector: goes into the bundle too; None leaves it without.
         words: encoded into ``text_tokens.safetensors``; clean.
         text_encoder: False leaves text encoder and tokenizer out, so that ``words`` are all that the bundle knows.
+        tiles_presence: least presence of a class in a tile; None takes the ``tiles`` of the checkpoint's provenance.
     """
 
     name: str
@@ -30,6 +31,7 @@ class BundleOptions:
     detector: PreparedDetector | None = None
     words: tuple[str, ...] = ()
     text_encoder: bool = True
+    tiles_presence: float | None = None
 
 
 @dataclass(frozen=True)

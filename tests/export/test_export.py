@@ -27,6 +27,7 @@ from clsclip_export.parity import TOLERANCE
 from clsclip_export.profiles import Profile
 from clsclip_export.weights import WEIGHTS_FILE
 from clsclip_runtime import Bundle, OutputError
+from clsclip_runtime.bundle.specs import TilesSpec
 from tests.runtime.detectors.doubles import save_onnx
 from tests.tiny import tiny_config, tiny_model, tiny_towers
 
@@ -48,7 +49,7 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     with prepared_detector(
         DetectorSource(save_onnx(folder / "mine.onnx", np.zeros((1, 6, 84))), ["a", "b"])
     ) as detector:
-        parity = write_bundle(model, header, out, BundleOptions("tiny", detector=detector))
+        parity = write_bundle(model, header, out, BundleOptions("tiny", detector=detector, tiles_presence=0.7))
     assert {(row.crops, row.classes, row.pairs) for row in parity} == set(Profile().batches())
     assert max(row.difference for row in parity) <= TOLERANCE
     return model, out
@@ -71,6 +72,10 @@ def test_a_detector_comes_along(exported: tuple[ClsClip, Path]) -> None:
     found = Bundle.open(exported[1]).manifest.detector
     assert found is not None
     assert (found.output_format, found.names) == ("yolov8", ("a", "b"))
+
+
+def test_tiles_are_written(exported: tuple[ClsClip, Path]) -> None:
+    assert Bundle.open(exported[1]).manifest.tiles == TilesSpec((3,), 0.25, 0.7)
 
 
 def test_runtime_draws_what_pytorch_computes(exported: tuple[ClsClip, Path]) -> None:

@@ -87,6 +87,7 @@ class Job:
         check_images, check_words: to check on; None and nothing are the usual ones.
         profile: sizes of calls that are given, by axis.
         engines: to build in the end.
+        tiles_presence: least presence of a class in a tile, for the manifest; None takes the checkpoint's.
     """
 
     checkpoint: Checkpoint | Published | None
@@ -101,6 +102,7 @@ class Job:
     check_words: tuple[str, ...] = ()
     profile: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
     engines: Engines | None = None
+    tiles_presence: float | None = None
 
     def check_data(self) -> CheckData:
         """Read the images and words to check on. CheckDataError if they cannot be used."""
@@ -213,6 +215,7 @@ def export_checkpoint(job: Job, out: Path, detector: PreparedDetector | None, na
         detector=detector,
         words=job.words if with_words else (),
         text_encoder=job.text_encoder or not with_words,
+        tiles_presence=job.tiles_presence,
     )
     for row in write_bundle(model, header, out, options, data=job.check_data(), force=job.force):
         echo(row.line())

@@ -138,6 +138,13 @@ _OPTIONS = (
         needs=("--classes-file",),
         help="Leave text encoder and tokenizer out: the bundle knows the words of --classes-file alone.",
     ),
+    option(
+        "--tiles-presence",
+        type=click.FloatRange(0, 1),
+        metavar="0..1",
+        needs=_CKPT,
+        help="Least presence of a class in tiles, as you fitted it; default: the checkpoint's, else a whole image's.",
+    ),
     option("--detector", type=_FILE, metavar="FILE", help="Detector to carry: ONNX, or ultralytics' .pt."),
     option("--detector-names", metavar="FILE", needs=_DETECTOR, help="Its class names, one a line, or coco."),
     option("--detector-format", metavar="NAME", needs=_DETECTOR, help="Its outputs' format; default: found by itself."),
@@ -217,6 +224,7 @@ def read_job(context: click.Context, values: dict[str, Any]) -> Job:
         check_words=_words(values["check_words"]),
         profile=read_profile(values),
         engines=read_engines(values),
+        tiles_presence=values["tiles_presence"],
     )
 
 

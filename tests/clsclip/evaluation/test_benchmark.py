@@ -278,7 +278,7 @@ def test_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         assert code == 2 and message in err, (extra, err)
     code, _, err = run(capsys, "run", "--root", tmp_path)
     assert code == 2 and "Give --data, or --benchmark" in err
-    code, _, err = run(capsys, "run", "--data", "pascal", "--root", tmp_path, "--tiles")
-    assert code == 2 and "--tiles is for --benchmark" in err
+    code, _, err = run(capsys, "run", "--data", "pascal", "--root", tmp_path, "--names", "x")
+    assert code == 2 and "--names is for --benchmark" in err
     code, _, err = run(capsys, "run", "--benchmark", "cocostuff", "--root", tmp_path)
     assert code == 1 and "val2017" in err

@@ -67,6 +67,39 @@ def test_regions(folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Pat
     assert json.loads(out)["reports"][0]["miou"] == 0, "there are no boxes in the first picture"
 
 
+def test_whole_pictures_are_searched_as_the_runtime_does(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = ("run", "--data", "folder", "--root", folder, "--threads", 1, "--no-absent", "--limit", 1, "--json")
+    methods = []
+    for more in (("--regions", "tiles"), ("--zoom-in", "--refine", "--presence")):
+        code, out, err = run(capsys, *data, *more)
+        assert code == 0, err
+        assert ("expect leakage" in err) == ("--presence" not in more)
+        methods.append(json.loads(out)["reports"][0]["method"])
+    assert [one.partition(")")[2] for one in methods] == [
+        " + tiles",
+        " + presence + zoom-in + refined",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--zoom-in", "--true-regions"), "are for whole pictures"),
+        (("--refine", "--regions", "boxes.json"), "are for whole pictures"),
+        (("--regions", "tiles", "--boxes-as-masks"), "tiles needs a model"),
+        (("--regions", "tiles", "--model", CHECKPOINT), "Export the checkpoint first"),
+        (("--regions", "tiles", "--crop-margin", 0.1), "--crop-margin is about crops"),
+        (("--regions", "tiles", "--true-regions"), "are for whole pictures"),
+    ],
+)
+def test_what_does_not_go_together(
+    folder: Path, capsys: pytest.CaptureFixture[str], more: tuple[object, ...], message: str
+) -> None:
+    code, _, err = run(capsys, "run", "--data", "folder", "--root", folder, *more)
+    assert code == 2
+    assert message in " ".join(err.split())
+
+
 def test_all_folds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     big = (0, 0, 100, 100)
     masks = {f"v{value}": labels_with((value, big)) for value in (1, 6, 11, 16)}
