@@ -128,6 +128,7 @@ def test_any_value_anywhere_ends_alike(parts: Parts) -> None:
     draw, taken, known = random.Random(5), 0, [one for one in document() if one not in FOR_PEOPLE]
     for _ in range(400):
         edited: Any = document()
+        del edited["license"]["notes"]  # for people too
         place: Any = edited
         while True:
             keys = list(place) if isinstance(place, dict) else list(range(len(place)))

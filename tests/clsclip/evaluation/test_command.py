@@ -67,13 +67,16 @@ def test_regions(folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Pat
     assert json.loads(out)["reports"][0]["miou"] == 0, "there are no boxes in the first picture"
 
 
-def test_whole_pictures_are_searched_as_the_runtime_does(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_whole_pictures_are_searched_as_the_runtime_does(
+    folder: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     data = ("run", "--data", "folder", "--root", folder, "--threads", 1, "--no-absent", "--limit", 1, "--json")
     methods = []
     for more in (("--regions", "tiles"), ("--zoom-in", "--refine", "--presence")):
+        caplog.clear()
         code, out, err = run(capsys, *data, *more)
         assert code == 0, err
-        assert ("expect leakage" in err) == ("--presence" not in more)
+        assert ("expect leakage" in caplog.text) == ("--presence" not in more)
         methods.append(json.loads(out)["reports"][0]["method"])
     assert [one.partition(")")[2] for one in methods] == [
         " + tiles",

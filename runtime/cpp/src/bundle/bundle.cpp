@@ -12,6 +12,7 @@
 #include <system_error>
 #include <vector>
 
+#include "bundle/graph_inputs.hpp"
 #include "bundle/graph_rules.hpp"
 #include "errors.hpp"
 #include "sha256.hpp"
@@ -26,7 +27,6 @@ constexpr std::uintmax_t kMostManifestBytes = std::uintmax_t{1} << 24;
 constexpr std::uintmax_t kBlock = std::uintmax_t{1} << 20;
 constexpr std::uintmax_t kMostUnused = 2;  ///< a file with weights is at most so many times as large as what is used of it
 constexpr std::size_t kAlignment = 8;
-constexpr std::int64_t kOpen = -1;
 constexpr const char* kAgain = "Get the bundle again, or export it again with clsclip-export";
 
 /// A graph in memory, of which every byte has been looked at.
@@ -141,77 +141,6 @@ std::string joined_spans(std::span<const std::uint8_t> data, const Spans& spans)
 std::string listed(std::string_view graph, const std::string& location) {
     const std::size_t slash = graph.rfind('/');
     return slash == std::string_view::npos ? location : std::string(graph.substr(0, slash + 1)) + location;
-}
-
-using Wanted = std::pair<int, std::vector<std::int64_t>>;
-
-/// Type and shape of a graph's values by the manifest.
-std::map<std::string, Wanted> values_of(std::string_view name, const Manifest& manifest) {
-    constexpr int kFloat = 1, kInt64 = 7;
-    const std::int64_t size = manifest.image.size;
-    std::map<std::string, Wanted> known{
-        {"pixel_values", {kFloat, {kOpen, 3, size, size}}},
-        {"token_ids", {kInt64, {kOpen, manifest.text.context_length}}},
-        {"crop_index", {kInt64, {kOpen}}},
-        {"class_index", {kInt64, {kOpen}}},
-        {"mask_logits", {kFloat, {kOpen, manifest.mask.height, manifest.mask.width}}},
-        {"presence", {kFloat, name == kPresence ? std::vector{kOpen, kOpen} : std::vector{kOpen}}},
-    };
-    for (const auto* features : {&manifest.features, &manifest.text.features}) {
-        for (const FeatureSpec& one : *features) {
-            known[one.name] = {kFloat, one.with_rows(kOpen)};
-        }
-    }
-    return known;
-}
-
-bool fits(const OnnxValue& value, const Wanted& wanted) {
-    const auto& [type, shape] = wanted;
-    return value.type == type && value.shape && value.shape->size() == shape.size() &&
-           std::equal(shape.begin(), shape.end(), value.shape->begin(), [](std::int64_t own, std::int64_t stated) {
-               return own == kOpen || stated == kOpen || own == stated;
-           });
-}
-
-/// A graph's inputs or outputs are not those of its manifest; says which, as the end of a sentence.
-class OtherValuesError : public std::runtime_error {
-public:
-    using std::runtime_error::runtime_error;
-};
-
-/// Types and sizes of what a graph takes and gives, compared with the manifest before any engine sees them.
-void check_values(std::string_view name, const OnnxModel& model, const Manifest& manifest) {
-    std::set<std::string> weights;
-    for (const OnnxTensor& one : model.tensors) {
-        weights.insert(one.name);
-    }
-    std::vector<const OnnxValue*> inputs;
-    for (const OnnxValue& one : model.inputs) {
-        if (!weights.contains(one.name)) {
-            inputs.push_back(&one);
-        }
-    }
-    if (name == kDetector) {
-        if (const auto& spec = manifest.detector) {
-            const Wanted wanted{spec->input_type == "float16" ? 10 : 1,
-                                {spec->batch ? *spec->batch : kOpen, 3, spec->height, spec->width}};
-            if (inputs.size() != 1 || !fits(*inputs[0], wanted)) {
-                throw OtherValuesError("takes other inputs than its manifest says");
-            }
-        }
-        return;
-    }
-    const std::map<std::string, Wanted> known = values_of(name, manifest);
-    const auto check = [&](const OnnxValue& value) {
-        const auto found = known.find(value.name);
-        if (found == known.end() ? value.type != 1 && value.type != 7 : !fits(value, found->second)) {
-            throw OtherValuesError(text_of("has ", value.name, " of another type or shape than its manifest says"));
-        }
-    };
-    for (const OnnxValue* one : inputs) {
-        check(*one);
-    }
-    std::for_each(model.outputs.begin(), model.outputs.end(), check);
 }
 
 /// Read, verify and walk a graph. Where it keeps weights must be in the manifest.

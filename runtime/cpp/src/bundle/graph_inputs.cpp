@@ -1,0 +1,86 @@
+#include "bundle/graph_inputs.hpp"
+
+#include <algorithm>
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "bundle/bundle.hpp"
+#include "errors.hpp"
+
+namespace clsclip {
+
+namespace {
+
+constexpr std::int64_t kOpen = -1;
+
+using Wanted = std::pair<int, std::vector<std::int64_t>>;
+
+/// Type and shape of a graph's values by the manifest.
+std::map<std::string, Wanted> values_of(std::string_view name, const Manifest& manifest) {
+    constexpr int kFloat = 1, kInt64 = 7;
+    const std::int64_t size = manifest.image.size;
+    std::map<std::string, Wanted> known{
+        {"pixel_values", {kFloat, {kOpen, 3, size, size}}},
+        {"token_ids", {kInt64, {kOpen, manifest.text.context_length}}},
+        {"crop_index", {kInt64, {kOpen}}},
+        {"class_index", {kInt64, {kOpen}}},
+        {"mask_logits", {kFloat, {kOpen, manifest.mask.height, manifest.mask.width}}},
+        {"presence", {kFloat, name == kPresence ? std::vector{kOpen, kOpen} : std::vector{kOpen}}},
+    };
+    for (const auto* features : {&manifest.features, &manifest.text.features}) {
+        for (const FeatureSpec& one : *features) {
+            known[one.name] = {kFloat, one.with_rows(kOpen)};
+        }
+    }
+    return known;
+}
+
+bool fits(const OnnxValue& value, const Wanted& wanted) {
+    const auto& [type, shape] = wanted;
+    return value.type == type && value.shape && value.shape->size() == shape.size() &&
+           std::equal(shape.begin(), shape.end(), value.shape->begin(), [](std::int64_t own, std::int64_t stated) {
+               return own == kOpen || stated == kOpen || own == stated;
+           });
+}
+
+}  // namespace
+
+void check_values(std::string_view name, const OnnxModel& model, const Manifest& manifest) {
+    std::set<std::string> weights;
+    for (const OnnxTensor& one : model.tensors) {
+        weights.insert(one.name);
+    }
+    std::vector<const OnnxValue*> inputs;
+    for (const OnnxValue& one : model.inputs) {
+        if (!weights.contains(one.name)) {
+            inputs.push_back(&one);
+        }
+    }
+    if (name == kDetector) {
+        if (const auto& spec = manifest.detector) {
+            const Wanted wanted{spec->input_type == "float16" ? 10 : 1,
+                                {spec->batch ? *spec->batch : kOpen, 3, spec->height, spec->width}};
+            if (inputs.size() != 1 || !fits(*inputs[0], wanted)) {
+                throw OtherValuesError("takes other inputs than its manifest says");
+            }
+        }
+        return;
+    }
+    const std::map<std::string, Wanted> known = values_of(name, manifest);
+    const auto check = [&](const OnnxValue& value) {
+        const auto found = known.find(value.name);
+        if (found == known.end() ? value.type != 1 && value.type != 7 : !fits(value, found->second)) {
+            throw OtherValuesError(text_of("has ", value.name, " of another type or shape than its manifest says"));
+        }
+    };
+    for (const OnnxValue* one : inputs) {
+        check(*one);
+    }
+    std::for_each(model.outputs.begin(), model.outputs.end(), check);
+}
+
+}  // namespace clsclip
