@@ -142,7 +142,7 @@ _OPTIONS = (
         "--tiles-presence",
         type=click.FloatRange(0, 1),
         metavar="0..1",
-        needs=_CKPT,
+        needs=_MODEL,
         help="Least presence of a class in tiles, as you fitted it; default: the checkpoint's, else a whole image's.",
     ),
     option("--detector", type=_FILE, metavar="FILE", help="Detector to carry: ONNX, or ultralytics' .pt."),
