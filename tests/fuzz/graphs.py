@@ -416,7 +416,7 @@ def _long_number(draw: random.Random, content: bytes) -> bytes:
 
 
 def _unknown_field(draw: random.Random, content: bytes) -> bytes:
-    tag = draw.choice((4, 17, 99, 4095, (1 << 29) - 1)) << 3 | 2
+    tag = draw.choice((15, 17, 99, 4095, (1 << 29) - 1)) << 3 | 2
     extra = number(tag) + number(3) + b"abc"
     return content + extra if draw.random() < 0.5 else extra + content
 
