@@ -24,9 +24,20 @@ from clsclip.data.annotated import AnnotatedPictures
 from clsclip.data.base import IGNORE
 from clsclip.data.coco import CLASSES
 from clsclip.data.coco_json import open_coco_json
-from clsclip.data.files import LastFew, check_same_size, drop_missing, names_in, read_labels, read_lines, read_picture
+from clsclip.data.files import (
+    MASK_SUFFIXES,
+    LastFew,
+    bare_name,
+    check_same_size,
+    drop_missing,
+    names_in,
+    read_labels,
+    read_lines,
+    read_picture,
+)
 from clsclip.data.pascal import VOC_NAMES, mask_folder
 from clsclip.errors import DataError
+from clsclip_runtime.images import SUFFIXES
 from clsclip_runtime.paths import is_dir, is_file
 
 Labels = NDArray[np.uint8]
@@ -227,10 +238,11 @@ _VOC_ADVICE = "VOC masks hold 0 to 20 and 255: get the indexed masks, not their 
 
 def _listed(root: Path, listing: str, masks: Path, allow_missing: bool) -> list[tuple[str, Path, Path]]:
     """The files of ``val.txt`` in the devkit's layout."""
-    names = read_lines(root / "ImageSets" / listing / "val.txt")
-    there = set(names_in(root / "JPEGImages", (".jpg",))) & set(names_in(masks, (".png",)))
+    names = [bare_name(line) for line in read_lines(root / "ImageSets" / listing / "val.txt")]
+    pictures, labels = names_in(root / "JPEGImages", SUFFIXES), names_in(masks, MASK_SUFFIXES)
+    there = set(pictures) & set(labels)
     drop_missing([name for name in names if name not in there], len(names), root, allow_missing)
-    return [(name, root / "JPEGImages" / f"{name}.jpg", masks / f"{name}.png") for name in names if name in there]
+    return [(name, pictures[name], labels[name]) for name in names if name in there]
 
 
 def _coco_labels(root: Path, suffix: str, allow_missing: bool) -> tuple[bool, list[tuple[str, Path, Path]]]:
@@ -244,7 +256,7 @@ def _coco_labels(root: Path, suffix: str, allow_missing: bool) -> tuple[bool, li
     if not maps:
         raise DataError(f"{folder} has no label maps. Put COCO-Stuff's there: stuffthingmaps_trainval2017, val2017.")
     pictures = next((root / one for one in ("images/val2017", "val2017") if is_dir(root / one)), root / "val2017")
-    there = names_in(pictures, (".jpg",))
+    there = names_in(pictures, SUFFIXES)
     drop_missing([name for name in maps if name not in there], len(maps), pictures, allow_missing)
     return made, [(name, there[name], path) for name, path in sorted(maps.items()) if name in there]
 

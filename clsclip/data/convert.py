@@ -11,7 +11,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from clsclip.data.account import Account
@@ -152,11 +151,17 @@ def _write_folder(sides: dict[str, MaskDataset], out: Path, account: Account) ->
 
 
 def _count_hidden(data: MaskDataset, one: Item, labels: Any, account: Account) -> None:
-    """Count classes that a label map no longer shows, since other things lie on them, and what is unsure."""
-    left = set(np.unique(labels).tolist())
+    """Count masks that a label map no longer shows whole, since it has one value a pixel."""
+    if not isinstance(data, AnnotatedPictures):
+        return
     for class_id in data.shown(one.index):
-        if class_id + 1 not in left:
-            account.add("classes are hidden by things that lie on them", f"{data.classes[class_id]} in {one.name}")
+        whole, left = data.runs(one.index, class_id).area, int((labels == class_id + 1).sum())
+        if left < whole:
+            what = "entirely" if not left else f"by {100 * (whole - left) / whole:.0f} %"
+            account.add(
+                "masks lie under smaller things: this format has one value a pixel",
+                f"{data.classes[class_id]} in {one.name} {what}",
+            )
 
 
 def _write_coco(sides: dict[str, MaskDataset], out: Path, account: Account) -> None:

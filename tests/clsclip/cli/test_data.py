@@ -139,6 +139,7 @@ def hostile(folder: Path, number: int) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_sixty_hostile_files_end_in_a_sentence_or_a_count(tmp_path: Path) -> None:
     save_picture(tmp_path / "a.jpg", SIZE)
     good = 0
