@@ -123,6 +123,23 @@ def test_good_manifests_are_taken(parts: Parts) -> None:
     assert manifest(parts, document() | {"tiles": {"scales": [1, 8], "overlap": 0, "presence_threshold": 1}})
 
 
+def test_domains_are_checked_alike(parts: Parts) -> None:
+    feature = next(one for one in document()["features"] if one["shape"])
+    weights = [0.5] * (2 * feature["shape"][-1])
+    right = {"name": "photographs", "description": "Of streets.", "test": None}
+    test = {"feature": feature["name"], "weights": weights, "bias": -1.5}
+    for domain, taken in (
+        (right, True),
+        (right | {"test": test}, True),
+        (right | {"test": test | {"weights": weights[1:]}}, False),
+        (right | {"test": test | {"feature": "of_tomorrow"}}, False),
+        (right | {"test": test | {"bias": "1"}}, False),
+        ({}, False),
+        ({"name": "photographs"}, False),
+    ):
+        assert manifest(parts, document() | {"domain": domain}) == taken
+
+
 def test_any_value_anywhere_ends_alike(parts: Parts) -> None:
     values = (None, True, -1, 0, 1, 2.5, 1e30, "", "x", [], {}, [1, 2, 3], ["a"], {"a": 1})
     draw, taken, known = random.Random(5), 0, [one for one in document() if one not in FOR_PEOPLE]

@@ -1,6 +1,7 @@
 #include "bundle/manifest.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <set>
 
@@ -25,6 +26,7 @@ constexpr std::int64_t kMostBytes = std::int64_t{1} << 53;
 constexpr std::int64_t kMostInProfile = 65536;
 constexpr std::size_t kMostScales = 4;  ///< of tiles
 constexpr std::int64_t kMostTiles = 8;  ///< along a side
+constexpr double kMostBias = 1e9;       ///< of the test of a domain
 
 DetectorSpec read_detector(const Section& section) {
     DetectorSpec spec;
@@ -192,6 +194,32 @@ void check_profile(const Section& section) {
     }
 }
 
+/// `domain` tells the Python runtime which images are far from the model's; here it is checked alone.
+void check_domain(const Section& section, const std::vector<FeatureSpec>& features) {
+    if (!section.lacks("test")) {
+        const Section test = section.section("test");
+        const std::string name = test.text("feature");
+        const auto feature = std::find_if(features.begin(), features.end(), [&](const FeatureSpec& one) {
+            return one.name == name && !one.shape.empty();
+        });
+        if (feature == features.end()) {
+            test.bad("feature", "the name of an image feature that is no single number", test.get("feature"));
+        }
+        const Json& weights = test.get("weights");
+        const auto count = 2 * static_cast<std::size_t>(feature->shape.back());
+        const bool numbers = weights.is_array() && weights.size() == count &&
+                             std::all_of(weights.begin(), weights.end(), [](const Json& one) {
+                                 return one.is_number() && std::isfinite(one.get<double>());
+                             });
+        if (!numbers) {
+            test.bad("weights", text_of("a list of ", count, " numbers"), weights);
+        }
+        (void)test.number("bias", -kMostBias, kMostBias, true);
+    }
+    (void)section.text("name");
+    (void)section.text("description");
+}
+
 /// An entry of `requires` that this version does not know may change masks.
 void check_requires(const Section& top) {
     if (!top.data().contains("requires")) {
@@ -286,7 +314,6 @@ Manifest parse_manifest(std::string_view document, const std::string& folder) {
         top.check_object(key);
     }
     top.check_object("model");
-    top.check_object("domain");
     Manifest manifest;
     manifest.name = top.text("name");
     const Section license = top.section("license");
@@ -308,6 +335,9 @@ Manifest parse_manifest(std::string_view document, const std::string& folder) {
         taken.emplace(name);
     }
     manifest.features = read_features(top, taken);
+    if (!top.lacks("domain")) {
+        check_domain(top.section("domain"), manifest.features);
+    }
     manifest.text = read_text(top.section("text"), taken);
     manifest.mask.threshold = mask.number("threshold", 0, 1, false);
     manifest.mask.height = static_cast<int>(mask.integer("height", 1, limit("mask_size")));
