@@ -12,13 +12,14 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
-from clsclip.errors import CheckpointError
+from clsclip.errors import CheckpointError, TowersError
 from clsclip.model import ClsClip, ModelConfig
 from clsclip.tensors import read_tensors
 from clsclip.tower_files import OtherTowersError, load_found
 from clsclip.tower_places import find_towers
 from clsclip.towers import Towers
 from clsclip_runtime.documents import DocumentError, parse_json
+from clsclip_runtime.errors import one_line
 from clsclip_runtime.paths import is_file, make_folder, write_bytes
 from clsclip_runtime.renamed import old_names, rename_keys
 from clsclip_runtime.tensor_files import TensorFile, TensorFileError
@@ -186,14 +187,24 @@ def towers_of(path: Path, header: dict[str, Any]) -> Towers:
         TowersError: what is found cannot be loaded.
     """
     source, size = header["towers"]["source"], header["towers"]["image_size"]
-    place = find_towers(source, path.parent, header["fingerprint"])
     again = "Say where they are: --towers NAME_OR_FOLDER, and --pretrained TAG_OR_FILE for a name"
-    if place is None:
+    others, damaged = [], None
+    for place in find_towers(source, path.parent, header["fingerprint"]):
+        try:
+            found = load_found(place, header["fingerprint"], size)
+            break
+        except OtherTowersError as error:
+            others.append(str(error))
+        except TowersError as error:
+            damaged = damaged or error
+    else:
+        if damaged is not None:
+            raise damaged
+        if others:
+            raise CheckpointError(f"{path} was trained on other towers than those of {', '.join(others)}. {again}")
         raise CheckpointError(
             f"{path} was trained on the towers {source[:80]!a}, which are neither in its own folder nor in this user's "
             f"caches, and a checkpoint opens nothing else. {again}"
         )
-    try:
-        return load_found(place, header["fingerprint"], size)
-    except OtherTowersError as error:
-        raise CheckpointError(f"{path} was trained on other towers than those of {error}. {again}") from error
+    found.name = one_line(header["towers"].get("name") or found.name, 200)
+    return found

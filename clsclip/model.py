@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from clsclip.base import WordSegmenter
 from clsclip.errors import CheckpointError
 from clsclip.towers import Towers
-from clsclip.variants import USES_OF_TEXT, VisualPrompts, text_modulation
+from clsclip.uses import USES_OF_TEXT
+from clsclip.variants import VisualPrompts, text_modulation
 from clsclip.vit import block
 
 EXTRA_INPUTS = ("text_token", "similarity", "stem")
@@ -41,7 +42,7 @@ class ModelConfig:
             ``"text_token"`` adds the text token as one more token, ``"similarity"`` the cosine of CLIP's own patch
             features (unmodified path) with the word's text feature, ``"stem"`` a linear map of the stem's patch
             tokens, where edges are still sharp.
-        use_of_text: one of :data:`clsclip.variants.USES_OF_TEXT`. All but ``"replace"`` leave the encoder unmodified,
+        use_of_text: one of :data:`clsclip.uses.USES_OF_TEXT`. All but ``"replace"`` leave the encoder unmodified,
             so that the stem is the whole encoder and runs once a crop.
         visual_prompts: learned tokens in the input of the image tower; 0 is the paper's form.
     """

@@ -53,6 +53,7 @@ def load_towers(name: str, pretrained: str | None = None, image_size: int | None
             f"{name!r} is neither a folder with {CONFIG_FILE} nor an open_clip model. "
             "Run: python -c 'import open_clip; print(open_clip.list_models())'"
         )
+    towers.origin = name
     if image_size is not None:
         towers.resize(image_size)
     return towers.requires_grad_(False).eval()
@@ -78,6 +79,7 @@ def load_found(place: TowersPlace, fingerprint: str, image_size: int) -> Towers:
     """
     wanted = Wanted(fingerprint, image_size)
     towers = load_folder(Path(place.name), wanted) if place.weights is None else _load_file(place, wanted)
+    towers.origin = place.name
     if towers.image.size != image_size:
         towers.resize(image_size)
     return towers.requires_grad_(False).eval()

@@ -17,6 +17,7 @@ import open_clip
 import torch
 from torch import Tensor
 
+from clsclip.run_files import TOWERS_FOLDER
 from clsclip_runtime.caches import not_private, users_folder
 from clsclip_runtime.documents import DocumentError, read_json
 from clsclip_runtime.errors import OutputError
@@ -42,7 +43,7 @@ class TowersPlace:
     tag: str | None = None
 
 
-def find_towers(source: str, beside: Path, fingerprint: str) -> TowersPlace | None:
+def find_towers(source: str, beside: Path, fingerprint: str) -> list[TowersPlace]:
     """Find the towers that a checkpoint names.
 
     Args:
@@ -51,20 +52,25 @@ def find_towers(source: str, beside: Path, fingerprint: str) -> TowersPlace | No
         fingerprint: of the towers.
 
     Returns:
-        where they may be, or None. What lies there is not opened.
+        where they may be, the likeliest first. What lies there is not opened: who opens it compares the fingerprint.
     """
+    found = []
     inside = _inside(beside, source)
     if inside is not None and is_dir(inside):
-        return TowersPlace(str(inside))
+        found.append(TowersPlace(str(inside)))
     name, _, rest = source.partition(":")
     if name in open_clip.list_models() and rest:
         weights = _inside(beside, rest)
         if weights is not None and is_file(weights):
-            return TowersPlace(name, weights)
+            found.append(TowersPlace(name, weights))
         cached = cached_weights(name, rest)
         if cached is not None:
-            return TowersPlace(name, cached, rest)
-    return _recalled(fingerprint)
+            found.append(TowersPlace(name, cached, rest))
+    kept = _inside(beside, TOWERS_FOLDER)
+    recalled = _recalled(fingerprint)
+    found += [TowersPlace(str(kept))] if kept is not None and is_dir(kept) else []
+    found += [recalled] if recalled is not None else []
+    return list(dict.fromkeys(found))
 
 
 def cached_weights(name: str, tag: str) -> Path | None:

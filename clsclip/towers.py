@@ -54,6 +54,8 @@ class Towers(nn.Module):
         self.logit_scale = cast(nn.Parameter, clip.logit_scale)
         self.pool_type, self.end_token = text_pooling(clip)
         self.image = image
+        self.origin = ""
+        """The open_clip model or the folder that they were loaded by; empty where they were made."""
         self._native_positions: Tensor | None = None
         self.resize(image.size)
 
@@ -167,6 +169,13 @@ class Towers(nn.Module):
         self.tokenizer.enable_padding(length=self.context_length, pad_id=0)
         encoded = self.tokenizer.encode_batch(list(texts))
         return torch.tensor([text.ids for text in encoded], dtype=torch.int64)
+
+    def native_state(self) -> dict[str, Tensor]:
+        """Every weight, the position embeddings as they were before any resampling."""
+        state: dict[str, Tensor] = dict(self.state_dict())
+        if self._native_positions is not None:
+            state["visual.positional_embedding"] = self._native_positions
+        return state
 
     def fingerprint(self) -> str:
         """sha256 over names, shapes and float32 bytes of every weight: checkpoints name the towers they belong to.

@@ -14,9 +14,6 @@ import math
 import torch
 from torch import Tensor, nn
 
-USES_OF_TEXT = ("replace", "channel", "spatial", "film")
-"""``replace``: the text token takes [CLS]'s place in the navigation layers (the paper's form)."""
-
 
 class ChannelAttention(nn.Module):
     """Squeeze-and-excitation by a word: every channel of every patch times a gate in (0, 1) made from the text."""

@@ -131,6 +131,11 @@ def check_place(data: DataOptions) -> None:
         raise click.UsageError(f"Give the folder of the data: --root DIR{more}.")
 
 
+def is_own(data: DataOptions) -> bool:
+    """Whether the data are of the user's own, and no benchmark."""
+    return FOLDS_OF[data.kind] == (-1,) or data.annotations is not None
+
+
 def open_data(fold: int, data: DataOptions, part: str) -> Fold:
     """Open one fold.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clsclip.cli.benchmark import benchmark_options, run_benchmark
-from clsclip.cli.data_options import DataOptions, data_options, folds_asked, open_data
+from clsclip.cli.data_options import DataOptions, data_options, folds_asked, is_own, open_data
 from clsclip.cli.protocol import size_protocol
 from clsclip.cli.tables import table_command
 from clsclip.data import GROUPS, asking
@@ -25,7 +25,7 @@ from clsclip_runtime.cli.progress import LogHandler, Progress
 from clsclip_runtime.cli.runner import run_command
 from clsclip_runtime.cli.zoom import CropOptions, crop_options
 from clsclip_runtime.libraries import import_matplotlib
-from clsclip_runtime.paths import exists, readable
+from clsclip_runtime.paths import exists, plain, readable
 
 if TYPE_CHECKING:
     from clsclip.evaluation import Method, RegionSource
@@ -108,9 +108,15 @@ class MethodOptions(CropOptions):
 @data_options("test", or_benchmark=True)
 @benchmark_options
 @method_options
-@click.option("--model", type=_FILE, metavar="PATH", help="Bundle or checkpoint. Default: the embedded bundle.")
+@click.option(
+    "--model", "models", type=_FILE, multiple=True, metavar="PATH", help="Bundle or checkpoint; repeat to compare."
+)
 @click.option("--fold", type=click.Choice(["0", "1", "2", "3", "all"]), help="Fold, where the data have folds.")
-@click.option("--episodes", type=click.Choice(["1000", "every"]), default="1000", show_default=True, help="How often.")
+@click.option(
+    "--episodes",
+    type=click.Choice(["1000", "every"]),
+    help="How often pairs are asked. Default: every pair once of your own data, 1000 of benchmarks.",
+)
 @click.option("--ask", type=click.Choice(GROUPS), default="novel", show_default=True, help="Words that are asked.")
 @click.option("--shuffle-words", is_flag=True, help="Control: ask another word than the mask's; its mIoU is chance.")
 @click.option("--boxes-as-masks", is_flag=True, help="The regions alone as masks, without a model.")
@@ -118,9 +124,9 @@ class MethodOptions(CropOptions):
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N pictures.")
 @json_option("One JSON document on standard output.")
 def run(
-    model: Path | None,
+    models: tuple[Path, ...],
     fold: str | None,
-    episodes: str,
+    episodes: str | None,
     ask: str,
     shuffle_words: bool,
     boxes_as_masks: bool,
@@ -129,29 +135,40 @@ def run(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Measure mIoU, FB-IoU, leakage and which-word mIoU; or, with --benchmark, give every pixel the strongest name."""
-    from clsclip.evaluation import evaluate, mean_of, prompted, shuffled, table
+    """Measure mIoU, FB-IoU, leakage and which-word mIoU; or, with --benchmark, give every pixel the strongest name.
 
-    if run_benchmark(model, options, limit, as_json=as_json):
+    Of your own data, precision and recall of every class are told too.
+    """
+    from clsclip.evaluation import evaluate, mean_of, prompted, shuffled, table
+    from clsclip.evaluation.seen import told_apart, what_was_trained
+
+    if options["benchmark"] is not None and len(models) > 1:
+        raise click.UsageError("--benchmark takes one --model.")
+    if run_benchmark(models[0] if models else None, options, limit, as_json=as_json):
         return
     asked, data = take(MethodOptions, options), DataOptions.from_values(options)
     folds = folds_asked(data, fold)
-    protocol = size_protocol(asked.protocol, episodes == "every")
-    if boxes_as_masks and model is not None:
+    protocol = size_protocol(asked.protocol, episodes == "every" or (episodes is None and is_own(data)))
+    if boxes_as_masks and models:
         raise click.UsageError("--boxes-as-masks needs no --model.")
     if shuffle_words and boxes_as_masks:
         raise click.UsageError("--shuffle-words needs a model.")
-    method = _method(model, asked, boxes_as_masks)
+    methods = told_apart([_method(model, asked, boxes_as_masks) for model in models or (None,)])
     reports = []
     for number in folds:
         opened = asking(open_data(number, data, "test"), ask)
-        one = prompted(method, opened.test)
-        one = shuffled(one, opened.test.classes) if shuffle_words else one
-        with Progress(f"fold {number}, pictures" if number >= 0 else "pictures") as progress:
-            reports.append(evaluate(opened, one, protocol, absent=not no_absent, limit=limit, progress=progress.update))
+        for method in methods:
+            one = prompted(method, opened.test)
+            one = shuffled(one, opened.test.classes) if shuffle_words else one
+            with Progress(f"fold {number}, pictures" if number >= 0 else "pictures", alive=True) as progress:
+                found = evaluate(opened, one, protocol, absent=not no_absent, limit=limit, progress=progress.update)
+            reports.append(what_was_trained(found, method.predictor, opened))
     if as_json:
-        mean = {name: None if value != value else value for name, value in mean_of(reports).items()}
-        print_json({"reports": [report.to_json() for report in reports], "mean": mean})
+        document: dict[str, Any] = {"reports": [report.to_json() for report in reports]}
+        names = list(dict.fromkeys(report.method for report in reports))
+        means = {name: plain(mean_of([one for one in reports if one.method == name])) for name in names}
+        document |= {"mean": means[names[0]]} if len(names) == 1 else {"means": means}
+        print_json(document)
     else:
         echo(table(reports))
 
@@ -177,11 +194,12 @@ def show(
     """Draw pictures, truths and the masks of models side by side."""
     import_matplotlib()
     from clsclip.evaluation.figures import save_figure, side_by_side
+    from clsclip.evaluation.seen import told_apart
 
     asked, data = take(MethodOptions, options), DataOptions.from_values(options)
     protocol = size_protocol(asked.protocol, True)
     numbers = folds_asked(data, fold)
-    methods = [_method(model, asked, False) for model in models or (None,)]
+    methods = told_apart([_method(model, asked, False) for model in models or (None,)])
     opened = open_data(numbers[0], data, "test")
     pairs = list(dict.fromkeys(opened.test_pairs))
     chosen = [pair for pair in pairs if opened.test.key(pair[0]) in keys] if keys else spread(pairs, count)

@@ -6,23 +6,25 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from clsclip.cli import recipes
-from clsclip.cli.data_options import DataOptions, data_options, folds_asked, open_data, tell_data
+from clsclip.cli.data_options import DataOptions, data_options, folds_asked, is_own, open_data, tell_data
+from clsclip.cli.train_model import ModelOptions, build_model, check_use, inherit, open_towers, start_from
+from clsclip.cli.train_told import told
 from clsclip.errors import ClsclipError
 from clsclip.numbers import numbers
+from clsclip.run_files import TOWERS_FOLDER
+from clsclip.split import split
 from clsclip_runtime.cli.output import echo, json_option, print_json
 from clsclip_runtime.cli.progress import LogHandler
 from clsclip_runtime.cli.runner import run_command
-from clsclip_runtime.paths import exists, is_dir, is_file
 
 if TYPE_CHECKING:
-    from clsclip.model import ClsClip
     from clsclip.training import TrainConfig
 
 PROGRAM = "clsclip-train"
@@ -39,20 +41,35 @@ Examples:
   clsclip-train --recipe pascal --root VOC2012 --fold 0 --out runs/pascal0
   clsclip-train --towers my_towers --data folder --root mine --out runs/mine --steps 2000 --absent 0.25
   clsclip-train ... --out runs/pascal0 --resume
+  clsclip-train --from-checkpoint runs/mine/best.safetensors --data folder --root more --out runs/more
   torchrun --nproc-per-node 2 -m clsclip.cli.train ...
 
 \b
-Exit codes: 0 done, 1 a failure, 2 wrong use, 130 interrupted (go on with --resume)."""
+Exit codes: 0 done, 1 a failure, 2 wrong use, 130 interrupted (what was done is written: go on with --resume)."""
 
 
 @click.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @recipes.recipe_option
-@click.option("--towers", required=True, metavar="NAME|DIR", help="open_clip model, or a folder of towers.")
+@click.option("--towers", metavar="NAME|DIR", help="open_clip model, or a folder of towers.")
 @click.option("--pretrained", metavar="TAG|FILE", help="Weights of an open_clip model: a tag or a local file.")
-@click.option("--from-checkpoint", "start", type=_PATH, metavar="CKPT", help="Start from these weights.")
+@click.option("--random-towers", is_flag=True, help="Towers without weights, to test the machinery. They know no word.")
+@click.option(
+    "--from-checkpoint",
+    "start",
+    type=_PATH,
+    metavar="CKPT",
+    help="Start from these weights, with their towers and settings where no option says otherwise.",
+)
 @click.option("--image-size", type=_COUNT, metavar="PX", help="Side of the model's input. Default: the towers' own.")
 @data_options("train")
 @click.option("--fold", type=click.IntRange(0, 3), help="Whose classes are held out.")
+@click.option(
+    "--val",
+    type=click.FloatRange(0, 0.9),
+    metavar="SHARE",
+    help="Share of the pictures kept back for validation, by --seed; 0 for none. Default: 0.1 of your own data that "
+    "have no list of their own, 0 of benchmarks.",
+)
 @click.option(
     "--navigation-layers",
     callback=numbers,
@@ -85,103 +102,87 @@ Exit codes: 0 done, 1 a failure, 2 wrong use, 130 interrupted (go on with --resu
 @click.option("--workers", type=click.IntRange(min=0), default=2, help="Processes that read pictures.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Of weights, order, absent words and flips.")
 @click.option("--out", type=_PATH, required=True, metavar="DIR", help="Folder of the run.")
-@click.option("--resume", is_flag=True, help="Go on with the run in --out.")
-@click.option("--save-every", type=_COUNT, default=200, help="Steps between checkpoints.")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out; with more --steps beyond its end.")
+@click.option("--save-every", type=_COUNT, default=200, help="Most steps between checkpoints.")
+@click.option("--save-minutes", type=click.FloatRange(min=0), default=10.0, help="Most minutes between checkpoints.")
+@click.option("--validate-minutes", type=click.FloatRange(min=0), default=10.0, help="Minutes between validations.")
+@click.option("--validation-pictures", type=_COUNT, default=200, help="Most pictures of a validation.")
+@click.option("--strict", is_flag=True, help="End where a picture or mask cannot be read, in place of counting it.")
 @click.option("--log-every", type=_COUNT, default=20, help="Steps between lines of metrics.")
 @click.option("--tensorboard", is_flag=True, help="Write metrics for TensorBoard too.")
-@click.option("--presence-pictures", type=click.IntRange(min=0), default=0, help="Fit the presence head on so many.")
+@click.option(
+    "--presence-pictures", type=click.IntRange(min=0), default=500, help="Fit the presence head on so many; 0: none."
+)
 @click.option("--description", help="A sentence for the checkpoint and its bundles.")
 @click.option("--license", help="License of the trained weights, for the checkpoint and its bundles.")
 @json_option("Print the summary as JSON.")
 @click.version_option(package_name="clsclip")
-def command(**options: Any) -> None:
+@click.pass_context
+def command(context: click.Context, /, **options: Any) -> None:
     """Train ClsCLIP with masks; both CLIP towers stay frozen.
 
-    OUT gets last.safetensors (for clsclip-export, at any time), training_state.safetensors (for --resume) and
-    train.jsonl (metrics).
+    OUT gets last.safetensors and best.safetensors (for clsclip-export, at any time), training_state.safetensors (for
+    --resume), a copy of the towers, train.jsonl and validation.jsonl (figures), curves.png, and contact sheets.
     """
     first = os.environ.get("RANK", "0") == "0"
     level = logging.INFO if first else logging.WARNING
     logging.basicConfig(level=level, format="%(message)s", handlers=[LogHandler()])
-    recipes.settle(click.get_current_context(), options)
-    for line in recipes.told(click.get_current_context()):
+    recipes.settle(context, options)
+    for line in recipes.told(context):
         _log.info("%s", line)
     out: Path = options["out"]
-    data, chosen = DataOptions.from_values(options), ModelOptions.from_values(options)
-    check_use(chosen, out, resume=options["resume"])
+    start: Path | None = options["start"]
+    data = DataOptions.from_values(options)
+    asked = None if options["fold"] is None else str(options["fold"])
+    folds = folds_asked(data, asked)
+    check_use(ModelOptions.from_values(options), out, resume=options["resume"])
+    own = is_own(data)
+    # Data before PyTorch: what is wrong with them shows in the first seconds.
+    fold = open_data(folds[0], data, "both" if own else "train")
+    found = split(fold, options["val"], options["seed"], own=own)
+    if first:
+        tell_data(fold, data, err=options["as_json"])
+    _log.info("%s", found.told)
+    if start is not None:
+        _log.info("%s", inherit(context, options, start))
+    chosen = ModelOptions.from_values(options)
+    from clsclip.kept_towers import keep_towers
     from clsclip.tower_places import remember_towers
     from clsclip.training import train
 
     config = train_config(options, data)
-    asked = None if options["fold"] is None else str(options["fold"])
-    fold = open_data(folds_asked(data, asked)[0], data, "train")
-    if first:
-        tell_data(fold, data, err=options["as_json"])
-    model = build_model(chosen, config.seed)
-    provenance: dict[str, Any] = {}
-    if options["start"] is not None:
-        provenance["started_from"] = start_from(model, options["start"], chosen.towers, chosen.pretrained)
+    towers = open_towers(chosen, out, config.seed)
+    model = build_model(chosen, towers, config.seed)
+    provenance: dict[str, Any] = {"split": found.told}
+    if chosen.random_towers:
+        provenance["random_towers"] = True
+    if start is not None:
+        provenance["started_from"] = start_from(model, chosen)
     if options["description"]:
         provenance["description"] = options["description"]
     if options["license"]:
         provenance["license"] = {"weights": options["license"], "notes": []}
-    remember_towers(model.towers.fingerprint(), chosen.towers, chosen.pretrained)
+    if first:
+        keep_towers(towers, out / TOWERS_FOLDER)
+        remember_towers(towers.fingerprint(), str(out / TOWERS_FOLDER), None)
     summary = train(
         model,
-        fold,
+        found.training,
         config,
         out,
-        towers=towers_source(chosen.towers, chosen.pretrained, out),
+        towers=TOWERS_FOLDER,
         provenance=provenance,
         resume=options["resume"],
+        validation=found.validation,
     )
     if not first:
         return
     if options["as_json"]:
-        print_json(asdict(summary) | {"checkpoint": str(summary.checkpoint)})
+        document = asdict(summary) | {"checkpoint": str(summary.checkpoint)}
+        print_json(document | {"best": None if summary.best is None else str(summary.best)})
         return
-    loss = "nothing was left to do" if summary.loss is None else f"loss {summary.loss}"
-    echo(f"{summary.steps} steps, {summary.epochs} epochs, {loss}, {summary.pairs_per_second} pairs/s")
-    if summary.skipped:
-        echo(f"{summary.skipped} steps were skipped: their loss or gradient was not finite.")
-    if summary.presence:
-        echo(f"presence threshold {summary.presence['threshold']}")
-    echo(f"{summary.checkpoint} written. Next: clsclip-export --ckpt {summary.checkpoint} --out model.clsclip")
-
-
-@dataclass(frozen=True)
-class ModelOptions:
-    """Towers and configuration of a model, as options say; see their help."""
-
-    towers: str
-    pretrained: str | None
-    image_size: int | None
-    navigation_layers: tuple[int, ...] | None
-    use_of_text: str
-    visual_prompts: int
-    decoder_inputs: str
-    decoder_layers: int
-    decoder_heads: int | None
-    upscale: int
-
-    @classmethod
-    def from_values(cls, values: Mapping[str, Any]) -> ModelOptions:
-        """Take them out of all values of a command."""
-        return cls(**{one.name: values[one.name] for one in fields(cls)})
-
-
-def check_use(chosen: ModelOptions, out: Path, *, resume: bool) -> None:
-    """Refuse what cannot be meant, before anything is loaded."""
-    # Click answers a wrong choice itself, but its list is in clsclip.variants, which imports torch.
-    from clsclip.training.state import STATE_FILE
-    from clsclip.variants import USES_OF_TEXT
-
-    if chosen.use_of_text not in USES_OF_TEXT:
-        raise click.UsageError(f"--use-of-text is one of {', '.join(USES_OF_TEXT)}.")
-    if chosen.navigation_layers is not None and chosen.use_of_text != "replace":
-        raise click.UsageError("--navigation-layers is for --use-of-text replace.")
-    if exists(out / STATE_FILE) and not resume:
-        raise click.UsageError(f"{out} holds a training run. Go on with it: --resume; or give another --out.")
+    for line in told(summary, out):
+        echo(line)
 
 
 def train_config(values: Mapping[str, Any], data: DataOptions) -> TrainConfig:
@@ -195,62 +196,6 @@ def train_config(values: Mapping[str, Any], data: DataOptions) -> TrainConfig:
         return TrainConfig(**settings)
     except TrainingError as error:
         raise click.UsageError(str(error)) from error
-
-
-def build_model(chosen: ModelOptions, seed: int) -> ClsClip:
-    """Towers and fresh weights; click.UsageError where these towers cannot carry the configuration."""
-    import torch
-
-    from clsclip.errors import CheckpointError
-    from clsclip.model import ClsClip, ModelConfig
-    from clsclip.tower_files import load_towers
-
-    towers = load_towers(chosen.towers, chosen.pretrained, image_size=chosen.image_size)
-    inputs = chosen.decoder_inputs
-    settings: dict[str, Any] = {
-        "decoder_layers": chosen.decoder_layers,
-        "decoder_heads": chosen.decoder_heads or (towers.width // 64 if towers.width % 64 == 0 else 1),
-        "upscale": chosen.upscale,
-        "decoder_inputs": () if inputs == "exact" else tuple(inputs.split("+")),
-        "use_of_text": chosen.use_of_text,
-        "visual_prompts": chosen.visual_prompts,
-    }
-    if chosen.navigation_layers is not None:
-        settings["navigation_layers"] = chosen.navigation_layers
-    torch.manual_seed(seed)
-    try:
-        return ClsClip(towers, ModelConfig(**settings))
-    except CheckpointError as error:
-        raise click.UsageError(str(error)) from error
-
-
-def start_from(model: ClsClip, checkpoint: Path, towers: str, pretrained: str | None) -> dict[str, Any]:
-    """Put a checkpoint's learned weights into ``model``; returns how they were made.
-
-    Raises:
-        CheckpointError: it is damaged, was trained on other towers, or is another model; its picture size may differ.
-    """
-    from clsclip.checkpoint import load_checkpoint, read_header
-    from clsclip.errors import CheckpointError
-    from clsclip.tower_files import load_towers
-
-    size = read_header(checkpoint)["towers"]["image_size"]
-    source, header = load_checkpoint(checkpoint, load_towers(towers, pretrained, image_size=size))
-    if source.config != model.config:
-        differing = [name for name, value in asdict(source.config).items() if value != getattr(model.config, name)]
-        raise CheckpointError(f"{checkpoint} is another model: {', '.join(differing)} differ. Give the same options.")
-    model.load_state_dict(source.learned_state(), strict=False)
-    made = {name: header["provenance"].get(name) for name in ("steps", "seed", "pictures", "training")}
-    return {"image_size": size} | made
-
-
-def towers_source(towers: str, pretrained: str | None, out: Path) -> str:
-    """Where the checkpoint says that its towers are; files and folders relative to the run's folder."""
-    if is_dir(towers):
-        return Path(os.path.relpath(towers, out)).as_posix()
-    if pretrained is not None and is_file(pretrained):
-        pretrained = Path(os.path.relpath(pretrained, out)).as_posix()
-    return f"{towers}:{pretrained}" if pretrained else str(towers)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

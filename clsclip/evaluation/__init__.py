@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from clsclip.evaluation.controls import ShuffledWords, prompted, shuffled
-from clsclip.evaluation.evaluate import ClassResult, Method, Report, evaluate, mean_of, table
+from clsclip.evaluation.evaluate import ClassResult, Method, Report, evaluate, mean_of
 from clsclip.evaluation.metric import Scores
 from clsclip.evaluation.predictors import (
     BundlePredictor,
@@ -15,6 +15,7 @@ from clsclip.evaluation.predictors import (
 )
 from clsclip.evaluation.protocol import Protocol
 from clsclip.evaluation.regions import DetectorRegions, FileRegions, RegionSource, TruthRegions
+from clsclip.evaluation.tables import table
 
 __all__ = [
     "BundlePredictor",

@@ -18,12 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clsclip.data.base import IGNORE, Fold, possible
+from clsclip.errors import DataError
 from clsclip.evaluation.metric import Scores
 from clsclip.evaluation.predictors import Prediction, Predictor
 from clsclip.evaluation.protocol import Protocol
 from clsclip.evaluation.regions import RegionSource, boxes_as_masks, zoom_in
 from clsclip_runtime.paths import plain
 from clsclip_runtime.regions import Proposals, ZoomIn
+
+_NAN = float("nan")
 
 Progress = Callable[[int, int], None]
 """Called with (pictures done, pictures in all)."""
@@ -69,11 +72,23 @@ class Work:
 
 @dataclass(frozen=True)
 class ClassResult:
-    """One class of a report: its word, IoU in percent (NaN without episodes), and episodes."""
+    """One class of a report.
+
+    Attributes:
+        word: that was asked.
+        iou: percent; NaN without episodes.
+        episodes: how many.
+        precision: share of the marked pixels that are the class, percent; NaN where nothing was marked.
+        recall: share of the class's pixels that were marked, percent.
+        leakage: mean area marked in a picture without it / mean area marked in a picture with it.
+    """
 
     word: str
     iou: float
     episodes: int
+    precision: float = _NAN
+    recall: float = _NAN
+    leakage: float = _NAN
 
 
 @dataclass(frozen=True)
@@ -94,6 +109,10 @@ class Report:
         pairs: number of different (picture, class) pairs.
         pictures: number of pictures.
         seconds: time it took.
+        notes: what is to be said about the figures.
+        precision: mean over the classes; see :class:`ClassResult`.
+        recall: likewise.
+        own: whether the data are of the user's own, and no benchmark.
     """
 
     data: str
@@ -110,6 +129,9 @@ class Report:
     pictures: int
     seconds: float
     notes: tuple[str, ...] = field(default=())
+    precision: float = _NAN
+    recall: float = _NAN
+    own: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types; NaN becomes null."""
@@ -145,13 +167,26 @@ def absent_words(fold: Fold, index: int, count: int) -> tuple[int, ...]:
 
 
 def score(
-    fold: Fold, method: Method, protocol: Protocol, work: Iterable[Work], progress: Progress | None = None
+    fold: Fold,
+    method: Method,
+    protocol: Protocol,
+    work: Iterable[Work],
+    progress: Progress | None = None,
+    passed_over: list[str] | None = None,
 ) -> Scores:
-    """Pixel counts over some pictures; parts of a plan can be run apart and added."""
+    """Pixel counts over some pictures; parts of a plan can be run apart and added.
+
+    Pictures that cannot be read are added to ``passed_over``; without such a list they end it with a DataError.
+    """
     scores = Scores(len(fold.test.classes))
     pictures = list(work)
     for number, one in enumerate(pictures, start=1):
-        _score_picture(fold, method, protocol, one, scores)
+        try:
+            _score_picture(fold, method, protocol, one, scores)
+        except DataError as error:
+            if passed_over is None:
+                raise
+            passed_over.append(str(error))
         if progress is not None:
             progress(number, len(pictures))
     return scores
@@ -165,6 +200,7 @@ def evaluate(
     absent: bool = True,
     limit: int | None = None,
     progress: Progress | None = None,
+    strict: bool = True,
 ) -> Report:
     """Run a test.
 
@@ -175,6 +211,7 @@ def evaluate(
         absent: also ask for absent words, for leakage; costs as many words again.
         limit: run only so many pictures; the report says so.
         progress: told after every picture.
+        strict: False passes over pictures that cannot be read; the report says how many.
 
     Raises:
         DataError: a picture or mask cannot be read.
@@ -182,8 +219,13 @@ def evaluate(
     protocol = protocol or Protocol()
     start = time.perf_counter()
     work = plan(fold, protocol, absent=absent, limit=limit)
-    scores = score(fold, method, protocol, work, progress)
-    return report(fold, method, protocol, work, scores, time.perf_counter() - start, limit)
+    passed_over: list[str] = []
+    scores = score(fold, method, protocol, work, progress, None if strict else passed_over)
+    found = report(fold, method, protocol, work, scores, time.perf_counter() - start, limit)
+    if not passed_over:
+        return found
+    note = f"{len(passed_over)} of {len(work)} pictures could not be read: {passed_over[0]}"
+    return replace(found, notes=(*found.notes, note))
 
 
 def report(
@@ -207,9 +249,7 @@ def report(
         fold=fold.number,
         method=method.name,
         protocol=protocol.describe(fold),
-        classes=tuple(
-            ClassResult(fold.test.classes[one], scores.iou(one), int(scores.episodes[one])) for one in fold.novel
-        ),
+        classes=tuple(_class_result(fold, scores, one) for one in fold.novel),
         miou=scores.miou,
         fb_iou=scores.fb_iou,
         leakage=scores.leakage,
@@ -219,6 +259,20 @@ def report(
         pictures=len(work),
         seconds=seconds,
         notes=tuple(notes),
+        precision=scores.precision(),
+        recall=scores.recall(),
+        own=fold.number < 0 and fold.test.name != "stickers",
+    )
+
+
+def _class_result(fold: Fold, scores: Scores, one: int) -> ClassResult:
+    return ClassResult(
+        fold.test.classes[one],
+        scores.iou(one),
+        int(scores.episodes[one]),
+        scores.precision(one),
+        scores.recall(one),
+        scores.leakage_of(one),
     )
 
 
@@ -262,6 +316,8 @@ def _score_picture(fold: Fold, method: Method, protocol: Protocol, work: Work, s
     counted = truths[0] != IGNORE
     pairs = len(work.absent)
     marked = [int(np.count_nonzero(mask & counted)) for mask in found.masks]
+    for class_id, area in zip((*present, *work.absent), marked, strict=True):
+        scores.add_area(class_id, area, present=class_id in present)
     scores.add_marked(sum(marked[:pairs]), sum(marked[len(present) :]))
 
 
@@ -273,28 +329,3 @@ def mean_of(reports: Sequence[Report]) -> dict[str, float]:
         values = [value for value in (getattr(one, name) for one in reports) if value == value]
         means[name] = sum(values) / len(values) if values else float("nan")
     return means
-
-
-def table(reports: Sequence[Report]) -> str:
-    """A Markdown table, one row a fold, and their mean; the protocol and notes below."""
-    rows = [["method", "data", "fold", "mIoU", "FB-IoU", "leakage", "which-word", "episodes"]]
-    for one in reports:
-        fold = str(one.fold) if one.fold >= 0 else "-"
-        figures = [_shown(one.miou), _shown(one.fb_iou), _shown(one.leakage, 3), _shown(one.which_word)]
-        rows.append([one.method, one.data, fold, *figures, str(one.episodes)])
-    if len(reports) > 1:
-        mean = mean_of(reports)
-        figures = [_shown(mean["miou"]), _shown(mean["fb_iou"]), _shown(mean["leakage"], 3), _shown(mean["which_word"])]
-        rows.append(["mean", reports[0].data, "", *figures, ""])
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    lines.insert(1, "|---|---|---|---:|---:|---:|---:|---:|")
-    for one in reports:
-        prefix = f"fold {one.fold}: " if one.fold >= 0 else ""
-        classes = ", ".join(f"{each.word} {_shown(each.iou)} ({each.episodes})" for each in one.classes)
-        lines += ["", f"{prefix}IoU (episodes): {classes}", f"{prefix}protocol {one.protocol}"]
-        lines += [f"{prefix}note: {note}" for note in one.notes]
-    return "\n".join(lines)
-
-
-def _shown(value: float, digits: int = 1) -> str:
-    return f"{value:.{digits}f}" if value == value else "-"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -40,8 +40,23 @@ def painted(
     return np.clip(pixels, 0, 255).astype(np.uint8)
 
 
-def side_by_side(fold: Fold, methods: Sequence[Method], protocol: Protocol, pairs: Sequence[tuple[int, int]]) -> Figure:
-    """One row a (picture index, class id): the picture, the truth, and every method's mask with its IoU."""
+def side_by_side(
+    fold: Fold,
+    methods: Sequence[Method],
+    protocol: Protocol,
+    pairs: Sequence[tuple[int, int]],
+    names: Sequence[str] | None = None,
+) -> Figure:
+    """One row a (picture index, class id): the picture, the truth, and every method's mask with its IoU.
+
+    Args:
+        fold: its test side is shown.
+        methods: what draws the masks.
+        protocol: at which size.
+        pairs: the rows.
+        names: of the methods, in place of their own.
+    """
+    names = [one.name for one in methods] if names is None else names
     if not pairs:
         raise DataError("There is no pair to show: the test is empty, or no picture has that name.")
     figure = _figure(len(pairs), 2 + len(methods))
@@ -53,13 +68,44 @@ def side_by_side(fold: Fold, methods: Sequence[Method], protocol: Protocol, pair
         axes[0].imshow(picture)
         _title(axes[0], f"{fold.test.key(index)}: {word}")
         axes[1].imshow(painted(picture, truth == 1, truth == IGNORE))
-        _title(axes[1], "truth")
-        for axis, method in zip(axes[2:], methods, strict=False):
+        _title(axes[1], "truth (white: not counted)" if (truth == IGNORE).any() else "truth")
+        for axis, method, name in zip(axes[2:], methods, names, strict=False):
             mask = predict(fold, method, protocol, index, [class_id])[0].masks[0]
             (_, (both, either)) = overlap_and_union(mask, truth).tolist()
             axis.imshow(painted(picture, mask))
-            _title(axis, f"{method.name}\nIoU {100 * both / either if either else 0:.1f}")
+            _title(axis, f"{name}\nIoU {100 * both / either if either else 0:.1f}")
     return figure
+
+
+def curves_figure(training: Sequence[Mapping[str, Any]], validation: Sequence[Mapping[str, Any]]) -> Figure:
+    """Loss, and validation's mIoU and leakage, by step.
+
+    Args:
+        training: lines of ``train.jsonl``.
+        validation: lines of ``validation.jsonl``.
+    """
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    loss, quality = figure.subplots(1, 2)
+    _curve(loss, training, "loss", "loss")
+    loss.set_title("training", fontsize=_TITLE_POINTS + 1)
+    _curve(quality, validation, "miou", "mIoU %")
+    _curve(quality, validation, "which_word", "which-word mIoU %")
+    _curve(quality, [{**one, "leakage": 100 * (one.get("leakage") or 0)} for one in validation], "leakage", "leakage %")
+    quality.set_title("validation", fontsize=_TITLE_POINTS + 1)
+    quality.set_ylim(bottom=0)
+    for axis in (loss, quality):
+        axis.set_xlabel("step")
+        axis.grid(alpha=0.3)
+        if axis.lines:
+            axis.legend(fontsize=_TITLE_POINTS)
+    return figure
+
+
+def _curve(axis: Any, lines: Sequence[Mapping[str, Any]], name: str, label: str) -> None:
+    points = [(one["step"], one[name]) for one in lines if isinstance(one.get(name), (int, float))]
+    if points:
+        axis.plot(*zip(*points, strict=True), label=label, marker="." if len(points) < 40 else "")
 
 
 @torch.no_grad()

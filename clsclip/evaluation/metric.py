@@ -49,6 +49,9 @@ class Scores:
         counts: (K, 2, 2) int64, per class: intersection and union of background, then of the class, with weights.
         several: (K, 2) int64, intersection and union of the class, in pictures that are asked for two or more classes.
         episodes: (K,) int64, weights added up.
+        marked: (K, 2) int64, pixels of a class that are marked, and that are the class, with weights.
+        areas: (K, 2, 2) int64, per class: pixels marked in pictures that show it, and such pictures; and where it is
+            absent.
         marked_present: pixels marked by present words.
         marked_absent: pixels marked by as many absent words.
     """
@@ -57,6 +60,8 @@ class Scores:
     counts: Counts = field(init=False)
     several: Counts = field(init=False)
     episodes: Counts = field(init=False)
+    marked: Counts = field(init=False)
+    areas: Counts = field(init=False)
     marked_present: int = 0
     marked_absent: int = 0
 
@@ -64,6 +69,8 @@ class Scores:
         self.counts = np.zeros((self.classes, 2, 2), np.int64)
         self.several = np.zeros((self.classes, 2), np.int64)
         self.episodes = np.zeros(self.classes, np.int64)
+        self.marked = np.zeros((self.classes, 2), np.int64)
+        self.areas = np.zeros((self.classes, 2, 2), np.int64)
 
     def add_episode(
         self,
@@ -83,10 +90,17 @@ class Scores:
             in_several: whether its picture is asked for two or more classes.
         """
         found = overlap_and_union(predicted, truth)
+        both, either = found[1]
+        true = np.count_nonzero(truth == 1)
+        self.marked[class_id] += weight * np.array([either - true + both, true])
         self.counts[class_id] += weight * found
         self.episodes[class_id] += weight
         if in_several:
             self.several[class_id] += weight * found[1]
+
+    def add_area(self, class_id: int, marked: int, *, present: bool) -> None:
+        """Count the pixels that a word marked in a picture that shows it, or does not."""
+        self.areas[class_id, 0 if present else 1] += (marked, 1)
 
     def add_marked(self, present: int, absent: int) -> None:
         """Count the pixels that as many present and absent words marked in one picture."""
@@ -103,11 +117,31 @@ class Scores:
         added.counts = self.counts + other.counts
         added.several = self.several + other.several
         added.episodes = self.episodes + other.episodes
+        added.marked = self.marked + other.marked
+        added.areas = self.areas + other.areas
         return added
 
     def iou(self, class_id: int) -> float:
         """IoU of a class, percent; NaN without episodes."""
         return _percent(*self.counts[class_id, 1])
+
+    def precision(self, class_id: int | None = None) -> float:
+        """Share of the marked pixels that are the class, percent; the mean over the classes where none is given."""
+        return self._share_of(0, class_id)
+
+    def recall(self, class_id: int | None = None) -> float:
+        """Share of the class's pixels that are marked, percent; the mean over the classes where none is given."""
+        return self._share_of(1, class_id)
+
+    def _share_of(self, which: int, class_id: int | None) -> float:
+        if class_id is None:
+            return _mean([self._share_of(which, one) for one in range(self.classes)])
+        return _percent(self.counts[class_id, 1, 0], self.marked[class_id, which])
+
+    def leakage_of(self, class_id: int) -> float:
+        """Mean area that a word marks where it is absent / where it is present; NaN where one was not asked."""
+        (present, shown), (absent, missing) = self.areas[class_id].tolist()
+        return (absent / missing) / (present / shown) if missing and present else _NAN
 
     @property
     def miou(self) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -55,6 +55,13 @@ class Prediction:
     def present(self) -> NDArray[np.bool_]:
         """(K,) bool, the words that were drawn."""
         return np.ones(len(self.masks), np.bool_) if self.absent is None else ~self.absent
+
+
+class Logits(NamedTuple):
+    """Mask logits (K, h, w) at the model's resolution, and presence (K,) or None; both float32."""
+
+    logits: NDArray[np.float32]
+    presence: NDArray[np.float32] | None
 
 
 class Predictor(Protocol):
@@ -117,14 +124,30 @@ class BundlePredictor:
         presence_threshold: words whose presence is below it get an empty mask; 0 is the paper's behaviour, None the
             bundle's own threshold.
         search: how whole pictures are searched.
+        name: for tables; None is the bundle's own.
     """
 
     def __init__(
-        self, segmenter: Segmenter, presence_threshold: float | None = 0.0, search: Search | None = None
+        self,
+        segmenter: Segmenter,
+        presence_threshold: float | None = 0.0,
+        search: Search | None = None,
+        name: str | None = None,
     ) -> None:
         self.segmenter, self.presence_threshold, self.search = segmenter, presence_threshold, search or Search()
         shown = ("" if presence_threshold == 0 else " + presence") + self.search.name
-        self.name = f"{segmenter.bundle.manifest.name} ({segmenter.backend}){shown}"
+        self.name = f"{name or segmenter.bundle.manifest.name} ({segmenter.backend}){shown}"
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """Where the model comes from, as its manifest says."""
+        found = self.segmenter.bundle.manifest.raw.get("provenance")
+        return found if isinstance(found, Mapping) else {}
+
+    def logits(self, picture: NDArray[np.uint8], words: Sequence[str]) -> Logits:
+        """Mask logits and presence of words, whatever their presence is."""
+        result = self.segmenter(picture, words, presence_threshold=0.0)
+        return Logits(result.logits, _presence(result))
 
     def predict(
         self, picture: NDArray[np.uint8], words: Sequence[str], mask_threshold: float | None = None
@@ -147,6 +170,8 @@ class CheckpointPredictor:
         presence_threshold: words whose presence is below it get an empty mask; 0 is the paper's behaviour.
         name: for tables.
         device: where the model runs.
+        mask_threshold: probability above which a pixel is a word's.
+        provenance: where the model comes from, as its checkpoint says.
     """
 
     def __init__(
@@ -156,9 +181,12 @@ class CheckpointPredictor:
         presence_threshold: float = 0.0,
         name: str = "checkpoint",
         device: str = "cpu",
+        mask_threshold: float = MASK_THRESHOLD,
+        provenance: Mapping[str, Any] | None = None,
     ) -> None:
         self.model = model.eval().to(device)
         self.templates, self.presence_threshold, self.device = tuple(templates), presence_threshold, device
+        self.mask_threshold, self.provenance = mask_threshold, provenance or {}
         self.name = f"{name} (pytorch)" + (" + presence" if presence_threshold else "")
         self._spec = image_spec(model)
         self._encoded: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
@@ -168,8 +196,10 @@ class CheckpointPredictor:
     ) -> Prediction:
         height, width = picture.shape[:2]
         logits, presence = self.logits(picture, words)
-        absent = presence < (self.presence_threshold if mask_threshold is None else 0.0)
-        mask_logit = logit(MASK_THRESHOLD) + logit(mask_threshold or 0.5)
+        absent = np.zeros(len(words), np.bool_)
+        if presence is not None and mask_threshold is None:
+            absent = presence < self.presence_threshold
+        mask_logit = logit(self.mask_threshold) + logit(mask_threshold or 0.5)
         masks = np.zeros((len(words), height, width), np.bool_)
         for at in np.flatnonzero(~absent):
             masks[at] = mask_at(logits[at], (width, height), mask_logit)
@@ -185,9 +215,7 @@ class CheckpointPredictor:
         return self._encode(words)[0]
 
     @torch.no_grad()
-    def logits(
-        self, picture: NDArray[np.uint8], words: Sequence[str]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def logits(self, picture: NDArray[np.uint8], words: Sequence[str]) -> Logits:
         """Mask logits (K, h, w) at the model's resolution, and presence (K,), both float32."""
         values = self.pixel_values(picture)
         tokens, features = self._encode(words)
@@ -200,7 +228,7 @@ class CheckpointPredictor:
         logits = torch.cat(parts)
         if not bool(torch.isfinite(logits).all()):
             raise CheckpointError(f"{self.name} gives NaN or infinity: its training diverged or its file is damaged.")
-        return logits.float().cpu().numpy(), presence.float().cpu().numpy()
+        return Logits(logits.float().cpu().numpy(), presence.float().cpu().numpy())
 
     def _encode(self, words: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
         """Text tokens (K, d_text) and text features (K, f), averaged over the templates as the runtime does."""
@@ -272,11 +300,21 @@ def open_predictor(
         BundleError, BackendError: the bundle cannot be loaded.
     """
     if path is None or path.suffix != CHECKPOINT_SUFFIX:
-        return BundlePredictor(Segmenter.load(path, backend, threads=threads), None if presence else 0.0, search)
+        name = None if path is None else path.name.removesuffix(".clsclip")
+        segmenter = Segmenter.load(path, backend, threads=threads)
+        return BundlePredictor(segmenter, None if presence else 0.0, search, name)
     if isinstance(towers, str):
         towers = load_towers(towers, pretrained, image_size=read_header(path)["towers"]["image_size"])
     model, header = load_checkpoint(path, towers)
     provenance = header["provenance"]
     threshold = float(provenance.get("presence_threshold") or 0.0) if presence else 0.0
     templates = provenance.get("templates") or DEFAULT_TEMPLATES
-    return CheckpointPredictor(model, templates, threshold, path.stem, device)
+    folder = path.absolute().parent.name
+    name = f"{folder}/{path.stem}" if folder else path.stem
+    return CheckpointPredictor(model, templates, threshold, name, device, mask_threshold_of(provenance), provenance)
+
+
+def mask_threshold_of(provenance: Mapping[str, Any]) -> float:
+    """The probability above which a pixel is a word's, as ``clsclip-eval threshold`` has fitted it, else 0.5."""
+    found = provenance.get("mask_threshold")
+    return float(found) if isinstance(found, float) and 0 < found < 1 else MASK_THRESHOLD

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,8 +16,14 @@ from clsclip_runtime.paths import plain
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 
-WITHOUT_EFFECT = ("workers", "device", "save_every", "log_every", "tensorboard", "presence_pictures")
+WITHOUT_EFFECT = (
+    *("workers", "device", "save_every", "save_minutes", "log_every", "tensorboard", "presence_pictures"),
+    *("validate_minutes", "validation_pictures", "strict"),
+)
 """Fields that do not change which weights come out: a run may be resumed with others."""
+
+LENGTH = ("steps", "epochs")
+"""Fields that say how long a run is: it may be resumed with others, and its learning rate follows them from there."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +51,14 @@ class TrainConfig:
         workers: processes that read pictures; 0 reads in this one. Never changes a result.
         seed: of everything random.
         template: prompt with one {} for the word.
-        save_every: steps between checkpoints.
+        save_every: most steps between checkpoints.
+        save_minutes: most minutes between checkpoints.
         log_every: steps between lines of metrics.
         tensorboard: write metrics for TensorBoard too.
-        presence_pictures: pictures that the presence head is fitted on after training; 0 leaves it alone.
+        presence_pictures: training pictures that the presence head is fitted on; 0 leaves it alone.
+        validate_minutes: minutes between validations, at least four times as long as one takes.
+        validation_pictures: most pictures of a validation.
+        strict: end where a picture or mask cannot be read; else it is passed over and counted.
     """
 
     epochs: int = 200
@@ -70,9 +81,13 @@ class TrainConfig:
     seed: int = 0
     template: str = "a photo of a {}"
     save_every: int = 200
+    save_minutes: float = 10.0
     log_every: int = 20
     tensorboard: bool = False
     presence_pictures: int = 0
+    validate_minutes: float = 10.0
+    validation_pictures: int = 200
+    strict: bool = False
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot be meant.
@@ -83,6 +98,7 @@ class TrainConfig:
         least: dict[str, float] = {"epochs": 1, "batch": 1, "accumulate": 1, "restart_factor": 1}
         least |= {"words_per_picture": 1, "save_every": 1, "log_every": 1, "warmup_steps": 0, "workers": 0}
         least |= {"weight_decay": 0, "dice": 0, "clip_norm": 0, "presence_pictures": 0, "seed": 0}
+        least |= {"save_minutes": 0, "validate_minutes": 0, "validation_pictures": 1}
         if self.steps is not None:
             least["steps"] = 1
         for name, low in least.items():
@@ -157,6 +173,12 @@ def settings_of(model: ClsClip, fold: Fold, config: TrainConfig, fingerprint: st
     }
     decoded: dict[str, Any] = plain(settings)  # tuples become lists, as they will in the file
     return decoded
+
+
+def without_length(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a run but how long it is."""
+    train = {name: value for name, value in settings.get("train", {}).items() if name not in LENGTH}
+    return {name: value for name, value in settings.items() if name != "lengths"} | {"train": train}
 
 
 def settings_digest(settings: dict[str, Any]) -> str:

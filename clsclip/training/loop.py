@@ -4,35 +4,41 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from clsclip.checkpoint import save_checkpoint
 from clsclip.data.base import Fold, trained_words
 from clsclip.errors import DataError, TrainingError
 from clsclip.model import ClsClip
 from clsclip.preprocessing import image_spec
+from clsclip.run_files import CHECKPOINT_FILE, STATE_FILE
 from clsclip.training.config import TrainConfig, settings_of
 from clsclip.training.estimate import tell_operations
-from clsclip.training.pairs import Failed, Piece, Pieces
+from clsclip.training.keeping import Keeper
+from clsclip.training.pairs import Failed, Piece, Pieces, Unshared
 from clsclip.training.plan import Plan
-from clsclip.training.presence import fit_presence
 from clsclip.training.processes import Processes, join_processes
 from clsclip.training.provenance import run_provenance
 from clsclip.training.report import Report, Silent, open_report
-from clsclip.training.state import CHECKPOINT_FILE, STATE_FILE, load_state, save_state, share_state
+from clsclip.training.state import load_state, share_state
 from clsclip.training.stepper import Stepper, StepResult
+from clsclip.training.validation import Validator
 from clsclip_runtime.paths import exists, make_folder
 from clsclip_runtime.text.mending import fill_template
 
 _log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_NAMED = 5
+"""Pictures that could not be read and are named in the log."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,9 @@ class TrainingSummary:
         seconds: of this start, loading not counted.
         pairs_per_second: of this start, over all processes.
         presence: fit of the presence head (threshold and the shares kept at it), or None.
+        validation: figures of the last validation, see ``validation.jsonl``; None without one.
+        best: path of the checkpoint with the best validation mIoU; None without validation.
+        passed_over: why each picture that could not be read was passed over, by name.
     """
 
     checkpoint: Path
@@ -58,6 +67,9 @@ class TrainingSummary:
     seconds: float
     pairs_per_second: float
     presence: dict[str, float] | None
+    validation: dict[str, Any] | None = None
+    best: Path | None = None
+    passed_over: dict[str, str] = field(default_factory=dict)
 
 
 def train(
@@ -69,20 +81,24 @@ def train(
     towers: str | None = None,
     provenance: Mapping[str, Any] | None = None,
     resume: bool = False,
+    validation: Fold | None = None,
 ) -> TrainingSummary:
     """Train ``model`` in place and write ``out/last.safetensors``, which ``clsclip-export`` reads at any time.
 
-    Under ``torchrun`` the processes share every batch, and the first one writes.
+    Under ``torchrun`` the processes share every batch, and the first one writes. A run that is interrupted, or ended by
+    an error, writes what is done before it ends.
 
     Args:
         model: fresh; its weights are the start, unless the run is resumed.
         fold: pictures, masks and the words that may be trained on.
         config: see :class:`TrainConfig`.
-        out: folder of the run: ``last.safetensors``, ``training_state.safetensors``, ``train.jsonl``.
+        out: folder of the run: see :mod:`clsclip.run_files`.
         towers: where the checkpoint says that its towers are: an open_clip name with ``:tag``, or a folder relative
             to ``out``. None takes the towers' name.
         provenance: more to write into the checkpoint: ``description``, ``license``.
-        resume: go on from ``out/training_state.safetensors``; without that file the run starts anew.
+        resume: go on from ``out/training_state.safetensors``; without that file the run starts anew. With more steps
+            than before the run goes on beyond its end.
+        validation: its test side is asked while training; None for no validation.
 
     Returns:
         figures of the run; ``model`` holds the trained weights, in evaluation mode, on the CPU.
@@ -99,7 +115,7 @@ def train(
             raise TrainingError(f"{out} holds a training run. Go on with it: --resume; or give another --out.")
         run = _Run(model, fold, config, out, plan, processes, towers or model.towers.name, provenance or {})
         try:
-            return run.train(state_file, resume)
+            return run.train(state_file, resume, validation)
         finally:
             model.to("cpu").eval()
 
@@ -119,15 +135,18 @@ class _Run:
         provenance: Mapping[str, Any],
     ) -> None:
         self.model, self.fold, self.config, self.out, self.plan = model, fold, config, out, plan
-        self.processes, self.towers = processes, towers
+        self.processes = processes
         self.fingerprint = model.towers.fingerprint()  # once: it hashes all frozen weights
         self.settings = settings_of(model, fold, config, self.fingerprint)
         self.provenance = run_provenance(fold, config, model) | dict(provenance)
         self.total = config.total_steps(plan.steps_per_epoch)
         if processes.first:
             tell_operations(model, config, self.total)
+        self.settings["lengths"] = [[0, self.total]]
+        self.passed_over: dict[str, str] = {}
         model.to(processes.device).eval()
         self.stepper = Stepper(model, self.text_tokens(), config, processes)
+        self.keeper = Keeper(self.stepper, out, plan, self.settings, self.provenance, towers, self.fingerprint)
 
     def text_tokens(self) -> Tensor:
         """(K, d_text) of the seen words, computed once: the text tower is frozen."""
@@ -135,29 +154,31 @@ class _Run:
         with torch.no_grad():
             return self.model.encode_words(words)[0]
 
-    def train(self, state_file: Path, resume: bool) -> TrainingSummary:
+    def train(self, state_file: Path, resume: bool, validation: Fold | None) -> TrainingSummary:
         first = self.processes.first
-        start = 0
-        if first:
-            make_folder(self.out)
-            if resume and exists(state_file):
-                start = load_state(self.stepper, state_file, self.settings)
-                _log.info("resumed after step %d of %d", start, self.total)
-            elif resume:
-                _log.info("%s holds no run to resume; starting anew", self.out)
+        start = self.restore(state_file, resume) if first else 0
         start = share_state(self.stepper, start)
+        self.stepper.done = self.keeper.saved = start
         report = open_report(self.out, self.total, start, self.config.tensorboard) if first else Silent()
+        validator = None
         started = time.perf_counter()
         try:
-            loss = self.steps(start, report)
+            if first:
+                self.keeper.fit_presence(self.fold)
+                if validation is not None:
+                    validator = Validator(self.model, validation, self.config, self.out, start)
+                    self.keeper.validation = validator.last
+            loss = self.steps(start, report, validator)
+        except BaseException as error:
+            if first:
+                self.keeper.rescue(error, self.total)
+            raise
         finally:
             report.close()
         seconds = time.perf_counter() - started
-        presence = None
         if first:
-            presence = self.fit_presence()
             # Also when nothing was left to do: the last run may have been killed between its two files.
-            self.save_checkpoint(self.total, presence)
+            self.keeper.save_checkpoint(self.total)
         self.processes.wait()
         return TrainingSummary(
             checkpoint=self.out / CHECKPOINT_FILE,
@@ -167,15 +188,41 @@ class _Run:
             loss=loss,
             seconds=round(seconds, 3),
             pairs_per_second=round((self.total - start) * self.pairs_a_step / seconds, 1),
-            presence=presence,
+            presence=self.keeper.presence,
+            validation=self.keeper.validation,
+            best=None if validator is None else self.keeper.best_file(),
+            passed_over=self.passed_over,
         )
+
+    def restore(self, state_file: Path, resume: bool) -> int:
+        """Go on from what the run's folder holds, if that is asked for; returns the steps that are done."""
+        make_folder(self.out)
+        if not resume:
+            return 0
+        if not exists(state_file):
+            _log.info("%s holds no run to resume; starting anew", self.out)
+            return 0
+        restored = load_state(self.stepper, state_file, self.settings)
+        if restored.step > self.total:
+            raise TrainingError(
+                f"{self.out} has done {restored.step} steps already, and this run would have {self.total}. "
+                f"Give more: --steps {2 * restored.step}"
+            )
+        before = self.keeper.lengthen(restored, self.total)
+        if before is not None:
+            _log.info(
+                "the run had %d steps and goes on to %d; from step %d its learning rate falls towards the new end",
+                *(before, self.total, restored.step + 1),
+            )
+        _log.info("resumed after step %d of %d", restored.step, self.total)
+        return restored.step
 
     @property
     def pairs_a_step(self) -> int:
         """Pairs of a step; fewer than configured only where the data has fewer."""
         return sum(one.pairs for one in self.plan.step(0))
 
-    def steps(self, start: int, report: Report) -> float | None:
+    def steps(self, start: int, report: Report, validator: Validator | None) -> float | None:
         """Steps ``start`` to the last; returns the mean loss of the last line of metrics."""
         config, last_line = self.config, None
         meter = _Meter(self.pairs_a_step)
@@ -190,37 +237,72 @@ class _Run:
                 epoch = round(done / self.plan.steps_per_epoch, 4)
                 last_line = meter.line(done, epoch, rate, self.stepper.skipped)
                 report.metrics(last_line)
-            if self.processes.first and (done % config.save_every == 0 or done == self.total):
-                # The state first: a run that is killed in between goes on from it and writes the checkpoint again.
-                save_state(self.stepper, self.out / STATE_FILE, self.settings, done)
-                self.save_checkpoint(done)
+            if self.processes.first:
+                validates = validator is not None and (validator.due() or done == self.total)
+                if self.keeper.due(done) or done == self.total or validates:
+                    self.keeper.save(done)
+                if validator is not None and validates:
+                    self.validate(validator, done)
         return None if last_line is None else last_line["loss"]
+
+    def validate(self, validator: Validator, done: int) -> None:
+        """Validate, and keep the weights where they are the best so far."""
+        better = validator.run(done)
+        self.keeper.validation = validator.last
+        self.keeper.save_checkpoint(done)
+        if better:
+            self.keeper.save_best(done)
 
     def pieces(self, start: int) -> Iterator[Piece]:
         """This process's micro-batches from step ``start`` to the end, read ahead by the workers."""
+        config = self.config
         grid = self.model.towers.grid * self.model.config.upscale
         spec = image_spec(self.model)
-        data = Pieces(self.fold, self.plan, spec, grid, self.processes.rank, self.processes.count)
-        accumulate, workers = self.config.accumulate, self.config.workers
-        order = range(start * accumulate, self.total * accumulate)
-        loader: DataLoader[Piece | Failed] = DataLoader(data, batch_size=None, sampler=order, num_workers=workers)
-        for piece in loader:
-            if isinstance(piece, Failed):
-                raise DataError(piece.message)
+        data = Pieces(self.fold, self.plan, spec, grid, self.processes.rank, self.processes.count, strict=config.strict)
+        order = range(start * config.accumulate, self.total * config.accumulate)
+        loader: DataLoader[Piece | Unshared | Failed] = DataLoader(
+            data, batch_size=None, sampler=order, num_workers=config.workers
+        )
+        for found in _alive(loader):
+            if isinstance(found, Failed):
+                raise DataError(found.message)
+            piece = found.piece() if isinstance(found, Unshared) else found
+            self.count_passed_over(piece)
             yield piece
 
-    def fit_presence(self) -> dict[str, float] | None:
-        count = self.config.presence_pictures
-        if not count:
-            return None
-        fold, config = self.fold, self.config
-        return fit_presence(self.model, fold.train, fold.seen, count, template=config.template, seed=config.seed)
+    def count_passed_over(self, piece: Piece) -> None:
+        """Tell of pictures that could not be read. DataError when they are more than half of all."""
+        if not piece.passed_over:
+            return
+        for key, why in piece.passed_over:
+            if key in self.passed_over:
+                continue
+            self.passed_over[key] = why
+            if len(self.passed_over) <= _NAMED:
+                _log.warning("passed over: %s", why)
+            elif len(self.passed_over) == _NAMED + 1:
+                _log.warning("more pictures cannot be read; they are counted, and named in the checkpoint")
+            self.provenance["passed_over"] = sorted(self.passed_over)[:100]
+        if 2 * len(self.passed_over) > len({index for index, _ in self.fold.train_pairs}):
+            raise DataError(
+                f"More than half of the pictures cannot be read ({len(self.passed_over)} so far). "
+                f"The first: {next(iter(self.passed_over.values()))}"
+            )
 
-    def save_checkpoint(self, step: int, presence: dict[str, float] | None = None) -> None:
-        provenance = self.provenance | {"steps": step, "epoch": round(step / self.plan.steps_per_epoch, 4)}
-        if presence is not None:
-            provenance |= {"presence_threshold": presence["threshold"], "presence_fit": presence}
-        save_checkpoint(self.model, self.out / CHECKPOINT_FILE, self.towers, provenance, fingerprint=self.fingerprint)
+
+def _alive(loader: Iterable[T]) -> Iterator[T]:
+    """What a loader gives. TrainingError where one of its processes died."""
+    try:
+        yield from loader
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        reason = " ".join(str(error).split())
+        raise TrainingError(
+            f"A process that reads pictures died ({reason[:200]}): as a rule there was too little memory, or "
+            "too little shared memory (docker run --shm-size 1g). Go on with --resume; if it happens again, with "
+            "--workers 0."
+        ) from error
 
 
 class _Meter:

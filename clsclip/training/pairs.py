@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 
 from clsclip.data.base import IGNORE, Fold, possible
 from clsclip.errors import ClsclipError, DataError
@@ -20,6 +20,9 @@ from clsclip_runtime.errors import ClsclipRuntimeError
 from clsclip_runtime.images import preprocess
 
 Floats: TypeAlias = NDArray[np.float32]
+
+READING_ERRORS = (ClsclipError, ClsclipRuntimeError, OSError)
+"""What a picture or a mask that cannot be read raises."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,10 @@ class Piece:
         class_index: (P) int64, a position in ``fold.seen``.
         target: (P, h, w) float32 in [0, 1], the share of each cell that is the class.
         weight: (P, h, w) float32 in [0, 1], the share of each cell that counts (is not labelled 255).
-        step_pairs: pairs of the whole step, over all pieces: what a sum of losses is divided by.
+        step_pairs: pairs of the whole step, over all pieces: what a sum of losses is divided by. Those of pictures that
+            were passed over count, so that all pieces of all processes divide by the same number.
         keys: names of the C pictures.
+        passed_over: pictures that could not be read: key, and why.
     """
 
     pixel_values: Tensor
@@ -43,6 +48,7 @@ class Piece:
     weight: Tensor
     step_pairs: int
     keys: tuple[str, ...]
+    passed_over: tuple[tuple[str, str], ...] = ()
 
     def to(self, device: torch.device) -> Piece:
         """The same on another device."""
@@ -54,7 +60,36 @@ class Piece:
             self.weight.to(device),
             self.step_pairs,
             self.keys,
+            self.passed_over,
         )
+
+    def shared(self) -> Piece | Unshared:
+        """The same in memory that processes share; as plain arrays, which go through a pipe, where that is full.
+
+        A process that finds it full only when it hands a tensor over prints an error, and its reader waits for ever.
+        """
+        tensors = self.pixel_values, self.crop_index, self.class_index, self.target, self.weight
+        try:
+            for one in tensors:
+                one.share_memory_()
+        except (RuntimeError, OSError):
+            return Unshared(tuple(one.numpy().copy() for one in tensors), self.step_pairs, self.keys, self.passed_over)
+        return self
+
+
+@dataclass(frozen=True)
+class Unshared:
+    """A piece whose tensors are arrays: in the order of :class:`Piece`, and its other attributes."""
+
+    arrays: tuple[NDArray[Any], ...]
+    step_pairs: int
+    keys: tuple[str, ...]
+    passed_over: tuple[tuple[str, str], ...]
+
+    def piece(self) -> Piece:
+        """The piece itself."""
+        pixels, crops, classes, target, weight = (torch.from_numpy(one) for one in self.arrays)
+        return Piece(pixels, crops, classes, target, weight, self.step_pairs, self.keys, self.passed_over)
 
 
 @dataclass(frozen=True)
@@ -64,8 +99,11 @@ class Failed:
     message: str
 
 
-class Pieces(Dataset[Piece | Failed]):
+class Pieces(Dataset[Piece | Unshared | Failed]):
     """Piece ``n`` is micro-batch ``n % accumulate`` of step ``n // accumulate``, this process's part of it.
+
+    A picture that cannot be read is passed over, with all that is asked of it: the same in every run, so that resumed
+    runs stay equal.
 
     Args:
         fold: the data.
@@ -74,53 +112,91 @@ class Pieces(Dataset[Piece | Failed]):
         side: h = w, cells of the mask logits.
         rank: number of this process.
         processes: how many there are.
+        strict: fail where a picture cannot be read.
     """
 
-    def __init__(self, fold: Fold, plan: Plan, spec: ImageSpec, side: int, rank: int = 0, processes: int = 1) -> None:
+    def __init__(
+        self,
+        fold: Fold,
+        plan: Plan,
+        spec: ImageSpec,
+        side: int,
+        rank: int = 0,
+        processes: int = 1,
+        *,
+        strict: bool = False,
+    ) -> None:
         self.fold, self.plan, self.spec, self.side = fold, plan, spec, side
-        self.rank, self.processes = rank, processes
+        self.rank, self.processes, self.strict = rank, processes, strict
         self.row = {class_id: row for row, class_id in enumerate(fold.seen)}
 
-    def __getitem__(self, index: int) -> Piece | Failed:
+    def __getitem__(self, index: int) -> Piece | Unshared | Failed:
         step, micro = divmod(index, self.plan.config.accumulate)
         asked = self.plan.step(step)
         part = micro * self.processes + self.rank
         mine = share(asked, part, self.plan.config.accumulate * self.processes)
         try:
-            return self.make(mine, sum(one.pairs for one in asked))
-        except (ClsclipError, ClsclipRuntimeError, OSError) as error:
+            piece = self.make(mine, sum(one.pairs for one in asked))
+        except READING_ERRORS as error:
             return Failed(str(error))
+        return piece if get_worker_info() is None else piece.shared()
 
     def make(self, asked: list[Asked], step_pairs: int) -> Piece:
         """Read pictures and masks; a picture is read, resized and (later) encoded once for all its words."""
-        crops, rows, pixels, keys = [], [], [], []
-        target, weight = [], []
-        data = self.fold.train
-        for crop, one in enumerate(asked):
-            picture = check_picture(data.picture(one.picture), data.key(one.picture))
-            values = preprocess(Image.fromarray(picture), self.spec)
-            pixels.append(values[:, :, ::-1] if one.flip else values)
-            keys.append(data.key(one.picture))
-            for word in one.present:
-                mask = check_mask(data.mask(one.picture, word), picture, keys[-1], data.classes[word])
-                cells, counts = mask_cells(mask, self.side)
-                target.append(cells[:, ::-1] if one.flip else cells)
-                weight.append(counts[:, ::-1] if one.flip else counts)
-            absent = absent_words(one, tuple(possible(data, one.picture)), self.fold.seen) if one.absent else []
-            target += [np.zeros((self.side, self.side), dtype=np.float32)] * len(absent)
-            weight += [np.ones((self.side, self.side), dtype=np.float32)] * len(absent)
-            rows += [self.row[word] for word in (*one.present, *absent)]
-            crops += [crop] * (len(one.present) + len(absent))
-        size = self.spec.size
+        pictures: list[_Picture] = []
+        passed_over: list[tuple[str, str]] = []
+        for one in asked:
+            try:
+                pictures.append(self.picture(one))
+            except READING_ERRORS as error:
+                if self.strict:
+                    raise
+                passed_over.append((self.fold.train.key(one.picture), str(error)))
+        size, side = self.spec.size, self.side
+        crops = [crop for crop, one in enumerate(pictures) for _ in one.rows]
         return Piece(
-            stacked(pixels, (3, size, size)),
+            stacked([one.pixels for one in pictures], (3, size, size)),
             torch.tensor(crops, dtype=torch.int64),
-            torch.tensor(rows, dtype=torch.int64),
-            stacked(target, (self.side, self.side)),
-            stacked(weight, (self.side, self.side)),
+            torch.tensor([row for one in pictures for row in one.rows], dtype=torch.int64),
+            stacked([cells for one in pictures for cells in one.target], (side, side)),
+            stacked([counts for one in pictures for counts in one.weight], (side, side)),
             step_pairs,
-            tuple(keys),
+            tuple(one.key for one in pictures),
+            tuple(passed_over),
         )
+
+    def picture(self, one: Asked) -> _Picture:
+        """One picture of a step with its masks.
+
+        Raises:
+            DataError: it or a mask cannot be read, or they do not fit each other.
+        """
+        data, side = self.fold.train, self.side
+        key = data.key(one.picture)
+        picture = check_picture(data.picture(one.picture), key)
+        values = preprocess(Image.fromarray(picture), self.spec)
+        target, weight = [], []
+        for word in one.present:
+            mask = check_mask(data.mask(one.picture, word), picture, key, data.classes[word])
+            cells, counts = mask_cells(mask, side)
+            target.append(cells[:, ::-1] if one.flip else cells)
+            weight.append(counts[:, ::-1] if one.flip else counts)
+        absent = absent_words(one, tuple(possible(data, one.picture)), self.fold.seen) if one.absent else []
+        target += [np.zeros((side, side), dtype=np.float32)] * len(absent)
+        weight += [np.ones((side, side), dtype=np.float32)] * len(absent)
+        rows = [self.row[word] for word in (*one.present, *absent)]
+        return _Picture(key, values[:, :, ::-1] if one.flip else values, rows, target, weight)
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """A picture of a piece: pixels (3, S, S), and for each pair the word's row, target and weight (h, w)."""
+
+    key: str
+    pixels: Floats
+    rows: list[int]
+    target: list[Floats]
+    weight: list[Floats]
 
 
 def stacked(arrays: list[Floats], shape: tuple[int, ...]) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from clsclip.data.base import MaskDataset, possible, trained_words
 from clsclip.errors import DataError
 from clsclip.model import ClsClip, Presence
 from clsclip.preprocessing import image_spec
-from clsclip.training.pairs import check_picture
+from clsclip.training.pairs import READING_ERRORS, check_picture
 from clsclip_runtime.images import preprocess
 from clsclip_runtime.text.mending import fill_template
 
@@ -23,11 +23,13 @@ def fit_presence(
     model: ClsClip,
     dataset: MaskDataset,
     words: Sequence[int],
-    count: int,
+    pictures: Sequence[int],
     *,
     template: str = "a photo of a {}",
     seed: int = 0,
-    batch: int = 64,
+    batch: int = 16,
+    progress: Callable[[int], None] | None = None,
+    strict: bool = False,
 ) -> dict[str, float]:
     """Fit the presence head in place on what pictures show; no mask is read.
 
@@ -35,10 +37,12 @@ def fit_presence(
         model: its towers are asked, its presence head is changed.
         dataset: training pictures, never the test's.
         words: class ids that may be asked: the seen ones.
-        count: pictures; fewer where the data has fewer.
+        pictures: indices of training pictures; those that cannot be read are passed over.
         template: prompt with one {} for the word.
-        seed: of the choice of pictures and absent words.
+        seed: of the choice of absent words.
         batch: pictures a pass.
+        progress: told after every pass how many pictures are done.
+        strict: fail where a picture cannot be read.
 
     Returns:
         see :func:`fit_head`.
@@ -46,22 +50,32 @@ def fit_presence(
     Raises:
         DataError: no picture, no word, or no present and absent words to learn from.
     """
-    rng = np.random.default_rng(seed)
-    chosen = np.sort(rng.permutation(len(dataset))[:count]).tolist()
-    if not chosen or not words:
+    if not pictures or not words:
         raise DataError("The presence head needs at least one picture and one word.")
     device = model.presence.bias.device
     spec = image_spec(model)
     evidence, shown = [], []
     with torch.no_grad():
         features = model.encode_words([fill_template(template, word) for word in trained_words(dataset, words)])[1]
-        for start in range(0, len(chosen), batch):
-            part = chosen[start : start + batch]
-            pictures = [check_picture(dataset.picture(index), dataset.key(index)) for index in part]
-            pixels = torch.from_numpy(np.stack([preprocess(Image.fromarray(one), spec) for one in pictures]))
-            _, image, patches = model.encode_image(pixels.to(device))
-            evidence.append(model.presence.evidence(image, patches, features))
-            shown.append(torch.tensor([[word in possible(dataset, index) for word in words] for index in part]))
+        for start in range(0, len(pictures), batch):
+            part, pixels = [], []
+            for index in pictures[start : start + batch]:
+                try:
+                    picture = check_picture(dataset.picture(index), dataset.key(index))
+                except READING_ERRORS:
+                    if strict:
+                        raise
+                    continue
+                part.append(index)
+                pixels.append(preprocess(Image.fromarray(picture), spec))
+            if part:
+                _, image, patches = model.encode_image(torch.from_numpy(np.stack(pixels)).to(device))
+                evidence.append(model.presence.evidence(image, patches, features))
+                shown.append(torch.tensor([[word in possible(dataset, index) for word in words] for index in part]))
+            if progress is not None:
+                progress(min(start + batch, len(pictures)))
+    if not evidence:
+        raise DataError("The presence head cannot be fitted: none of its pictures can be read.")
     return fit_head(model.presence, torch.cat(evidence), torch.cat(shown).to(device), seed)
 
 

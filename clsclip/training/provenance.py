@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from clsclip.data.base import Fold
+from clsclip.data.marks import marks_of
 from clsclip.model import ClsClip
 from clsclip.training.config import TrainConfig
 from clsclip_runtime.version import __version__
@@ -14,14 +15,16 @@ from clsclip_runtime.version import __version__
 
 def run_provenance(fold: Fold, config: TrainConfig, model: ClsClip) -> dict[str, Any]:
     """Data, words, settings and tool versions of a run, as JSON."""
-    classes = fold.train.classes
+    classes, seen = fold.train.classes, set(fold.seen)
+    pictures = sorted({index for index, _ in fold.train_pairs})
     return {
         "data": fold.train.name,
         "fold": fold.number,
-        "pictures": len(fold.train),
+        "pictures": len(pictures),
         "pairs": len(fold.train_pairs),
+        "trained_pictures": marks_of(fold.train.key(index) for index in pictures),
         "seen_words": [classes[one] for one in fold.seen],
-        "held_out_words": [classes[one] for one in fold.novel],
+        "held_out_words": [classes[one] for one in fold.novel if one not in seen],
         "templates": [config.template],
         "variant": model.config.variant,
         "seed": config.seed,

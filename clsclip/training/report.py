@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from clsclip.errors import TrainingError
+from clsclip.run_files import LOG_FILE
 from clsclip.training.estimate import Estimate
 from clsclip_runtime.cli.progress import Progress
 from clsclip_runtime.documents import DocumentError, parse_json
 from clsclip_runtime.paths import append_line, is_file, write_text
-
-LOG_FILE = "train.jsonl"
 
 
 class Report(Protocol):
@@ -83,7 +82,7 @@ class Shown:
     """The progress display, with the newest metrics."""
 
     def __init__(self, total: int, step: int) -> None:
-        self.progress = Progress("training, steps", total, begin=step)
+        self.progress = Progress("training, steps", total, begin=step, alive=True)
 
     def step(self, done: int) -> None:
         self.progress.update(done)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,28 @@ from torch import Tensor
 
 from clsclip.errors import TrainingError
 from clsclip.tensors import read_tensors
-from clsclip.training.config import differences, settings_digest
+from clsclip.training.config import differences, settings_digest, without_length
 from clsclip.training.stepper import Stepper
 from clsclip_runtime.documents import parse_json
 from clsclip_runtime.paths import make_folder, write_bytes
 from clsclip_runtime.tensor_files import TensorFile, TensorFileError
 
 FORMAT = "clsclip-training-state-1"
-STATE_FILE = "training_state.safetensors"
-CHECKPOINT_FILE = "last.safetensors"
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What a state says besides its weights.
+
+    Attributes:
+        step: steps done.
+        lengths: (from which step, steps of the whole run), one for every length that the run was given.
+    """
+
+    step: int
+    lengths: tuple[tuple[int, int], ...]
 
 
 def state_tensors(stepper: Stepper) -> dict[str, Tensor]:
@@ -104,17 +116,14 @@ def read_header(path: Path) -> tuple[dict[str, Any], dict[str, float]]:
         raise TrainingError(f"{path} has a damaged header: {error}. Start anew with another --out.") from error
 
 
-def load_state(stepper: Stepper, path: Path, settings: dict[str, Any]) -> int:
-    """Put a state into ``stepper``.
-
-    Returns:
-        steps done.
+def load_state(stepper: Stepper, path: Path, settings: dict[str, Any]) -> Restored:
+    """Put a state into ``stepper``; how long the run was to be may differ from ``settings``.
 
     Raises:
         TrainingError: damaged, not finite, or of a run with other settings; the message names them.
     """
     found, counters = read_header(path)
-    other = differences(found, settings)
+    other = differences(without_length(found), without_length(settings))
     if other:
         raise TrainingError(
             f"{path} belongs to a run with other settings: {'; '.join(other[:5])}. "
@@ -134,7 +143,16 @@ def load_state(stepper: Stepper, path: Path, settings: dict[str, Any]) -> int:
         restore_counters(stepper, counters)
     except (OSError, KeyError, TensorFileError) as error:
         raise TrainingError(f"{path} is damaged: {error}. Start anew with another --out.") from error
-    return int(counters["step"])
+    return Restored(int(counters["step"]), _lengths(found))
+
+
+def _lengths(settings: Mapping[str, Any]) -> tuple[tuple[int, int], ...]:
+    """See :class:`Restored`; of a state that notes none, what its steps say."""
+    noted = settings.get("lengths")
+    if isinstance(noted, list):
+        return tuple((int(step), int(total)) for step, total in noted)
+    steps = settings.get("train", {}).get("steps")
+    return ((0, int(steps)),) if steps else ()
 
 
 def share_state(stepper: Stepper, step: int) -> int:

@@ -16,6 +16,7 @@ from clsclip.training.config import TrainConfig
 from clsclip.training.loss import mask_loss
 from clsclip.training.pairs import Piece
 from clsclip.training.processes import Processes
+from clsclip_runtime.cli.stopping import deferred
 
 PATIENCE = 3
 """So many steps in a row without a finite loss and gradient end the run."""
@@ -34,6 +35,10 @@ class StepResult:
 
 class Stepper:
     """The learned weights, their optimizer, and how a step changes them.
+
+    Attributes:
+        done: number of the last step that is done, 0 before the first.
+        whole: False while weights change: what is written then would belong to no step.
 
     Args:
         model: on the processes' device.
@@ -67,6 +72,8 @@ class Stepper:
         self.skipped = 0
         self.skipped_in_a_row = 0
         self.applied = 0
+        self.done = 0
+        self.whole = True
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """The precision of the forward pass."""
@@ -100,19 +107,27 @@ class Stepper:
             self.scaler.unscale_(self.optimizer)
         norm = float(torch.nn.utils.get_total_norm(gradients))
         finite = math.isfinite(loss_value) and math.isfinite(norm)
-        if finite:
-            if self.config.clip_norm:
-                torch.nn.utils.clip_grads_with_norm_(self.weights, self.config.clip_norm, torch.tensor(norm))
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
-            self.scaler.step(self.optimizer)
-            self.applied += 1
-            self.skipped_in_a_row = 0
-        else:
-            self.skip(number, rate, loss_value)
-        if self.scaler.is_enabled():
-            self.scaler.update()
+        with deferred():  # what is asked to stop within comes to its end: the weights are those of a whole step
+            if finite:
+                self.update(norm, rate)
+            else:
+                self.skip(number, rate, loss_value)
+            if self.scaler.is_enabled():
+                self.scaler.update()
+            self.done = number
         return StepResult(loss_value, norm, finite)
+
+    def update(self, norm: float, rate: float) -> None:
+        """Change the weights by the gradients of this step, whose norm is known."""
+        if self.config.clip_norm:
+            torch.nn.utils.clip_grads_with_norm_(self.weights, self.config.clip_norm, torch.tensor(norm))
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.whole = False
+        self.scaler.step(self.optimizer)
+        self.whole = True
+        self.applied += 1
+        self.skipped_in_a_row = 0
 
     def loss(self, piece: Piece) -> Tensor:
         """This piece's part of the step's mean loss; a scalar tensor."""

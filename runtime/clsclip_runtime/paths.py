@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, TypeAlias
@@ -114,6 +115,25 @@ def write_file(path: Path, writer: Writer, *, sync: bool = False) -> None:
     finally:
         if part is not None:
             part.discard()
+
+
+def link_or_copy(source: Path, path: Path) -> None:
+    """Make ``path`` another name of the file ``source``, or a copy of it where that is not possible.
+
+    Raises:
+        OutputError: ``source`` cannot be read, or ``path`` cannot be written.
+    """
+    try:
+        os.link(os.path.realpath(source), path)
+        return
+    except OSError:  # another disk, a disk without links, or there is something at ``path``, which takes its place
+        pass
+    try:
+        with source.open("rb") as file:
+            write_file(path, lambda target: shutil.copyfileobj(file, target), sync=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise OutputError(f"cannot read {source}: {reason}. Give a folder that you may read") from error
 
 
 def write_bytes(path: Path, content: bytes, *, sync: bool = False) -> None:

@@ -74,6 +74,15 @@ def test_towers_in_the_runs_own_folder_are_found(run: Path) -> None:
     assert model.towers.fingerprint() == header["fingerprint"]
 
 
+@pytest.mark.parametrize("source", ["../made/towers", "", "nowhere", "ViT-B-32:openai"])
+def test_towers_beside_a_checkpoint_are_found_by_their_content(run: Path, source: str) -> None:
+    path = rewritten(run, "towers", lambda towers: towers | {"source": source, "name": "mine"})
+    assert load_checkpoint(path)[0].towers.name == "mine"
+    save_towers(tiny_towers(seed=5), tiny_config(), run / "towers")
+    with pytest.raises(CheckpointError, match=NAMES_OPTIONS):
+        load_checkpoint(path)
+
+
 @pytest.mark.parametrize(
     "source",
     [
@@ -85,7 +94,7 @@ def test_towers_in_the_runs_own_folder_are_found(run: Path) -> None:
 def test_nothing_else_is_opened(run: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HOME", str(run / "no hub"))
     elsewhere = run.parent / "elsewhere"
-    shutil.copytree(run / "towers", elsewhere)
+    shutil.move(run / "towers", elsewhere)
     (run / "link").symlink_to(elsewhere)
     path = rewritten(run, "towers", lambda towers: towers | {"source": source})
     start = time.process_time()
@@ -108,7 +117,7 @@ def test_where_this_user_trained_is_remembered(run: Path, user_cache: Path) -> N
     fingerprint = tiny_towers().fingerprint()
     elsewhere = run.parent / "elsewhere"
     (run / "towers").rename(elsewhere)
-    assert find_towers("../gone", run, fingerprint) is None
+    assert find_towers("../gone", run, fingerprint) == []
     remember_towers(fingerprint, str(elsewhere), None)
     assert load_checkpoint(path)[0].towers.fingerprint() == fingerprint
     note = user_cache / "towers" / f"{fingerprint}.json"
@@ -234,6 +243,7 @@ def test_checkpoints_have_the_mode_that_the_user_asks_for(tmp_path: Path) -> Non
 
 def test_weights_of_torch_are_compared_too(run: Path) -> None:
     """``name:file`` with a torch file in the run's folder: its fingerprint is asked before a model is built."""
+    shutil.rmtree(run / "towers")
     torch.save({"visual.proj": torch.zeros(2, 2)}, run / "w.pt")
     path = rewritten(run, "towers", lambda towers: towers | {"source": "ViT-B-32:w.pt"})
     with pytest.raises(CheckpointError, match=r"other towers than those of .*w\.pt"):

@@ -7,6 +7,7 @@ short work holds nothing.
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import sys
 import threading
@@ -25,6 +26,19 @@ PLAIN_S = 10.0
 _drawn: Progress | None = None
 """What has its line on the terminal now."""
 
+_lock = threading.RLock()
+"""Of the terminal: lines are drawn by several threads."""
+
+
+def _forget() -> None:
+    """In a child process: the terminal's line is its parent's, and so is whoever held the lock."""
+    global _drawn, _lock
+    _drawn, _lock = None, threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
 
 class Progress:
     """A context manager; ``update`` tells how far the work is.
@@ -36,7 +50,14 @@ class Progress:
     """
 
     def __init__(
-        self, label: str, total: int | None = None, *, begin: int = 0, shown: bool = True, stream: TextIO | None = None
+        self,
+        label: str,
+        total: int | None = None,
+        *,
+        begin: int = 0,
+        shown: bool = True,
+        stream: TextIO | None = None,
+        alive: bool = False,
     ) -> None:
         """Begin to count the time; nothing is drawn yet.
 
@@ -46,6 +67,7 @@ class Progress:
             begin: how much was done before, as in a run that is resumed.
             shown: False draws nothing at all.
             stream: where it is drawn; None is standard error.
+            alive: draw between updates too, in a thread of its own, so that work of long steps does not look dead.
         """
         self._label, self._total, self._shown = one_line(label), total, shown
         self._stream = sys.stderr if stream is None else stream
@@ -53,8 +75,13 @@ class Progress:
         self._begin = self._done = begin
         self._detail = ""
         self._started = time.monotonic()
+        self._first: tuple[int, float] | None = None
         self._next = self._started + (0 if self._terminal else PLAIN_S)
-        self._lock = threading.Lock()
+        self._last = self._started
+        self._alive = alive
+        self._ended = threading.Event()
+        if alive and shown:
+            threading.Thread(target=self._keep_alive, name="clsclip-progress", daemon=True).start()
 
     def update(self, done: int, total: int | None = None, detail: str | None = None) -> None:
         """Tell how much is done; draws now and then.
@@ -64,29 +91,42 @@ class Progress:
             total: how much there is, if it was not known before or has changed.
             detail: more about it, until other is told.
         """
-        self._done = done
+        now = time.monotonic()
+        if self._first is None and done > self._begin:
+            self._first = (done, now)
+        self._done, self._last = done, now
         if total is not None:
             self._total = total
         if detail is not None:
             self._detail = one_line(detail)
-        now = time.monotonic()
-        with self._lock:
+        self._draw_if_due(now)
+
+    def _draw_if_due(self, now: float) -> None:
+        with _lock:
             if not self._shown or now < self._next:
                 return
             self._next = now + (REDRAW_S if self._terminal else PLAIN_S)
             self._draw(now)
 
+    def _keep_alive(self) -> None:
+        while not self._ended.wait(min(1.0, max(0.05, PLAIN_S))):
+            self._draw_if_due(time.monotonic())
+
     def clear(self) -> None:
         """Take the line from the terminal, so that something else can be printed; the next update draws it again."""
         global _drawn
-        if _drawn is self:
+        with _lock:
+            if _drawn is not self:
+                return
             _drawn = None
             self._write("\r" + " " * (_columns() - 1) + "\r")
 
     def close(self) -> None:
         """End; nothing is left on a terminal."""
-        self._shown = False
-        self.clear()
+        self._ended.set()
+        with _lock:
+            self._shown = False
+            self.clear()
 
     def text(self, now: float) -> str:
         """``pictures  120/300  8.2 a second  0:22 left``, as far as it is known.
@@ -94,13 +134,14 @@ class Progress:
         Args:
             now: as ``time.monotonic`` tells it.
         """
-        done, seconds = self._done - self._begin, now - self._started
         parts = [self._label, f"{self._done}/{self._total}" if self._total else str(self._done)]
-        if done > 0 and seconds > 0:
-            rate = done / seconds
+        rate = self._rate(now)
+        if rate:
             parts.append(f"{rate:.1f} a second" if rate >= 1 else f"{1 / rate:.1f} s each")
             if self._total and self._total >= self._done:
                 parts.append(f"{duration((self._total - self._done) / rate)} left")
+        elif self._alive and now - self._started >= 1:
+            parts.append(f"{duration(now - self._started)} so far")
         return "  ".join(part for part in (*parts, self._detail) if part)
 
     @property
@@ -110,8 +151,15 @@ class Progress:
 
     def left(self) -> str:
         """How long the rest will take, as ``0:22``; empty where that is not known yet."""
-        done = self._done - self._begin
-        return duration((self._total - self._done) * self.seconds / done) if done > 0 and self._total else ""
+        rate = self._rate(time.monotonic())
+        return duration((self._total - self._done) / rate) if rate > 0 and self._total else ""
+
+    def _rate(self, now: float) -> float:
+        """How much is done a second; 0 before it is known. What came before the first unit's end is start-up."""
+        done, since = self._first or (self._done, self._last)
+        if self._done > done and self._last > since > self._started:
+            return (self._done - done) / (self._last - since)
+        return (self._done - self._begin) / (now - self._started) if now > self._started else 0.0
 
     def _draw(self, now: float) -> None:
         global _drawn
@@ -150,9 +198,10 @@ class LogHandler(logging.StreamHandler[TextIO]):
         return "\n".join(map(printable, super().format(record).split("\n")))
 
     def emit(self, record: logging.LogRecord) -> None:
-        if _drawn is not None:
-            _drawn.clear()
-        super().emit(record)
+        with _lock:
+            if _drawn is not None:
+                _drawn.clear()
+            super().emit(record)
 
 
 def duration(seconds: float) -> str:

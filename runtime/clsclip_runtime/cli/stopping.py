@@ -86,6 +86,15 @@ def as_event() -> Iterator[threading.Event]:
 
 
 @contextmanager
+def deferred() -> Iterator[None]:
+    """Let every request wait until the end of the block, which is short, and raise KeyboardInterrupt there."""
+    with as_event() as asked:
+        yield
+    if asked.is_set():
+        raise KeyboardInterrupt
+
+
+@contextmanager
 def _handlers(numbers: list[int], handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     """Set handlers for a while; none outside of the main thread, where Python has no signals."""
     before: dict[int, Any] = {}

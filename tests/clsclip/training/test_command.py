@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
+import open_clip
 import pytest
 from PIL import Image
 
 from clsclip.checkpoint import load_checkpoint
-from clsclip.cli.train import main, towers_source
+from clsclip.cli.train import main
+from clsclip.reproduce.stickers.captions import train_tokenizer
 from clsclip.tower_files import save_towers
 from tests.clsclip.training.tiny_fold import Squares
 from tests.tiny import tiny_config, tiny_towers
@@ -108,17 +113,36 @@ def test_interrupts_exit_with_130(folder: Path, tmp_path: Path, monkeypatch: pyt
     assert main(arguments(folder, tmp_path / "run")) == 130
 
 
-def test_checkpoints_name_their_towers_relative_to_the_run(tmp_path: Path) -> None:
-    (tmp_path / "towers").mkdir()
-    (tmp_path / "b16.safetensors").write_bytes(b"")
+def test_a_run_keeps_its_towers(folder: Path, tmp_path: Path, user_cache: Path) -> None:
+    assert main(arguments(folder, tmp_path / "run", "--device", "cpu")) == 0
+    kept = tmp_path / "run" / "towers" / "open_clip_model.safetensors"
+    assert kept.samefile(folder / "towers" / "open_clip_model.safetensors")  # a link takes no room
+    shutil.copytree(tmp_path / "run", tmp_path / "copy")
+    shutil.rmtree(tmp_path / "run")
+    shutil.rmtree(user_cache)
+    model, header = load_checkpoint(tmp_path / "copy" / "last.safetensors")
+    assert header["towers"] == {"source": "towers", "name": "towers", "image_size": 32}
+    assert model.towers.fingerprint() == header["fingerprint"]
 
-    def named(towers: object, pretrained: str | None = None) -> str:
-        return towers_source(str(towers), pretrained, tmp_path / "runs" / "one")
 
-    assert named(tmp_path / "towers") == "../../towers"
-    assert named("ViT-B-16", "openai") == "ViT-B-16:openai"
-    assert named("ViT-B-16", str(tmp_path / "b16.safetensors")) == "ViT-B-16:../../b16.safetensors"
-    assert named("ViT-B-16") == "ViT-B-16"
+def test_random_towers_must_be_asked_for_and_are_kept(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(open_clip, "list_models", lambda: ["tiny"])
+    monkeypatch.setattr(open_clip, "get_model_config", lambda name: tiny_config())
+    monkeypatch.setattr("clsclip.tower_files.hub_tokenizer", lambda name: train_tokenizer())
+    named = ["--towers", "tiny", "--device", "cpu", "--image-size", "48"]
+    assert main(arguments(folder, tmp_path / "run") + named) == 2
+    told = capsys.readouterr().err
+    assert "random towers" in told and "--pretrained" in told and "--random-towers" in told
+    assert not (tmp_path / "run").exists()
+    assert main([*arguments(folder, tmp_path / "run"), *named, "--random-towers"]) == 0
+    model, header = load_checkpoint(tmp_path / "run" / "last.safetensors")
+    assert header["towers"]["name"] == "tiny:random" and header["provenance"]["random_towers"] is True
+    assert model.towers.image.size == 48 and model.towers.fingerprint() == header["fingerprint"]
+    more = [*arguments(folder, tmp_path / "run"), *named, "--random-towers", "--resume", "--steps", "6"]
+    assert main(more) == 0
+    assert load_checkpoint(tmp_path / "run" / "last.safetensors")[1]["provenance"]["steps"] == 6
 
 
 def test_a_run_starts_from_another_runs_weights(
@@ -138,4 +162,54 @@ def test_a_run_starts_from_another_runs_weights(
         assert np.allclose(weight, model.learned_state()[name], atol=1e-9), name
     capsys.readouterr()
     assert main(arguments(folder, tmp_path / "third", "--navigation-layers", "1,2", *start)) == 1
-    assert "navigation_layers differ" in capsys.readouterr().err
+    assert "navigation_layers was (1, 3) and is (1, 2)" in capsys.readouterr().err
+
+
+def test_a_run_inherits_what_no_option_says(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    use = ("--navigation-layers", "1,3", "--device", "cpu", "--image-size", "48", "--template", "a drawing of a {}")
+    assert main(arguments(folder, tmp_path / "first", *use, "--absent", "0.25", "--presence-pictures", "0")) == 0
+    start = ["--from-checkpoint", str(tmp_path / "first" / "last.safetensors"), "--absent", "0.5", "--device", "cpu"]
+    own = arguments(folder, tmp_path / "second", *start)
+    own = own[2:]  # without --towers
+    with caplog.at_level(logging.INFO):
+        assert main(own) == 0
+    assert "its towers, --navigation-layers 1,3" in caplog.text and "--image-size 48" in caplog.text
+    assert "--template a drawing of a {}" in caplog.text and "--absent 0.25 is 0.5 now" in caplog.text
+    model, header = load_checkpoint(tmp_path / "second" / "last.safetensors")
+    assert model.towers.image.size == 48 and model.config.navigation_layers == (1, 3)
+    assert header["provenance"]["templates"] == ["a drawing of a {}"]
+    assert header["provenance"]["training"]["absent"] == 0.5
+    assert (tmp_path / "second" / "towers").is_dir()
+    assert main([*arguments(folder, tmp_path / "third")[2:]]) == 2
+    assert "Give --towers" in capsys.readouterr().err
+
+
+def test_validation_is_made_and_shown(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    assert main(arguments(folder, out, "--device", "cpu", "--val", "0.2", "--validate-minutes", "0")) == 0
+    told = capsys.readouterr().out
+    assert "validation: mIoU" in told and "weakest classes" in told and f"--ckpt {out / 'best.safetensors'}" in told
+    lines = [json.loads(line) for line in (out / "validation.jsonl").read_text("utf-8").splitlines()]
+    assert lines[-1]["step"] == 4 and lines[-1]["pictures"] == 2
+    with Image.open(out / "curves.png") as curves:
+        assert curves.size[0] > 100
+    assert (out / "validation" / "step_0000004.png").is_file()
+    header = load_checkpoint(out / "last.safetensors")[1]
+    provenance = header["provenance"]
+    assert provenance["validation"] == lines[-1] and provenance["pictures"] == 8
+    best = max(lines, key=lambda line: line["miou"])
+    assert load_checkpoint(out / "best.safetensors")[1]["provenance"]["validation"]["miou"] == best["miou"]
+    assert main(arguments(folder, tmp_path / "none", "--device", "cpu", "--val", "0")) == 0
+    assert "Never validated" in capsys.readouterr().out
+
+
+def test_files_can_be_read_by_others(folder: Path, tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        assert main(arguments(folder, tmp_path / "run", "--device", "cpu")) == 0
+    finally:
+        os.umask(before)
+    for path in (tmp_path / "run").glob("*.*"):
+        assert path.stat().st_mode & 0o777 == 0o644, path

@@ -18,12 +18,12 @@ from clsclip.checkpoint import read_header as read_checkpoint_header
 from clsclip.errors import DataError, TowersError, TrainingError
 from clsclip.model import ClsClip
 from clsclip.preprocessing import image_spec
+from clsclip.run_files import STATE_FILE
 from clsclip.training import TrainConfig, TrainingSummary, train
 from clsclip.training.pairs import Piece, Pieces
 from clsclip.training.plan import Plan
 from clsclip.training.processes import Processes
 from clsclip.training.report import JsonLines, read_lines
-from clsclip.training.state import STATE_FILE
 from clsclip.training.stepper import Stepper
 from clsclip_runtime.cli import progress as progress_module
 from clsclip_runtime.errors import OutputError
@@ -253,7 +253,35 @@ def test_unreadable_pictures_end_the_run_in_one_line(workers: int, tmp_path: Pat
             raise DataError("square.png is damaged. Get the file again.")
 
     with pytest.raises(DataError, match=r"^square\.png is damaged\. Get the file again\.$"):
-        train(fresh_model(), tiny_fold(Broken()), replace(SETTINGS, workers=workers), tmp_path)
+        train(fresh_model(), tiny_fold(Broken()), replace(SETTINGS, workers=workers, strict=True), tmp_path)
+    with pytest.raises(DataError, match=r"More than half of the pictures cannot be read .* The first: square"):
+        train(fresh_model(), tiny_fold(Broken()), replace(SETTINGS, workers=workers), tmp_path / "counted")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_picture_that_cannot_be_read_is_counted_and_passed_over(
+    workers: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Damaged(Squares):
+        def picture(self, index: int):  # type: ignore[no-untyped-def]
+            if index == 3:
+                raise DataError("square-3.png is damaged.")
+            return super().picture(index)
+
+    config = replace(SETTINGS, workers=workers, presence_pictures=12)
+    summary = train(fresh_model(), tiny_fold(Damaged()), config, tmp_path / "run", towers="towers")
+    assert summary.passed_over == {"square-3": "square-3.png is damaged."}
+    assert caplog.text.count("passed over: square-3.png is damaged.") == 1
+    provenance = read_checkpoint_header(tmp_path / "run" / "last.safetensors")["provenance"]
+    assert provenance["passed_over"] == ["square-3"]
+    # The other pictures' pairs are trained as they would be without it: nothing of the plan moves.
+    config = replace(config, steps=1)
+    spec, plan = image_spec(fresh_model()), Plan(tiny_fold(), config)
+    asked = plan.step(0)
+    whole, torn = (Pieces(tiny_fold(data), plan, spec, 16)[0] for data in (Squares(), Damaged()))
+    assert isinstance(whole, Piece) and isinstance(torn, Piece)
+    missing = [pair for pair, crop in enumerate(whole.crop_index.tolist()) if asked[crop].picture != 3]
+    assert torch.equal(whole.target[missing], torn.target) and whole.step_pairs == torn.step_pairs
 
 
 def test_settings_that_cannot_be_meant_are_refused() -> None:
@@ -266,6 +294,9 @@ def test_settings_that_cannot_be_meant_are_refused() -> None:
         ({"precision": "fp8"}, "precision 'fp8'"),
         ({"template": "a photo"}, "hold {} once"),
         ({"restart_epochs": 0}, "restart_epochs"),
+        ({"save_minutes": -1}, "save_minutes"),
+        ({"validate_minutes": float("nan")}, "validate_minutes"),
+        ({"validation_pictures": 0}, "validation_pictures"),
     ]:
         with pytest.raises(TrainingError, match=says):
             replace(SETTINGS, **changes)  # type: ignore[arg-type]

@@ -108,7 +108,8 @@ def test_bad_pictures_and_masks_are_named() -> None:
             return super().picture(index)[..., 0]
 
     for data, says in ((Broken(), "same height and width"), (Grey(), "(H, W, 3) uint8")):
-        failed = pieces(data)[0]
+        config = TrainConfig(batch=8, steps=4, absent=0.25)
+        failed = Pieces(tiny_fold(data), Plan(tiny_fold(data), config), SPEC, 16, strict=True)[0]
         assert isinstance(failed, Failed) and says in failed.message and "square-" in failed.message
 
 

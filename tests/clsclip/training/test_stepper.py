@@ -59,6 +59,6 @@ def test_overflow_lowers_the_scale_and_is_no_fault(tmp_path: Path) -> None:
 
     save_state(overflowing, tmp_path / "state.safetensors", {"a": 1}, 4)
     resumed = stepper(2.0)
-    assert load_state(resumed, tmp_path / "state.safetensors", {"a": 1}) == 4
+    assert load_state(resumed, tmp_path / "state.safetensors", {"a": 1}).step == 4
     assert resumed.scaler.get_scale() == overflowing.scaler.get_scale()
     assert (resumed.skipped, resumed.applied) == (4, 0)

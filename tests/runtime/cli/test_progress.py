@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import logging
 import sys
+import time
 
 import pytest
 
@@ -66,6 +67,30 @@ def test_what_was_done_before_does_not_count(clock: Clock) -> None:
     assert progress.text(150.0) == "steps  100/200"
     progress.update(110)
     assert progress.text(110.0) == "steps  110/200  1.0 a second  1:30 left"
+
+
+def test_start_up_is_not_in_the_estimate(clock: Clock) -> None:
+    progress = Progress("steps", 101, stream=io.StringIO())
+    clock.now += 60
+    progress.update(1)
+    for done in range(2, 12):
+        clock.now += 2
+        progress.update(done)
+    assert progress.text(clock.now) == "steps  11/101  2.0 s each  3:00 left"
+    assert progress.text(clock.now + 60) == "steps  11/101  2.0 s each  3:00 left"  # a pause is not a slower step
+
+
+def test_long_steps_are_drawn_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PLAIN_S", 0.05)
+    stream = io.StringIO()
+    with Progress("steps", 4, stream=stream, alive=True):
+        time.sleep(0.5)
+    assert stream.getvalue().startswith("steps  0/4\nsteps  0/4\n")
+    time.sleep(0.2)
+    assert stream.getvalue().count("\n") < 12
+    told = stream.getvalue()
+    time.sleep(0.2)
+    assert stream.getvalue() == told  # nothing after its end
 
 
 def test_a_terminal_has_one_line_and_nothing_at_the_end(clock: Clock) -> None:
