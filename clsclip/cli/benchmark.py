@@ -24,7 +24,7 @@ _OWN = {"names"}
 """Options that only a benchmark has."""
 
 _SHARED = {
-    *("benchmark", "root", "allow_missing", "model", "protocol", "presence", "backend", "threads", "limit"),
+    *("benchmark", "root", "allow_missing", "models", "protocol", "presence", "backend", "threads", "limit"),
     *("regions", "refine"),
 }
 """Options that a benchmark takes too, besides ``--json``."""

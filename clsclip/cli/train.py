@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,6 +125,8 @@ def command(context: click.Context, /, **options: Any) -> None:
     OUT gets last.safetensors and best.safetensors (for clsclip-export, at any time), training_state.safetensors (for
     --resume), a copy of the towers, train.jsonl and validation.jsonl (figures), curves.png, and contact sheets.
     """
+    if find_spec("torch") is None:  # told before the data are read
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
     first = os.environ.get("RANK", "0") == "0"
     level = logging.INFO if first else logging.WARNING
     logging.basicConfig(level=level, format="%(message)s", handlers=[LogHandler()])

@@ -56,6 +56,8 @@ def plain_table(reports: Sequence[Report]) -> str:
         rows.append(["mean", *figures, str(one.pictures)])
         lines += [*([""] if lines else []), one.method, "", *_markdown(rows, 1), ""]
         lines.append(f"IoU in pictures that show two or more of the words: {shown(one.which_word)}")
+        if not one.protocol.startswith("original, every"):
+            lines.append(f"protocol {one.protocol}")
         lines += [f"note: {note}" for note in one.notes]
     return "\n".join(lines)
 

@@ -152,6 +152,7 @@ def manifest(*, presence: bool = True, templates: tuple[str, ...] = ("a picture 
         "precision": "fp32",
         "opset": OPSET,
         "description": "Knows plain colours and nothing else.",
+        "provenance": {"validation": {"miou": 100.0, "leakage": 0.0, "pictures": 4}},
     }
 
 

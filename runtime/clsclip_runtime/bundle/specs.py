@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from clsclip_runtime.bundle.trust import doubt_of, trust_line
+
 TRUNK, PRESENCE = "trunk", "presence"
 NEEDED_BY = (TRUNK, PRESENCE)
 FROM_FILTER, FROM_TRUNK = "filter", "trunk"
@@ -221,6 +223,24 @@ class Manifest:
     license_parts: Mapping[str, str] = field(default_factory=dict)
     tiles: TilesSpec | None = None
     domain: DomainSpec | None = None
+
+    @property
+    def trust(self) -> str:
+        """How it was trained and what validation found, in a line."""
+        return trust_line(self.raw)
+
+    @property
+    def doubt(self) -> str | None:
+        """A note for every result of a model that nobody validated; None of others."""
+        return doubt_of(self.raw)
+
+    @property
+    def licenses(self) -> dict[str, str]:
+        """License of every part that states one: the weights, and files that come from elsewhere."""
+        parts = {"weights": self.license}
+        if self.detector is not None:
+            parts["detector"] = self.detector.license
+        return parts | {one.removesuffix(".onnx"): text for one, text in self.license_parts.items()}
 
     def image_features(self, needed_by: str) -> tuple[str, ...]:
         """Names of the image features that ``trunk`` or ``presence`` reads."""

@@ -51,8 +51,9 @@ def _mapping(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 def _number(document: Mapping[str, Any], key: str) -> float | None:
     found = document.get(key)
-    plain = isinstance(found, (int, float)) and not isinstance(found, bool)
-    return float(found) if plain and math.isfinite(found) and abs(found) < 2**53 else None
+    if not isinstance(found, (int, float)) or isinstance(found, bool):
+        return None
+    return float(found) if math.isfinite(found) and abs(found) < 2**53 else None
 
 
 def _count(document: Mapping[str, Any], key: str) -> int | None:

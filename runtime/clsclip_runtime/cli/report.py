@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clsclip_runtime.cli.output import cells
+from clsclip_runtime.errors import one_line
 
 if TYPE_CHECKING:
     from clsclip_runtime.bundle.specs import Manifest
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
 
 def describe_model(manifest: Manifest, backend: str) -> str:
     """Which model runs where, and what it is and is not."""
-    lines = f"model {manifest.name} ({manifest.precision}, weights {manifest.license}) on {backend}"
-    return f"{lines}\n{manifest.description}" if manifest.description else lines
+    licenses = ", ".join(f"{part} {text}" for part, text in manifest.licenses.items())
+    lines = [f"model {manifest.name} ({manifest.precision}, {licenses}) on {backend}", manifest.description]
+    return "\n".join(one_line(one) for one in (*lines, manifest.trust) if one)
 
 
 def table(result: Result) -> str:

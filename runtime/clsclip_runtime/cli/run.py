@@ -174,6 +174,8 @@ class Run:
             echo(f"  {result.size[0]}x{result.size[1]} pixels, {result.timings['total']:.0f} ms")
             echo(table(result))
             for note in result.notes:
+                if note == segmenter.bundle.manifest.doubt:
+                    continue  # the first lines say it, once for all pictures
                 echo(f"  note: {one_line(note)}")
             if files:
                 echo(f"  wrote {_summary(files)}")

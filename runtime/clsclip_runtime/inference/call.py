@@ -191,6 +191,7 @@ class Call:
         notes = [*given.asked.notes, *request.notes, *encoded.notes, *cut_off, *left_out]
         if found.far and manifest.domain is not None:
             notes.append(sentence(manifest.domain))
+        notes += [] if manifest.doubt is None else [manifest.doubt]
         for note in notes:
             _log.info("%s", note)
         name, backend_notes = self._backend
@@ -214,6 +215,7 @@ class Call:
             cleaning=request.cleaning,
             image=given.image,
             model=manifest.name,
+            trust=manifest.trust,
             backend=name,
             backend_notes=backend_notes,
             presence_threshold=None if chosen is None else chosen.threshold,

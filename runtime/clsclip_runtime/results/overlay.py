@@ -149,6 +149,7 @@ def _legend(result: Result, width: int, size: int) -> Image.Image:
     if result.presence_threshold is not None:
         foot += f"  ·  score = presence, absent below {result.presence_threshold:.2f}"
     lines = [foot] if not left_out else [f"and {left_out} more words", foot]
+    lines += [result.trust] if result.trust else []
     image = Image.new("RGB", (width, margin * 2 + (rows + len(lines)) * line), _PAPER)
     draw = ImageDraw.Draw(image)
     for at, entry in enumerate(entries):

@@ -55,6 +55,7 @@ class Result:
         max_classes: the most classes of a crop that the filter lets through; None for any number.
         regions: the boxes that were searched; None for whole-image results.
         prompts: for each class the words that it was searched by; empty where each was searched by its own name.
+        trust: how the model was trained and what validation found, in a line; empty where that is not known.
         notes: sentences for the user, such as words that were cut off.
         timings: milliseconds by step: read, detect, image, text, presence, masks, total. ``predict`` has no read, and
             image only for regions; results of ``batch`` share one account.
@@ -80,6 +81,7 @@ class Result:
     limits: Limits = field(default_factory=Limits)
     cleaning: Cleaning = field(default_factory=Cleaning)
     tracked: tuple[Instance, ...] | None = None
+    trust: str = ""
 
     @property
     def source(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -36,8 +37,10 @@ def test_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert code == 0, err
     document = json.loads(out)
     (report,) = document["reports"]
-    assert report["episodes"] == 1000
+    assert report["episodes"] == 3  # every pair of one's own data once
     assert report["pictures"] == 2
+    code, out, err = run(capsys, "run", "--data", "folder", "--root", folder, "--episodes", "1000", "--json")
+    assert json.loads(out)["reports"][0]["episodes"] == 1000
     assert {one["word"] for one in report["classes"]} == {"dog", "boat"}
     assert document["mean"]["miou"] == report["miou"]
 
@@ -48,9 +51,26 @@ def test_table_from_a_checkpoint(folder: Path, capsys: pytest.CaptureFixture[str
         "--protocol", "480", "--episodes", "every", "--presence", "--limit", 1, "--no-absent",
     )  # fmt: skip
     assert code == 0, err
-    assert "| last (pytorch) + presence | folder | - |" in out
-    assert "480x480" in out
+    assert out.startswith(
+        "stickers/last (pytorch) + presence\n\n| class | IoU | precision | recall | leakage | pictures |"
+    )
+    assert "480x480" in out and "fold" not in out and "episodes" not in out.replace("every pair", "")
     assert "only the first 1 pictures" in out
+
+
+def test_several_models_are_rows_of_one_table(folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        shutil.copy(CHECKPOINT, tmp_path / name / "last.safetensors")
+    models = [part for name in ("one", "two", "one") for part in ("--model", tmp_path / name / "last.safetensors")]
+    towers = ("--towers", ROOT / "models" / "stickers" / "towers", "--limit", 1)
+    code, out, err = run(capsys, "run", "--data", "folder", "--root", folder, *models, *towers)
+    assert code == 0, err
+    rows = [line.split(" |")[0] for line in out.splitlines() if line.startswith("| ")]
+    names = ["| one/last (pytorch)", "| two/last (pytorch)", "| one/last (pytorch) #2"]
+    assert rows[:4] == ["| model", *names]
+    code, out, _ = run(capsys, "run", "--data", "folder", "--root", folder, *models[:4], *towers, "--json")
+    assert set(json.loads(out)["means"]) == {"one/last (pytorch)", "two/last (pytorch)"}
 
 
 def test_regions(folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_the_same_miou_from_both(picture: np.ndarray, size: int | None) -> None:
     for name in ("miou", "fb_iou", "which_word"):
         assert getattr(figures[0], name) == pytest.approx(getattr(figures[1], name), abs=0.1)
     assert figures[0].leakage == pytest.approx(figures[1].leakage, abs=0.002)
-    assert figures[1].method == "last (pytorch)"
+    assert figures[1].method == "stickers/last (pytorch)"
 
 
 def test_many_words_and_several_templates() -> None:
