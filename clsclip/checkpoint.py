@@ -25,6 +25,7 @@ from clsclip_runtime.renamed import old_names, rename_keys
 from clsclip_runtime.tensor_files import TensorFile, TensorFileError
 
 FORMAT = "clsclip-checkpoint-1"
+MASK_THRESHOLD = 0.5
 MOST_SIZE = 4096
 """Pixels a side of a picture."""
 
@@ -54,6 +55,23 @@ def save_checkpoint(
     }
     make_folder(path.parent)
     tensors = {name: value.contiguous() for name, value in model.learned_state().items()}
+    write_bytes(path, save(tensors, header), sync=True)
+
+
+def change_provenance(path: Path, changes: Mapping[str, Any]) -> None:
+    """Write a checkpoint again with other provenance; its weights stay as they are.
+
+    Raises:
+        CheckpointError: absent, damaged, or not a ClsCLIP checkpoint.
+        OutputError: it cannot be written.
+    """
+    read_header(path)  # checks it
+    try:
+        with TensorFile(path) as opened:
+            header, tensors = dict(opened.metadata), read_tensors(opened)
+    except (TensorFileError, OSError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    header["provenance"] = json.dumps(parse_json(header["provenance"]) | dict(changes))
     write_bytes(path, save(tensors, header), sync=True)
 
 
@@ -208,3 +226,9 @@ def towers_of(path: Path, header: dict[str, Any]) -> Towers:
         )
     found.name = one_line(header["towers"].get("name") or found.name, 200)
     return found
+
+
+def mask_threshold_of(provenance: Mapping[str, Any]) -> float:
+    """The probability above which a pixel is a word's, as ``clsclip-eval threshold`` has fitted it, else 0.5."""
+    found = provenance.get("mask_threshold")
+    return float(found) if isinstance(found, float) and 0 < found < 1 else MASK_THRESHOLD

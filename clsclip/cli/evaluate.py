@@ -15,6 +15,7 @@ from clsclip.cli.benchmark import benchmark_options, run_benchmark
 from clsclip.cli.data_options import DataOptions, data_options, folds_asked, is_own, open_data
 from clsclip.cli.protocol import size_protocol
 from clsclip.cli.tables import table_command
+from clsclip.cli.threshold import threshold_command
 from clsclip.data import GROUPS, asking
 from clsclip.errors import ClsclipError
 from clsclip_runtime.backends.select import BACKENDS
@@ -327,6 +328,7 @@ def _regions(asked: MethodOptions) -> RegionSource | None:
 
 
 command.add_command(table_command)
+command.add_command(threshold_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

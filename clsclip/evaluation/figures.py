@@ -19,6 +19,7 @@ from clsclip.evaluation.evaluate import Method, predict
 from clsclip.evaluation.metric import overlap_and_union
 from clsclip.evaluation.predictors import CheckpointPredictor
 from clsclip.evaluation.protocol import Protocol
+from clsclip.evaluation.thresholds import MASK_THRESHOLDS, PRESENCE_THRESHOLDS, Counts, Point, point
 from clsclip.model import ClsClip
 from clsclip_runtime.paths import make_folder, write_file
 
@@ -99,6 +100,30 @@ def curves_figure(training: Sequence[Mapping[str, Any]], validation: Sequence[Ma
         axis.grid(alpha=0.3)
         if axis.lines:
             axis.legend(fontsize=_TITLE_POINTS)
+    return figure
+
+
+def thresholds_figure(counts: Counts, current: Point, found: Point) -> Figure:
+    """Mean IoU by mask threshold and by presence threshold, with the thresholds that are stored and the best."""
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    mask, presence = figure.subplots(1, 2)
+    for one, name in ((current, "stored"), (found, "best")):
+        line = [point(counts, float(cut), one.presence).iou for cut in MASK_THRESHOLDS]
+        mask.plot(MASK_THRESHOLDS, line, label=f"presence threshold {one.presence:.2f} ({name})")
+        mask.axvline(one.mask, linestyle=":", color="gray")
+    along = [point(counts, found.mask, float(cut)) for cut in PRESENCE_THRESHOLDS]
+    presence.plot(PRESENCE_THRESHOLDS, [one.iou for one in along], label="mean IoU %")
+    presence.plot(PRESENCE_THRESHOLDS, [100 * one.present_kept for one in along], label="present words kept %")
+    presence.plot(PRESENCE_THRESHOLDS, [100 * one.absent_kept for one in along], label="absent words kept %")
+    for one in (current, found):
+        presence.axvline(one.presence, linestyle=":", color="gray")
+    for axis, title in ((mask, "mask threshold"), (presence, f"presence threshold, mask {found.mask:.3f}")):
+        axis.set_xlabel(title)
+        axis.set_ylim(bottom=0)
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=_TITLE_POINTS)
+    mask.set_ylabel("mean IoU %")
     return figure
 
 

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from clsclip.checkpoint import load_checkpoint, read_header
+from clsclip.checkpoint import MASK_THRESHOLD, load_checkpoint, mask_threshold_of, read_header
 from clsclip.errors import CheckpointError
 from clsclip.model import ClsClip
 from clsclip.preprocessing import image_spec
@@ -32,7 +32,6 @@ DEFAULT_TEMPLATES = ("a picture of a {}",)
 """Prompts of checkpoints that name none."""
 
 CHECKPOINT_SUFFIX = ".safetensors"
-MASK_THRESHOLD = 0.5
 
 _PAIRS_PER_CALL = 32
 
@@ -312,9 +311,3 @@ def open_predictor(
     folder = path.absolute().parent.name
     name = f"{folder}/{path.stem}" if folder else path.stem
     return CheckpointPredictor(model, templates, threshold, name, device, mask_threshold_of(provenance), provenance)
-
-
-def mask_threshold_of(provenance: Mapping[str, Any]) -> float:
-    """The probability above which a pixel is a word's, as ``clsclip-eval threshold`` has fitted it, else 0.5."""
-    found = provenance.get("mask_threshold")
-    return float(found) if isinstance(found, float) and 0 < found < 1 else MASK_THRESHOLD

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from clsclip.base import WordSegmenter
+from clsclip.checkpoint import mask_threshold_of
 from clsclip_export.architectures import architecture_of
-from clsclip_export.architectures.base import MASK_THRESHOLD
 from clsclip_export.architectures.clsclip import ClsClipArchitecture
 from clsclip_export.graphs import OPSET
 from clsclip_export.options import BundleOptions
@@ -75,7 +75,7 @@ def build_manifest(
             "features": [{**one, "unit_norm": one["name"] == MATCHING} for one in text],
             "matching": MATCHING,
         },
-        "mask": {"threshold": MASK_THRESHOLD, "height": height, "width": width},
+        "mask": {"threshold": mask_threshold_of(provenance), "height": height, "width": width},
         "presence": architecture.presence() | {"threshold": provenance.get("presence_threshold") or 0.0},
         "tiles": provenance.get("tiles") if options.tiles_presence is None else tiles(options.tiles_presence),
         "memory": architecture.memory(),

@@ -141,6 +141,16 @@ def allow_seconds(seconds: int) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
+def peak_memory() -> int | None:
+    """The most memory that this process ever held, bytes; None where the system does not tell."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
 def give_back_memory() -> None:
     """Give freed memory back to the system, where the C library keeps it: glibc does, for each thread that ever was."""
     if sys.platform == "linux":
