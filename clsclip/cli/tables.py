@@ -13,6 +13,7 @@ import click
 
 from clsclip.cli.data_options import DataOptions, data_options, open_data
 from clsclip.cli.protocol import size_protocol
+from clsclip.cli.train_model import check_random
 from clsclip.numbers import numbers
 from clsclip_runtime.cli.output import echo, json_option, print_json
 from clsclip_runtime.paths import is_dir, plain, write_json
@@ -30,6 +31,7 @@ _PATH = click.Path(path_type=Path)
 @data_options("both")
 @click.option("--towers", required=True, metavar="NAME|DIR", help="open_clip name, or a folder of towers.")
 @click.option("--pretrained", metavar="TAG|FILE", help="Weights of a named tower.")
+@click.option("--random-towers", is_flag=True, help="Towers without weights, to test the machinery.")
 @click.option("--image-size", type=click.IntRange(min=16), help="Side of the model's pictures; default: the towers'.")
 @click.option("--runs", type=_PATH, required=True, metavar="DIR", help="Trainings and results; done ones are kept.")
 @click.option("--folds", default="0,1,2,3", show_default=True, callback=numbers, help="Folds to run.")
@@ -56,6 +58,7 @@ def table_command(
     number: int,
     towers: str,
     pretrained: str | None,
+    random_towers: bool,
     image_size: int | None,
     runs: Path,
     folds: tuple[int, ...],
@@ -95,6 +98,7 @@ def table_command(
     table = TABLES[number]
     if clipseg_model is not None and not any(row.given == "clipseg" for row in table.rows):
         raise click.UsageError(f"--clipseg-model is for tables 4 and 5, and this is table {number}.")
+    check_random(towers, pretrained, random_towers=random_towers)
     data = DataOptions.from_values(values)
     opened = load_towers(towers, pretrained, image_size=image_size)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import io
+import logging
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from clsclip.base import WordSegmenter
 from clsclip_export.architectures import Graph, architecture_of
 
 OPSET = 18
+
+
+_log = logging.getLogger(__name__)
 
 
 def graphs(model: WordSegmenter) -> list[Graph]:
@@ -56,7 +60,11 @@ class Exported:
 
 def export_graphs(model: WordSegmenter) -> Exported:
     """Export every graph of a bundle; ``model`` is in evaluation mode."""
-    return Exported(model, {graph.file: export_graph(graph) for graph in graphs(model)})
+    exported = {}
+    for graph in graphs(model):
+        _log.info("exporting %s", graph.file)
+        exported[graph.file] = export_graph(graph)
+    return Exported(model, exported)
 
 
 def export_graph(graph: Graph) -> ExportedGraph:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from clsclip_export.calibration import Calibration, Feeds
 from clsclip_export.check_data import WORDS, CheckData
 from clsclip_export.errors import PrecisionError
 from clsclip_export.int8 import quantized
-from clsclip_export.int8_check import Int8Check, check_int8
+from clsclip_export.int8_check import MIN_MEAN_IOU, Int8Check, check_int8
 from clsclip_export.trial import try_bundle
 from clsclip_export.verify import ALWAYS_FP32
 from clsclip_export.weights import WEIGHTS_FILE, save_shared
@@ -22,13 +23,21 @@ from clsclip_runtime.bundle.opening import DETECTOR, MANIFEST, TEXT_ENCODER, TEX
 from clsclip_runtime.paths import write_json
 from clsclip_runtime.text.stored import StoredWords
 
+_log = logging.getLogger(__name__)
+
 STAY_AS_THEY_ARE = (*OWN_WEIGHTS, DETECTOR)
 """Graphs that are copied: the text encoder runs once a word, and all that a word means is in what it gives; a detector
 comes from elsewhere."""
 
 
 def quantize_bundle(
-    source: Path, out: Path, calibration: Calibration, data: CheckData, *, force: bool = False
+    source: Path,
+    out: Path,
+    calibration: Calibration,
+    data: CheckData,
+    *,
+    force: bool = False,
+    allowed: float = MIN_MEAN_IOU,
 ) -> Int8Check:
     """Write the INT8 bundle ``out``: nothing is there until everything is right.
 
@@ -38,6 +47,7 @@ def quantize_bundle(
         calibration: images and words that ranges come from.
         data: images and words to check on; those that are calibrated on are left out.
         force: replace what stands at ``out``.
+        allowed: smallest mean IoU of the masks against FP32's; the manifest tells it.
 
     Returns:
         The figures, which the manifest holds too.
@@ -61,12 +71,13 @@ def quantize_bundle(
         calibration = replace(calibration, words=known) if calibration.words == WORDS else calibration
         data = replace(data, words=known) if data.words == WORDS else data
     with staged_folder(out, force=force) as folder:
+        _log.info("calibrating on %d images and %d words", len(calibration.paths), len(calibration.words))
         write_graphs(opened, calibration, folder)
         document = dict(opened.manifest.raw)
         document["precision"] = "int8"
         document["files"] = file_entries(folder)
         write_json(folder / MANIFEST, document)
-        figures = check_int8(opened, Bundle.open(folder), calibration, data)
+        figures = check_int8(opened, Bundle.open(folder), calibration, data, allowed)
         document["calibration"] = calibration.to_json()
         document["parity"] = {**document.get("parity", {}), "int8": figures.to_json()}
         write_json(folder / MANIFEST, document)

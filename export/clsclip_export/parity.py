@@ -10,6 +10,7 @@ and are checked twice: as they ship, where ONNX Runtime runs them, and as their 
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,8 @@ from clsclip.base import WordSegmenter
 from clsclip_export.architectures import Graph
 from clsclip_export.check_data import KINDS, CheckData, graph_inputs
 from clsclip_export.errors import ParityError
+
+_log = logging.getLogger(__name__)
 
 TOLERANCE = 1e-4
 """Largest allowed |difference| of any output in FP32."""
@@ -142,6 +145,7 @@ def check_parity(
     inputs = {(sizes, kind): graph_inputs(model, data, kind, sizes) for sizes in batches for kind in KINDS}
     results = []
     for case in cases:
+        _log.info("checking %s (%s) at %d sizes of calls", case.graph.file, case.precision, len(batches))
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         session = onnxruntime.InferenceSession(str(case.path), options, providers=["CPUExecutionProvider"])

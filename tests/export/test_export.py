@@ -150,10 +150,15 @@ def run_export(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_command_line(tmp_path: Path) -> None:
     ckpt = make_checkpoint(tmp_path)
     out = tmp_path / "cli.clsclip"
-    done = run_export("--ckpt", str(ckpt), "--out", str(out))
+    about = ("--name", "mine", "--license", "MIT", "--description", "Knows squares.")
+    done = run_export("--ckpt", str(ckpt), "--out", str(out), *about)
     assert done.returncode == 0, done.stderr
     assert "[ok] segmenter.onnx" in done.stdout
-    assert done.stderr == ""
+    # What it is at, from the first second, and nothing else.
+    told = done.stderr.splitlines()
+    assert told[0].startswith("loading ") and all(one.startswith(("loading", "exporting", "checking")) for one in told)
+    manifest = Bundle.open(out).manifest
+    assert (manifest.name, manifest.license, manifest.description) == ("mine", "MIT", "Knows squares.")
     again = run_export("--ckpt", str(ckpt), "--out", str(out))
     assert again.returncode == 2
     assert "--force" in again.stderr

@@ -272,7 +272,15 @@ def test_a_failing_export_names_the_tensor(made: Path, tmp_path: Path, spoil: Ca
     assert f"< {MIN_MEAN_IOU}" in message
     assert re.search(f"First tensor that diverges from FP32, for '(dog|boat)': {node.output[0]} \\(MatMul of", message)
     assert "No bundle was written" in message
+    assert re.search(r"Words that differ most: (dog|boat) 0\.\d\d \(\d+ masks\)", message)
+    assert "--calibration-words" in message
     assert not list(tmp_path.iterdir())
+    # Who knows what they do can take it, and the manifest says so.
+    found = float(re.search(r"--accept ([0-9.]+)", message).group(1))  # type: ignore[union-attr]
+    assert 0 <= found < MIN_MEAN_IOU
+    calibration = Calibration.read(made / "pictures")
+    quantize_bundle(made / "wide.clsclip", tmp_path / "out", calibration, DATA, allowed=0.0)
+    assert Bundle.open(tmp_path / "out").manifest.raw["parity"]["int8"]["min_mean_mask_iou_allowed"] == 0.0
 
 
 def test_mask_ious() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -15,6 +16,7 @@ from clsclip_export.cli.job import run_job
 from clsclip_export.cli.options import export_options, read_job
 from clsclip_export.errors import ExportError
 from clsclip_runtime.cli.output import json_option, print_json
+from clsclip_runtime.cli.progress import LogHandler
 from clsclip_runtime.cli.runner import run_command
 from clsclip_runtime.version import __version__
 
@@ -52,9 +54,24 @@ def command(context: click.Context, /, as_json: bool, **values: Any) -> None:
     warnings.simplefilter("ignore")
     for logger in ("torch", "torch.onnx", "onnxscript", "onnx_ir"):
         logging.getLogger(logger).setLevel(logging.ERROR)
-    done = run_job(job)
+    with _told():
+        done = run_job(job)
     if as_json:
         print_json(done.to_json())
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Print what the export is at, from its first second, on standard error."""
+    log, handler = logging.getLogger("clsclip_export"), LogHandler()
+    before = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from clsclip_export.check_data import CheckData
     from clsclip_export.detector import DetectorSource, PreparedDetector
     from clsclip_export.engines.build import Built
+
+_log = logging.getLogger(__name__)
 
 Step = Callable[[Path, Path], None]
 """(bundle to start from, bundle to write)."""
@@ -49,10 +52,17 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Calibrate:
-    """What INT8's ranges come from: a folder of images, and words (none for the usual ones)."""
+    """What INT8's ranges come from, and how near to FP32 it must be.
+
+    Attributes:
+        images: a folder.
+        words: none for the usual ones.
+        accept: smallest mean IoU of the masks against FP32's; None is the usual one.
+    """
 
     images: Path
     words: tuple[str, ...]
+    accept: float | None = None
 
 
 @dataclass(frozen=True)
@@ -88,6 +98,8 @@ class Job:
         profile: sizes of calls that are given, by axis.
         engines: to build in the end.
         tiles_presence: least presence of a class in a tile, for the manifest; None takes the checkpoint's.
+        license: of the weights; None is what the model comes with.
+        description: likewise.
     """
 
     checkpoint: Checkpoint | Published | None
@@ -103,6 +115,8 @@ class Job:
     profile: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
     engines: Engines | None = None
     tiles_presence: float | None = None
+    license: str | None = None
+    description: str | None = None
 
     def check_data(self) -> CheckData:
         """Read the images and words to check on. CheckDataError if they cannot be used."""
@@ -207,7 +221,14 @@ def export_checkpoint(job: Job, out: Path, detector: PreparedDetector | None, na
     chosen = job.checkpoint
     if chosen is None:
         raise ValueError("the job has no checkpoint")
+    _log.info("loading the model")
     model, header = load_model(chosen)
+    provenance = dict(header.get("provenance", {}))
+    if job.description is not None:
+        provenance["description"] = job.description
+    if job.license is not None:
+        provenance["license"] = {"weights": job.license, "notes": []}
+    header = {**header, "provenance": provenance}
     options = BundleOptions(
         name=chosen.name or name.removesuffix(".clsclip"),
         precision=chosen.precision,
@@ -263,13 +284,15 @@ def quantize(job: Job, source: Path, out: Path) -> None:
     """Make a bundle INT8, and print how well it draws what FP32 draws."""
     from clsclip_export.calibration import Calibration
     from clsclip_export.int8_bundle import quantize_bundle
+    from clsclip_export.int8_check import MIN_MEAN_IOU
 
     if job.calibrate is None:
         raise ValueError("the job has nothing to calibrate on")
+    allowed = MIN_MEAN_IOU if job.calibrate.accept is None else job.calibrate.accept
     calibration = Calibration.read(job.calibrate.images, job.calibrate.words)
     chosen = f"{len(calibration.paths)} of {calibration.found} images"
     echo(f"[i] int8: calibrated on {chosen} and {len(calibration.words)} words")
-    for row in quantize_bundle(source, out, calibration, job.check_data(), force=job.force).rows:
+    for row in quantize_bundle(source, out, calibration, job.check_data(), force=job.force, allowed=allowed).rows:
         echo(row.line())
 
 

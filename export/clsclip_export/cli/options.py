@@ -82,8 +82,9 @@ _OPTIONS = (
         needs=_PUBLISHED,
         help="Side of the model's input. Default: what the weights come with.",
     ),
-    option("--license", metavar="TEXT", needs=_PUBLISHED, help="The weights' license; default: what their card says."),
     option("--name", needs=_MODEL, help="Name of the model in the manifest; default: the bundle's file name."),
+    option("--license", metavar="TEXT", needs=_MODEL, help="The weights' license; default: what they come with."),
+    option("--description", metavar="TEXT", needs=_MODEL, help="A sentence: what the model knows."),
     option("--fp32", is_flag=True, needs=_MODEL, group="precision", help="Graphs in FP32 [default]."),
     option("--fp16", is_flag=True, needs=_MODEL, group="precision", help="Graphs in FP16, with FP32 where it matters."),
     option(
@@ -112,6 +113,13 @@ _OPTIONS = (
         metavar="WORD",
         needs=_INT8,
         help="Word to ask of them; repeat. Default: 26 nouns.",
+    ),
+    option(
+        "--accept",
+        type=click.FloatRange(0.5, 1.0),
+        metavar="IOU",
+        needs=_INT8,
+        help="Write INT8 whose masks agree with FP32's to this mean IoU, in place of 0.97; the manifest tells it.",
     ),
     option(
         "--check-images",
@@ -217,7 +225,7 @@ def read_job(context: click.Context, values: dict[str, Any]) -> Job:
         detector=read_detector(values),
         words=read_classes(values["classes_file"]),
         text_encoder=not values["no_text_encoder"],
-        calibrate=Calibrate(values["calibration_images"], _words(values["calibration_words"]))
+        calibrate=Calibrate(values["calibration_images"], _words(values["calibration_words"]), values["accept"])
         if values["int8"]
         else None,
         check_images=values["check_images"],
@@ -225,6 +233,8 @@ def read_job(context: click.Context, values: dict[str, Any]) -> Job:
         profile=read_profile(values),
         engines=read_engines(values),
         tiles_presence=values["tiles_presence"],
+        license=values["license"],
+        description=values["description"],
     )
 
 
