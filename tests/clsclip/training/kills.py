@@ -2,8 +2,8 @@
 
 ``clsclip-train`` is ended by KILL, TERM, HUP or INT at random moments of a small run, and resumed, again and again.
 After each stop every file of the run's folder is whole. One that was asked to stop has written the step that it was at;
-of one that was killed no more is lost than ``--save-minutes`` allow. Each time the run comes to its end, its weights are
-those of a run that was left alone, bit for bit.
+of one that was killed no more is lost than ``--save-minutes`` allow. Each time the run comes to its end, its weights
+are those of a run that was left alone, bit for bit.
 """
 
 from __future__ import annotations
