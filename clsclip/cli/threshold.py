@@ -75,7 +75,7 @@ def threshold_command(
     from clsclip.evaluation.thresholds import best, count, point, sample
 
     data = DataOptions.from_values(options)
-    number = folds_asked(data.kind, fold, data.words)[0]
+    number = folds_asked(data, fold)[0]
     opened = asking(open_data(number, data, "test"), ask or ("all" if is_own(data) else "seen"))
     predictor = open_predictor(
         model, backend=backend, threads=threads, device=device, towers=towers, pretrained=pretrained

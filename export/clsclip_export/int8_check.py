@@ -168,9 +168,9 @@ def _compare(
             segmented = np.array([one.segmented for one in theirs.searches])
             whole.append(np.where(segmented[:, None, None], logits, -np.inf))
     for run, found, differs in ((RUN, runtime, presence), (SEGMENTER, whole, 0.0)):
-        ours, theirs_too = np.stack(found), np.stack(expected)
-        figures, worst = _figures(run, kind, ours, theirs_too, mask_logit, differs)
-        yield figures, worst, _weakest(ours > mask_logit, theirs_too > mask_logit, words)
+        quantized, exact = np.stack(found), np.stack(expected)
+        figures, worst = _figures(run, kind, quantized, exact, mask_logit, differs)
+        yield figures, worst, _weakest(quantized > mask_logit, exact > mask_logit, words)
 
 
 def _weakest(ours: npt.NDArray[np.bool_], theirs: npt.NDArray[np.bool_], words: Sequence[str]) -> str:

@@ -116,8 +116,7 @@ def compare(
     from clsclip_runtime.text.typed import typed_classes
 
     opened = [Bundle.open(one) for one in (first, second)]
-    manifests = [one.manifest.raw for one in opened]
-    differences = differing(*manifests)
+    differences = differing(opened[0].manifest.raw, opened[1].manifest.raw)
     names = opened[0].manifest.files.keys() | opened[1].manifest.files.keys()
     files = sorted(one for one in names if opened[0].manifest.files.get(one) != opened[1].manifest.files.get(one))
     rows: list[dict[str, Any]] = []

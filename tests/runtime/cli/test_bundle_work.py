@@ -108,11 +108,11 @@ def test_presence_that_is_not_there_cannot_be_set(tmp_path: Path, capsys: pytest
 
 
 def test_compare(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    other = make_bundle(tmp_path / "two.clsclip", edit=lambda document: document["mask"].update(threshold=0.95))
+    other = make_bundle(tmp_path / "two.clsclip", edit=lambda document: document["mask"].update(threshold=0.9))
     path = picture(tmp_path)
     assert main(["compare", str(bundle), str(other), str(path), "--classes", "red,blue,green", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["differences"] == [{"key": "mask.threshold", "first": 0.5, "second": 0.95}] and found["files"] == []
+    assert found["differences"] == [{"key": "mask.threshold", "first": 0.5, "second": 0.9}] and found["files"] == []
     (row,) = found["pictures"]
     assert row["words_marked"] == 2 and 0.3 < row["mean_iou"] < 1 and row["presence_difference"] == 0
     assert main(["compare", str(bundle), str(bundle), str(path), "--classes", "red,blue"]) == 0
