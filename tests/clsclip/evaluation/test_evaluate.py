@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -120,6 +121,7 @@ def test_json_and_table() -> None:
     assert document["leakage"] is None
     nothing = dict.fromkeys(("iou", "precision", "recall", "leakage"))
     assert document["classes"][2] == {"word": "tv monitor", "episodes": 0} | nothing
+    found = replace(found, own=False)
     text = table([found, found])
     assert text.count("| fixed |") == 2
     assert "| mean |" in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,14 @@ from clsclip.training.stepper import Stepper
 from tests.clsclip.training.tiny_fold import Squares, fresh_model, tiny_fold
 
 SETTINGS = TrainConfig(steps=6, batch=6, absent=0.25, workers=0, log_every=2, save_every=100, seed=3, device="cpu")
+
+
+@pytest.fixture(autouse=True)
+def listens() -> Iterator[None]:
+    """Ctrl-C as in a terminal: what runs in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def weights(out: Path) -> dict[str, torch.Tensor]:
