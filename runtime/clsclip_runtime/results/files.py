@@ -61,7 +61,13 @@ def save(
 
 
 def plan(
-    result: Result, formats: str | Sequence[str], stem: str | None, folder: Path, *, parts: bool, polygons: bool
+    result: Result,
+    formats: str | Sequence[str],
+    stem: str | None,
+    folder: Path = Path(),
+    *,
+    parts: bool = False,
+    polygons: bool = False,
 ) -> list[tuple[str, Writer]]:
     """The names of the files that ``save`` would write into ``folder``, and what writes them."""
     start = default_stem(result.source) if stem is None else stem
