@@ -25,7 +25,6 @@ MODULES = {
     "openvino": ("openvino",),
     "pi_heif": ("heic",),
     "prometheus_client": ("serve",),
-    "pydantic": ("serve",),
     "resvg_py": ("train",),
     "starlette": ("serve",),
     "uvicorn": ("serve",),

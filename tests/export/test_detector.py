@@ -151,7 +151,7 @@ def test_detectors_that_cannot_come_along(tmp_path: Path) -> None:
 def test_wrong_use(bundle: Path, tmp_path: Path) -> None:
     detector, out = yolov8(tmp_path / "a.onnx"), tmp_path / "out"
     for message, *arguments in (
-        ("one of the two", "--out", out),
+        ("one of them", "--out", out),
         ("one of the two", "--from-bundle", bundle, "--ckpt", detector, "--out", out),
         ("needs what to do with it", "--from-bundle", bundle, "--out", out),
         ("--name is for --ckpt", "--from-bundle", bundle, "--detector", detector, "--name", "x", "--out", out),

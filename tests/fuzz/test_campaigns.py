@@ -45,7 +45,7 @@ def test_mutants_are_always_the_same(kind: str, tmp_path: Path) -> None:
         folder = tmp_path / str(at)
         folder.mkdir()
         mutant = MUTATORS[kind]().make(5, folder)
-        paths = [mutant.path] if mutant.path.is_file() else sorted(mutant.path.iterdir())
+        paths = [mutant.path] if mutant.path.is_file() else sorted(filter(Path.is_file, mutant.path.rglob("*")))
         found.append((mutant.label, mutant.expect, [path.read_bytes() for path in paths]))
     assert found[0] == found[1]
 

@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 DISTRIBUTIONS = {
     "open_clip": "open_clip_torch",
     "pi_heif": "pi-heif",
+    "prometheus_client": "prometheus-client",
     "resvg_py": "resvg-py",
     "skimage": "scikit-image",
     # open_clip_torch brings both.

@@ -254,6 +254,9 @@ Result Segmenter::Model::segment(ImageRequest image, CallRequest call, Timings& 
                                            " boxes, of which the image shows nothing"));
         }
     }
+    if (manifest.doubt) {
+        state->notes.push_back(*manifest.doubt);
+    }
     if (call.zoom && call.zoom->boxes_as_masks) {
         call.filter.reset();
         state->logits_height = state->logits_width = 1;

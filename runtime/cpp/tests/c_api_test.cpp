@@ -83,7 +83,7 @@ TEST_CASE("C results are read by number, and wrong numbers do no harm", "[backen
     CHECK(instance.whole_image == 1);
     CHECK(instance.window_right == 32);
     CHECK(clsclip_result_instance(result, 1, &instance) == CLSCLIP_OPTION_ERROR);
-    CHECK(clsclip_result_note_count(result) == 1);
+    CHECK(clsclip_result_note_count(result) == 2);  // and that nobody validated the model
     CHECK(std::string(clsclip_result_note(result, 0)) == "'red' was asked 2 times and is reported once");
     CHECK(clsclip_result_timing_step(result, 99) == nullptr);
     clsclip_result_free(result);

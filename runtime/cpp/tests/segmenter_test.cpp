@@ -75,7 +75,8 @@ TEST_CASE("Order, case and repetition of words make no difference", "[backend]")
     CHECK(result.classes().size() == 3);
     CHECK(is_window(result.mask(1), kRed));
     CHECK(is_window(result.mask(2), kRed));
-    CHECK(result.notes().size() == 1);
+    CHECK(result.notes().size() == 2);
+    CHECK(result.notes()[1].find("never validated") != std::string::npos);
 }
 
 TEST_CASE("A threshold of 0 segments every word", "[backend]") {

@@ -211,8 +211,9 @@ class ExplodesAt(torch.nn.Module):
         self.similarity = self.stem = None
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        self.count += 1
         logits: torch.Tensor = self.inner(*inputs)
+        # Operations are counted on tensors without memory, which is no step.
+        self.count += type(logits) is torch.Tensor and logits.device.type != "meta"
         return logits * float("nan") if self.count in self.calls else logits
 
 

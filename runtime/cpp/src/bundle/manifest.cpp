@@ -6,6 +6,7 @@
 #include <set>
 
 #include "bundle/section.hpp"
+#include "bundle/trust.hpp"
 #include "errors.hpp"
 #include "shared_data.hpp"
 #include "unicode/names.hpp"
@@ -359,6 +360,7 @@ Manifest parse_manifest(std::string_view document, const std::string& folder) {
     if (!top.lacks("tiles")) {
         manifest.tiles = read_tiles(top.section("tiles"));
     }
+    manifest.doubt = doubt_of(data);
     return manifest;
 }
 

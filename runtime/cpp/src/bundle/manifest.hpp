@@ -110,6 +110,7 @@ struct Manifest {
     std::optional<DetectorSpec> detector;
     std::optional<TilesSpec> tiles;  ///< none where nobody fitted them
     std::map<std::string, FileEntry> files;
+    std::optional<std::string> doubt;  ///< a note, where nobody validated the model
 
     /// The bundle's own presence threshold; none where it gives no presence.
     [[nodiscard]] std::optional<double> presence_threshold() const {
