@@ -58,7 +58,8 @@ def test_results_and_the_command_tell_it(
     assert result.trust == segmenter.bundle.manifest.trust
     assert any("nobody knows how good" in note for note in result.notes) == doubtful
     Image.fromarray(pixels).save(tmp_path / "p.png")
-    assert main([str(tmp_path / "p.png"), "--classes", "red", "--model", str(bundle)]) == 0
+    places = [str(tmp_path / "p.png"), "--model", str(bundle), "--out", str(tmp_path / "out")]
+    assert main([*places, "--classes", "red"]) == 0
     out = capsys.readouterr().out
     said = "random towers, which know no word; never validated" if doubtful else "validation: mIoU 100.0, leakage 0.00"
     assert out.count(said) == 1
