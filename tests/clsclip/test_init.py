@@ -64,7 +64,7 @@ def test_it_has_every_public_name_of_the_runtime() -> None:
             "torch is not installed [train]",
             ["run", "--data", "folder", "--root", "x"],
         ),
-        ("clsclip_export.cli", "clsclip-export", "is not installed, and this command needs it [export]", ["--ckpt", __file__]),
+        ("clsclip_export.cli", "clsclip-export", "is not installed [export]", ["--ckpt", __file__]),
         ("clsclip_bench.cli", "clsclip-bench", "a plot needs matplotlib [bench]", ["--plot", "x.png"]),
     ],
 )
