@@ -139,6 +139,7 @@ def test_islands_stay_wide(tiny: Exported, precision: str) -> None:
         assert products.count(True) > 10
 
 
+@pytest.mark.slow
 def test_bundles_in_every_precision(exports_once: ClsClip, tmp_path: Path) -> None:
     sizes, manifests = {}, {}
     for precision in ("fp32", *HALVES):

@@ -49,6 +49,7 @@ def difference(one: Path, other: Path) -> float:
     return max(float((first[name] - second[name]).abs().max()) for name in first)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 def test_a_killed_run_resumes_to_byte_equal_weights(tmp_path: Path) -> None:
     finish(start(["-m", MODULE, *arguments(tmp_path / "whole", 0, "new")]))
@@ -71,6 +72,7 @@ def test_a_killed_run_resumes_to_byte_equal_weights(tmp_path: Path) -> None:
     assert losses[0] == losses[1]
 
 
+@pytest.mark.slow
 def test_two_processes_train_the_weights_of_one(tmp_path: Path) -> None:
     # 7 pairs cannot be shared evenly; see the accumulation test for the rate.
     changes = {"batch": 7, "steps": 6, "learning_rate": 1e-4, "workers": 0}
