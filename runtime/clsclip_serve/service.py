@@ -117,7 +117,7 @@ class _Place:
     def __enter__(self) -> None:
         if self._service.stopping:
             raise DrainingError
-        if self._service._accepted > self._service.options.queue + self._service.options.batch:
+        if self._service._accepted >= self._service.options.queue + self._service.options.batch:
             raise QueueFullError
         self._service._accepted += 1
 

@@ -1,4 +1,7 @@
-"""Token ids of the C++ runtime against the tokenizers library, on every kind of text that people and machines make."""
+"""Token ids of the C++ runtime against the tokenizers library, on every kind of text that people and machines make.
+
+Longer than other files: its lists of texts are.
+"""
 
 from __future__ import annotations
 

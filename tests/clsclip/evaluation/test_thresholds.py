@@ -17,7 +17,7 @@ from clsclip.data.marks import marks_of
 from clsclip.evaluation.predictors import Logits, open_predictor
 from clsclip.evaluation.thresholds import MASK_THRESHOLDS, above, best, count, point, sample
 from clsclip_runtime.masks.upsampling import logit, mask_at
-from tests.clsclip.training.tiny_fold import WORDS, Squares, tiny_fold
+from tests.clsclip.training.tiny_fold import WORDS, Squares, tiny_fold, write_squares
 from tests.tiny import tiny_model
 
 
@@ -99,16 +99,7 @@ def run(tmp_path: Path) -> Path:
     model = tiny_model()
     save_towers(model.towers, tiny_config(), tmp_path / "towers")
     save_checkpoint(model, tmp_path / "last.safetensors", "towers", {"templates": ["a {}"], "presence_threshold": 0.25})
-    data, root = Squares(4), tmp_path / "data"
-    (root / "images").mkdir(parents=True)
-    (root / "masks").mkdir()
-    (root / "classes.txt").write_text("\n".join(data.classes) + "\n")
-    for index in range(len(data)):
-        labels = np.zeros((data.side, data.side), dtype=np.uint8)
-        for word, place in data.places(index).items():
-            labels[place] = word + 1
-        Image.fromarray(data.picture(index)).save(root / "images" / f"{data.key(index)}.png")
-        Image.fromarray(labels).save(root / "masks" / f"{data.key(index)}.png")
+    write_squares(tmp_path / "data", 4)
     return tmp_path
 
 

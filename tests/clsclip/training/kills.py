@@ -21,9 +21,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 from safetensors.torch import load_file
 
 from clsclip.run_files import CHECKPOINT_FILE, LOG_FILE, STATE_FILE
@@ -31,7 +29,7 @@ from clsclip.tower_files import save_towers
 from clsclip.training.report import read_lines
 from clsclip.training.state import read_header
 from clsclip_runtime.scratch import is_scratch
-from tests.clsclip.training.tiny_fold import Squares
+from tests.clsclip.training.tiny_fold import write_squares
 from tests.tiny import tiny_config, tiny_towers
 
 CODES = {"SIGKILL": -signal.SIGKILL, "SIGTERM": 143, "SIGHUP": 129, "SIGINT": 130}
@@ -68,16 +66,7 @@ class Report:
 def make_data(folder: Path) -> None:
     """Towers, and squares as pictures and masks."""
     save_towers(tiny_towers(), tiny_config(), folder / "towers")
-    data, root = Squares(10), folder / "data"
-    for name in ("images", "masks"):
-        (root / name).mkdir(parents=True)
-    (root / "classes.txt").write_text("\n".join(data.classes) + "\n")
-    for index in range(len(data)):
-        labels = np.zeros((data.side, data.side), dtype=np.uint8)
-        for word, place in data.places(index).items():
-            labels[place] = word + 1
-        Image.fromarray(data.picture(index)).save(root / "images" / f"{data.key(index)}.png")
-        Image.fromarray(labels).save(root / "masks" / f"{data.key(index)}.png")
+    write_squares(folder / "data", 10)
 
 
 def start(folder: Path, out: Path) -> subprocess.Popen[bytes]:

@@ -17,7 +17,7 @@ from clsclip.checkpoint import load_checkpoint
 from clsclip.cli.train import main
 from clsclip.reproduce.stickers.captions import train_tokenizer
 from clsclip.tower_files import save_towers
-from tests.clsclip.training.tiny_fold import Squares
+from tests.clsclip.training.tiny_fold import write_squares
 from tests.tiny import tiny_config, tiny_towers
 
 pytestmark = pytest.mark.usefixtures("user_cache")
@@ -28,16 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Towers, and squares as pictures and masks on disk."""
     folder = tmp_path_factory.mktemp("command")
     save_towers(tiny_towers(), tiny_config(), folder / "towers")
-    data, root = Squares(10), folder / "data"
-    (root / "images").mkdir(parents=True)
-    (root / "masks").mkdir()
-    (root / "classes.txt").write_text("\n".join(data.classes) + "\n")
-    for index in range(len(data)):
-        labels = np.zeros((data.side, data.side), dtype=np.uint8)
-        for word, place in data.places(index).items():
-            labels[place] = word + 1
-        Image.fromarray(data.picture(index)).save(root / "images" / f"{data.key(index)}.png")
-        Image.fromarray(labels).save(root / "masks" / f"{data.key(index)}.png")
+    write_squares(folder / "data", 10)
     return folder
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from clsclip.data.base import Fold
 from clsclip.model import ClsClip
@@ -91,6 +92,20 @@ def main() -> None:
     fold = tiny_fold(Squares(delay=float(delay)))
     summary = train(model, fold, config, Path(out), towers="towers", resume=resume == "resume")
     print(json.dumps({"steps": summary.steps, "loss": summary.loss}))
+
+
+def write_squares(root: Path, count: int) -> None:
+    """Squares as pictures and masks in a folder of one's own: ``images``, ``masks`` and ``classes.txt``."""
+    data = Squares(count)
+    for name in ("images", "masks"):
+        (root / name).mkdir(parents=True)
+    (root / "classes.txt").write_text("\n".join(data.classes) + "\n")
+    for index in range(len(data)):
+        labels = np.zeros((data.side, data.side), dtype=np.uint8)
+        for word, place in data.places(index).items():
+            labels[place] = word + 1
+        Image.fromarray(data.picture(index)).save(root / "images" / f"{data.key(index)}.png")
+        Image.fromarray(labels).save(root / "masks" / f"{data.key(index)}.png")
 
 
 if __name__ == "__main__":

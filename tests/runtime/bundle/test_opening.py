@@ -1,3 +1,8 @@
+"""Opening a bundle: what is whole is read once, and whatever is missing, changed or unsafe is told.
+
+Longer than other files: every file and key of a bundle has its cases.
+"""
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,7 @@
-"""Video files, cameras, streams and pipes: made by PyAV, served by a server of this test."""
+"""Video files, cameras, streams and pipes: made by PyAV, served by a server of this test.
+
+Longer than other files: all kinds of sources keep the same promises, and share what makes and serves them.
+"""
 
 from __future__ import annotations
 
