@@ -1,6 +1,6 @@
 #!/bin/sh
-# Everything in benchmarks/README.md, measured again in about 30 minutes on two cores; goes on where it was stopped.
-# Keep the machine quiet meanwhile. --fresh forgets what was measured before.
+# Everything in benchmarks/README.md and the figures of speed of other pages, measured again in about 40 minutes on two
+# cores; goes on where it was stopped. Keep the machine quiet meanwhile. --fresh forgets what was measured before.
 set -e
 cd "$(dirname "$0")/.."
 exec "${PYTHON:-.venv/dev/bin/python}" -m benchmarks.run "$@"
