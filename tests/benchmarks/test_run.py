@@ -153,7 +153,7 @@ def test_the_figures_of_other_pages(tmp_path: Path, capsys: pytest.CaptureFixtur
         "0.95",
     ):
         assert figure in told, figure
-    assert "20 words take 1,501 ms without the filter and 102 ms with one word" in many
+    assert "20 words take 1,501 ms without the filter and 102 ms with one\nword left" in many
     assert "take 0.95 times as long" in many
 
 
