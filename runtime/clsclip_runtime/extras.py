@@ -16,6 +16,7 @@ from clsclip_runtime.paths import is_file
 MODULES = {
     "av": ("video",),
     "fastapi": ("serve",),
+    "fsspec": ("scale",),
     "huggingface_hub": ("hub",),
     "matplotlib": ("bench", "train"),
     "ml_dtypes": ("export",),
@@ -25,6 +26,8 @@ MODULES = {
     "openvino": ("openvino",),
     "pi_heif": ("heic",),
     "prometheus_client": ("serve",),
+    "pyarrow": ("scale",),
+    "ray": ("ray",),
     "resvg_py": ("train",),
     "starlette": ("serve",),
     "uvicorn": ("serve",),
