@@ -1,7 +1,10 @@
 # Both from a bare machine with Python; run again, they only do what is missing.
 PYTHON ?= python3
 
-.PHONY: demo plus test test-fast test-slow test-ascii installs planted fuzz check docs cpp cpp-sanitize cpp-aarch64 cpp-no-tokenizer clean
+.PHONY: help demo plus test test-fast test-slow test-ascii installs planted fuzz check docs docs-test dist cpp cpp-sanitize cpp-aarch64 cpp-no-tokenizer clean
+
+help:  ## this list
+	@awk -F ':.*  ## ' '/^[a-z0-9-]+:.*  ## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
 
 demo: .venv/demo.done  ## the main job: install the runtime alone, segment a cluttered picture
 	.venv/demo/bin/clsclip-infer examples/cluttered.png --classes $(DEMO_WORDS) --out out
@@ -50,16 +53,24 @@ fuzz: .venv/dev.done  ## damaged and hostile files of every kind, in every engin
 	  .venv/dev/bin/python -m tests.fuzz $$kind --count $(FUZZ_COUNT) --jobs $(FUZZ_JOBS) || failed=1; \
 	done; test -z "$$failed"
 
-check: .venv/dev.done  ## lint, types, floors, documentation
+check: .venv/dev.done  ## lint, types, floors, spelling, documentation
 	.venv/dev/bin/ruff check .
 	.venv/dev/bin/ruff format --check .
 	for system in linux win32 darwin; do \
 	  .venv/dev/bin/mypy --platform $$system -p clsclip -p clsclip_runtime -p clsclip_serve -p clsclip_export -p clsclip_bench || exit 1; done
 	.venv/dev/bin/lint-imports
+	.venv/dev/bin/codespell
+	.venv/dev/bin/python -m tests.pages.english
 	$(MAKE) --no-print-directory docs
 
 docs: .venv/dev.done  ## the documentation, into build/site; whatever is wrong with it is an error
 	NO_MKDOCS_2_WARNING=1 .venv/dev/bin/mkdocs build --strict
+
+docs-test: .venv/dev.done  ## run the commands and programs of README and docs, and list what cannot run here
+	.venv/dev/bin/python -m tests.pages
+
+dist: .venv/dev.done  ## the files of a release: source distribution and wheel, into dist/
+	.venv/dev/bin/python -m tests.release
 
 cpp:  ## the C++ runtime: configure, build, test, and build the example against what is installed
 	runtime/cpp/scripts/build.sh build/cpp -DCLSCLIP_WERROR=ON

@@ -2,7 +2,7 @@
 
 - one page for each Python package that lists its public names in ``__all__``;
 - one page for each command of setup.cfg, with the ``--help`` of it and of its subcommands;
-- the notebooks of benchmarks/, the model card and the changelog as pages.
+- the notebooks of benchmarks/, the model card, the changelog and the page for contributors.
 
 Three checks fail the build: an option that no command has, a file of the project that is not there, and a built page
 that loads anything from another site.
@@ -36,6 +36,7 @@ MEASUREMENTS = "development/measurements"
 EXAMPLES = ("cluttered_overlay.png", "tiny_whole.png", "tiny_plus.png")
 MODEL_CARD = "explanation/model-card.md"
 CHANGELOG = "development/changelog.md"
+CONTRIBUTING = "development/contributing.md"
 
 # A warning fails the build under --strict.
 _log = logging.getLogger("mkdocs.hooks.clsclip")
@@ -76,7 +77,7 @@ def on_files(files: Any, config: Any) -> Any:
         add(f"{PYTHON}/{name}.md", python_page(name, title, names))
     for name, function in commands().items():
         add(f"{COMMANDS}/{name}.md", command_page(name, function))
-    moved = notebooks() | {"MODEL_CARD.md": MODEL_CARD, "CHANGELOG.md": CHANGELOG}
+    moved = notebooks() | {"MODEL_CARD.md": MODEL_CARD, "CHANGELOG.md": CHANGELOG, "CONTRIBUTING.md": CONTRIBUTING}
     pictures = {ROOT / "examples" / name for name in EXAMPLES}
     for source, path in moved.items():
         text, shown = adopted(source, path, moved)

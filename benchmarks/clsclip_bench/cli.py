@@ -118,7 +118,7 @@ def parse_counts(ctx: click.Context, param: click.Parameter, value: str) -> tupl
     "--max-classes",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Filtered rows: so many words of a picture, whatever they score. Default: those above the model's threshold.",
+    help="Filtered rows: words of a picture, whatever they score. Default: those above the model's threshold.",
 )
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Of the engines and of the peak.")
 @click.option(

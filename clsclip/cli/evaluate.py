@@ -138,7 +138,7 @@ def run(
 ) -> None:
     """Measure mIoU, FB-IoU, leakage and which-word mIoU; or, with --benchmark, give every pixel the strongest name.
 
-    Of your own data, precision and recall of every class are told too.
+    Of your own data, precision and recall of every class are shown too.
     """
     from clsclip.evaluation import evaluate, mean_of, prompted, shuffled, table
     from clsclip.evaluation.seen import told_apart, what_was_trained

@@ -34,9 +34,7 @@ _FEW = 20
 @click.option(
     "--ask", type=click.Choice(GROUPS), help="Words that are asked. Default: all of your own data, seen of benchmarks."
 )
-@click.option(
-    "--limit", type=click.IntRange(min=1), metavar="N", help="At most so many pictures, chosen by their names."
-)
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Most pictures, chosen by their names.")
 @click.option("--trained-too", is_flag=True, help="Use pictures too that the model was trained on.")
 @click.option("--out", type=_FILE, metavar="PNG", help="Draw the curves.")
 @click.option("--write", is_flag=True, help="Store both thresholds in the model.")

@@ -93,7 +93,7 @@ Exit codes: 0 done, 1 a failure, 2 wrong use, 130 interrupted (what was done is 
 @click.option("--restart-factor", type=_COUNT, default=1, help="T_mult, how much longer the next cycle is.")
 @click.option("--warmup", "warmup_steps", type=click.IntRange(min=0), default=0, help="Steps of linear warm-up.")
 @click.option("--absent", type=float, default=0.0, help="Share of pairs that ask an absent word, as 0.25.")
-@click.option("--words-per-picture", type=_COUNT, default=1, help="Group so many classes of a picture in a batch.")
+@click.option("--words-per-picture", type=_COUNT, default=1, help="Classes of a picture to group in a batch.")
 @click.option("--flip/--no-flip", default=True, help="Mirror every second picture.")
 @click.option("--dice", type=float, default=0.5, help="Weight of the Dice loss; 0 leaves the cross entropy alone.")
 @click.option("--clip-norm", type=float, default=1.0, help="Largest norm of the gradient; 0 does not clip.")
@@ -112,7 +112,10 @@ Exit codes: 0 done, 1 a failure, 2 wrong use, 130 interrupted (what was done is 
 @click.option("--log-every", type=_COUNT, default=20, help="Steps between lines of metrics.")
 @click.option("--tensorboard", is_flag=True, help="Write metrics for TensorBoard too.")
 @click.option(
-    "--presence-pictures", type=click.IntRange(min=0), default=500, help="Fit the presence head on so many; 0: none."
+    "--presence-pictures",
+    type=click.IntRange(min=0),
+    default=500,
+    help="Pictures to fit the presence head on; 0: none.",
 )
 @click.option("--description", help="A sentence for the checkpoint and its bundles.")
 @click.option("--license", help="License of the trained weights, for the checkpoint and its bundles.")

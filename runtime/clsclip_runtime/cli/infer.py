@@ -67,11 +67,10 @@ what was written is complete)."""
     epilog=EXAMPLES,
     help="""Segment the things that words name, in pictures and videos.
 
-    SOURCE is a picture, several, a folder of pictures, a quoted pattern, a video, the number of a camera (a file or
-    folder of that name comes first), the address of a picture (http://, https://) or of a stream (rtsp://, http://,
-    ...), or - for standard input. A word
-    that is not in a picture is reported absent and gets an empty mask. Videos, cameras and streams need the extra
-    "video" of the installation.""",
+    SOURCE is a picture, several, a folder of pictures, a quoted pattern, a video, the number of a camera, the address
+    of a picture (http://, https://) or of a stream (rtsp://, http://, ...), or - for standard input. A file or folder
+    whose name is a number comes before the camera. A word that is not in a picture is reported absent and gets an
+    empty mask. Videos, cameras and streams need the extra "video" of the installation.""",
 )
 @click.argument("sources", metavar="SOURCE...", nargs=-1)
 @click.option(
