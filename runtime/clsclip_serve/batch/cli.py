@@ -58,7 +58,7 @@ def parse_share(context: click.Context, parameter: click.Parameter, value: str) 
 
     SOURCE is a folder (with its sub-folders), a quoted pattern, an image, a .txt of addresses, or Parquet files with
     encoded images; on this machine or on any file system that fsspec knows (s3://, gs://, ...). What the output holds
-    is left out, so the same command goes on where the last one ended.""",
+    is left out, so the same command continues where the last one ended.""",
 )
 @click.argument("source")
 @click.option("--classes", multiple=True, metavar="WORD...", help="Words to find, until the next option.")
