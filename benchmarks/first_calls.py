@@ -22,7 +22,7 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-from clsclip_bench.ours import made_picture, words
+from clsclip_bench.ours import made_image, words
 from clsclip_runtime.paths import is_file
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,16 +38,16 @@ Masks = npt.NDArray[np.bool_]
 
 def ask(engine: str, model: Path) -> Callable[[list[str]], Masks]:
     """Load ``model`` into an engine; the function gives the masks (K, H, W) of K words."""
-    picture = made_picture(224, 224)
+    image = made_image(224, 224)
     if engine.startswith(CPP):
         from tests.cpp.c_api import CSegmenter
 
         own = CSegmenter(model, engine.removeprefix(CPP), threads=0)
-        return lambda asked: own(picture, asked, presence_filter=0, presence_threshold=0.0).masks
+        return lambda asked: own(image, asked, presence_filter=0, presence_threshold=0.0).masks
     from clsclip_runtime import Segmenter
 
     segmenter = Segmenter.load(model, engine, word_cache=False)
-    return lambda asked: segmenter(picture, asked, presence_filter=False).masks
+    return lambda asked: segmenter(image, asked, presence_filter=False).masks
 
 
 def first_masks(engine: str, model: Path, threads: int) -> Masks:

@@ -56,7 +56,7 @@ def steps(work: Path) -> list[Step]:
     """In this order; what matters most first."""
     full_size = str(work / "b16-fp32.clsclip")
     folder = ("--work", str(work))
-    one_picture = ("--model", full_size, "--crops", "1", "--max-classes", "1")
+    one_image = ("--model", full_size, "--crops", "1", "--max-classes", "1")
     exact, filtered = ("--mode", "exact"), ("--mode", "filtered", "--classes", "1,20,100,1000")
     # A thousand words segmented one by one would take minutes a call, and nobody does that: the filter is for them.
     embedded = (BENCH, "--crops", "1,4", *exact, "--classes", "1,5,20,100")
@@ -67,8 +67,8 @@ def steps(work: Path) -> list[Step]:
         Step("disk", ("benchmarks.peers.disk", "--seconds", "6", *folder), 2, disk.markdown, True),
         Step("embedded", (*embedded, "--minutes", "3"), 4, markdown),
         Step("embedded-filtered", (*embedded_filtered, "--minutes", "3"), 4, markdown),
-        Step("full-size", (BENCH, *one_picture, *exact, "--classes", "1,5,20", "--minutes", "2"), 3, markdown, True),
-        Step("full-size-filtered", (BENCH, *one_picture, *filtered, "--minutes", "6"), 7, markdown, True),
+        Step("full-size", (BENCH, *one_image, *exact, "--classes", "1,5,20", "--minutes", "2"), 3, markdown, True),
+        Step("full-size-filtered", (BENCH, *one_image, *filtered, "--minutes", "6"), 7, markdown, True),
     ]
 
 

@@ -25,11 +25,11 @@ from PIL import Image
 
 from clsclip_runtime.video import AnnotatedVideo, Frame, open_video
 
-Pictures = list[npt.NDArray[np.uint8]]
+Images = list[npt.NDArray[np.uint8]]
 ROUNDS = 5
 
 
-def pictures(width: int, height: int, count: int) -> Pictures:
+def make_images(width: int, height: int, count: int) -> Images:
     """What a video shows."""
     random = np.random.default_rng(0)
     noise = random.integers(0, 256, (height + 200, width + 200, 3), dtype=np.uint8)
@@ -44,7 +44,7 @@ def pictures(width: int, height: int, count: int) -> Pictures:
     return made
 
 
-def write_h264(path: Path, images: Pictures) -> None:
+def write_h264(path: Path, images: Images) -> None:
     """A video as phones and cameras write it."""
     height, width = images[0].shape[:2]
     with av.open(str(path), "w") as container:
@@ -70,7 +70,7 @@ def read_opencv(path: Path) -> None:
         cv2.cvtColor(capture.retrieve()[1], cv2.COLOR_BGR2RGB)
 
 
-def write_ours(path: Path, images: Pictures, codec: str) -> None:
+def write_ours(path: Path, images: Images, codec: str) -> None:
     """By the runtime, through PyAV."""
     path.unlink(missing_ok=True)
     sink = AnnotatedVideo(path, codec=codec)
@@ -80,7 +80,7 @@ def write_ours(path: Path, images: Pictures, codec: str) -> None:
     sink.close()
 
 
-def write_opencv(path: Path, images: Pictures) -> None:
+def write_opencv(path: Path, images: Images) -> None:
     """By OpenCV, in the codec that each of its builds has."""
     height, width = images[0].shape[:2]
     writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*"mp4v"), 25, (width, height))
@@ -113,7 +113,7 @@ def main(frames: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for width, height, count in ((640, 480, frames), (1920, 1080, max(8, frames // 3))):
-            images = pictures(width, height, count)
+            images = make_images(width, height, count)
             source = folder / "source.mp4"
             write_h264(source, images)
             files = {what: folder / f"{at}.mp4" for at, what in enumerate(("VP9", "H.264", "MPEG-4"))}

@@ -41,9 +41,9 @@ def split(fold: Fold, share: float | None, seed: int, *, own: bool) -> Split:
     given = own and len(fold.test) > 0 and not any(fold.test.key(index) in keys for index in range(len(fold.test)))
     if given and share is None:
         found = asking(fold, "seen")
-        pictures = {index for index, _ in found.test_pairs}
-        told = f"validation: {len(pictures)} pictures, by the data's own list"
-        return Split(fold, found if pictures else None, told if pictures else "no validation: its list is empty")
+        images = {index for index, _ in found.test_pairs}
+        told = f"validation: {len(images)} pictures, by the data's own list"
+        return Split(fold, found if images else None, told if images else "no validation: its list is empty")
     share = (0.1 if own else 0.0) if share is None else share
     if not share:
         return Split(fold, None, "no validation")

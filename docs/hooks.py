@@ -78,13 +78,13 @@ def on_files(files: Any, config: Any) -> Any:
     for name, function in commands().items():
         add(f"{COMMANDS}/{name}.md", command_page(name, function))
     moved = notebooks() | {"MODEL_CARD.md": MODEL_CARD, "CHANGELOG.md": CHANGELOG, "CONTRIBUTING.md": CONTRIBUTING}
-    pictures = {ROOT / "examples" / name for name in EXAMPLES}
+    images = {ROOT / "examples" / name for name in EXAMPLES}
     for source, path in moved.items():
         text, shown = adopted(source, path, moved)
         add(path, text)
-        pictures |= shown
-    for picture in sorted(pictures):
-        files.append(File.generated(config, f"pictures/{picture.name}", abs_src_path=str(picture)))
+        images |= shown
+    for image in sorted(images):
+        files.append(File.generated(config, f"pictures/{image.name}", abs_src_path=str(image)))
     return files
 
 
@@ -165,7 +165,7 @@ def _help(name: str, function: str, *sub: str) -> str:
 
 def adopted(source: str, path: str, moved: dict[str, str]) -> tuple[str, set[Path]]:
     """A file of the project as a page: links to other pages lead there, its pictures come along, others are text."""
-    pictures = set()
+    images = set()
 
     def relink(match: re.Match[str]) -> str:
         mark, text, target, anchor = match.groups(default="")
@@ -173,7 +173,7 @@ def adopted(source: str, path: str, moved: dict[str, str]) -> tuple[str, set[Pat
         if real in moved:
             to = moved[real]
         elif mark:
-            pictures.add(ROOT / real)
+            images.add(ROOT / real)
             to = f"pictures/{posixpath.basename(real)}"
         elif real.startswith("docs/"):
             to = real.removeprefix("docs/")
@@ -182,7 +182,7 @@ def adopted(source: str, path: str, moved: dict[str, str]) -> tuple[str, set[Pat
         return f"{mark}[{text}]({posixpath.relpath(to, posixpath.dirname(path))}{anchor})"
 
     text = _LINK.sub(relink, (ROOT / source).read_text("utf-8"))
-    return text, pictures
+    return text, images
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:

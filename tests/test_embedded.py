@@ -30,10 +30,10 @@ def test_demo_picture() -> None:
 def test_tiny_things_are_found_in_their_boxes_alone() -> None:
     """The README's picture of ClsCLIP+."""
     words = ["snake", "caterpillar", "top hat", "folder"]
-    picture = ROOT / "examples" / "tiny.png"
+    image = ROOT / "examples" / "tiny.png"
     with Segmenter.load() as segmenter:
-        assert "found" not in statuses(segmenter(picture, words))
-        near = segmenter(picture, words, regions=RegionFile(ROOT / "examples" / "tiny.json").of(str(picture)))
+        assert "found" not in statuses(segmenter(image, words))
+        near = segmenter(image, words, regions=RegionFile(ROOT / "examples" / "tiny.json").of(str(image)))
     assert statuses(near) == ("found",) * 4
     assert all(near[word].searched == ("regions",) for word in words)
 

@@ -27,11 +27,11 @@ def test_plain_install(tmp_path: Path) -> None:
     installed = {package["name"] for package in json.loads(run(binaries / "pip", "list", "--format", "json"))}
     assert "clsclip" in installed
     assert not installed & {"torch", "onnx", "open_clip_torch"}
-    picture = ROOT / "examples" / "cluttered.png"
-    result = json.loads(run(binaries / "clsclip-infer", picture, "--json", "--classes", "bottle", "pizza"))
+    image = ROOT / "examples" / "cluttered.png"
+    result = json.loads(run(binaries / "clsclip-infer", image, "--json", "--classes", "bottle", "pizza"))
     assert [one["status"] for one in result["classes"]] == ["found", "absent"]
     code = "from clsclip import Segmenter; print(Segmenter.load()(__import__('sys').argv[1], ['dog'])['dog'].status)"
-    assert run(binaries / "python", "-c", code, picture) == "found\n"
+    assert run(binaries / "python", "-c", code, image) == "found\n"
     for program, options, extra in (
         ("clsclip-export", ("--ckpt", ROOT / "models" / "stickers" / "last.safetensors", "--out", "x"), "export"),
         ("clsclip-train", ("--towers", "x", "--data", "folder", "--root", "x", "--out", "x"), "train"),

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PICTURE = ROOT / "examples" / "cluttered.png"
+IMAGE = ROOT / "examples" / "cluttered.png"
 STICKERS = ROOT / "models" / "stickers"
 ALONE = ["unshare", "--net", "--mount", "--map-root-user"]
 STAYS = """
@@ -46,7 +46,7 @@ def watch(tmp_path: Path, *command: str | Path, **variables: str) -> tuple[list[
 
 def infer(tmp_path: Path, backend: str, **variables: str) -> tuple[list[str], list[str], str]:
     options = [
-        PICTURE,
+        IMAGE,
         "--classes",
         "dog",
         "--backend",
@@ -89,7 +89,7 @@ def test_training_and_export_are_quiet(program: str, tmp_path: Path) -> None:
         "export": ("clsclip_export.cli", "--ckpt", STICKERS / "last.safetensors", "--out", tmp_path / "a.clsclip"),
         "evaluate": ("clsclip.cli.evaluate", "run", "--help"),
         "draw": (
-            *("clsclip.cli.evaluate", "attention", PICTURE, "dog", "--model", STICKERS / "last.safetensors"),
+            *("clsclip.cli.evaluate", "attention", IMAGE, "dog", "--model", STICKERS / "last.safetensors"),
             *("--out", tmp_path / "a.png"),
         ),
         "plot": (

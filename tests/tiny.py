@@ -46,9 +46,9 @@ def draw_stickers(root: Path, style: str = "noto") -> Path:
     folder.mkdir(parents=True)
     for noun in nouns():
         colour = tuple(int(255 * part) for part in colorsys.hsv_to_rgb(noun.index / len(nouns()), 1, 1))
-        picture = Image.new("RGBA", (24, 24))
-        draw = ImageDraw.Draw(picture)
+        image = Image.new("RGBA", (24, 24))
+        draw = ImageDraw.Draw(image)
         (draw.ellipse if noun.index % 2 else draw.rectangle)((2, 2, 21, 21), fill=(*colour, 255))
         for emoji in noun.emoji:
-            picture.save(folder / (emoji_file_stems(emoji)[0] + STYLES[style].suffix))
+            image.save(folder / (emoji_file_stems(emoji)[0] + STYLES[style].suffix))
     return root

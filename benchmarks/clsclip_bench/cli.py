@@ -100,7 +100,7 @@ def parse_counts(ctx: click.Context, param: click.Parameter, value: str) -> tupl
     help="For everything; rows that would not fit are left out.",
 )
 @click.option(
-    "--picture", type=click.Path(path_type=Path), metavar="FILE", help="Picture to segment. Default: made up."
+    "--picture", "image", type=click.Path(path_type=Path), metavar="FILE", help="Picture to segment. Default: made up."
 )
 @click.option(
     "--side",
@@ -164,7 +164,7 @@ class Options:
     crops: tuple[int, ...]
     classes: tuple[int, ...]
     minutes: float
-    picture: Path | None
+    image: Path | None
     side: int | None
     words: Path | None
     max_classes: int | None
@@ -228,8 +228,8 @@ def _measure(options: Options) -> tuple[dict[str, Any], int]:
             f"{options.words} has {len(asked)} words, and {max(options.classes)} are to be asked. "
             "Give a longer list, or fewer --classes"
         )
-    if options.picture is not None and not is_file(options.picture):
-        raise click.UsageError(absence(options.picture))
+    if options.image is not None and not is_file(options.image):
+        raise click.UsageError(absence(options.image))
     for model in options.models:
         if not is_dir(model):
             raise click.UsageError(f"{absence(model, 'bundle')}. Give the folder that clsclip-export wrote")
@@ -244,7 +244,7 @@ def _measure(options: Options) -> tuple[dict[str, Any], int]:
         options={
             "threads": options.threads,
             "memory_mb": options.memory_mb,
-            "picture": None if options.picture is None else str(options.picture.absolute()),
+            "image": None if options.image is None else str(options.image.absolute()),
             "side": options.side,
             "asked": asked,
         },

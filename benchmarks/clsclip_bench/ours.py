@@ -61,7 +61,7 @@ def words(count: int) -> list[str]:
     return [f"thing {number}" for number in range(1, count + 1)]
 
 
-def made_picture(width: int, height: int, seed: int = 0) -> npt.NDArray[np.uint8]:
+def made_image(width: int, height: int, seed: int = 0) -> npt.NDArray[np.uint8]:
     """(height, width, 3) uint8: soft shapes and grain, so that it compresses about as photographs do."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
@@ -69,8 +69,8 @@ def made_picture(width: int, height: int, seed: int = 0) -> npt.NDArray[np.uint8
     waves = rng.uniform(1, 12, (3, 2))
     phases = rng.uniform(0, 6.28, 3)
     soft = [np.sin(x * columns + y * rows + phase) for (x, y), phase in zip(waves, phases, strict=True)]
-    picture = 128 + 90 * np.stack(soft, axis=-1) + rng.normal(0, 6, (height, width, 1)).astype(np.float32)
-    pixels: npt.NDArray[np.uint8] = np.clip(picture, 0, 255).astype(np.uint8)
+    image = 128 + 90 * np.stack(soft, axis=-1) + rng.normal(0, 6, (height, width, 1)).astype(np.float32)
+    pixels: npt.NDArray[np.uint8] = np.clip(image, 0, 255).astype(np.uint8)
     return pixels
 
 
@@ -117,7 +117,7 @@ class SegmenterCase:
         max_classes: int | None = None,
         threads: int | None = None,
         memory_mb: int = 1024,
-        picture: str | None = None,
+        image: str | None = None,
         side: int | None = None,
         asked: list[str] | None = None,
     ) -> None:
@@ -129,15 +129,15 @@ class SegmenterCase:
             mode: ``exact`` or ``filtered``.
             max_classes: of a filtered call: so many words a crop, whatever they score; None is the model's threshold.
             threads, memory_mb: as in ``Segmenter.load``.
-            picture: file to segment; None makes a picture.
+            image: file to segment; None makes a picture.
             side: of the made picture, pixels; None is the model's own.
             asked: words to ask; None makes some. A workload with more classes than words is refused.
         """
         self._model, self._backend, self._mode, self._max_classes = model, backend, mode, max_classes
         self._threads, self._memory_mb = threads, memory_mb
-        self._picture, self._side, self._asked = picture, side, asked
+        self._image, self._side, self._asked = image, side, asked
         self._clock = EngineClock()
-        self._pictures: list[npt.NDArray[np.uint8]] = []
+        self._images: list[npt.NDArray[np.uint8]] = []
         self._words: list[str] = []
         self._found: dict[str, Any] = {}
         self._first: tuple[Pairs, int] | None = None
@@ -159,16 +159,16 @@ class SegmenterCase:
         if self._asked is not None and len(self._asked) < workload.classes:
             raise OptionError(f"{workload.classes} words are to be asked, and only {len(self._asked)} were given")
         side = self._side or self._segmenter.bundle.manifest.image.size
-        if self._picture is not None:
-            self._pictures = [np.asarray(open_image(self._picture).image)] * workload.crops
+        if self._image is not None:
+            self._images = [np.asarray(open_image(self._image).image)] * workload.crops
         else:
-            self._pictures = [made_picture(side, side, seed) for seed in range(workload.crops)]
+            self._images = [made_image(side, side, seed) for seed in range(workload.crops)]
         self._words = words(workload.classes) if self._asked is None else self._asked[: workload.classes]
 
     def call(self) -> dict[str, float]:
         """From pixels to masks of the pictures' size; ``engine`` is the graphs' part, ``text`` encoding of words."""
         self._clock.take()
-        results = self._segmenter.batch(self._pictures, self._words, **self._options)
+        results = self._segmenter.batch(self._images, self._words, **self._options)
         if not results:
             raise BackendError("the segmenter gave no result")
         text = results[0].timings.get("text", 0.0) / 1000

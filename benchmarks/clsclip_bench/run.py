@@ -37,7 +37,7 @@ class Plan:
         crops, classes: the workloads are all their combinations, least work first.
         minutes: rows that would not fit are left out, with that reason.
         max_classes: of filtered rows.
-        options: of the cases: ``threads``, ``memory_mb``, ``picture``, ``side``, ``asked``.
+        options: of the cases: ``threads``, ``memory_mb``, ``image``, ``side``, ``asked``.
     """
 
     bundles: tuple[Bundle, ...]

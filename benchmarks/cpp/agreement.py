@@ -11,7 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from clsclip_runtime import Segmenter
-from tests.cpp.agreement import compare, photographs, sticker_pictures
+from tests.cpp.agreement import compare, photographs, sticker_images
 from tests.cpp.c_api import ROOT, CSegmenter, backends
 
 
@@ -22,10 +22,10 @@ def main() -> None:
             cpp = CSegmenter(ROOT / "runtime" / "clsclip_runtime" / "models" / "stickers.clsclip", backend, threads=0)
             for zoom_in in (False, True):
                 where = f"{backend}, {'zoom-in' if zoom_in else 'whole image'}"
-                print(f"{where}, 50 sticker pictures: {compare(python, cpp, sticker_pictures(50), zoom_in=zoom_in)}")
+                print(f"{where}, 50 sticker pictures: {compare(python, cpp, sticker_images(50), zoom_in=zoom_in)}")
                 if len(sys.argv) > 1:
-                    pictures = photographs(Path(sys.argv[1]), 20)
-                    found = compare(python, cpp, pictures, zoom_in=zoom_in, threshold=0.0)
+                    images = photographs(Path(sys.argv[1]), 20)
+                    found = compare(python, cpp, images, zoom_in=zoom_in, threshold=0.0)
                     print(f"{where}, 20 photographs: {found}", flush=True)
             cpp.close()
 

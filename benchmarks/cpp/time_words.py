@@ -35,12 +35,12 @@ def main() -> None:
     asked = parser.parse_args()
     name = asked.backend or backends()[0]
     bundle = ROOT / "runtime" / "clsclip_runtime" / "models" / "stickers.clsclip"
-    picture = np.ascontiguousarray(np.asarray(open_image(ROOT / "examples" / "cluttered.png").image))
+    image = np.ascontiguousarray(np.asarray(open_image(ROOT / "examples" / "cluttered.png").image))
     cpp = CSegmenter(bundle, name, threads=asked.threads)
     with Segmenter.load(bundle, backend=name, threads=asked.threads) as python:
         runs: dict[str, Callable[[], object]] = {
-            "python": lambda: python(picture, WORDS, presence_threshold=0.0).masks,
-            "c++": lambda: cpp(picture, WORDS, presence_threshold=0.0).masks,
+            "python": lambda: python(image, WORDS, presence_threshold=0.0).masks,
+            "c++": lambda: cpp(image, WORDS, presence_threshold=0.0).masks,
         }
         taken: dict[str, list[float]] = {key: [] for key in runs}
         for number in range(asked.rounds + 3):

@@ -21,12 +21,12 @@ def main() -> None:
     """A picture maker that training never sees. STICKERS is the node_modules folder with the sticker packages."""
 
 
-@main.command()
+@main.command("pictures")
 @STICKERS
 @click.option("--out", required=True, type=click.Path(path_type=Path))
 @click.option("--first", default=0, show_default=True, help="Seed of the first picture.")
 @click.option("--count", default=12, show_default=True)
-def pictures(stickers: Path, out: Path, first: int, count: int) -> None:
+def images(stickers: Path, out: Path, first: int, count: int) -> None:
     """Write pictures as PNG files, and a JSON line with the words and boxes of each."""
     maker = Maker(stickers, TRAINED_STYLES)
     out.mkdir(parents=True, exist_ok=True)

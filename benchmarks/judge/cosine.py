@@ -33,28 +33,28 @@ class CosinePredictor:
         self._model = TrainingFree(checkpoint.model.towers, method).eval()
 
     @torch.no_grad()
-    def cosines(self, picture: NDArray[np.uint8], words: Sequence[str]) -> NDArray[np.float32]:
+    def cosines(self, image: NDArray[np.uint8], words: Sequence[str]) -> NDArray[np.float32]:
         """Patch-word cosines at the picture's size, (K, H, W); with ``winner`` -1 where another word is higher."""
-        _, patches = self._model.encode_image(self.checkpoint.pixel_values(picture))
+        _, patches = self._model.encode_image(self.checkpoint.pixel_values(image))
         features = self.checkpoint.model.towers.text_features(self.checkpoint.text_tokens(words))
         grid = round(patches.shape[1] ** 0.5)
         low = (patches[0] @ features.T).T.reshape(len(words), grid, grid).numpy()
-        high = upsample(np.ascontiguousarray(low), (picture.shape[1], picture.shape[0]))
+        high = upsample(np.ascontiguousarray(low), (image.shape[1], image.shape[0]))
         if self.winner:
             high[high < high.max(axis=0)] = -1
         return high
 
     def predict(
-        self, picture: NDArray[np.uint8], words: Sequence[str], mask_threshold: float | None = None
+        self, image: NDArray[np.uint8], words: Sequence[str], mask_threshold: float | None = None
     ) -> Prediction:
         """Masks of the words; ``mask_threshold`` has no meaning for a cosine and is not read."""
-        return Prediction(self.cosines(picture, words) > self.threshold)
+        return Prediction(self.cosines(image, words) > self.threshold)
 
     def fit(self, scenes: Iterable[tuple[NDArray[np.uint8], Sequence[str], Sequence[NDArray[np.uint8]]]]) -> None:
         """Take the threshold with the best mean IoU over pairs; scenes are (picture, words, masks of the words)."""
         overlaps = np.zeros(len(THRESHOLDS))
-        for picture, words, masks in scenes:
-            values = self.cosines(picture, words)
+        for image, words, masks in scenes:
+            values = self.cosines(image, words)
             for at, threshold in enumerate(THRESHOLDS):
                 for value, mask in zip(values, masks, strict=True):
                     marked, true = value > threshold, mask > 0

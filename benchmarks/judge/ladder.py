@@ -31,11 +31,11 @@ EMBEDDED = HERE.parents[1] / "models" / "stickers" / "last.safetensors"
 
 KINDS = ("model", "cosine-winner", *METHODS)
 DATA = ("judge", "training", "unseen-style")
-TRAINING_PICTURES = 1000
+TRAINING_IMAGES = 1000
 IMAGE_SIZE = 128
 """Side at which towers alone are asked, pixels: the embedded model's."""
 
-FIT_PICTURES = 100
+FIT_IMAGES = 100
 """Pictures, of the seeds for choices, that a row without a decoder takes its threshold from."""
 
 
@@ -82,7 +82,7 @@ def scenes_of(stickers: Path, data: str, count: int | None, choice: bool = False
     if choice:
         raise click.UsageError("Seeds for choices are the judge's: leave out --data, or --choice.")
     styles = TRAINED_STYLES if data == "training" else UNSEEN_STYLES
-    return training_scenes(stickers, count or TRAINING_PICTURES, styles)
+    return training_scenes(stickers, count or TRAINING_IMAGES, styles)
 
 
 def predictor_of(stickers: Path, row: Row) -> Predictor:
@@ -102,7 +102,7 @@ def predictor_of(stickers: Path, row: Row) -> Predictor:
     cosine = CosinePredictor(checkpoint, winner, method="cosine" if winner else row.kind)
     examples = (
         (scene.pixels, words_of(present + absent), [scene.mask(noun).astype(np.uint8) for noun in present + absent])
-        for scene in islice(judge_scenes(stickers, CHOICE), FIT_PICTURES)
+        for scene in islice(judge_scenes(stickers, CHOICE), FIT_IMAGES)
         for present, absent in (asked(scene),)
     )
     cosine.fit(examples)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.judge.maker import Maker, Scene, Shown
-from clsclip.reproduce.stickers.pictures import StickerWorld
+from clsclip.reproduce.stickers.images import StickerWorld
 from clsclip.reproduce.stickers.sheets import StickerBook
 
 DEMO = range(12)
@@ -36,7 +36,7 @@ def training_scenes(stickers: Path, count: int, styles: tuple[str, ...]) -> Iter
     """New pictures of the training maker: 256 px, 1 to 8 things of 2 to 60 % of the side."""
     world = StickerWorld(StickerBook(stickers, styles), 256, (0.02, 0.6), (1, 8), TRAINING_SEED)
     for index in range(count):
-        made = world.picture(index)
+        made = world.image(index)
         things = (
             Shown(thing.noun, thing.style, thing.box, made.instances == number)
             for number, thing in enumerate(made.things, start=1)

@@ -30,18 +30,18 @@ CONDITIONS = (
 @click.command()
 @click.argument("stickers", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--model", type=click.Path(exists=True, path_type=Path), help="Default: the embedded bundle.")
-@click.option("--pictures", default=1000, show_default=True)
+@click.option("--pictures", "images", default=1000, show_default=True)
 @click.option("--seed", default=2026, show_default=True)
 @click.option("--presence/--no-presence", default=True, help="Empty masks below the model's threshold; or the paper's.")
 @click.option("--report", type=click.Path(path_type=Path))
-def main(stickers: Path, model: Path | None, pictures: int, seed: int, presence: bool, report: Path | None) -> None:
+def main(stickers: Path, model: Path | None, images: int, seed: int, presence: bool, report: Path | None) -> None:
     """Evaluate under every condition."""
     rows = []
     predictor = open_predictor(model, presence=presence)
     header = ("words", "presence", "mIoU", "FB-IoU", "which-word", "leakage", "pairs")
     click.echo("| " + " | ".join(header) + " |\n|---|---|---|---|---|---|---|")
     for label, group, styles, control in CONDITIONS:
-        options = StickerOptions("all", styles, 256, (0.02, 0.6), (1, 8), seed, test_pictures=pictures)
+        options = StickerOptions("all", styles, 256, (0.02, 0.6), (1, 8), seed, test_images=images)
         fold = asking(open_fold("stickers", stickers, -1, part="test", stickers=options), group)
         method = Method(predictor)
         found = evaluate(fold, shuffled(method, fold.test.classes) if control else method, Protocol(every=True))
@@ -51,7 +51,7 @@ def main(stickers: Path, model: Path | None, pictures: int, seed: int, presence:
         click.echo(f"| {label} | {row['presence']} | {' | '.join(figures)} | {row['leakage']:.2f} | {row['pairs']} |")
     if report is not None:
         kept = [{name: value for name, value in row.items() if name != "classes"} for row in rows]
-        report.write_text(json.dumps({"pictures": pictures, "seed": seed, "rows": kept}, indent=1) + "\n", "utf-8")
+        report.write_text(json.dumps({"pictures": images, "seed": seed, "rows": kept}, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -20,13 +20,13 @@ TOWERS = Path(__file__).parents[2] / "models" / "stickers" / "towers"
 @click.argument("stickers", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--towers", type=click.Path(exists=True, file_okay=False, path_type=Path), default=TOWERS)
 @click.option("--style", "styles", multiple=True, default=list(STYLES), show_default=True)
-@click.option("--pictures", default=400, show_default=True)
+@click.option("--pictures", "images", default=400, show_default=True)
 @click.option("--image-size", default=128, show_default=True)
-def main(stickers: Path, towers: Path, styles: tuple[str, ...], pictures: int, image_size: int) -> None:
+def main(stickers: Path, towers: Path, styles: tuple[str, ...], images: int, image_size: int) -> None:
     """Print the share that the image embedding names right, in percent, for every style."""
     opened = load_towers(str(towers), image_size=image_size)
     for style in styles:
-        shares = named_right(opened, [single_things(stickers, style, pictures, image_size)])[style]
+        shares = named_right(opened, [single_things(stickers, style, images, image_size)])[style]
         click.echo(f"{style}: {shares['trained']:g} % of trained words, {shares['held_out']:g} % of held-out words")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers import material
-from benchmarks.peers.peer import Peer, pictures
+from benchmarks.peers.peer import Peer, images
 from clsclip_bench.case import Workload
 from clsclip_runtime.images import preprocess
 
@@ -49,7 +49,7 @@ class ClipSegPeer(Peer):
         """Masks (C * K, H, W) of one call; the first call counts its operations."""
         from torch.utils.flop_counter import FlopCounterMode
 
-        pixels = self.torch.from_numpy(np.stack([preprocess(image, self.spec) for image in pictures(self.workload)]))
+        pixels = self.torch.from_numpy(np.stack([preprocess(image, self.spec) for image in images(self.workload)]))
         with self.torch.inference_mode():
             if self.operations is None:
                 with FlopCounterMode(display=False) as counter:

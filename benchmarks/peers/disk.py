@@ -24,7 +24,7 @@ from benchmarks.peers.material import bundle_of
 from clsclip_bench.case import Spec, Workload
 from clsclip_bench.engine_time import EngineClock
 from clsclip_bench.operations import BundleOperations
-from clsclip_bench.ours import EXACT, device_of, filter_options, made_picture, precision_of, words
+from clsclip_bench.ours import EXACT, device_of, filter_options, made_image, precision_of, words
 from clsclip_bench.process import variables_of
 from clsclip_bench.report import figure, new_document, peaks_json, percent, row_of, table, write_document
 from clsclip_bench.session import Peaks, measure
@@ -93,7 +93,7 @@ def make_photo(path: Path) -> Path:
     if not is_file(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         scratch = path.with_name(f".{path.name}")
-        Image.fromarray(made_picture(WIDTH, HEIGHT)).save(scratch, "JPEG", quality=90)
+        Image.fromarray(made_image(WIDTH, HEIGHT)).save(scratch, "JPEG", quality=90)
         scratch.replace(path)
     return path
 

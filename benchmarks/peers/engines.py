@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.peers import material
-from benchmarks.peers.peer import Peer, pictures
+from benchmarks.peers.peer import Peer, images
 from clsclip_bench.case import Workload
 from clsclip_runtime.images import preprocess
 from clsclip_runtime.libraries import import_onnxruntime, import_openvino
@@ -41,7 +41,7 @@ class EnginePeer(Peer):
 
     def call(self) -> dict[str, float]:
         """Masks (C * K, H, W) of one call."""
-        pixels = np.stack([preprocess(image, self.spec) for image in pictures(self.workload)])
+        pixels = np.stack([preprocess(image, self.spec) for image in images(self.workload)])
         logits = self.run({"pixel_values": pixels, **self.feeds})
         masks = upsample(logits, (material.SIDE, material.SIDE)) > 0
         self.found = logits[: self.workload.classes]

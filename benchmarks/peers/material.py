@@ -19,7 +19,7 @@ from PIL import Image
 
 from clsclip_bench.case import Workload
 from clsclip_bench.operations import count_operations
-from clsclip_bench.ours import made_picture, words
+from clsclip_bench.ours import made_image, words
 from clsclip_runtime.bundle.manifest import parse_manifest
 from clsclip_runtime.bundle.specs import ImageSpec
 from clsclip_runtime.paths import is_file
@@ -30,7 +30,7 @@ TEMPLATE = "a picture of a {}"
 PATCH, LAYERS, DECODER_LAYERS = 16, 12, 2
 """Of ViT-B/16, and of the decoder."""
 
-CALIBRATION_PICTURES = 32
+CALIBRATION_IMAGES = 32
 
 SEGMENTER = "segmenter.onnx"
 
@@ -76,9 +76,9 @@ def quantise(source: Path, out: Path) -> None:
     """
     from clsclip_export.errors import PrecisionError
 
-    with TemporaryDirectory() as pictures:
-        for seed in range(CALIBRATION_PICTURES):
-            Image.fromarray(made_picture(SIDE, SIDE, seed)).save(Path(pictures) / f"{seed}.png")
+    with TemporaryDirectory() as images:
+        for seed in range(CALIBRATION_IMAGES):
+            Image.fromarray(made_image(SIDE, SIDE, seed)).save(Path(images) / f"{seed}.png")
         command = [
             sys.executable,
             "-m",
@@ -89,7 +89,7 @@ def quantise(source: Path, out: Path) -> None:
             str(out),
             "--force",
         ]
-        command += ["--int8", "--calibration-images", pictures]
+        command += ["--int8", "--calibration-images", images]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
@@ -97,9 +97,9 @@ def quantise(source: Path, out: Path) -> None:
 
 
 @cache
-def picture() -> npt.NDArray[np.uint8]:
+def image() -> npt.NDArray[np.uint8]:
     """(224, 224, 3) uint8, the picture of every row."""
-    return made_picture(SIDE, SIDE)
+    return made_image(SIDE, SIDE)
 
 
 def texts(workload: Workload) -> list[str]:

@@ -31,8 +31,8 @@ class Peer:
         return self.found
 
 
-def pictures(workload: Workload) -> list[Any]:
+def images(workload: Workload) -> list[Any]:
     """The workload's pictures."""
     from PIL import Image
 
-    return [Image.fromarray(material.picture())] * workload.crops
+    return [Image.fromarray(material.image())] * workload.crops

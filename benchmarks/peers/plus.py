@@ -31,7 +31,7 @@ from clsclip_runtime.paths import is_file
 from .parity import difference
 
 ROOT = Path(__file__).parents[2]
-PICTURE = ROOT / "examples" / "cluttered.png"
+IMAGE = ROOT / "examples" / "cluttered.png"
 CHECKPOINT = ROOT / "models" / "stickers" / "last.safetensors"
 WORDS = ["bottle", "boat", "dog"]
 SIDE = 640
@@ -47,11 +47,11 @@ def boxes(width: int, height: int) -> npt.NDArray[np.float32]:
     return np.asarray(shares, np.float32) * np.asarray([width, height, width, height], np.float32)
 
 
-def picture() -> npt.NDArray[np.uint8]:
+def whole_image() -> npt.NDArray[np.uint8]:
     """The picture's pixels."""
     from clsclip_runtime.images import open_image
 
-    return np.asarray(open_image(PICTURE).image)
+    return np.asarray(open_image(IMAGE).image)
 
 
 class Ours:
@@ -66,7 +66,7 @@ class Ours:
         from clsclip_runtime import Proposals, Segmenter
 
         self._segmenter = Segmenter.load(None, self._backend, detector=self._detector, threads=self._threads)
-        self._pixels = picture()
+        self._pixels = whole_image()
         self._proposals = Proposals.from_boxes(boxes(self._pixels.shape[1], self._pixels.shape[0]))
         self._options = filter_options(EXACT, None)
 
@@ -117,7 +117,7 @@ class Theirs:
         self._torch = torch
         self._model, _ = load_checkpoint(CHECKPOINT)
         self._spec = image_spec(self._model)
-        self._pixels = picture()
+        self._pixels = whole_image()
         self._boxes = boxes(self._pixels.shape[1], self._pixels.shape[0])
         with torch.inference_mode():
             texts = [f"a picture of a {word}" for word in WORDS]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers import material
-from benchmarks.peers.peer import Peer, pictures
+from benchmarks.peers.peer import Peer, images
 from clsclip_bench.case import Workload
 from clsclip_runtime.images import preprocess
 from clsclip_runtime.masks.upsampling import logit
@@ -38,7 +38,7 @@ class TorchPeer(Peer):
     def call(self) -> dict[str, float]:
         """Masks (C, K, H, W) of one call."""
         torch = self.torch
-        pixels = np.stack([preprocess(image, self.spec) for image in pictures(self.workload)])
+        pixels = np.stack([preprocess(image, self.spec) for image in images(self.workload)])
         lower = torch.autocast(self.device, getattr(torch, self.dtype), enabled=self.dtype != "float32")
         with torch.inference_mode(), lower:
             logits = self.forward(torch.from_numpy(pixels).to(self.device)).float()

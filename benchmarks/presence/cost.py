@@ -45,13 +45,11 @@ def main(bundle: Path, backend: str, rounds: int, peer_words: int, report_path: 
     photo = jpeg_of_12_megapixels()
     with tempfile.TemporaryDirectory() as folder, known_words(bundle, backend, many, folder) as segmenter:
         size = segmenter.bundle.manifest.image.size
-        picture = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
-        segmenter(picture, many, max_classes=1)
+        image = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
+        segmenter(image, many, max_classes=1)
 
         def filtered(asked: list[str], max_classes: int) -> Callable[[], Result]:
-            return lambda: segmenter(
-                picture, asked, presence_filter=True, max_classes=max_classes, presence_threshold=0
-            )
+            return lambda: segmenter(image, asked, presence_filter=True, max_classes=max_classes, presence_threshold=0)
 
         def photo_to_files() -> Result:
             result = segmenter(photo, few, presence_filter=False)
@@ -59,7 +57,7 @@ def main(bundle: Path, backend: str, rounds: int, peer_words: int, report_path: 
             return result
 
         rows: dict[str, Callable[[], Any]] = {
-            f"{WORDS} words, exact": lambda: segmenter(picture, few, presence_filter=False),
+            f"{WORDS} words, exact": lambda: segmenter(image, few, presence_filter=False),
             **{f"{WORDS} words, filtered, {kept} through": filtered(few, kept) for kept in (1, 2, 3, 5)},
             **{f"1,000 words, filtered, {kept} through": filtered(many, kept) for kept in (1, 2, 3, 5, 10)},
             "12 megapixel JPEG to 20 PNG files, exact": photo_to_files,

@@ -46,7 +46,7 @@ class Row:
         own: (picture, own word) pairs asked.
         kept: of those, let through.
         through: words let through, of all pictures.
-        pictures: how many.
+        images: how many.
     """
 
     words: int
@@ -55,7 +55,7 @@ class Row:
     own: int = 0
     kept: int = 0
     through: int = 0
-    pictures: int = 0
+    images: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Figures: recall and IoU in percent, words let through a picture."""
@@ -64,7 +64,7 @@ class Row:
             "threshold": None if self.chooser is None else self.chooser.threshold,
             "max_classes": None if self.chooser is None else self.chooser.max_classes,
             "recall": round(100 * self.kept / self.own, 1),
-            "through": round(self.through / self.pictures, 1),
+            "through": round(self.through / self.images, 1),
             "miou": round(self.scores.miou, 1),
             "pairs": self.own,
         }
@@ -73,7 +73,7 @@ class Row:
 @click.command()
 @click.argument("stickers", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--model", type=click.Path(exists=True, path_type=Path), help="Default: the embedded bundle.")
-@click.option("--pictures", default=60, show_default=True)
+@click.option("--pictures", "images", default=60, show_default=True)
 @click.option("--style", "styles", multiple=True, default=("noto", "fluent"), show_default=True)
 @click.option("--seed", default=2028, show_default=True)
 @click.option("--backend", default="auto", show_default=True)
@@ -81,20 +81,20 @@ class Row:
 def main(
     stickers: Path,
     model: Path | None,
-    pictures: int,
+    images: int,
     styles: tuple[str, ...],
     seed: int,
     backend: str,
     report_path: Path | None,
 ) -> None:
     """Measure every vocabulary on the same pictures."""
-    options = StickerOptions("all", styles, 256, (0.02, 0.6), (1, 8), seed, test_pictures=pictures)
+    options = StickerOptions("all", styles, 256, (0.02, 0.6), (1, 8), seed, test_images=images)
     fold = asking(open_fold("stickers", stickers, -1, part="test", stickers=options), "all")
     with Segmenter.load(model, backend) as segmenter:
         rows = [row.to_json() for row in measure(fold, segmenter, other_emoji(stickers), seed)]
     click.echo(table(rows))
     if report_path is not None:
-        document = {"pictures": pictures, "styles": styles, "seed": seed, "rows": rows}
+        document = {"pictures": images, "styles": styles, "seed": seed, "rows": rows}
         report_path.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
 
 
@@ -130,7 +130,7 @@ def measure(fold: Fold, segmenter: Segmenter, emoji: Sequence[str], seed: int) -
         asked.setdefault(index, []).append(class_id)
     for index, present in asked.items():
         own = [data.classes[one] for one in present]
-        segmenter.set_image(data.picture(index))
+        segmenter.set_image(data.image(index))
         masks = segmenter.predict(own, presence_filter=False).masks
         for count in (0, *VOCABULARIES):
             words = vocabulary(own, emoji, count, rng) if count else own
@@ -147,7 +147,7 @@ def measure(fold: Fold, segmenter: Segmenter, emoji: Sequence[str], seed: int) -
 
 def add(row: Row, chosen: Any, masks: Any, present: Sequence[int], truths: Sequence[Any]) -> None:
     """Count one picture; its own words come first in ``chosen``."""
-    row.pictures += 1
+    row.images += 1
     row.through += int(chosen.sum())
     row.own += len(present)
     row.kept += int(chosen[: len(present)].sum())

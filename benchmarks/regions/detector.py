@@ -21,7 +21,7 @@ import yaml
 from PIL import Image
 
 from clsclip.reproduce.dataset import pool, word_set
-from clsclip.reproduce.stickers.pictures import StickerWorld
+from clsclip.reproduce.stickers.images import StickerWorld
 from clsclip.reproduce.stickers.sheets import StickerBook
 from clsclip.reproduce.stickers.vocabulary import nouns
 from clsclip_runtime.paths import is_file
@@ -46,7 +46,7 @@ _RATES = {"optimizer": "AdamW", "lr0": 2e-3, "lrf": 0.02, "warmup_epochs": 0.3, 
 @click.argument("stickers", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--words", type=click.Choice(list(STYLES)), default="coco", show_default=True, help="The classes.")
-@click.option("--pictures", default=3000, show_default=True)
+@click.option("--pictures", "images", default=3000, show_default=True)
 @click.option("--epochs", default=4, show_default=True)
 @click.option("--names", default=0, show_default=True, help="Epochs of 500 pictures a class that teach names first.")
 @click.option("--batch", default=16, show_default=True)
@@ -56,7 +56,7 @@ def main(
     stickers: Path,
     out: Path,
     words: str,
-    pictures: int,
+    images: int,
     epochs: int,
     names: int,
     batch: int,
@@ -72,7 +72,7 @@ def main(
         raise click.UsageError("--start has learnt names already, and --names would replace what it has learnt")
     out = out.resolve()
     backbone = learn_names(stickers, out, words, names) if names else None
-    data = write_data(stickers, out, words, pictures)
+    data = write_data(stickers, out, words, images)
     # With --start, another number of classes: only the last layers are new.
     model = YOLO("yolo11n.yaml" if start is None else str(start))
     if backbone is not None:
@@ -86,7 +86,7 @@ def main(
     )
     shutil.copy(exported, out / f"{words}.onnx")
     before = f", after {names} epochs of names" if names else ""
-    text = f"YOLO11n, {words}, by ultralytics (weights AGPL-3.0): {pictures} pictures, {epochs} epochs{before}.\n"
+    text = f"YOLO11n, {words}, by ultralytics (weights AGPL-3.0): {images} pictures, {epochs} epochs{before}.\n"
     (out / f"{words}.txt").write_text(text, "utf-8")
     click.echo(f"wrote {out / f'{words}.onnx'}")
 
@@ -127,7 +127,7 @@ def write_data(stickers: Path, out: Path, words: str, count: int) -> Path:
             (folder / kind / part).mkdir(parents=True, exist_ok=True)
         indices = [first + at for at in range(number) if not is_file(folder / "labels" / part / f"{first + at}.txt")]
         with ProcessPoolExecutor(2, initializer=open_world, initargs=(stickers, words)) as processes:
-            list(processes.map(partial(write_picture, folder, part, words), indices, chunksize=32))
+            list(processes.map(partial(write_image, folder, part, words), indices, chunksize=32))
     path = folder / "data.yaml"
     names = dict(sorted(set(classes(words).values())))
     where = {"path": str(folder), "train": "images/train", "val": "images/val"}
@@ -154,20 +154,20 @@ def write_one_thing(folder: Path, words: str, index: int) -> None:
     """A picture of one thing, in its class's folder."""
     if _world is None:
         raise RuntimeError("open_world was not called")
-    picture = _world.picture(index)
-    if picture.things:
-        _, name = classes(words)[picture.things[0].noun]
-        Image.fromarray(picture.pixels).save(folder / name / f"{index}.png")
+    image = _world.image(index)
+    if image.things:
+        _, name = classes(words)[image.things[0].noun]
+        Image.fromarray(image.pixels).save(folder / name / f"{index}.png")
 
 
-def write_picture(folder: Path, part: str, words: str, index: int) -> None:
+def write_image(folder: Path, part: str, words: str, index: int) -> None:
     """One picture and its boxes: class, centre, width and height as shares of the side."""
     if _world is None:
         raise RuntimeError("open_world was not called")
-    picture = _world.picture(index)
-    Image.fromarray(picture.pixels).save(folder / "images" / part / f"{index}.png")
+    image = _world.image(index)
+    Image.fromarray(image.pixels).save(folder / "images" / part / f"{index}.png")
     lines, known = [], classes(words)
-    for thing in picture.things:
+    for thing in image.things:
         if thing.noun not in known:
             continue  # something else: no box, as for the things that COCO has no name for
         left, top, right, bottom = (value / SIDE for value in thing.box)

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 from PIL import Image
 
-from clsclip.reproduce.stickers.pictures import StickerWorld
+from clsclip.reproduce.stickers.images import StickerWorld
 from clsclip.reproduce.stickers.sheets import StickerBook
 from clsclip.reproduce.stickers.vocabulary import nouns
 from clsclip_runtime import Proposals, Segmenter, ZoomIn
@@ -31,23 +31,23 @@ def main(stickers: Path, out: Path) -> None:
     world = StickerWorld(StickerBook(stickers, ["noto"]), side=SIDE, sizes=(0.05, 0.08), things=(4, 4), seed=SEED)
     with Segmenter.load() as segmenter:
         for index in range(200):
-            picture = world.picture(index)
-            words = [nouns()[noun].name for noun in picture.nouns]
-            boxes = [thing.box for thing in picture.things]
-            names = [nouns()[thing.noun].name for thing in picture.things]
-            whole = segmenter(picture.pixels, words)
+            image = world.image(index)
+            words = [nouns()[noun].name for noun in image.nouns]
+            boxes = [thing.box for thing in image.things]
+            names = [nouns()[thing.noun].name for thing in image.things]
+            whole = segmenter(image.pixels, words)
             if (
                 len(words) < 4
                 or "found" in tuple(one.status for one in whole)
-                or picture.pixels.std(axis=(0, 1)).min() < CLUTTER
+                or image.pixels.std(axis=(0, 1)).min() < CLUTTER
             ):
                 continue
             near = segmenter(
-                picture.pixels, words, regions=Proposals.from_boxes(boxes, names), zoom_in=ZoomIn(fallback="none")
+                image.pixels, words, regions=Proposals.from_boxes(boxes, names), zoom_in=ZoomIn(fallback="none")
             )
-            marked = [near.mask(at)[picture.mask(noun)].mean() for at, noun in enumerate(picture.nouns)]
+            marked = [near.mask(at)[image.mask(noun)].mean() for at, noun in enumerate(image.nouns)]
             if tuple(one.status for one in near) == ("found",) * len(words) and min(marked) > 0.6:
-                Image.fromarray(picture.pixels).save(out / "tiny.png")
+                Image.fromarray(image.pixels).save(out / "tiny.png")
                 entries = [
                     {"image": "tiny.png", "class": name, "bbox": [left, top, right - left, bottom - top]}
                     for name, (left, top, right, bottom) in zip(names, boxes, strict=True)

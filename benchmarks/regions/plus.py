@@ -71,7 +71,7 @@ class Row:
 @click.argument("detector", type=click.Path(exists=True, path_type=Path))
 @click.option("--model", type=click.Path(exists=True, path_type=Path), help="Default: the embedded bundle.")
 @click.option("--words", type=click.Choice(["coco", "all"]), default="coco", show_default=True, help="What is asked.")
-@click.option("--pictures", default=200, show_default=True)
+@click.option("--pictures", "images", default=200, show_default=True)
 @click.option("--side", default=1024, show_default=True)
 @click.option("--crop-margin", default=ZoomIn.crop_margin, show_default=True)
 @click.option("--confidence", default=0.03, show_default=True, help="Least score of the detector's boxes.")
@@ -84,7 +84,7 @@ def main(
     detector: Path,
     model: Path | None,
     words: str,
-    pictures: int,
+    images: int,
     side: int,
     crop_margin: float,
     confidence: float,
@@ -94,9 +94,7 @@ def main(
     report_path: Path | None,
 ) -> None:
     """Measure every way on the same pictures and words."""
-    options = StickerOptions(
-        words, styles, side, (0.02, 0.6), (1, 8), seed, log_sizes=log_sizes, test_pictures=pictures
-    )
+    options = StickerOptions(words, styles, side, (0.02, 0.6), (1, 8), seed, log_sizes=log_sizes, test_images=images)
     fold = asking(open_fold("stickers", stickers, -1 if words == "all" else 0, part="test", stickers=options), "all")
     zoom = ZoomIn(crop_margin=crop_margin, confidence=confidence)
     with Segmenter.load(model, detector=detector) as segmenter:
@@ -106,7 +104,7 @@ def main(
     if report_path is not None:
         made = {
             "words": words,
-            "pictures": pictures,
+            "pictures": images,
             "side": side,
             "styles": styles,
             "seed": seed,
@@ -128,10 +126,10 @@ def measure(fold: Fold, segmenter: Segmenter, zoom: ZoomIn) -> list[Row]:
     for index, present in asked.items():
         absent = absent_words(fold, index, len(present))
         words = [data.classes[one] for one in (*present, *absent)]
-        segmenter.set_image(data.picture(index))
+        segmenter.set_image(data.image(index))
         segmenter.predict(words, presence_threshold=1)  # words are encoded once, before anything is timed
         truths = {data.classes[one]: data.mask(index, one) for one in present}
-        for name, result in looks(segmenter, data.picture(index), words, truths, data.key(index), zoom):
+        for name, result in looks(segmenter, data.image(index), words, truths, data.key(index), zoom):
             row = rows.setdefault(name, Row(name, Scores(len(data.classes))))
             row.milliseconds.append(result.timings["total"])
             count(row, result, present, truths, len(absent))
@@ -141,27 +139,27 @@ def measure(fold: Fold, segmenter: Segmenter, zoom: ZoomIn) -> list[Row]:
 
 def looks(
     segmenter: Segmenter,
-    picture: NDArray[np.uint8],
+    image: NDArray[np.uint8],
     words: list[str],
     truths: dict[str, NDArray[np.uint8]],
     key: str,
     zoom: ZoomIn,
 ) -> Iterator[tuple[str, Result]]:
     """The picture segmented in every way."""
-    named = TruthRegions().find(key, picture, truths)
+    named = TruthRegions().find(key, image, truths)
     anything = Proposals.from_boxes(named.boxes)
-    yield "ClsCLIP, whole picture", segmenter(picture, words)
-    yield "ClsCLIP+, regions of the detector", segmenter(picture, words, zoom_in=zoom)
+    yield "ClsCLIP, whole picture", segmenter(image, words)
+    yield "ClsCLIP+, regions of the detector", segmenter(image, words, zoom_in=zoom)
     if segmenter.detector is not None and not segmenter.detector.class_agnostic:
         nameless = replace(zoom, class_agnostic=True, confidence=max(zoom.confidence or 0, NAMELESS_CONFIDENCE))
-        yield "ClsCLIP+, the detector's boxes without their names", segmenter(picture, words, zoom_in=nameless)
-    yield "ClsCLIP+, boxes by hand, without names", segmenter(picture, words, regions=anything, zoom_in=zoom)
-    yield "ClsCLIP+, boxes by hand, named", segmenter(picture, words, regions=named, zoom_in=zoom)
+        yield "ClsCLIP+, the detector's boxes without their names", segmenter(image, words, zoom_in=nameless)
+    yield "ClsCLIP+, boxes by hand, without names", segmenter(image, words, regions=anything, zoom_in=zoom)
+    yield "ClsCLIP+, boxes by hand, named", segmenter(image, words, regions=named, zoom_in=zoom)
     papers = replace(zoom, mask_threshold=0.5, mask_margin=None)
-    yield f"{PAPERS}, regions of the detector", segmenter(picture, words, zoom_in=papers)
-    yield f"{PAPERS}, boxes by hand, named", segmenter(picture, words, regions=named, zoom_in=papers)
+    yield f"{PAPERS}, regions of the detector", segmenter(image, words, zoom_in=papers)
+    yield f"{PAPERS}, boxes by hand, named", segmenter(image, words, regions=named, zoom_in=papers)
     alone = ZoomIn(boxes_as_masks=True)
-    yield "boxes by hand alone as masks", segmenter(picture, words, regions=named, zoom_in=alone)
+    yield "boxes by hand alone as masks", segmenter(image, words, regions=named, zoom_in=alone)
 
 
 def count(row: Row, result: Result, present: list[int], truths: dict[str, NDArray[np.uint8]], absent: int) -> None:

@@ -148,9 +148,9 @@ def _open(root: Path, kind: str | None, images: Path | None, allow_missing: bool
     if images is not None and annotations is None:
         raise click.UsageError("--images is for a file of annotations: a COCO document, or Label Studio's export.")
     if told == "pascal":
-        from clsclip.data.pascal import files_there, voc_pictures
+        from clsclip.data.pascal import files_there, voc_images
 
-        return told, {"all": voc_pictures(root, sorted(files_there(root)))}
+        return told, {"all": voc_images(root, sorted(files_there(root)))}
     fold = open_own(told, root, annotations=annotations, images=images, allow_missing=allow_missing)
     same = fold.train is fold.test or [fold.train.key(at) for at in range(len(fold.train))] == [
         fold.test.key(at) for at in range(len(fold.test))
@@ -162,7 +162,7 @@ def _decode(data: Any, account: Any) -> None:
     """Count the pictures whose pixels cannot be decoded."""
     with closing(Progress("decoding pictures", len(data))) as progress:
         for index in range(len(data)):
-            path = data.pictures[index].path if hasattr(data, "pictures") else data.files[index][1]
+            path = data.images[index].path if hasattr(data, "images") else data.files[index][1]
             try:
                 open_image(path)
             except ImageError as error:

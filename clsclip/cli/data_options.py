@@ -62,8 +62,8 @@ class DataOptions:
     things: tuple[int, int]
     close_ups: float
     world_seed: int
-    train_pictures: int = _STICKERS.train_pictures
-    test_pictures: int = _STICKERS.test_pictures
+    train_images: int = _STICKERS.train_images
+    test_images: int = _STICKERS.test_images
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> DataOptions:
@@ -71,11 +71,19 @@ class DataOptions:
         return cls(**{one.name: values[one.name] for one in fields(cls) if one.name in values})
 
 
-_TRAIN_PICTURES = click.option(
-    "--train-pictures", type=click.IntRange(min=1), default=_STICKERS.train_pictures, help="stickers: to train on."
+_TRAIN_IMAGES = click.option(
+    "--train-pictures",
+    "train_images",
+    type=click.IntRange(min=1),
+    default=_STICKERS.train_images,
+    help="stickers: to train on.",
 )
-_TEST_PICTURES = click.option(
-    "--test-pictures", type=click.IntRange(min=1), default=_STICKERS.test_pictures, help="stickers: of the test."
+_TEST_IMAGES = click.option(
+    "--test-pictures",
+    "test_images",
+    type=click.IntRange(min=1),
+    default=_STICKERS.test_images,
+    help="stickers: of the test.",
 )
 
 
@@ -89,9 +97,9 @@ def data_options(part: str, *, or_benchmark: bool = False) -> Callable[[Command]
     kind = click.option("--data", "kind", type=click.Choice(KINDS), required=not or_benchmark, help="Kind of data.")
     options = [kind, *_OPTIONS]
     if part in ("train", "both"):
-        options.append(_TRAIN_PICTURES)
+        options.append(_TRAIN_IMAGES)
     if part in ("test", "both"):
-        options.append(_TEST_PICTURES)
+        options.append(_TEST_IMAGES)
 
     def add(command: Command) -> Command:
         for option in reversed(options):
@@ -160,8 +168,8 @@ def open_data(fold: int, data: DataOptions, part: str) -> Fold:
         things=data.things,
         close_ups=data.close_ups,
         seed=data.world_seed,
-        train_pictures=data.train_pictures,
-        test_pictures=data.test_pictures,
+        train_images=data.train_images,
+        test_images=data.test_images,
     )
     return open_fold(
         data.kind,

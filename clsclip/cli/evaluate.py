@@ -209,7 +209,7 @@ def show(
 
 
 @command.command()
-@click.argument("picture", type=_FILE)
+@click.argument("image", type=_FILE)
 @click.argument("words", nargs=-1, required=True)
 @click.option("--model", type=_FILE, required=True, metavar="CKPT", help="Checkpoint (.safetensors).")
 @click.option("--out", type=_FILE, required=True, metavar="PNG", help="The drawing.")
@@ -217,7 +217,7 @@ def show(
 @TOWERS[1]
 @json_option("Name the file in a JSON document on standard output.")
 def attention(
-    picture: Path,
+    image: Path,
     words: tuple[str, ...],
     model: Path,
     out: Path,
@@ -227,7 +227,7 @@ def attention(
 ) -> None:
     """Draw where the encoder looks, layer by layer: the original one, and the one that WORDS navigate."""
     import_matplotlib()
-    from clsclip.data.files import read_picture
+    from clsclip.data.files import read_image
     from clsclip.evaluation.figures import attention_figure, save_figure
     from clsclip.evaluation.predictors import CheckpointPredictor, open_predictor
     from clsclip_runtime.text.typed import typed_classes
@@ -236,7 +236,7 @@ def attention(
     predictor = open_predictor(model, towers=towers, pretrained=pretrained) if model.suffix == ".safetensors" else None
     if not isinstance(predictor, CheckpointPredictor):
         raise click.UsageError("Attention is read from a checkpoint (.safetensors); bundles do not give theirs.")
-    save_figure(attention_figure(predictor, read_picture(picture), asked), out)
+    save_figure(attention_figure(predictor, read_image(image), asked), out)
     _tell_file(out, as_json)
 
 

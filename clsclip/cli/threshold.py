@@ -92,13 +92,13 @@ def threshold_command(
     if write:
         store(model, found)
     if as_json:
-        document = {"pictures": counts.pictures, "pairs": len(counts.words), "stored": asdict(current)}
+        document = {"pictures": counts.images, "pairs": len(counts.words), "stored": asdict(current)}
         document |= {"best": asdict(found), "written": write, "files": [] if out is None else [readable(out)]}
         print_json(plain(document))
         return
-    echo(f"{counts.pictures} pictures, {len(counts.words)} words asked{told}")
-    if counts.pictures < _FEW:
-        echo(f"note: {counts.pictures} pictures are few; with others the best thresholds may be different")
+    echo(f"{counts.images} pictures, {len(counts.words)} words asked{told}")
+    if counts.images < _FEW:
+        echo(f"note: {counts.images} pictures are few; with others the best thresholds may be different")
     echo(_line("stored", current))
     echo(_line("best", found))
     if out is not None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from clsclip.data.account import Account
 from clsclip.data.base import IGNORE
-from clsclip.data.files import LastFew, read_picture
+from clsclip.data.files import LastFew, read_image
 from clsclip.data.shapes import Polygons, Shape, Size
 from clsclip.errors import DataError
 from clsclip_runtime.masks.rle import RleMask
@@ -33,7 +33,7 @@ class Thing:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class AnnotatedPicture:
+class AnnotatedImage:
     """A picture and its things.
 
     Attributes:
@@ -51,13 +51,13 @@ class AnnotatedPicture:
     unsure: frozenset[int] = frozenset()
 
 
-class AnnotatedPictures:
+class AnnotatedImages:
     """Pictures with annotations; see :class:`clsclip.data.base.MaskDataset`.
 
     Args:
         name: the kind of data.
         classes: the words.
-        pictures: all of them.
+        images: all of them.
         account: what was left out when they were read.
         prompts: of classes that are asked by other words than their name.
     """
@@ -66,25 +66,25 @@ class AnnotatedPictures:
         self,
         name: str,
         classes: tuple[str, ...],
-        pictures: Sequence[AnnotatedPicture],
+        images: Sequence[AnnotatedImage],
         account: Account | None = None,
         prompts: dict[str, tuple[str, ...]] | None = None,
     ) -> None:
-        self.name, self.classes, self.pictures = name, classes, tuple(pictures)
+        self.name, self.classes, self.images = name, classes, tuple(images)
         self.account = account or Account()
         self.prompts = dict(prompts or {})
         self._shown: dict[int, tuple[int, ...]] = {}
         self._read: LastFew[NDArray[np.uint8]] = LastFew()
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def key(self, index: int) -> str:
-        return self.pictures[index].key
+        return self.images[index].key
 
     def shown(self, index: int) -> tuple[int, ...]:
         if index not in self._shown:
-            one = self.pictures[index]
+            one = self.images[index]
             found: set[int] = set()
             for thing in one.things:
                 known = thing.class_id is None or thing.class_id in found or thing.class_id in one.unsure
@@ -95,16 +95,16 @@ class AnnotatedPictures:
 
     def unsure(self, index: int) -> frozenset[int]:
         """Ids of classes that the picture may show, although nothing of them can be asked."""
-        one = self.pictures[index]
+        one = self.images[index]
         ignored = {thing.class_id for thing in one.things if thing.ignore and thing.class_id is not None}
         return (one.unsure | ignored) - frozenset(self.shown(index))
 
-    def picture(self, index: int) -> NDArray[np.uint8]:
-        return self._read.get(index, self._read_picture)
+    def image(self, index: int) -> NDArray[np.uint8]:
+        return self._read.get(index, self._read_image)
 
     def runs(self, index: int, class_id: int | None, *, ignored: bool = False) -> RleMask:
         """The pixels of all things of a class that count, or of those that do not."""
-        one = self.pictures[index]
+        one = self.images[index]
         drawn = [
             thing.shape.draw(one.size) for thing in one.things if thing.class_id == class_id and thing.ignore == ignored
         ]
@@ -122,7 +122,7 @@ class AnnotatedPictures:
 
         What is to be ignored is 255 where nothing else is.
         """
-        one = self.pictures[index]
+        one = self.images[index]
         labels = np.zeros((one.size[1], one.size[0]), np.uint8)
         for ignored in (True, False):
             drawn = [(thing.shape.draw(one.size), thing) for thing in one.things if thing.ignore == ignored]
@@ -130,9 +130,9 @@ class AnnotatedPictures:
                 labels[runs.mask()] = IGNORE if ignored or thing.class_id is None else thing.class_id + 1
         return labels
 
-    def _read_picture(self, index: int) -> NDArray[np.uint8]:
-        one = self.pictures[index]
-        pixels = read_picture(one.path)
+    def _read_image(self, index: int) -> NDArray[np.uint8]:
+        one = self.images[index]
+        pixels = read_image(one.path)
         if (pixels.shape[1], pixels.shape[0]) != one.size:
             raise DataError(
                 f"{one.path} is {pixels.shape[1]}x{pixels.shape[0]}, and its annotations are for "

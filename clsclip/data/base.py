@@ -44,7 +44,7 @@ class MaskDataset(Protocol):
         """Ids of the classes with at least one pixel in the picture, sorted."""
         ...
 
-    def picture(self, index: int) -> NDArray[np.uint8]:
+    def image(self, index: int) -> NDArray[np.uint8]:
         """The picture, (H, W, 3) uint8 RGB. Raises DataError when its file cannot be read."""
         ...
 

@@ -20,7 +20,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from clsclip.data.annotated import AnnotatedPictures
+from clsclip.data.annotated import AnnotatedImages
 from clsclip.data.base import IGNORE
 from clsclip.data.coco import CLASSES
 from clsclip.data.coco_json import open_coco_json
@@ -31,9 +31,9 @@ from clsclip.data.files import (
     check_same_size,
     drop_missing,
     names_in,
+    read_image,
     read_labels,
     read_lines,
-    read_picture,
 )
 from clsclip.data.pascal import VOC_NAMES, mask_folder
 from clsclip.errors import DataError
@@ -64,7 +64,7 @@ class LabelMaps(Protocol):
         """The picture's name."""
         ...
 
-    def picture(self, index: int) -> NDArray[np.uint8]:
+    def image(self, index: int) -> NDArray[np.uint8]:
         """The picture, (H, W, 3) uint8 RGB. DataError when its file cannot be read."""
         ...
 
@@ -82,14 +82,14 @@ class Benchmark:
         classes: how many classes are counted, background included.
         background: whether class 0 is background.
         names: the file of names that comes with this package.
-        pictures: the pictures of its test.
+        images: the pictures of its test.
     """
 
     name: str
     classes: int
     background: bool
     names: str
-    pictures: LabelMaps
+    images: LabelMaps
 
 
 class LabelFiles:
@@ -103,7 +103,7 @@ class LabelFiles:
 
     def __init__(self, files: Sequence[tuple[str, Path, Path]], table: NDArray[np.int64], advice: str) -> None:
         self.files, self.table, self.advice = tuple(files), table, advice
-        self._pictures: LastFew[NDArray[np.uint8]] = LastFew()
+        self._images: LastFew[NDArray[np.uint8]] = LastFew()
 
     def __len__(self) -> int:
         return len(self.files)
@@ -111,13 +111,13 @@ class LabelFiles:
     def key(self, index: int) -> str:
         return self.files[index][0]
 
-    def picture(self, index: int) -> NDArray[np.uint8]:
-        return self._pictures.get(index, lambda at: read_picture(self.files[at][1]))
+    def image(self, index: int) -> NDArray[np.uint8]:
+        return self._images.get(index, lambda at: read_image(self.files[at][1]))
 
     def labels(self, index: int) -> Labels:
         path = self.files[index][2]
         stored = read_labels(path)
-        check_same_size(self.picture(index), stored, path)
+        check_same_size(self.image(index), stored, path)
         found = self.table[stored]
         if (found == _FORBIDDEN).any():
             strange = int(stored[found == _FORBIDDEN][0])
@@ -128,20 +128,20 @@ class LabelFiles:
 class DrawnObjects:
     """COCO's objects drawn from an instances file, the smaller ones on top of the larger ones; 0 is background."""
 
-    def __init__(self, pictures: AnnotatedPictures) -> None:
-        self.pictures = pictures
+    def __init__(self, images: AnnotatedImages) -> None:
+        self.images = images
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def key(self, index: int) -> str:
-        return self.pictures.key(index)
+        return self.images.key(index)
 
-    def picture(self, index: int) -> NDArray[np.uint8]:
-        return self.pictures.picture(index)
+    def image(self, index: int) -> NDArray[np.uint8]:
+        return self.images.image(index)
 
     def labels(self, index: int) -> Labels:
-        return self.pictures.label_map(index)
+        return self.images.label_map(index)
 
 
 def table_of(classes: int, *, first: int, others: int | None = None) -> NDArray[np.int64]:
@@ -178,15 +178,15 @@ def object_table() -> NDArray[np.int64]:
 def open_voc21(root: Path, allow_missing: bool = False) -> Benchmark:
     """PASCAL VOC 2012: 20 classes and background."""
     files = _listed(root, "Segmentation", mask_folder(root), allow_missing)
-    pictures = LabelFiles(files, table_of(len(VOC_NAMES) + 1, first=0), _VOC_ADVICE)
-    return Benchmark("voc21", len(VOC_NAMES) + 1, True, "voc.txt", pictures)
+    images = LabelFiles(files, table_of(len(VOC_NAMES) + 1, first=0), _VOC_ADVICE)
+    return Benchmark("voc21", len(VOC_NAMES) + 1, True, "voc.txt", images)
 
 
 def open_voc20(root: Path, allow_missing: bool = False) -> Benchmark:
     """PASCAL VOC 2012: 20 classes; background is not counted."""
     files = _listed(root, "Segmentation", mask_folder(root), allow_missing)
-    pictures = LabelFiles(files, table_of(len(VOC_NAMES), first=1, others=IGNORE), _VOC_ADVICE)
-    return Benchmark("voc20", len(VOC_NAMES), False, "voc.txt", pictures)
+    images = LabelFiles(files, table_of(len(VOC_NAMES), first=1, others=IGNORE), _VOC_ADVICE)
+    return Benchmark("voc20", len(VOC_NAMES), False, "voc.txt", images)
 
 
 def open_context59(root: Path, allow_missing: bool = False) -> Benchmark:
@@ -201,8 +201,8 @@ def open_cocostuff(root: Path, allow_missing: bool = False) -> Benchmark:
     """COCO-Stuff (164k): 171 classes; pixels without a label are not counted."""
     made, files = _coco_labels(root, "_labelTrainIds", allow_missing)
     table = table_of(STUFF_CLASSES, first=0) if made else stuff_table()
-    pictures = LabelFiles(files, table, "Get COCO-Stuff's label maps (stuffthingmaps_trainval2017) again.")
-    return Benchmark("cocostuff", STUFF_CLASSES, False, "cocostuff.txt", pictures)
+    images = LabelFiles(files, table, "Get COCO-Stuff's label maps (stuffthingmaps_trainval2017) again.")
+    return Benchmark("cocostuff", STUFF_CLASSES, False, "cocostuff.txt", images)
 
 
 def open_coco_object(root: Path, allow_missing: bool = False) -> Benchmark:
@@ -239,10 +239,10 @@ _VOC_ADVICE = "VOC masks hold 0 to 20 and 255: get the indexed masks, not their 
 def _listed(root: Path, listing: str, masks: Path, allow_missing: bool) -> list[tuple[str, Path, Path]]:
     """The files of ``val.txt`` in the devkit's layout."""
     names = [bare_name(line) for line in read_lines(root / "ImageSets" / listing / "val.txt")]
-    pictures, labels = names_in(root / "JPEGImages", SUFFIXES), names_in(masks, MASK_SUFFIXES)
-    there = set(pictures) & set(labels)
+    images, labels = names_in(root / "JPEGImages", SUFFIXES), names_in(masks, MASK_SUFFIXES)
+    there = set(images) & set(labels)
     drop_missing([name for name in names if name not in there], len(names), root, allow_missing)
-    return [(name, pictures[name], labels[name]) for name in names if name in there]
+    return [(name, images[name], labels[name]) for name in names if name in there]
 
 
 def _coco_labels(root: Path, suffix: str, allow_missing: bool) -> tuple[bool, list[tuple[str, Path, Path]]]:
@@ -255,9 +255,9 @@ def _coco_labels(root: Path, suffix: str, allow_missing: bool) -> tuple[bool, li
         maps = {name: path for name, path in found.items() if not name.endswith("TrainIds")}
     if not maps:
         raise DataError(f"{folder} has no label maps. Put COCO-Stuff's there: stuffthingmaps_trainval2017, val2017.")
-    pictures = next((root / one for one in ("images/val2017", "val2017") if is_dir(root / one)), root / "val2017")
-    there = names_in(pictures, SUFFIXES)
-    drop_missing([name for name in maps if name not in there], len(maps), pictures, allow_missing)
+    images = next((root / one for one in ("images/val2017", "val2017") if is_dir(root / one)), root / "val2017")
+    there = names_in(images, SUFFIXES)
+    drop_missing([name for name in maps if name not in there], len(maps), images, allow_missing)
     return made, [(name, there[name], path) for name, path in sorted(maps.items()) if name in there]
 
 

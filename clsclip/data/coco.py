@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clsclip.data.annotated import AnnotatedPictures
+from clsclip.data.annotated import AnnotatedImages
 from clsclip.data.base import Fold
 from clsclip.data.coco_json import open_coco_json
 from clsclip.errors import DataError
@@ -67,12 +67,12 @@ def open_coco(root: Path, fold: int, *, allow_missing: bool = False, part: str =
         if part in (wanted, "both")
     }
     classes = next(iter(opened.values())).classes
-    train = opened.get("train", AnnotatedPictures("coco", classes, ()))
-    test = opened.get("val", AnnotatedPictures("coco", classes, ()))
+    train = opened.get("train", AnnotatedImages("coco", classes, ()))
+    test = opened.get("val", AnnotatedImages("coco", classes, ()))
     return Fold(fold, train, test, seen, novel, _pairs(train, seen), _pairs(test, novel))
 
 
-def open_side(root: Path, side: str, allow_missing: bool) -> AnnotatedPictures:
+def open_side(root: Path, side: str, allow_missing: bool) -> AnnotatedImages:
     """The pictures of ``train`` or ``val``, in the order of their ids, with at least one annotation."""
     path, folder = instances_file(root, side)
     opened = open_coco_json(path, folder, allow_missing=allow_missing, benchmark=True)
@@ -105,10 +105,10 @@ def customary_episodes(fold: Fold, count: int = EPISODES) -> list[tuple[int, int
 
     Classes without a picture are not drawn. A pair may come several times.
     """
-    pictures: dict[int, list[int]] = {}
+    images: dict[int, list[int]] = {}
     for index, class_id in fold.test_pairs:
-        pictures.setdefault(class_id, []).append(index)
-    classes = sorted(pictures)
+        images.setdefault(class_id, []).append(index)
+    classes = sorted(images)
     if len(classes) < len(fold.novel):
         _log.warning("%d of %d classes of the fold have no picture", len(fold.novel) - len(classes), len(fold.novel))
     if not classes:
@@ -119,10 +119,10 @@ def customary_episodes(fold: Fold, count: int = EPISODES) -> list[tuple[int, int
     for _ in range(count):
         # "replace=False" changes nothing about one draw but the number that comes out: the published tests have it.
         class_id = int(random.choice(classes, 1, replace=False)[0])
-        episodes.append((int(random.choice(pictures[class_id], 1, replace=False)[0]), class_id))
+        episodes.append((int(random.choice(images[class_id], 1, replace=False)[0]), class_id))
     return episodes
 
 
-def _pairs(pictures: AnnotatedPictures, classes: Sequence[int]) -> tuple[tuple[int, int], ...]:
+def _pairs(images: AnnotatedImages, classes: Sequence[int]) -> tuple[tuple[int, int], ...]:
     wanted = set(classes)
-    return tuple((index, one) for index in range(len(pictures)) for one in pictures.shown(index) if one in wanted)
+    return tuple((index, one) for index in range(len(images)) for one in images.shown(index) if one in wanted)

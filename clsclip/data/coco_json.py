@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from clsclip.data.account import Account
-from clsclip.data.annotated import AnnotatedPictures
+from clsclip.data.annotated import AnnotatedImages
 from clsclip.data.files import drop_missing
-from clsclip.data.gather import Raw, RawPicture, Sizes, assemble, polygons_of
+from clsclip.data.gather import Raw, RawImage, Sizes, assemble, polygons_of
 from clsclip.data.places import Places
 from clsclip.data.shapes import CocoRuns, Shape, Size
 from clsclip.errors import DataError
@@ -23,7 +23,7 @@ _LISTS = ("images", "categories", "annotations")
 
 def open_coco_json(
     path: Path, images: Path, *, allow_missing: bool = False, benchmark: bool = False, bare: bool = False
-) -> AnnotatedPictures:
+) -> AnnotatedImages:
     """The pictures of a COCO document.
 
     Args:
@@ -47,7 +47,7 @@ def open_coco_json(
     where = {key: places.find(one["file_name"]) for key, one in entries.items()}
     missing = [one["file_name"] for key, one in entries.items() if where[key] is None]
     drop_missing(missing, len(entries), images, allow_missing)
-    pictures: dict[Hashable, RawPicture] = {}
+    raw_images: dict[Hashable, RawImage] = {}
     taken: dict[str, Hashable] = {}
     with Sizes(places, account, len(entries), by_files=not benchmark) as sizes:
         for key, one in entries.items():
@@ -55,16 +55,16 @@ def open_coco_json(
                 account.add("pictures are not there", one["file_name"])
             elif place in taken:
                 account.add("pictures are listed twice, and their annotations were joined", place)
-                if taken[place] in pictures:
-                    pictures[key] = pictures[taken[place]]
+                if taken[place] in raw_images:
+                    raw_images[key] = raw_images[taken[place]]
             else:
                 taken[place] = key
                 if (size := sizes.read(place, said_size(one))) is not None:
-                    pictures[key] = RawPicture(place, size)
+                    raw_images[key] = RawImage(place, size)
     used: set[Hashable] = set()
     for number, one in enumerate(document["annotations"]):
-        used.add(_read(one, number, labels, pictures, account, entries, crowds=benchmark))
-    once = list({id(one): one for one in pictures.values()}.values())
+        used.add(_read(one, number, labels, raw_images, account, entries, crowds=benchmark))
+    once = list({id(one): one for one in raw_images.values()}.values())
     root = _root(labels, document["categories"])
     ordered = [labels[key] for key in sorted(labels, key=_order) if key != root or key in used]
     return assemble("coco", places, once, account, ordered)
@@ -159,7 +159,7 @@ def _read(
     one: Any,
     number: int,
     labels: dict[Hashable, str],
-    pictures: dict[Hashable, RawPicture],
+    raw_images: dict[Hashable, RawImage],
     account: Account,
     entries: dict[Hashable, dict[str, Any]],
     *,
@@ -174,20 +174,20 @@ def _read(
     if key is None or key not in entries:
         account.add("annotations are of pictures that the file does not list", where)
         return None
-    if key not in pictures:
+    if key not in raw_images:
         account.add("annotations are of pictures that were left out", where)
         return None
     if category is None or category not in labels:
         account.add("annotations are of categories that the file does not list", where)
         return None
-    picture, label = pictures[key], labels[category]
-    where = f"{where} of {picture.place}"
+    raw_image, label = raw_images[key], labels[category]
+    where = f"{where} of {raw_image.place}"
     crowd = one.get("iscrowd", 0)
     if crowd not in (0, 1, None):
         account.add("annotations have an iscrowd that is neither 0 nor 1, and were taken for no crowds", where)
     ignore = not crowds and (crowd == 1 or one.get("ignore") == 1)
     if ignore:
         account.add("crowds are ignored: neither their class nor background", where)
-    shape, problem = shape_of(one.get("segmentation"), picture.size, account, where)
-    picture.things.append(Raw(label, where, shape, problem, ignore))
+    shape, problem = shape_of(one.get("segmentation"), raw_image.size, account, where)
+    raw_image.things.append(Raw(label, where, shape, problem, ignore))
     return category

@@ -14,9 +14,9 @@ from typing import Any
 from PIL import Image
 
 from clsclip.data.account import Account
-from clsclip.data.annotated import AnnotatedPictures
+from clsclip.data.annotated import AnnotatedImages
 from clsclip.data.base import IGNORE, MaskDataset
-from clsclip.data.labels import LabelledPictures
+from clsclip.data.labels import LabelledImages
 from clsclip.errors import DataError
 from clsclip_runtime.cli.progress import Progress
 from clsclip_runtime.masks.rle import RleMask
@@ -43,31 +43,31 @@ class Item:
     def __init__(self, data: MaskDataset, index: int) -> None:
         self.index, self.key = index, data.key(index)
         self.path = path_of(data, index)
-        if isinstance(data, AnnotatedPictures):
-            self.size = data.pictures[index].size
+        if isinstance(data, AnnotatedImages):
+            self.size = data.images[index].size
         else:
-            height, width = data.picture(index).shape[:2]
+            height, width = data.image(index).shape[:2]
             self.size = (width, height)
         self.name = f"{self.key}{self.path.suffix.lower()}"
 
 
 def path_of(data: MaskDataset, index: int) -> Path:
     """The file of a picture. DataError where the data have none."""
-    if isinstance(data, AnnotatedPictures):
-        return data.pictures[index].path
-    if isinstance(data, LabelledPictures):
+    if isinstance(data, AnnotatedImages):
+        return data.images[index].path
+    if isinstance(data, LabelledImages):
         return data.files[index][1]
     raise DataError(f"Data of kind {data.name!r} have no files to convert.")
 
 
 def things_of(data: MaskDataset, index: int) -> Iterator[tuple[int | None, RleMask, bool]]:
     """(class id, mask, whether it is to be ignored) of every thing; of label maps, of every class."""
-    if isinstance(data, AnnotatedPictures):
-        one = data.pictures[index]
+    if isinstance(data, AnnotatedImages):
+        one = data.images[index]
         for thing in one.things:
             if thing.class_id is None or thing.ignore or thing.class_id not in one.unsure:
                 yield thing.class_id, thing.shape.draw(one.size), thing.ignore
-    elif isinstance(data, LabelledPictures):
+    elif isinstance(data, LabelledImages):
         labels = data.labels(index)
         for class_id in data.shown(index):
             yield class_id, RleMask.from_mask(labels == class_id + 1), False
@@ -136,7 +136,7 @@ def _write_folder(sides: dict[str, MaskDataset], out: Path, account: Account) ->
         names = []
         for one in _items(data, out, done):
             names.append(one.key)
-            labels = data.label_map(one.index) if isinstance(data, AnnotatedPictures) else data.labels(one.index)  # type: ignore[attr-defined]
+            labels = data.label_map(one.index) if isinstance(data, AnnotatedImages) else data.labels(one.index)  # type: ignore[attr-defined]
             _count_hidden(data, one, labels, account)
             image = Image.fromarray(labels)
             image.putpalette(palette)
@@ -152,7 +152,7 @@ def _write_folder(sides: dict[str, MaskDataset], out: Path, account: Account) ->
 
 def _count_hidden(data: MaskDataset, one: Item, labels: Any, account: Account) -> None:
     """Count masks that a label map no longer shows whole, since it has one value a pixel."""
-    if not isinstance(data, AnnotatedPictures):
+    if not isinstance(data, AnnotatedImages):
         return
     for class_id in data.shown(one.index):
         whole, left = data.runs(one.index, class_id).area, int((labels == class_id + 1).sum())

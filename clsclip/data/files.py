@@ -52,7 +52,7 @@ class LastFew(Generic[T]):
         return {"_size": self._size, "_made": OrderedDict()}
 
 
-def read_picture(path: Path) -> NDArray[np.uint8]:
+def read_image(path: Path) -> NDArray[np.uint8]:
     """A picture file as (H, W, 3) uint8 RGB, upright. DataError when it cannot be read."""
     try:
         return np.array(open_image(path).image, np.uint8)
@@ -110,12 +110,12 @@ def bare_name(line: str) -> str:
     return line[: -len(Path(line).suffix)] if Path(line).suffix.lower() in SUFFIXES else line
 
 
-def check_same_size(picture: NDArray[np.uint8], labels: NDArray[np.uint8], mask_path: Path) -> None:
+def check_same_size(image: NDArray[np.uint8], labels: NDArray[np.uint8], mask_path: Path) -> None:
     """DataError unless a mask has its picture's size."""
-    if picture.shape[:2] != labels.shape[:2]:
+    if image.shape[:2] != labels.shape[:2]:
         raise DataError(
             f"{mask_path} is {labels.shape[1]}x{labels.shape[0]} and its picture "
-            f"{picture.shape[1]}x{picture.shape[0]}. Both must have the same size."
+            f"{image.shape[1]}x{image.shape[0]}. Both must have the same size."
         )
 
 

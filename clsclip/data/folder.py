@@ -27,8 +27,8 @@ from clsclip.data.files import (
     unique,
     without_suffix,
 )
-from clsclip.data.labels import LabelledPictures, values_of
-from clsclip.data.places import pictures_below
+from clsclip.data.labels import LabelledImages, values_of
+from clsclip.data.places import images_below
 from clsclip.data.sides import fold_of, shared_out
 from clsclip.errors import DataError
 from clsclip_runtime.cli.progress import Progress
@@ -64,40 +64,40 @@ def open_folder(
     account = Account()
     classes, prompts = read_classes(root / "classes.txt", account)
     seen, held_out = shared_out(classes, novel, str(root / "classes.txt"))
-    pictures = without_suffix(pictures_below(root / "images"))
-    masks = without_suffix(pictures_below(root / "masks", MASK_SUFFIXES))
+    images = without_suffix(images_below(root / "images"))
+    masks = without_suffix(images_below(root / "masks", MASK_SUFFIXES))
     files = {
-        side: _files(root, f"{name}.txt", pictures, masks, allow_missing, account) if part in (side, "both") else []
+        side: _files(root, f"{name}.txt", images, masks, allow_missing, account) if part in (side, "both") else []
         for side, name in (("train", "train"), ("test", "val"))
     }
-    every = list({name: (name, picture, mask) for one in files.values() for name, picture, mask in one}.values())
+    every = list({name: (name, image, mask) for one in files.values() for name, image, mask in one}.values())
     values = _values(every, account)
     every = [one for one in every if one[0] in values]
     white = _is_white(values, every, classes, account)
     sides = {}
     for side, found in files.items():
         kept = [one for one in found if one[0] in values]
-        sides[side] = LabelledPictures("folder", classes, kept, ADVICE, prompts, account=account, white=white)
+        sides[side] = LabelledImages("folder", classes, kept, ADVICE, prompts, account=account, white=white)
         sides[side].know(values)
     return fold_of(sides["train"], sides["test"], seen, held_out)
 
 
 def _files(
-    root: Path, list_name: str, pictures: dict[str, Path], masks: dict[str, Path], allow_missing: bool, account: Account
+    root: Path, list_name: str, images: dict[str, Path], masks: dict[str, Path], allow_missing: bool, account: Account
 ) -> Files:
     """(name, picture, mask) of the pictures in a list, or of all."""
     path = root / list_name
-    names = unique(bare_name(line) for line in read_lines(path)) if is_file(path) else list(pictures)
+    names = unique(bare_name(line) for line in read_lines(path)) if is_file(path) else list(images)
     if not is_file(path):
         _log.warning("%s has no %s: every picture is taken", root, list_name)
-        bare = [name for name in masks if name not in pictures]
+        bare = [name for name in masks if name not in images]
         if bare:
             account.add("masks have no picture of their name", bare[0], len(bare))
-    missing = [name for name in names if name not in pictures or name not in masks]
+    missing = [name for name in names if name not in images or name not in masks]
     drop_missing(missing, len(names), root, allow_missing)
     if missing:
         account.add("pictures or masks are not there", missing[0], len(missing))
-    return [(name, pictures[name], masks[name]) for name in names if name in pictures and name in masks]
+    return [(name, images[name], masks[name]) for name in names if name in images and name in masks]
 
 
 def _values(files: Files, account: Account) -> dict[str, list[int]]:

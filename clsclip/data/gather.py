@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clsclip.data.account import Account
-from clsclip.data.annotated import AnnotatedPicture, AnnotatedPictures, Thing
+from clsclip.data.annotated import AnnotatedImage, AnnotatedImages, Thing
 from clsclip.data.places import Places
 from clsclip.data.shapes import Polygons, Shape, Size
 from clsclip.errors import DataError
@@ -47,7 +47,7 @@ class Raw:
 
 
 @dataclass
-class RawPicture:
+class RawImage:
     """A picture as it is written: its place from the folder of pictures, its size and its things."""
 
     place: str
@@ -113,8 +113,8 @@ class Sizes:
 
 
 def assemble(
-    kind: str, places: Places, found: Sequence[RawPicture], account: Account, labels: Iterable[str] | None = None
-) -> AnnotatedPictures:
+    kind: str, places: Places, found: Sequence[RawImage], account: Account, labels: Iterable[str] | None = None
+) -> AnnotatedImages:
     """Make the data set.
 
     Args:
@@ -128,9 +128,9 @@ def assemble(
         DataError: there is no class.
     """
     if labels is None:
-        labels = sorted({one.label for picture in found for one in picture.things if one.label is not None})
+        labels = sorted({one.label for image in found for one in image.things if one.label is not None})
     ids, classes = _classes(labels, account)
-    pictures = []
+    images = []
     for raw in found:
         things: list[Thing] = []
         unsure: set[int] = set()
@@ -147,11 +147,11 @@ def assemble(
             elif one.shape is not None:
                 things.append(Thing(class_id, one.shape, one.ignore))
         key = raw.place[: -len(Path(raw.place).suffix)]
-        pictures.append(AnnotatedPicture(key, places.files[raw.place], raw.size, tuple(things), frozenset(unsure)))
-    _check_keys(pictures)
+        images.append(AnnotatedImage(key, places.files[raw.place], raw.size, tuple(things), frozenset(unsure)))
+    _check_keys(images)
     if not classes:
         raise DataError(f"The annotations name no class, so there is nothing to learn. ({_said(account)})")
-    return AnnotatedPictures(kind, classes, pictures, account)
+    return AnnotatedImages(kind, classes, images, account)
 
 
 def polygons_of(
@@ -218,9 +218,9 @@ def _classes(labels: Iterable[str], account: Account) -> tuple[dict[str, int], t
     return ids, tuple(words)
 
 
-def _check_keys(pictures: Sequence[AnnotatedPicture]) -> None:
-    seen: dict[str, AnnotatedPicture] = {}
-    for one in pictures:
+def _check_keys(images: Sequence[AnnotatedImage]) -> None:
+    seen: dict[str, AnnotatedImage] = {}
+    for one in images:
         other = seen.setdefault(one.key, one)
         if other is not one:
             raise DataError(f"{one.path} and {other.path.name} have the same name. Remove one of them.")

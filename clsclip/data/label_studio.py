@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from clsclip.data.account import Account
-from clsclip.data.annotated import AnnotatedPictures
+from clsclip.data.annotated import AnnotatedImages
 from clsclip.data.files import drop_missing
-from clsclip.data.gather import Raw, RawPicture, Sizes, assemble, polygons_of, tried
+from clsclip.data.gather import Raw, RawImage, Sizes, assemble, polygons_of, tried
 from clsclip.data.places import Places
 from clsclip.data.shapes import Brush, Shape, Size, rectangle
 from clsclip.errors import DataError
@@ -28,7 +28,7 @@ from clsclip_runtime.results.codecs.values import doubles
 _ELLIPSE_POINTS = 128
 
 
-def open_label_studio(path: Path, images: Path, *, allow_missing: bool = False) -> AnnotatedPictures:
+def open_label_studio(path: Path, images: Path, *, allow_missing: bool = False) -> AnnotatedImages:
     """The pictures of an export.
 
     Args:
@@ -52,18 +52,18 @@ def open_label_studio(path: Path, images: Path, *, allow_missing: bool = False) 
     where = {id(task): places.find(name) for task, name, _ in work}
     drop_missing([name or f"task {_of(task)}" for task, name, _ in work if where[id(task)] is None], len(work), images,
                  allow_missing)  # fmt: skip
-    pictures: dict[str, RawPicture] = {}
+    raw_images: dict[str, RawImage] = {}
     with Sizes(places, account, len(work)) as sizes:
         for task, name, results in work:
             place = where[id(task)]
             if place is None:
                 account.add("pictures are not there", name)
-            elif place in pictures:
+            elif place in raw_images:
                 account.add("tasks were left out, since another is of the same picture", place)
             elif (size := sizes.read(place, _said_size(results))) is not None:
-                pictures[place] = picture = RawPicture(place, size)
-                picture.things += _things(results, size, place, account)
-    return assemble("labelstudio", places, list(pictures.values()), account)
+                raw_images[place] = raw_image = RawImage(place, size)
+                raw_image.things += _things(results, size, place, account)
+    return assemble("labelstudio", places, list(raw_images.values()), account)
 
 
 def _results(task: dict[str, Any], account: Account) -> list[dict[str, Any]] | None:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from clsclip.data.account import Account
-from clsclip.data.annotated import AnnotatedPictures
-from clsclip.data.gather import Raw, RawPicture, Sizes, assemble, polygons_of
-from clsclip.data.places import Places, pictures_below
+from clsclip.data.annotated import AnnotatedImages
+from clsclip.data.gather import Raw, RawImage, Sizes, assemble, polygons_of
+from clsclip.data.places import Places, images_below
 from clsclip.data.shapes import PastedMask, Shape, Size, rectangle
 from clsclip.errors import DataError
 from clsclip_runtime.documents import Bounds, DocumentError, read_json
@@ -26,7 +26,7 @@ _IGNORED, _BACKGROUND = "__ignore__", "_background_"
 _CIRCLE_POINTS = 128
 
 
-def open_labelme(root: Path, *, allow_missing: bool = False) -> AnnotatedPictures:
+def open_labelme(root: Path, *, allow_missing: bool = False) -> AnnotatedImages:
     """The pictures of a folder, and of those below it, that have a file of labelme.
 
     Args:
@@ -40,7 +40,7 @@ def open_labelme(root: Path, *, allow_missing: bool = False) -> AnnotatedPicture
 
     account, places = Account(), Places(root)
     found: dict[str, dict[str, Any]] = {}
-    for name, path in pictures_below(root, frozenset({".json"})).items():
+    for name, path in images_below(root, frozenset({".json"})).items():
         try:
             document = read_json(path, _FILE)
         except (OSError, DocumentError) as error:
@@ -54,7 +54,7 @@ def open_labelme(root: Path, *, allow_missing: bool = False) -> AnnotatedPicture
         raise DataError(f"{root} holds no file of labelme. ({'; '.join(account.lines()) or 'There is no JSON file.'})")
     where = {name: _place(name, document, places) for name, document in found.items()}
     drop_missing([name for name in found if where[name] is None], len(found), root, allow_missing)
-    pictures: dict[str, RawPicture] = {}
+    images: dict[str, RawImage] = {}
     with Sizes(places, account, len(found)) as sizes:
         for name, document in found.items():
             place = where[name]
@@ -62,17 +62,17 @@ def open_labelme(root: Path, *, allow_missing: bool = False) -> AnnotatedPicture
                 account.add("pictures are not there", name)
                 continue
             said = (document.get("imageWidth"), document.get("imageHeight"))
-            if place in pictures:
+            if place in images:
                 account.add("files were left out, since another is of the same picture", name)
             elif (size := sizes.read(place, None if said == (None, None) else said)) is not None:
-                pictures[place] = picture = RawPicture(place, size)
+                images[place] = image = RawImage(place, size)
                 for number, one in enumerate(document["shapes"], 1):
-                    _read(one, f"shape {number} of {name}", picture, account)
-    used = set(pictures)
+                    _read(one, f"shape {number} of {name}", image, account)
+    used = set(images)
     bare = [place for place in places.files if place not in used and place not in where.values()]
     if bare:
         account.add("pictures have no file of labelme and were left out", bare[0], len(bare))
-    return assemble("labelme", places, list(pictures.values()), account)
+    return assemble("labelme", places, list(images.values()), account)
 
 
 def _place(name: str, document: dict[str, Any], places: Places) -> str | None:
@@ -86,7 +86,7 @@ def _place(name: str, document: dict[str, Any], places: Places) -> str | None:
     return next((place for place in places.files if place[: -len(Path(place).suffix)] == stem), None)
 
 
-def _read(one: Any, where: str, picture: RawPicture, account: Account) -> None:
+def _read(one: Any, where: str, image: RawImage, account: Account) -> None:
     """Add one shape to its picture."""
     if not isinstance(one, dict) or not isinstance(one.get("label"), str):
         account.add("shapes without a label were left out", where)
@@ -95,11 +95,11 @@ def _read(one: Any, where: str, picture: RawPicture, account: Account) -> None:
     if label == _BACKGROUND:
         account.add("shapes of the background were left out", where)
         return
-    shape, problem = _shape(one, picture.size, account, where)
+    shape, problem = _shape(one, image.size, account, where)
     if label == _IGNORED:
         account.add(f"shapes labelled {_IGNORED} are ignored by every class", where)
         label = None
-    picture.things.append(Raw(label, where, shape, problem, label is None))
+    image.things.append(Raw(label, where, shape, problem, label is None))
 
 
 def _shape(one: dict[str, Any], size: Size, account: Account, where: str) -> tuple[Shape | None, str]:

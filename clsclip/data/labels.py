@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from clsclip.data.account import Account
 from clsclip.data.base import IGNORE
-from clsclip.data.files import LastFew, check_same_size, read_labels, read_picture
+from clsclip.data.files import LastFew, check_same_size, read_image, read_labels
 from clsclip.errors import DataError
 
 
-class LabelledPictures:
+class LabelledImages:
     """Pictures with label maps; see :class:`clsclip.data.base.MaskDataset`.
 
     Args:
@@ -42,7 +42,7 @@ class LabelledPictures:
         self.prompts = dict(prompts or {})
         self.account, self.white = account or Account(), white
         self._shown: dict[int, tuple[int, ...]] = {}
-        self._pictures: LastFew[NDArray[np.uint8]] = LastFew()
+        self._images: LastFew[NDArray[np.uint8]] = LastFew()
         self._labels: LastFew[NDArray[np.uint8]] = LastFew()
 
     def __len__(self) -> int:
@@ -71,12 +71,12 @@ class LabelledPictures:
             self._shown[index] = self._classes(values_of(self.labels(index)))
         return self._shown[index]
 
-    def picture(self, index: int) -> NDArray[np.uint8]:
-        return self._pictures.get(index, lambda at: read_picture(self.files[at][1]))
+    def image(self, index: int) -> NDArray[np.uint8]:
+        return self._images.get(index, lambda at: read_image(self.files[at][1]))
 
     def mask(self, index: int, class_id: int) -> NDArray[np.uint8]:
         labels = self.labels(index)
-        check_same_size(self.picture(index), labels, self.files[index][2])
+        check_same_size(self.image(index), labels, self.files[index][2])
         return np.where(labels == IGNORE, IGNORE, labels == class_id + 1).astype(np.uint8)
 
     def _read_labels(self, index: int) -> NDArray[np.uint8]:

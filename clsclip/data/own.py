@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from clsclip.data.annotated import AnnotatedPictures
+from clsclip.data.annotated import AnnotatedImages
 from clsclip.data.base import Fold
 from clsclip.data.coco_json import open_coco_json
 from clsclip.data.folder import open_folder
 from clsclip.data.label_studio import open_label_studio
 from clsclip.data.labelme import open_labelme
-from clsclip.data.places import pictures_below
+from clsclip.data.places import images_below
 from clsclip.data.sides import fold_of, shared_out
 from clsclip.data.yolo import CLASSES_NAMES, YAML_NAMES, open_yolo
 from clsclip.errors import DataError
@@ -73,7 +73,7 @@ def open_own(
 def beside(annotations: Path) -> Path:
     """The folder in which pictures of a file of annotations are looked for: its own, or the one above."""
     folder = annotations.absolute().parent
-    return folder if not is_dir(folder) or pictures_below(folder) else folder.parent
+    return folder if not is_dir(folder) or images_below(folder) else folder.parent
 
 
 def recognized(root: Path) -> tuple[str, Path | None]:
@@ -94,7 +94,7 @@ def recognized(root: Path) -> tuple[str, Path | None]:
         return "folder", None
     if any(is_file(root / name) for name in YAML_NAMES):
         return "yolo", None
-    found = pictures_below(root, _JSON)
+    found = images_below(root, _JSON)
     kinds: dict[str, list[Path]] = {}
     for path in found.values():
         try:
@@ -133,7 +133,7 @@ def _kind_of_file(path: Path) -> str:
     raise DataError(f"{path} is neither a COCO document nor an export of Label Studio nor a file of labelme.")
 
 
-def _annotated(kind: str, annotations: Path, images: Path, allow_missing: bool) -> AnnotatedPictures:
+def _annotated(kind: str, annotations: Path, images: Path, allow_missing: bool) -> AnnotatedImages:
     if kind == "coco":
         return open_coco_json(annotations, images, allow_missing=allow_missing)
     return open_label_studio(annotations, images, allow_missing=allow_missing)

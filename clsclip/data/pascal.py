@@ -29,7 +29,7 @@ from clsclip.data.files import (
     read_lines,
     unique,
 )
-from clsclip.data.labels import LabelledPictures
+from clsclip.data.labels import LabelledImages
 from clsclip.errors import DataError
 from clsclip_runtime.images import SUFFIXES
 from clsclip_runtime.paths import is_dir, is_file
@@ -59,12 +59,12 @@ _log = logging.getLogger(__name__)
 Pairs = list[tuple[str, int]]
 
 
-def voc_pictures(root: Path, names: Sequence[str]) -> LabelledPictures:
+def voc_images(root: Path, names: Sequence[str]) -> LabelledImages:
     """Some VOC pictures, by name without suffix."""
-    pictures, masks = pictures_of(root)
-    files = [(name, pictures[name], masks[name]) for name in names]
+    images, masks = images_of(root)
+    files = [(name, images[name], masks[name]) for name in names]
     advice = "VOC masks hold 0 to 20 and 255: get the indexed masks, not their coloured or grey versions."
-    return LabelledPictures("pascal", PASCAL_WORDS, files, advice)
+    return LabelledImages("pascal", PASCAL_WORDS, files, advice)
 
 
 def open_pascal(
@@ -128,11 +128,11 @@ def pairs_from_masks(
     """(name, class) pairs by the customary rule, in the order of the names, then of the classes."""
     drop_missing([name for name in names if name not in there], len(names), root, allow_missing)
     names = [name for name in names if name in there]
-    pictures = voc_pictures(root, names)
-    _log.info("searching %d masks of %s for classes", len(pictures), root)
+    images = voc_images(root, names)
+    _log.info("searching %d masks of %s for classes", len(images), root)
     found: Pairs = []
     for index, name in enumerate(names):
-        found += [(name, one) for one in customary(pictures.labels(index)) if one in classes]
+        found += [(name, one) for one in customary(images.labels(index)) if one in classes]
     return found
 
 
@@ -175,15 +175,15 @@ def mask_folder(root: Path) -> Path:
     raise DataError(f"{root} has no {' and no '.join(_MASK_FOLDERS)}. Give the VOC2012 folder.")
 
 
-def pictures_of(root: Path) -> tuple[dict[str, Path], dict[str, Path]]:
+def images_of(root: Path) -> tuple[dict[str, Path], dict[str, Path]]:
     """The pictures and the masks by name, with whatever suffix they have."""
     return names_in(root / "JPEGImages", SUFFIXES), names_in(mask_folder(root), MASK_SUFFIXES)
 
 
 def files_there(root: Path) -> set[str]:
     """Names that have both a picture and a mask."""
-    pictures, masks = pictures_of(root)
-    return set(pictures) & set(masks)
+    images, masks = images_of(root)
+    return set(images) & set(masks)
 
 
 def train_names(root: Path) -> list[str]:
@@ -196,7 +196,7 @@ def train_names(root: Path) -> list[str]:
     raise DataError(f"{folder} has no trainaug.txt and no train.txt. Give the VOC2012 folder, or --splits.")
 
 
-def _numbered(root: Path, pairs: Pairs) -> tuple[LabelledPictures, tuple[tuple[int, int], ...]]:
+def _numbered(root: Path, pairs: Pairs) -> tuple[LabelledImages, tuple[tuple[int, int], ...]]:
     names = unique(name for name, _ in pairs)
     position = {name: index for index, name in enumerate(names)}
-    return voc_pictures(root, names), tuple((position[name], one) for name, one in pairs)
+    return voc_images(root, names), tuple((position[name], one) for name, one in pairs)

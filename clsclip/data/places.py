@@ -11,7 +11,7 @@ from clsclip_runtime.images import SUFFIXES
 from clsclip_runtime.paths import absence, is_dir
 
 
-def pictures_below(root: Path, suffixes: frozenset[str] = SUFFIXES) -> dict[str, Path]:
+def images_below(root: Path, suffixes: frozenset[str] = SUFFIXES) -> dict[str, Path]:
     """Files with one of some suffixes in a folder and those below it, by their path from there with ``/``, sorted.
 
     Names that begin with a point are hidden files, such as ``._x.jpg`` of macOS, and are left out.
@@ -49,7 +49,7 @@ class Places:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.files = pictures_below(root)
+        self.files = images_below(root)
         self._by_path: dict[str, list[str]] = {}
         self._by_name: dict[str, list[str]] = {}
         for one in self.files:

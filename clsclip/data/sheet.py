@@ -60,7 +60,7 @@ def _chosen(data: MaskDataset, count: int) -> list[int]:
 
 
 def _tile(data: MaskDataset, index: int, palette: NDArray[np.uint8]) -> Image.Image:
-    pixels = data.picture(index)
+    pixels = data.image(index)
     scale = _SIDE / max(pixels.shape[:2])
     size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
     small = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BOX), np.float32)

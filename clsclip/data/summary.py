@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from clsclip.data.account import Account
-from clsclip.data.annotated import AnnotatedPictures
+from clsclip.data.annotated import AnnotatedImages
 from clsclip.data.base import MaskDataset
-from clsclip.data.labels import LabelledPictures
+from clsclip.data.labels import LabelledImages
 
 _SHOWN_CLASSES = 60
 
@@ -23,7 +23,7 @@ class ClassSummary:
 
     Attributes:
         name: its word.
-        pictures: that show it.
+        images: that show it.
         instances: annotated things; of masks, which do not tell them apart, the pictures.
         pixels: of all of them.
         smallest: pixels of the smallest one; None where there is none.
@@ -31,7 +31,7 @@ class ClassSummary:
     """
 
     name: str
-    pictures: int = 0
+    images: int = 0
     instances: int = 0
     pixels: int = 0
     smallest: int | None = None
@@ -50,7 +50,7 @@ class Summary:
     """Of a data set.
 
     Attributes:
-        pictures: how many there are.
+        images: how many there are.
         counted: how many of them the figures are of: fewer where time was short.
         pixels: of the pictures that were counted.
         without: counted pictures that show no class.
@@ -59,7 +59,7 @@ class Summary:
         account: what was left out when the data were read.
     """
 
-    pictures: int
+    images: int
     counted: int = 0
     pixels: int = 0
     without: int = 0
@@ -70,13 +70,17 @@ class Summary:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types."""
         return {
-            "pictures": self.pictures,
+            "pictures": self.images,
             "counted": self.counted,
             "pixels": self.pixels,
             "without_class": self.without,
-            "classes": [asdict(one) | {"share": self.share(one)} for one in self.classes],
+            "classes": [self._row(one) for one in self.classes],
             "notes": self.account.lines(),
         }
+
+    def _row(self, one: ClassSummary) -> dict[str, Any]:
+        row = asdict(one) | {"share": self.share(one)}
+        return row | {"pictures": row.pop("images")}
 
     def share(self, one: ClassSummary) -> float:
         """The share of all counted pixels that are of a class."""
@@ -84,7 +88,7 @@ class Summary:
 
     def lines(self) -> Iterator[str]:
         """A table for people, then what was left out."""
-        shown = sorted(self.classes, key=lambda one: one.pictures)[: max(0, len(self.classes) - _SHOWN_CLASSES)]
+        shown = sorted(self.classes, key=lambda one: one.images)[: max(0, len(self.classes) - _SHOWN_CLASSES)]
         rare = {id(one) for one in shown}
         width = max([5, *(len(one.name) for one in self.classes)])
         unit = "instances" if self.things else "masks"
@@ -94,13 +98,13 @@ class Summary:
                 continue
             smallest = "-" if one.smallest is None else f"{one.smallest:,} px in {one.smallest_in}"
             share = _percent(self.share(one))
-            yield f"{one.name:{width}}  {one.pictures:8,}  {one.instances:9,}  {share:>6}  {smallest}"
+            yield f"{one.name:{width}}  {one.images:8,}  {one.instances:9,}  {share:>6}  {smallest}"
         if rare:
             yield f"and {len(rare):,} classes that are in fewer pictures: --json lists all"
-        more = f" (figures of {self.counted:,} of them)" if self.counted < self.pictures else ""
-        yield f"{self.pictures:,} pictures{more}, {self.without:,} of them without a class"
-        never = [one.name for one in self.classes if not one.pictures]
-        if never and self.counted == self.pictures:
+        more = f" (figures of {self.counted:,} of them)" if self.counted < self.images else ""
+        yield f"{self.images:,} pictures{more}, {self.without:,} of them without a class"
+        never = [one.name for one in self.classes if not one.images]
+        if never and self.counted == self.images:
             yield f"note: no picture shows {', '.join(never[:8])}{', ...' if len(never) > 8 else ''}"
         for line in self.account.lines():
             yield f"note: {line}"
@@ -123,7 +127,7 @@ def summarize(
         progress: is told how many pictures are done.
     """
     found = Summary(len(data), classes=[ClassSummary(name) for name in data.classes])
-    found.things = isinstance(data, AnnotatedPictures)
+    found.things = isinstance(data, AnnotatedImages)
     account = getattr(data, "account", None)
     if account is not None:
         found.account.merge(account)
@@ -143,14 +147,14 @@ def summarize(
 def _count(found: Summary, data: MaskDataset, index: int, only: Collection[int] | None) -> None:
     shown = [one for one in data.shown(index) if only is None or one in only]
     found.without += not shown
-    if isinstance(data, AnnotatedPictures):
-        one = data.pictures[index]
+    if isinstance(data, AnnotatedImages):
+        one = data.images[index]
         found.pixels += one.size[0] * one.size[1]
         for class_id in shown:
             for thing in one.things:
                 if thing.class_id == class_id and not thing.ignore and (area := thing.shape.draw(one.size).area):
                     found.classes[class_id].count(area, one.key)
-    elif isinstance(data, LabelledPictures):
+    elif isinstance(data, LabelledImages):
         counts = np.bincount(data.labels(index).reshape(-1), minlength=256)
         found.pixels += int(counts.sum())
         for class_id in shown:
@@ -161,7 +165,7 @@ def _count(found: Summary, data: MaskDataset, index: int, only: Collection[int] 
             found.classes[class_id].count(int((mask == 1).sum()), data.key(index))
         found.pixels += mask.size if shown else 0
     for class_id in shown:
-        found.classes[class_id].pictures += 1
+        found.classes[class_id].images += 1
 
 
 def _percent(share: float) -> str:

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from clsclip.data.account import Account
-from clsclip.data.annotated import AnnotatedPictures
+from clsclip.data.annotated import AnnotatedImages
 from clsclip.data.files import read_lines
-from clsclip.data.gather import Raw, RawPicture, Sizes, assemble, polygons_of
+from clsclip.data.gather import Raw, RawImage, Sizes, assemble, polygons_of
 from clsclip.data.places import Places
 from clsclip.data.shapes import Size
 from clsclip.errors import DataError
@@ -30,7 +30,7 @@ CLASSES_NAMES = ("classes.txt", "obj.names")
 _MOST_BYTES = 1 << 22
 
 
-def open_yolo(root: Path) -> tuple[AnnotatedPictures, AnnotatedPictures]:
+def open_yolo(root: Path) -> tuple[AnnotatedImages, AnnotatedImages]:
     """The training and the validation pictures; both are all where no list tells them apart.
 
     Args:
@@ -51,23 +51,21 @@ def open_yolo(root: Path) -> tuple[AnnotatedPictures, AnnotatedPictures]:
     account, places = Account(), Places(root)
     if not places.files:
         raise DataError(f"{root} holds no picture.")
-    pictures: dict[str, RawPicture] = {}
+    images: dict[str, RawImage] = {}
     with Sizes(places, account, len(places.files)) as sizes:
         for place in places.files:
             if (size := sizes.read(place)) is not None:
-                pictures[place] = RawPicture(
-                    place, size, list(_things(places.files[place], place, size, labels, account))
-                )
+                images[place] = RawImage(place, size, list(_things(places.files[place], place, size, labels, account)))
     ordered = [labels[key] for key in sorted(labels)]
     chosen = {side: _chosen(places, given, root) for side, given in sides.items()}
     if not chosen.get("train") or not chosen.get("val"):
-        both = assemble("yolo", places, list(pictures.values()), account, ordered)
+        both = assemble("yolo", places, list(images.values()), account, ordered)
         return both, both
-    outside = [place for place in pictures if not any(place in one for one in chosen.values())]
+    outside = [place for place in images if not any(place in one for one in chosen.values())]
     if outside:
         account.add("pictures are in no list of data.yaml", outside[0], len(outside))
     train, val = (
-        assemble("yolo", places, [one for place, one in pictures.items() if place in chosen[side]], account, ordered)
+        assemble("yolo", places, [one for place, one in images.items() if place in chosen[side]], account, ordered)
         for side in ("train", "val")
     )
     return train, val

@@ -77,7 +77,7 @@ class BenchmarkScore:
         classes: (name, IoU, pixels of the truth) of every class.
         miou: mean over the classes that the truth or the model has anywhere.
         accuracy: share of the counted pixels that have the right class.
-        pictures: their number.
+        images: their number.
         seconds: time it took.
         notes: sentences for the reader.
     """
@@ -88,7 +88,7 @@ class BenchmarkScore:
     classes: tuple[tuple[str, float, int], ...]
     miou: float
     accuracy: float
-    pictures: int
+    images: int
     seconds: float
     notes: tuple[str, ...] = ()
 
@@ -97,6 +97,7 @@ class BenchmarkScore:
         keys = ("name", "iou", "pixels")
         classes = [dict(zip(keys, one, strict=True)) for one in self.classes]
         document: dict[str, Any] = plain(asdict(self) | {"classes": classes})
+        document["pictures"] = document.pop("images")
         return document
 
 
@@ -183,27 +184,27 @@ def score_benchmark(
     """
     asking = asking or Asking()
     start = time.perf_counter()
-    pictures = min(len(benchmark.pictures), limit or len(benchmark.pictures))
-    if not pictures:
+    images = min(len(benchmark.images), limit or len(benchmark.images))
+    if not images:
         raise DataError(f"{benchmark.name} has no pictures there.")
     counts = np.zeros((benchmark.classes, benchmark.classes + 1), np.int64)
     told: dict[str, None] = {}
-    for index in range(pictures):
+    for index in range(images):
         result = segmenter(
-            asking.protocol.picture(benchmark.pictures.picture(index)),
+            asking.protocol.image(benchmark.images.image(index)),
             names.asked,
             presence_filter=None if asking.presence else False,
             regions=TILES if asking.tiles else None,
             refine=asking.refine,
         )
-        truth = asking.protocol.mask(benchmark.pictures.labels(index))
+        truth = asking.protocol.mask(benchmark.images.labels(index))
         counts += confusion(truth, label_map(result, names, benchmark), benchmark.classes)
         told.update(dict.fromkeys(result.notes))
         if progress is not None:
-            progress(index + 1, pictures)
+            progress(index + 1, images)
     method = f"{segmenter.bundle.manifest.name} ({segmenter.backend})"
-    cut = [f"only the first {pictures} pictures: not the whole benchmark"] if limit == pictures else []
-    return _report(benchmark, method, asking, names, counts, time.perf_counter() - start, pictures, [*cut, *told])
+    cut = [f"only the first {images} pictures: not the whole benchmark"] if limit == images else []
+    return _report(benchmark, method, asking, names, counts, time.perf_counter() - start, images, [*cut, *told])
 
 
 def _report(
@@ -213,7 +214,7 @@ def _report(
     names: Names,
     counts: Counts,
     seconds: float,
-    pictures: int,
+    images: int,
     notes: Sequence[str],
 ) -> BenchmarkScore:
     shown = {at: name for name, at in zip(names.asked, names.classes, strict=True)}
@@ -231,7 +232,7 @@ def _report(
         classes=tuple((shown[at], float(found[at]), int(pixels[at])) for at in range(benchmark.classes)),
         miou=float(np.nanmean(found)) if len(absent) < benchmark.classes else float("nan"),
         accuracy=100.0 * int(np.trace(counts)) / total if total else float("nan"),
-        pictures=pictures,
+        images=images,
         seconds=seconds,
         notes=tuple(notes),
     )
@@ -243,7 +244,7 @@ def benchmark_table(score: BenchmarkScore) -> str:
     lines = [
         "| method | benchmark | mIoU | pixel accuracy | pictures |",
         "|---|---|---:|---:|---:|",
-        f"| {score.method} | {score.benchmark} | {figures[0]} | {figures[1]} | {score.pictures} |",
+        f"| {score.method} | {score.benchmark} | {figures[0]} | {figures[1]} | {score.images} |",
         "",
         "IoU: " + ", ".join(f"{name} {iou:.1f}" if iou == iou else f"{name} -" for name, iou, _ in score.classes),
         f"protocol: {score.protocol}; {score.seconds:.0f} s",

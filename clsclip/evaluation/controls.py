@@ -35,10 +35,10 @@ class ShuffledWords:
         self.name = f"{predictor.name}, words shuffled"
 
     def predict(
-        self, picture: NDArray[np.uint8], words: Sequence[str], mask_threshold: float | None = None
+        self, image: NDArray[np.uint8], words: Sequence[str], mask_threshold: float | None = None
     ) -> Prediction:
         """The masks of the other words."""
-        return self.predictor.predict(picture, [self.instead[word] for word in words], mask_threshold)
+        return self.predictor.predict(image, [self.instead[word] for word in words], mask_threshold)
 
 
 def prompted(method: Method, data: MaskDataset) -> Method:

@@ -107,7 +107,7 @@ class Report:
         which_word: mIoU over pictures that are asked for two or more classes.
         episodes: number of episodes.
         pairs: number of different (picture, class) pairs.
-        pictures: number of pictures.
+        images: number of pictures.
         seconds: time it took.
         notes: what is to be said about the figures.
         precision: mean over the classes; see :class:`ClassResult`.
@@ -126,7 +126,7 @@ class Report:
     which_word: float
     episodes: int
     pairs: int
-    pictures: int
+    images: int
     seconds: float
     notes: tuple[str, ...] = field(default=())
     precision: float = _NAN
@@ -136,6 +136,7 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types; NaN becomes null."""
         document: dict[str, Any] = plain(asdict(self))
+        document["pictures"] = document.pop("images")
         return document
 
 
@@ -179,16 +180,16 @@ def score(
     Pictures that cannot be read are added to ``passed_over``; without such a list they end it with a DataError.
     """
     scores = Scores(len(fold.test.classes))
-    pictures = list(work)
-    for number, one in enumerate(pictures, start=1):
+    images = list(work)
+    for number, one in enumerate(images, start=1):
         try:
-            _score_picture(fold, method, protocol, one, scores)
+            _score_image(fold, method, protocol, one, scores)
         except DataError as error:
             if passed_over is None:
                 raise
             passed_over.append(str(error))
         if progress is not None:
-            progress(number, len(pictures))
+            progress(number, len(images))
     return scores
 
 
@@ -256,7 +257,7 @@ def report(
         which_word=scores.which_word,
         episodes=int(scores.episodes.sum()),
         pairs=sum(len(one.present) for one in work),
-        pictures=len(work),
+        images=len(work),
         seconds=seconds,
         notes=tuple(notes),
         precision=scores.precision(),
@@ -284,31 +285,31 @@ def predict(
     Both are of the protocol's size.
     """
     data = fold.test
-    original = data.picture(index)
+    original = data.image(index)
     truths = [data.mask(index, class_id) for class_id in present]
     words = [data.classes[class_id] for class_id in (*present, *absent)]
-    picture = protocol.picture(original)
+    image = protocol.image(original)
     if method.regions is not None:
         # Regions belong to the picture as it is, whatever the size at which masks are compared.
         known = {data.classes[class_id]: truth for class_id, truth in zip(present, truths, strict=True)}
         height, width = original.shape[:2]
         proposals = method.regions.find(data.key(index), original, known)
         moved = replace(proposals, boxes=protocol.boxes(proposals.boxes, (width, height)))
-        found = _in_regions(method, picture, words, moved)
+        found = _in_regions(method, image, words, moved)
     elif method.predictor is not None:
-        found = method.predictor.predict(picture, words)
+        found = method.predictor.predict(image, words)
     else:
         raise ValueError("a method needs a predictor, regions, or both")
     return found, [protocol.mask(truth) for truth in truths]
 
 
-def _in_regions(method: Method, picture: NDArray[np.uint8], words: Sequence[str], proposals: Proposals) -> Prediction:
+def _in_regions(method: Method, image: NDArray[np.uint8], words: Sequence[str], proposals: Proposals) -> Prediction:
     if method.predictor is None:
-        return boxes_as_masks(picture, words, proposals)
-    return zoom_in(method.predictor, picture, words, proposals, method.zoom)
+        return boxes_as_masks(image, words, proposals)
+    return zoom_in(method.predictor, image, words, proposals, method.zoom)
 
 
-def _score_picture(fold: Fold, method: Method, protocol: Protocol, work: Work, scores: Scores) -> None:
+def _score_image(fold: Fold, method: Method, protocol: Protocol, work: Work, scores: Scores) -> None:
     present = [class_id for class_id, _ in work.present]
     found, truths = predict(fold, method, protocol, work.index, present, work.absent)
     for (class_id, weight), mask, truth in zip(work.present, found.masks, truths, strict=False):

@@ -31,10 +31,10 @@ _TITLE_POINTS = 8
 
 
 def painted(
-    picture: NDArray[np.uint8], mask: NDArray[np.bool_], ignore: NDArray[np.bool_] | None = None
+    image: NDArray[np.uint8], mask: NDArray[np.bool_], ignore: NDArray[np.bool_] | None = None
 ) -> NDArray[np.uint8]:
     """The picture (H, W, 3) with a mask (H, W) laid over it; ignored pixels are white."""
-    pixels = picture.astype(np.float32)
+    pixels = image.astype(np.float32)
     pixels[mask] = pixels[mask] * (1 - _OPACITY) + _MASK_COLOR * _OPACITY
     if ignore is not None:
         pixels[ignore] = _IGNORE_COLOR
@@ -62,18 +62,18 @@ def side_by_side(
         raise DataError("There is no pair to show: the test is empty, or no picture has that name.")
     figure = _figure(len(pairs), 2 + len(methods))
     for row, (index, class_id) in enumerate(pairs):
-        picture = protocol.picture(fold.test.picture(index))
+        image = protocol.image(fold.test.image(index))
         truth = protocol.mask(fold.test.mask(index, class_id))
         axes = figure.axes[row * (2 + len(methods)) :]
         word = fold.test.classes[class_id]
-        axes[0].imshow(picture)
+        axes[0].imshow(image)
         _title(axes[0], f"{fold.test.key(index)}: {word}")
-        axes[1].imshow(painted(picture, truth == 1, truth == IGNORE))
+        axes[1].imshow(painted(image, truth == 1, truth == IGNORE))
         _title(axes[1], "truth (white: not counted)" if (truth == IGNORE).any() else "truth")
         for axis, method, name in zip(axes[2:], methods, names, strict=False):
             mask = predict(fold, method, protocol, index, [class_id])[0].masks[0]
             (_, (both, either)) = overlap_and_union(mask, truth).tolist()
-            axis.imshow(painted(picture, mask))
+            axis.imshow(painted(image, mask))
             _title(axis, f"{name}\nIoU {100 * both / either if either else 0:.1f}")
     return figure
 
@@ -174,19 +174,19 @@ def first_token_attention(module: Any, tokens: Tensor) -> Tensor:
     return torch.softmax(scores, dim=-1).mean(dim=0)[0]
 
 
-def attention_figure(predictor: CheckpointPredictor, picture: NDArray[np.uint8], words: Sequence[str]) -> Figure:
+def attention_figure(predictor: CheckpointPredictor, image: NDArray[np.uint8], words: Sequence[str]) -> Figure:
     """One column a layer: the original encoder in the first row, and the navigated one below, a row for every word."""
-    values = predictor.pixel_values(picture)
+    values = predictor.pixel_values(image)
     tokens = predictor.text_tokens(words)
     layers = predictor.model.towers.layers
     figure = _figure(1 + len(words), 1 + layers)
-    figure.axes[0].imshow(picture)
+    figure.axes[0].imshow(image)
     _title(figure.axes[0], "original")
     navigation = set(predictor.model.config.navigation_layers)
     for row, word in enumerate(words, start=1):
         original, navigated = attention_maps(predictor.model, values, tokens[row - 1])
-        prediction = predictor.predict(picture, [word])
-        figure.axes[row * (1 + layers)].imshow(painted(picture, prediction.masks[0]))
+        prediction = predictor.predict(image, [word])
+        figure.axes[row * (1 + layers)].imshow(painted(image, prediction.masks[0]))
         _title(figure.axes[row * (1 + layers)], f'"{word}": mask')
         for layer in range(layers):
             if row == 1:

@@ -70,7 +70,7 @@ class Predictor(Protocol):
     def name(self) -> str: ...
 
     def predict(
-        self, picture: NDArray[np.uint8], words: Sequence[str], mask_threshold: float | None = None
+        self, image: NDArray[np.uint8], words: Sequence[str], mask_threshold: float | None = None
     ) -> Prediction:
         """Masks of K different words in a picture (H, W, 3) uint8 RGB.
 
@@ -143,19 +143,19 @@ class BundlePredictor:
         found = self.segmenter.bundle.manifest.raw.get("provenance")
         return found if isinstance(found, Mapping) else {}
 
-    def logits(self, picture: NDArray[np.uint8], words: Sequence[str]) -> Logits:
+    def logits(self, image: NDArray[np.uint8], words: Sequence[str]) -> Logits:
         """Mask logits and presence of words, whatever their presence is."""
-        result = self.segmenter(picture, words, presence_threshold=0.0)
+        result = self.segmenter(image, words, presence_threshold=0.0)
         return Logits(result.logits, _presence(result))
 
     def predict(
-        self, picture: NDArray[np.uint8], words: Sequence[str], mask_threshold: float | None = None
+        self, image: NDArray[np.uint8], words: Sequence[str], mask_threshold: float | None = None
     ) -> Prediction:
         if mask_threshold is None:
             asked: Any = self.search.asked()
-            result = self.segmenter(picture, words, presence_threshold=self.presence_threshold, **asked)
+            result = self.segmenter(image, words, presence_threshold=self.presence_threshold, **asked)
             return Prediction(result.masks, _presence(result), np.array([not one.segmented for one in result.searches]))
-        result = self.segmenter(picture, words, presence_threshold=0.0)
+        result = self.segmenter(image, words, presence_threshold=0.0)
         masks = [mask_at(one, result.size, result.mask_logit + logit(mask_threshold)) for one in result.logits]
         return Prediction(np.stack(masks), _presence(result))
 
@@ -191,10 +191,10 @@ class CheckpointPredictor:
         self._encoded: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def predict(
-        self, picture: NDArray[np.uint8], words: Sequence[str], mask_threshold: float | None = None
+        self, image: NDArray[np.uint8], words: Sequence[str], mask_threshold: float | None = None
     ) -> Prediction:
-        height, width = picture.shape[:2]
-        logits, presence = self.logits(picture, words)
+        height, width = image.shape[:2]
+        logits, presence = self.logits(image, words)
         absent = np.zeros(len(words), np.bool_)
         if presence is not None and mask_threshold is None:
             absent = presence < self.presence_threshold
@@ -204,9 +204,9 @@ class CheckpointPredictor:
             masks[at] = mask_at(logits[at], (width, height), mask_logit)
         return Prediction(masks, presence, absent)
 
-    def pixel_values(self, picture: NDArray[np.uint8]) -> torch.Tensor:
+    def pixel_values(self, image: NDArray[np.uint8]) -> torch.Tensor:
         """(H, W, 3) uint8 -> (1, 3, S, S) float32, by the runtime's preprocessing."""
-        return torch.from_numpy(preprocess(Image.fromarray(picture), self._spec))[None].to(self.device)
+        return torch.from_numpy(preprocess(Image.fromarray(image), self._spec))[None].to(self.device)
 
     @torch.no_grad()
     def text_tokens(self, words: Sequence[str]) -> torch.Tensor:
@@ -214,12 +214,12 @@ class CheckpointPredictor:
         return self._encode(words)[0]
 
     @torch.no_grad()
-    def logits(self, picture: NDArray[np.uint8], words: Sequence[str]) -> Logits:
+    def logits(self, image: NDArray[np.uint8], words: Sequence[str]) -> Logits:
         """Mask logits (K, h, w) at the model's resolution, and presence (K,), both float32."""
-        values = self.pixel_values(picture)
+        values = self.pixel_values(image)
         tokens, features = self._encode(words)
-        stem, image, patches = self.model.encode_image(values)
-        presence = self.model.presence(image, patches, features)[0]
+        stem, pooled, patches = self.model.encode_image(values)
+        presence = self.model.presence(pooled, patches, features)[0]
         parts = []
         for start in range(0, len(words), _PAIRS_PER_CALL):
             index = torch.arange(start, min(start + _PAIRS_PER_CALL, len(words)), device=self.device)
@@ -257,12 +257,12 @@ class Prompted:
         return self.predictor.name
 
     def predict(
-        self, picture: NDArray[np.uint8], words: Sequence[str], mask_threshold: float | None = None
+        self, image: NDArray[np.uint8], words: Sequence[str], mask_threshold: float | None = None
     ) -> Prediction:
         """Masks of classes, each the union of those of its prompts, with the highest presence."""
         prompts = [self.prompts.get(word, (word,)) for word in words]
         asked = list(dict.fromkeys(word for own in prompts for word in own))
-        found = self.predictor.predict(picture, asked, mask_threshold)
+        found = self.predictor.predict(image, asked, mask_threshold)
         rows = [[asked.index(word) for word in own] for own in prompts]
         return Prediction(
             np.stack([found.masks[own].any(axis=0) for own in rows]),

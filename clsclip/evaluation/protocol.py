@@ -55,7 +55,7 @@ class Protocol:
             episodes = f"{EPISODES} episodes: pair number i modulo {len(fold.test_pairs)}"
         return f"{self.name}: {size}; {episodes}"
 
-    def picture(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def image(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The picture (H, W, 3) uint8 as the model gets it."""
         if self.size is None:
             return pixels

@@ -38,12 +38,12 @@ class RegionSource(Protocol):
     @property
     def name(self) -> str: ...
 
-    def find(self, key: str, picture: NDArray[np.uint8], truths: Mapping[str, NDArray[np.uint8]]) -> Proposals:
+    def find(self, key: str, image: NDArray[np.uint8], truths: Mapping[str, NDArray[np.uint8]]) -> Proposals:
         """Regions of a picture.
 
         Args:
             key: the picture's name in its data set.
-            picture: (H, W, 3) uint8, at its own size.
+            image: (H, W, 3) uint8, at its own size.
             truths: the masks (H, W) uint8 of the words asked that are present.
         """
         ...
@@ -55,8 +55,8 @@ class DetectorRegions:
     def __init__(self, detector: Detector, name: str = "detector") -> None:
         self.detector, self.name = detector, name
 
-    def find(self, key: str, picture: NDArray[np.uint8], truths: Mapping[str, NDArray[np.uint8]]) -> Proposals:
-        return self.detector.batch([picture])[0]
+    def find(self, key: str, image: NDArray[np.uint8], truths: Mapping[str, NDArray[np.uint8]]) -> Proposals:
+        return self.detector.batch([image])[0]
 
 
 class FileRegions:
@@ -73,7 +73,7 @@ class FileRegions:
         except RegionError as error:
             raise DataError(str(error)) from error
 
-    def find(self, key: str, picture: NDArray[np.uint8], truths: Mapping[str, NDArray[np.uint8]]) -> Proposals:
+    def find(self, key: str, image: NDArray[np.uint8], truths: Mapping[str, NDArray[np.uint8]]) -> Proposals:
         return self._file.of(key)
 
 
@@ -88,7 +88,7 @@ class TruthRegions:
         self.named = named
         self.name = "true regions" if named else "true boxes without names"
 
-    def find(self, key: str, picture: NDArray[np.uint8], truths: Mapping[str, NDArray[np.uint8]]) -> Proposals:
+    def find(self, key: str, image: NDArray[np.uint8], truths: Mapping[str, NDArray[np.uint8]]) -> Proposals:
         found = {word: boxes_of(truth) for word, truth in truths.items()}
         names = [word if self.named else None for word, boxes in found.items() for _ in boxes]
         boxes = np.concatenate([np.zeros((0, 4), np.float32), *found.values()])
@@ -105,18 +105,18 @@ def boxes_of(truth: NDArray[np.uint8]) -> Boxes:
 
 
 def zoom_in(
-    predictor: Predictor, picture: NDArray[np.uint8], words: Sequence[str], proposals: Proposals, zoom: ZoomIn
+    predictor: Predictor, image: NDArray[np.uint8], words: Sequence[str], proposals: Proposals, zoom: ZoomIn
 ) -> Prediction:
     """Masks of the words, each joined from the masks in its regions, one crop at a time.
 
     Args:
         predictor: draws the mask in a crop.
-        picture: (H, W, 3) uint8.
+        image: (H, W, 3) uint8.
         words: K words.
         proposals: the boxes.
         zoom: how they are cropped, and what words without one get.
     """
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     masks = np.zeros((len(words), height, width), np.bool_)
     looked = np.zeros(len(words), np.bool_)
     if zoom.class_agnostic:
@@ -127,20 +127,20 @@ def zoom_in(
         left, top, right, bottom = (int(value) for value in window)
         x0, y0, x1, y1 = (int(value) for value in limit)
         own_words: list[int] = np.flatnonzero(own).tolist()
-        crop = np.ascontiguousarray(picture[top:bottom, left:right])
+        crop = np.ascontiguousarray(image[top:bottom, left:right])
         found = predictor.predict(crop, [words[at] for at in own_words], zoom.mask_threshold if named else None)
         masks[own_words, y0:y1, x0:x1] |= found.masks[:, y0 - top : y1 - top, x0 - left : x1 - left]
         looked[own_words] |= found.present
     rest = whole_crop((width, height), ~looked)
     if len(rest) and zoom.fallback == "whole-image":
         own_words = np.flatnonzero(rest.asked[0]).tolist()
-        masks[own_words] |= predictor.predict(picture, [words[at] for at in own_words]).masks
+        masks[own_words] |= predictor.predict(image, [words[at] for at in own_words]).masks
     return Prediction(masks)
 
 
-def boxes_as_masks(picture: NDArray[np.uint8], words: Sequence[str], proposals: Proposals) -> Prediction:
+def boxes_as_masks(image: NDArray[np.uint8], words: Sequence[str], proposals: Proposals) -> Prediction:
     """Masks that are the words' boxes, filled."""
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     masks = np.zeros((len(words), height, width), np.bool_)
     windows, boxes = box_windows(proposals.boxes, (width, height))
     asked = words_of_boxes(proposals, match_words(words, proposals.names, class_agnostic=False))[boxes]

@@ -53,7 +53,7 @@ def plain_table(reports: Sequence[Report]) -> str:
             figures = [shown(each.iou), shown(each.precision), shown(each.recall), shown(each.leakage, 3)]
             rows.append([each.word, *figures, str(each.episodes)])
         figures = [shown(one.miou), shown(one.precision), shown(one.recall), shown(one.leakage, 3)]
-        rows.append(["mean", *figures, str(one.pictures)])
+        rows.append(["mean", *figures, str(one.images)])
         lines += [*([""] if lines else []), one.method, "", *_markdown(rows, 1), ""]
         lines.append(f"IoU in pictures that show two or more of the words: {shown(one.which_word)}")
         if not one.protocol.startswith("original, every"):

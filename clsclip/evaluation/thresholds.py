@@ -38,7 +38,7 @@ class Counts:
         hits: (P, T) pixels that are marked and are the class.
         marked: (P, T) pixels that are marked.
         true: (P,) pixels that are the class.
-        pictures: how many there were.
+        images: how many there were.
     """
 
     words: Ints
@@ -47,7 +47,7 @@ class Counts:
     hits: Ints
     marked: Ints
     true: Ints
-    pictures: int
+    images: int
 
 
 @dataclass(frozen=True)
@@ -88,13 +88,13 @@ def count(
     words, shown, presence, hits, marked, true = [], [], [], [], [], []
     work = plan(fold, Protocol(None, every=True))
     for number, one in enumerate(work, 1):
-        picture = fold.test.picture(one.index)
+        image = fold.test.image(one.index)
         asked = [class_id for class_id, _ in one.present]
         truths = [fold.test.mask(one.index, class_id) for class_id in asked]
         counted = truths[0] != IGNORE
-        found = logits(picture, [fold.test.classes[class_id] for class_id in (*asked, *one.absent)])
+        found = logits(image, [fold.test.classes[class_id] for class_id in (*asked, *one.absent)])
         for at, class_id in enumerate((*asked, *one.absent)):
-            values = upsample(found.logits[at], (picture.shape[1], picture.shape[0]))
+            values = upsample(found.logits[at], (image.shape[1], image.shape[0]))
             truth = truths[at] == 1 if at < len(asked) else np.zeros(counted.shape, np.bool_)
             words.append(class_id)
             shown.append(at < len(asked))
@@ -178,8 +178,8 @@ def sample(fold: Fold, most: int | None) -> Fold:
     """The fold with at most so many pictures in its test, chosen by their names: the same on every call."""
     if most is None:
         return fold
-    pictures = sorted({index for index, _ in fold.test_pairs}, key=lambda one: zlib.crc32(fold.test.key(one).encode()))
-    kept = set(pictures[:most])
+    images = sorted({index for index, _ in fold.test_pairs}, key=lambda one: zlib.crc32(fold.test.key(one).encode()))
+    kept = set(images[:most])
     return Fold(
         fold.number,
         fold.train,

@@ -21,7 +21,7 @@ from clsclip.data.coco import COCO_WORDS
 from clsclip.data.files import LastFew
 from clsclip.data.pascal import FOLDS, PASCAL_WORDS
 from clsclip.errors import DataError
-from clsclip.reproduce.stickers.pictures import Picture, StickerWorld
+from clsclip.reproduce.stickers.images import StickerImage, StickerWorld
 from clsclip.reproduce.stickers.sheets import StickerBook
 from clsclip.reproduce.stickers.vocabulary import nouns
 
@@ -54,8 +54,8 @@ class StickerOptions:
         things: fewest and most things a picture.
         seed: names the world.
         close_ups: share of the pictures that show one or two things large, as crops of regions do.
-        train_pictures: number of pictures to train on.
-        test_pictures: number of pictures of the test, from a world of its own.
+        train_images: number of pictures to train on.
+        test_images: number of pictures of the test, from a world of its own.
     """
 
     words: str = "pascal"
@@ -66,11 +66,11 @@ class StickerOptions:
     seed: int = 0
     close_ups: float = 0.0
     log_sizes: bool = False
-    train_pictures: int = 4000
-    test_pictures: int = 500
+    train_images: int = 4000
+    test_images: int = 500
 
 
-class StickerPicturesWithMasks:
+class StickerImagesWithMasks:
     """Pictures 0 to ``count - 1`` of a world; see :class:`clsclip.data.base.MaskDataset`.
 
     Args:
@@ -96,7 +96,9 @@ class StickerPicturesWithMasks:
         self._near = replace(world, sizes=CLOSE_UP, things=(1, 2)) if close_ups else world
         self._class_of = {noun: class_id for class_id, noun in enumerate(noun_of)}
         self._shown: dict[int, tuple[int, ...]] = {}
-        self._made: LastFew[Picture] = LastFew(max(8, _KEPT_BYTES // (4 * world.side**2)))  # three colours, one label
+        self._made: LastFew[StickerImage] = LastFew(
+            max(8, _KEPT_BYTES // (4 * world.side**2))
+        )  # three colours, one label
 
     def __len__(self) -> int:
         return self.count
@@ -104,12 +106,12 @@ class StickerPicturesWithMasks:
     def key(self, index: int) -> str:
         return f"sticker-{self.world.seed}-{index:06d}"
 
-    def made(self, index: int) -> Picture:
+    def made(self, index: int) -> StickerImage:
         """The picture with all its things."""
         if not 0 <= index < self.count:
             raise DataError(f"There is no sticker picture {index}; there are {self.count}, counted from 0.")
         near = int((index + 1) * self.close_ups) > int(index * self.close_ups)
-        return self._made.get(index, (self._near if near else self.world).picture)
+        return self._made.get(index, (self._near if near else self.world).image)
 
     def shown(self, index: int) -> tuple[int, ...]:
         if index not in self._shown:
@@ -117,7 +119,7 @@ class StickerPicturesWithMasks:
             self._shown[index] = tuple(sorted(one for one in found if one is not None))
         return self._shown[index]
 
-    def picture(self, index: int) -> NDArray[np.uint8]:
+    def image(self, index: int) -> NDArray[np.uint8]:
         return self.made(index).pixels
 
     def mask(self, index: int, class_id: int) -> NDArray[np.uint8]:
@@ -143,14 +145,14 @@ def open_stickers(root: Path, fold: int, options: StickerOptions | None = None, 
     seen = tuple(one for one in range(len(words)) if one not in novel)
     book = StickerBook(root, options.styles)
 
-    def side(wanted: str, count: int, seed: int) -> StickerPicturesWithMasks:
+    def side(wanted: str, count: int, seed: int) -> StickerImagesWithMasks:
         drawn = pool(options.words, noun_of)
         world = StickerWorld(book, options.side, options.sizes, options.things, seed, drawn, options.log_sizes)
         made = count if part in (wanted, "both") else 0
-        return StickerPicturesWithMasks(world, made, words, noun_of, options.close_ups)
+        return StickerImagesWithMasks(world, made, words, noun_of, options.close_ups)
 
-    train = side("train", options.train_pictures, options.seed)
-    test = side("test", options.test_pictures, options.seed + _TEST_SEED)
+    train = side("train", options.train_images, options.seed)
+    test = side("test", options.test_images, options.seed + _TEST_SEED)
     number = -1 if options.words == "all" else fold
     return Fold(number, train, test, seen, novel, _pairs(train, seen), _pairs(test, novel))
 
@@ -188,8 +190,8 @@ def pool(words: str, noun_of: tuple[int, ...]) -> tuple[int, ...]:
     return noun_of * max(1, len(others) // len(noun_of)) + others
 
 
-def _pairs(pictures: StickerPicturesWithMasks, classes: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
-    if len(pictures) > 1000:
-        _log.info("making %d pictures to see which words they show", len(pictures))
+def _pairs(images: StickerImagesWithMasks, classes: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+    if len(images) > 1000:
+        _log.info("making %d pictures to see which words they show", len(images))
     wanted = set(classes)
-    return tuple((index, one) for index in range(len(pictures)) for one in pictures.shown(index) if one in wanted)
+    return tuple((index, one) for index in range(len(images)) for one in images.shown(index) if one in wanted)

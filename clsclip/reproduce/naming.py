@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clsclip.reproduce.stickers.pictures import StickerWorld
+from clsclip.reproduce.stickers.images import StickerWorld
 from clsclip.reproduce.stickers.sheets import StickerBook
 from clsclip.reproduce.stickers.tensor_maker import TensorMaker
 from clsclip.reproduce.stickers.vocabulary import nouns
@@ -38,9 +38,9 @@ class SingleThings:
 def single_things(stickers: Path, style: str, count: int, side: int) -> SingleThings:
     """``count`` pictures of one style, always the same; ``stickers`` is the folder of the packages."""
     world = StickerWorld(StickerBook(stickers, [style]), side, sizes=(0.5, 0.9), things=(1, 1), seed=SEED)
-    made = [picture for picture in map(world.picture, range(count)) if picture.nouns]
-    pixels = torch.from_numpy(np.stack([picture.pixels for picture in made])).permute(0, 3, 1, 2).contiguous()
-    return SingleThings(style, pixels, torch.tensor([picture.nouns[0] for picture in made]))
+    made = [image for image in map(world.image, range(count)) if image.nouns]
+    pixels = torch.from_numpy(np.stack([image.pixels for image in made])).permute(0, 3, 1, 2).contiguous()
+    return SingleThings(style, pixels, torch.tensor([image.nouns[0] for image in made]))
 
 
 def single_things_of(maker: TensorMaker, count: int, side: int) -> SingleThings:

@@ -102,10 +102,10 @@ class CaptionLoss(nn.Module):
 
 def split_parts(values: Tensor, parts: int) -> Tensor:
     """(B, m, U) of a square grid of patches -> (B * parts * parts, m / parts^2, U), part by part, row by row."""
-    pictures, count, width = values.shape
+    images, count, width = values.shape
     cell = round(count**0.5) // parts
-    values = values.reshape(pictures, parts, cell, parts, cell, width).transpose(2, 3)
-    return values.reshape(pictures * parts * parts, cell * cell, width)
+    values = values.reshape(images, parts, cell, parts, cell, width).transpose(2, 3)
+    return values.reshape(images * parts * parts, cell * cell, width)
 
 
 def matching_loss(logits: Tensor, shown: Tensor) -> Tensor:
@@ -119,9 +119,9 @@ def matching_loss(logits: Tensor, shown: Tensor) -> Tensor:
         mean over right pairs of both directions.
     """
     wrong = logits.masked_fill(shown > 0, float("-inf"))
-    picture_to_word = torch.logaddexp(logits, torch.logsumexp(wrong, dim=1, keepdim=True)) - logits
-    word_to_picture = torch.logaddexp(logits, torch.logsumexp(wrong, dim=0, keepdim=True)) - logits
-    return ((picture_to_word + word_to_picture) * shown).sum() / (2 * shown.sum().clamp(min=1))
+    image_to_word = torch.logaddexp(logits, torch.logsumexp(wrong, dim=1, keepdim=True)) - logits
+    word_to_image = torch.logaddexp(logits, torch.logsumexp(wrong, dim=0, keepdim=True)) - logits
+    return ((image_to_word + word_to_image) * shown).sum() / (2 * shown.sum().clamp(min=1))
 
 
 def encode(towers: Towers, pixel_values: Tensor) -> Tensor:

@@ -25,19 +25,19 @@ _LEFT_OUT = 5
 _log = logging.getLogger(__name__)
 
 
-def operations(model: ClsClip, pictures: int, pairs: int) -> float:
+def operations(model: ClsClip, images: int, pairs: int) -> float:
     """Floating point operations of one step, forward and backward; a multiplication and an addition are two.
 
     Matrix products and convolutions are counted, on tensors without memory, so that nothing is computed.
 
     Args:
         model: as it is trained.
-        pictures: of a step; each goes through the stem once.
+        images: of a step; each goes through the stem once.
         pairs: of a step, pictures and words; each goes through the trunk.
     """
     alone, two = (_counted(model, count) for count in (1, 2))
     each_pair = two - alone
-    return float((alone - each_pair) * pictures + each_pair * pairs)
+    return float((alone - each_pair) * images + each_pair * pairs)
 
 
 def _counted(model: ClsClip, pairs: int) -> int:
@@ -59,8 +59,8 @@ def _counted(model: ClsClip, pairs: int) -> int:
 
 def tell_operations(model: ClsClip, config: TrainConfig, steps: int) -> None:
     """Write into the log what a run of so many steps will compute."""
-    pictures = config.pairs_per_step // config.words_per_picture
-    step = operations(model, pictures, config.pairs_per_step)
+    images = config.pairs_per_step // config.words_per_picture
+    step = operations(model, images, config.pairs_per_step)
     _log.info(
         "%s a step of %d pairs, forward and backward: %s for %d steps. The time follows after %d steps",
         *(amount(step), config.pairs_per_step, amount(step * steps), steps, MEASURED),

@@ -129,14 +129,14 @@ class Keeper:
         So it is done before the first step, and every checkpoint has it. Where it cannot be fitted the log says why.
         """
         count = self.config.presence_pictures
-        pictures = sorted({index for index, _ in fold.train_pairs})
-        if not count or not pictures:
+        images = sorted({index for index, _ in fold.train_pairs})
+        if not count or not images:
             return
-        wanted = min(count, len(pictures))
+        wanted = min(count, len(images))
         self.presence = self._restored_presence(wanted)
         if self.presence is not None:
             return
-        chosen = np.sort(np.random.default_rng(self.config.seed).permutation(pictures)[:wanted]).tolist()
+        chosen = np.sort(np.random.default_rng(self.config.seed).permutation(images)[:wanted]).tolist()
         with Progress("presence head, pictures", wanted) as progress:
             try:
                 found = fit_presence(

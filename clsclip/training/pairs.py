@@ -143,53 +143,53 @@ class Pieces(Dataset[Piece | Unshared | Failed]):
 
     def make(self, asked: list[Asked], step_pairs: int) -> Piece:
         """Read pictures and masks; a picture is read, resized and (later) encoded once for all its words."""
-        pictures: list[_Picture] = []
+        images: list[_ImageWork] = []
         passed_over: list[tuple[str, str]] = []
         for one in asked:
             try:
-                pictures.append(self.picture(one))
+                images.append(self.image(one))
             except READING_ERRORS as error:
                 if self.strict:
                     raise
-                passed_over.append((self.fold.train.key(one.picture), str(error)))
+                passed_over.append((self.fold.train.key(one.image), str(error)))
         size, side = self.spec.size, self.side
-        crops = [crop for crop, one in enumerate(pictures) for _ in one.rows]
+        crops = [crop for crop, one in enumerate(images) for _ in one.rows]
         return Piece(
-            stacked([one.pixels for one in pictures], (3, size, size)),
+            stacked([one.pixels for one in images], (3, size, size)),
             torch.tensor(crops, dtype=torch.int64),
-            torch.tensor([row for one in pictures for row in one.rows], dtype=torch.int64),
-            stacked([cells for one in pictures for cells in one.target], (side, side)),
-            stacked([counts for one in pictures for counts in one.weight], (side, side)),
+            torch.tensor([row for one in images for row in one.rows], dtype=torch.int64),
+            stacked([cells for one in images for cells in one.target], (side, side)),
+            stacked([counts for one in images for counts in one.weight], (side, side)),
             step_pairs,
-            tuple(one.key for one in pictures),
+            tuple(one.key for one in images),
             tuple(passed_over),
         )
 
-    def picture(self, one: Asked) -> _Picture:
+    def image(self, one: Asked) -> _ImageWork:
         """One picture of a step with its masks.
 
         Raises:
             DataError: it or a mask cannot be read, or they do not fit each other.
         """
         data, side = self.fold.train, self.side
-        key = data.key(one.picture)
-        picture = check_picture(data.picture(one.picture), key)
-        values = preprocess(Image.fromarray(picture), self.spec)
+        key = data.key(one.image)
+        image = check_image(data.image(one.image), key)
+        values = preprocess(Image.fromarray(image), self.spec)
         target, weight = [], []
         for word in one.present:
-            mask = check_mask(data.mask(one.picture, word), picture, key, data.classes[word])
+            mask = check_mask(data.mask(one.image, word), image, key, data.classes[word])
             cells, counts = mask_cells(mask, side)
             target.append(cells[:, ::-1] if one.flip else cells)
             weight.append(counts[:, ::-1] if one.flip else counts)
-        absent = absent_words(one, tuple(possible(data, one.picture)), self.fold.seen) if one.absent else []
+        absent = absent_words(one, tuple(possible(data, one.image)), self.fold.seen) if one.absent else []
         target += [np.zeros((side, side), dtype=np.float32)] * len(absent)
         weight += [np.ones((side, side), dtype=np.float32)] * len(absent)
         rows = [self.row[word] for word in (*one.present, *absent)]
-        return _Picture(key, values[:, :, ::-1] if one.flip else values, rows, target, weight)
+        return _ImageWork(key, values[:, :, ::-1] if one.flip else values, rows, target, weight)
 
 
 @dataclass(frozen=True)
-class _Picture:
+class _ImageWork:
     """A picture of a piece: pixels (3, S, S), and for each pair the word's row, target and weight (h, w)."""
 
     key: str
@@ -230,18 +230,18 @@ def box_average(values: Floats, side: int) -> Floats:
     return np.clip(np.asarray(small, dtype=np.float32), 0, 1)
 
 
-def check_picture(picture: NDArray[np.uint8], key: str) -> NDArray[np.uint8]:
+def check_image(image: NDArray[np.uint8], key: str) -> NDArray[np.uint8]:
     """The picture, if it is (H, W, 3) uint8 with at least one pixel."""
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or picture.size == 0:
-        raise DataError(f"{key}: a picture must be (H, W, 3) uint8, and it is {picture.shape} {picture.dtype}.")
-    return np.ascontiguousarray(picture)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise DataError(f"{key}: a picture must be (H, W, 3) uint8, and it is {image.shape} {image.dtype}.")
+    return np.ascontiguousarray(image)
 
 
-def check_mask(mask: NDArray[np.uint8], picture: NDArray[np.uint8], key: str, word: str) -> NDArray[np.uint8]:
+def check_mask(mask: NDArray[np.uint8], image: NDArray[np.uint8], key: str, word: str) -> NDArray[np.uint8]:
     """The mask, if it has the picture's size; any value but 1 and 255 is background."""
-    if mask.shape != picture.shape[:2]:
+    if mask.shape != image.shape[:2]:
         raise DataError(
-            f"{key}: the mask of {word!r} is {mask.shape}, and the picture is {picture.shape[:2]}. "
+            f"{key}: the mask of {word!r} is {mask.shape}, and the picture is {image.shape[:2]}. "
             "Both must have the same height and width."
         )
     return mask

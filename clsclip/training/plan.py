@@ -23,14 +23,14 @@ class Asked:
     """One picture of a step and what is asked of it.
 
     Attributes:
-        picture: index in the training data.
+        image: index in the training data.
         flip: mirror it from left to right.
         present: class ids that it shows.
         absent: how many seen words that it does not show are asked too.
         stream: seed of the choice of those words, made where the picture is read.
     """
 
-    picture: int
+    image: int
     flip: bool
     present: tuple[int, ...]
     absent: int
@@ -68,13 +68,13 @@ class Plan:
             shuffled = rng.permutation(len(self.pairs))
             size = self.config.words_per_picture
             if size > 1:
-                by_picture = shuffled[np.argsort(self.pairs[shuffled, 0], kind="stable")]
-                pictures = self.pairs[by_picture, 0]
-                starts = np.flatnonzero(np.diff(pictures, prepend=-1))
-                rank = np.arange(len(pictures)) - np.repeat(starts, np.diff(starts, append=len(pictures)))
+                by_image = shuffled[np.argsort(self.pairs[shuffled, 0], kind="stable")]
+                images = self.pairs[by_image, 0]
+                starts = np.flatnonzero(np.diff(images, prepend=-1))
+                rank = np.arange(len(images)) - np.repeat(starts, np.diff(starts, append=len(images)))
                 group = np.cumsum(rank % size == 0) - 1
                 place = rng.permutation(int(group[-1]) + 1)
-                shuffled = by_picture[np.argsort(place[group], kind="stable")]
+                shuffled = by_image[np.argsort(place[group], kind="stable")]
             self._order = (epoch, shuffled)
         return self._order[1]
 
@@ -84,8 +84,8 @@ class Plan:
         size = self.config.present_pairs
         chosen = self.pairs[self.order(epoch)[position * size : (position + 1) * size]]
         present: dict[int, list[int]] = {}
-        for picture, word in chosen.tolist():
-            present.setdefault(picture, []).append(word)
+        for image, word in chosen.tolist():
+            present.setdefault(image, []).append(word)
         # A data set smaller than one step keeps the share of absent words.
         absent = round(self.config.absent_pairs * len(chosen) / size)
         rng = np.random.default_rng([self.config.seed, _BATCH, epoch, position])
@@ -93,8 +93,8 @@ class Plan:
         extra = rng.permutation(len(present)) < rest
         flips = rng.integers(0, 2, len(present)).astype(bool) & self.config.flip
         return [
-            Asked(picture, bool(flip), tuple(words), each + int(more), (self.config.seed, _ABSENT, epoch, position, at))
-            for at, ((picture, words), more, flip) in enumerate(zip(present.items(), extra, flips, strict=True))
+            Asked(image, bool(flip), tuple(words), each + int(more), (self.config.seed, _ABSENT, epoch, position, at))
+            for at, ((image, words), more, flip) in enumerate(zip(present.items(), extra, flips, strict=True))
         ]
 
 

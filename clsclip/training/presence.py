@@ -14,7 +14,7 @@ from clsclip.data.base import MaskDataset, possible, trained_words
 from clsclip.errors import DataError
 from clsclip.model import ClsClip, Presence
 from clsclip.preprocessing import image_spec
-from clsclip.training.pairs import READING_ERRORS, check_picture
+from clsclip.training.pairs import READING_ERRORS, check_image
 from clsclip_runtime.images import preprocess
 from clsclip_runtime.text.mending import fill_template
 
@@ -23,7 +23,7 @@ def fit_presence(
     model: ClsClip,
     dataset: MaskDataset,
     words: Sequence[int],
-    pictures: Sequence[int],
+    images: Sequence[int],
     *,
     template: str = "a photo of a {}",
     seed: int = 0,
@@ -37,7 +37,7 @@ def fit_presence(
         model: its towers are asked, its presence head is changed.
         dataset: training pictures, never the test's.
         words: class ids that may be asked: the seen ones.
-        pictures: indices of training pictures; those that cannot be read are passed over.
+        images: indices of training pictures; those that cannot be read are passed over.
         template: prompt with one {} for the word.
         seed: of the choice of absent words.
         batch: pictures a pass.
@@ -50,30 +50,30 @@ def fit_presence(
     Raises:
         DataError: no picture, no word, or no present and absent words to learn from.
     """
-    if not pictures or not words:
+    if not images or not words:
         raise DataError("The presence head needs at least one picture and one word.")
     device = model.presence.bias.device
     spec = image_spec(model)
     evidence, shown = [], []
     with torch.no_grad():
         features = model.encode_words([fill_template(template, word) for word in trained_words(dataset, words)])[1]
-        for start in range(0, len(pictures), batch):
+        for start in range(0, len(images), batch):
             part, pixels = [], []
-            for index in pictures[start : start + batch]:
+            for index in images[start : start + batch]:
                 try:
-                    picture = check_picture(dataset.picture(index), dataset.key(index))
+                    image = check_image(dataset.image(index), dataset.key(index))
                 except READING_ERRORS:
                     if strict:
                         raise
                     continue
                 part.append(index)
-                pixels.append(preprocess(Image.fromarray(picture), spec))
+                pixels.append(preprocess(Image.fromarray(image), spec))
             if part:
-                _, image, patches = model.encode_image(torch.from_numpy(np.stack(pixels)).to(device))
-                evidence.append(model.presence.evidence(image, patches, features))
+                _, pooled, patches = model.encode_image(torch.from_numpy(np.stack(pixels)).to(device))
+                evidence.append(model.presence.evidence(pooled, patches, features))
                 shown.append(torch.tensor([[word in possible(dataset, index) for word in words] for index in part]))
             if progress is not None:
-                progress(min(start + batch, len(pictures)))
+                progress(min(start + batch, len(images)))
     if not evidence:
         raise DataError("The presence head cannot be fitted: none of its pictures can be read.")
     return fit_head(model.presence, torch.cat(evidence), torch.cat(shown).to(device), seed)

@@ -16,13 +16,13 @@ from clsclip_runtime.version import __version__
 def run_provenance(fold: Fold, config: TrainConfig, model: ClsClip) -> dict[str, Any]:
     """Data, words, settings and tool versions of a run, as JSON."""
     classes, seen = fold.train.classes, set(fold.seen)
-    pictures = sorted({index for index, _ in fold.train_pairs})
+    images = sorted({index for index, _ in fold.train_pairs})
     return {
         "data": fold.train.name,
         "fold": fold.number,
-        "pictures": len(pictures),
+        "pictures": len(images),
         "pairs": len(fold.train_pairs),
-        "trained_pictures": marks_of(fold.train.key(index) for index in pictures),
+        "trained_pictures": marks_of(fold.train.key(index) for index in images),
         "seen_words": [classes[one] for one in fold.seen],
         "held_out_words": [classes[one] for one in fold.novel if one not in seen],
         "templates": [config.template],

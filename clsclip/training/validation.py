@@ -54,7 +54,7 @@ class Validator:
     """
 
     def __init__(self, model: ClsClip, fold: Fold, config: TrainConfig, out: Path, step: int) -> None:
-        self.fold, self.config, self.out = some_pictures(fold, config.validation_pictures, config.seed), config, out
+        self.fold, self.config, self.out = some_images(fold, config.validation_pictures, config.seed), config, out
         self._log = JsonLines(out / VALIDATION_FILE, step)
         lines = read_lines(out / VALIDATION_FILE)
         self.last: dict[str, Any] | None = lines[-1] if lines else None
@@ -111,12 +111,12 @@ class Validator:
         save_figure(sheet, self.out / SHEETS_FOLDER / f"step_{step:07d}.png")
 
 
-def some_pictures(fold: Fold, most: int, seed: int) -> Fold:
+def some_images(fold: Fold, most: int, seed: int) -> Fold:
     """The fold with at most so many pictures in its test, chosen by the seed."""
-    pictures = sorted({index for index, _ in fold.test_pairs})
-    if len(pictures) <= most:
+    images = sorted({index for index, _ in fold.test_pairs})
+    if len(images) <= most:
         return fold
-    kept = set(np.random.default_rng([seed, 5]).permutation(pictures)[:most].tolist())
+    kept = set(np.random.default_rng([seed, 5]).permutation(images)[:most].tolist())
     return replace(fold, test_pairs=tuple(pair for pair in fold.test_pairs if pair[0] in kept))
 
 
@@ -142,7 +142,7 @@ def figures_of(report: Report, step: int, seconds: float) -> dict[str, Any]:
         "miou": plain(report.miou, 2),
         "which_word": plain(report.which_word, 2),
         "leakage": plain(report.leakage, 4),
-        "pictures": report.pictures,
+        "pictures": report.images,
         "pairs": report.pairs,
         "classes": {one.word: plain(one.iou, 1) for one in report.classes if one.episodes},
         "seconds": round(seconds, 1),

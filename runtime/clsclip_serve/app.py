@@ -21,7 +21,7 @@ from clsclip_serve import answers
 from clsclip_serve.around import Around
 from clsclip_serve.asked import (
     Asked,
-    AskedOfPicture,
+    AskedOfImage,
     Classes,
     Options,
     asked_of,
@@ -172,7 +172,7 @@ async def _gone(request: Request) -> None:
         pass
 
 
-def _content(asked: AskedOfPicture, service: Service) -> bytes | ImageFeatures:
+def _content(asked: AskedOfImage, service: Service) -> bytes | ImageFeatures:
     """The picture of a request in JSON."""
     if asked.image.type == "id":
         return _kept(service, asked.image.value)

@@ -70,7 +70,7 @@ class Options(_Strict):
         return tuple(found.items())
 
 
-class Picture(_Strict):
+class StickerImage(_Strict):
     """A picture in JSON."""
 
     type: Literal["base64", "url", "id"]
@@ -86,10 +86,10 @@ class Asked(Options):
     classes: Classes
 
 
-class AskedOfPicture(Asked):
+class AskedOfImage(Asked):
     """As ``Asked``, with the picture in it."""
 
-    image: Picture
+    image: StickerImage
 
 
 def options_of(text: str | None) -> Options:
@@ -97,9 +97,9 @@ def options_of(text: str | None) -> Options:
     return Options() if text is None or not text.strip() else _checked(Options, text, "options")
 
 
-def asked_of(body: bytes) -> AskedOfPicture:
+def asked_of(body: bytes) -> AskedOfImage:
     """A request in JSON. ProblemError 422 if it is none."""
-    return _checked(AskedOfPicture, body, "the request")
+    return _checked(AskedOfImage, body, "the request")
 
 
 def _checked(kind: type[_Model], text: str | bytes, what: str) -> _Model:

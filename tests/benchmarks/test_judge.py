@@ -210,7 +210,7 @@ def test_models_are_scored_by_one_command(drawings: Path) -> None:
     for kind in ("model", "cosine", "cosine-winner", "naclip"):
         arguments = ["score", str(drawings), "--kind", kind, "--pictures", "2"]
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(ladder, "FIT_PICTURES", 2)
+            patch.setattr(ladder, "FIT_IMAGES", 2)
             done = CliRunner().invoke(main, arguments)
         assert done.exit_code == 0, done.output
         document = json.loads(done.output)
@@ -218,7 +218,7 @@ def test_models_are_scored_by_one_command(drawings: Path) -> None:
         pairs.add(document["pairs"])
     alone = Path(ladder.__file__).parents[2] / "models" / "stickers" / "towers"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ladder, "FIT_PICTURES", 2)
+        patch.setattr(ladder, "FIT_IMAGES", 2)
         done = CliRunner().invoke(main, [*arguments, "--model", str(alone)])
     again = json.loads(done.output)
     assert again.pop("ms") > 0 and document.pop("ms") > 0

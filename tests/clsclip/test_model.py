@@ -18,9 +18,9 @@ from clsclip_runtime.renamed import old_names
 from tests.tiny import tiny_config, tiny_model, tiny_towers
 
 
-def naive_patches(model: ClsClip, picture: torch.Tensor, word: torch.Tensor) -> torch.Tensor:
+def naive_patches(model: ClsClip, image: torch.Tensor, word: torch.Tensor) -> torch.Tensor:
     """E_N of one picture and one word, as section 3.2 says it, with open_clip's own blocks."""
-    tokens = model.towers.embed(picture.unsqueeze(0))
+    tokens = model.towers.embed(image.unsqueeze(0))
     for index, layer in enumerate(model.towers.visual.transformer.resblocks):
         if index in model.config.navigation_layers:
             tokens = tokens.clone()
@@ -32,13 +32,13 @@ def naive_patches(model: ClsClip, picture: torch.Tensor, word: torch.Tensor) -> 
 @pytest.mark.parametrize("navigation", [(2, 3, 4), (0, 1, 2), (1, 4), (5,)])
 def test_shared_stem_equals_one_pair_at_a_time(navigation: tuple[int, ...]) -> None:
     model = tiny_model(navigation_layers=navigation)
-    pictures, words = torch.randn(2, 3, 32, 32), torch.randn(3, model.towers.text_width)
+    images, words = torch.randn(2, 3, 32, 32), torch.randn(3, model.towers.text_width)
     crops, classes = torch.tensor([0, 1, 1, 0, 0]), torch.tensor([2, 0, 1, 1, 2])
     with torch.no_grad():
-        logits = model(pictures, words, crops, classes)
+        logits = model(images, words, crops, classes)
         assert logits.shape == (5, 16, 16)
         for row, (crop, word) in enumerate(zip(crops, classes, strict=True)):
-            patches = naive_patches(model, pictures[crop], words[word])
+            patches = naive_patches(model, images[crop], words[word])
             expected = model.decoder(patches, words[word : word + 1], None)
             torch.testing.assert_close(logits[row : row + 1], expected, atol=1e-5, rtol=0)
 

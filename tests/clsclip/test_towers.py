@@ -32,11 +32,11 @@ def test_features_equal_open_clip(quick_gelu: bool, custom_text: bool) -> None:
     kind = open_clip.CustomTextCLIP if custom_text else open_clip.CLIP
     clip = kind(**tiny_config(), quick_gelu=quick_gelu).eval()
     towers = Towers(clip, tiny_towers().tokenizer, ImageSpec(32, (0, 0, 0), (1, 1, 1)), "tiny").eval()
-    pictures, ids = torch.randn(3, 3, 32, 32), towers.tokenize(["a dog", "a potted plant", "ferris wheel"])
+    images, ids = torch.randn(3, 3, 32, 32), towers.tokenize(["a dog", "a potted plant", "ferris wheel"])
     with torch.no_grad():
-        image, _ = towers.features(towers.run_layers(towers.embed(pictures), 0, towers.layers))
+        image, _ = towers.features(towers.run_layers(towers.embed(images), 0, towers.layers))
         text = towers.text_features(towers.text_tokens(ids))
-        torch.testing.assert_close(image, clip.encode_image(pictures, normalize=True), atol=1e-6, rtol=0)
+        torch.testing.assert_close(image, clip.encode_image(images, normalize=True), atol=1e-6, rtol=0)
         torch.testing.assert_close(text, clip.encode_text(ids, normalize=True), atol=1e-6, rtol=0)
 
 
@@ -56,9 +56,9 @@ def test_save_and_load_keep_every_bit(tmp_path: Path) -> None:
     assert loaded.fingerprint() == towers.fingerprint()
     assert not any(parameter.requires_grad for parameter in loaded.parameters())
     reference = open_clip.create_model("local-dir:" + str(tmp_path)).eval()  # open_clip reads the same folder
-    pictures = torch.randn(2, 3, 32, 32)
-    ours, _ = loaded.features(loaded.run_layers(loaded.embed(pictures), 0, loaded.layers))
-    torch.testing.assert_close(ours, reference.encode_image(pictures, normalize=True), atol=1e-6, rtol=0)
+    images = torch.randn(2, 3, 32, 32)
+    ours, _ = loaded.features(loaded.run_layers(loaded.embed(images), 0, loaded.layers))
+    torch.testing.assert_close(ours, reference.encode_image(images, normalize=True), atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize(

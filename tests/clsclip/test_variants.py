@@ -36,8 +36,8 @@ every_variant = pytest.mark.parametrize("name", VARIANTS)
 
 def inputs() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(7)
-    pictures, words = torch.randn(2, 3, 32, 32, generator=generator), torch.randn(3, 32, generator=generator)
-    return pictures, words, torch.tensor([0, 1, 1, 0]), torch.tensor([2, 0, 1, 1])
+    images, words = torch.randn(2, 3, 32, 32, generator=generator), torch.randn(3, 32, generator=generator)
+    return images, words, torch.tensor([0, 1, 1, 0]), torch.tensor([2, 0, 1, 1])
 
 
 @every_variant
@@ -54,17 +54,17 @@ def test_frozen_weights_get_no_gradient_and_learned_ones_all_do(name: str) -> No
 @every_variant
 def test_masks_follow_the_word_and_each_pair_stands_alone(name: str) -> None:
     model = tiny_model(**VARIANTS[name])
-    pictures, words, crops, classes = inputs()
+    images, words, crops, classes = inputs()
     assert model.config.variant == name
     with torch.no_grad():
-        together = model(pictures, words, crops, classes)
+        together = model(images, words, crops, classes)
         assert together.shape == (4, 16, 16)
         assert (together[1] - together[2]).abs().max() > 1e-4, "two words of one picture must differ"
-        stem, _, patches = model.encode_image(pictures)
+        stem, _, patches = model.encode_image(images)
         assert stem.shape == (2, 1 + model.config.visual_prompts + 16, 48)
         torch.testing.assert_close(model.trunk(stem, patches, words, crops, classes), together, atol=1e-6, rtol=0)
         for row, (crop, word) in enumerate(zip(crops, classes, strict=True)):
-            alone = model(pictures[crop][None], words[word][None], torch.tensor([0]), torch.tensor([0]))
+            alone = model(images[crop][None], words[word][None], torch.tensor([0]), torch.tensor([0]))
             torch.testing.assert_close(alone[0], together[row], atol=1e-5, rtol=0)
 
 
@@ -80,9 +80,9 @@ def test_the_encoder_runs_once_where_it_is_not_navigated(use: str, monkeypatch: 
 
 def test_features_of_clip_know_no_prompts() -> None:
     plain, prompted = tiny_model(), tiny_model(visual_prompts=4)
-    pictures = inputs()[0]
+    images = inputs()[0]
     with torch.no_grad():
-        for ours, theirs in zip(plain.encode_image(pictures)[1:], prompted.encode_image(pictures)[1:], strict=True):
+        for ours, theirs in zip(plain.encode_image(images)[1:], prompted.encode_image(images)[1:], strict=True):
             torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0)
 
 

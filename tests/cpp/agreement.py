@@ -35,16 +35,16 @@ class Agreement:
         )
 
 
-def sticker_pictures(count: int) -> Iterator[Pixels]:
+def sticker_images(count: int) -> Iterator[Pixels]:
     """Pictures of the sticker world: parts of the two examples, turned, mirrored and recoloured from a seed."""
     random = np.random.default_rng(5)
     examples = [Image.open(ROOT / "examples" / name).convert("RGB") for name in ("cluttered.png", "tiny.png")]
     for number in range(count):
-        picture = examples[number % 2]
+        image = examples[number % 2]
         share = random.uniform(0.4, 1, 2)
-        width, height = int(picture.width * share[0]), int(picture.height * share[1])
-        left, top = (int(random.integers(0, room + 1)) for room in (picture.width - width, picture.height - height))
-        part = picture.crop((left, top, left + width, top + height))
+        width, height = int(image.width * share[0]), int(image.height * share[1])
+        left, top = (int(random.integers(0, room + 1)) for room in (image.width - width, image.height - height))
+        part = image.crop((left, top, left + width, top + height))
         part = part.rotate(int(random.integers(0, 4)) * 90, expand=True)
         pixels = np.asarray(part, np.float32) * random.uniform(0.8, 1.1, 3).astype(np.float32)
         yield np.ascontiguousarray(np.clip(pixels, 0, 255).astype(np.uint8)[:, :: 1 if number % 3 else -1])
@@ -66,14 +66,14 @@ def boxes_of(size: tuple[int, int], seed: int) -> tuple[list[list[float]], list[
 def compare(
     python: Segmenter,
     cpp: CSegmenter,
-    pictures: Sequence[Pixels] | Iterator[Pixels],
+    images: Sequence[Pixels] | Iterator[Pixels],
     *,
     zoom_in: bool,
     threshold: float | None = None,
 ) -> Agreement:
     """Segment every picture with both."""
     agreement = Agreement()
-    for number, pixels in enumerate(pictures):
+    for number, pixels in enumerate(images):
         regions, asked = None, {} if threshold is None else {"presence_threshold": threshold}
         boxes, names = boxes_of((pixels.shape[1], pixels.shape[0]), number) if zoom_in else (None, None)
         if boxes is not None:

@@ -14,7 +14,7 @@ from pycocotools import mask as coco_mask
 
 from clsclip_runtime import Proposals, Segmenter, ZoomIn
 from clsclip_runtime.version import __version__
-from tests.cpp.agreement import WORDS, boxes_of, compare, photographs, sticker_pictures
+from tests.cpp.agreement import WORDS, boxes_of, compare, photographs, sticker_images
 from tests.cpp.c_api import ROOT, CError, CSegmenter, backends, library
 from tests.cpp.tiny_bpe import make_bpe_bundle
 from tests.runtime.tiny_bundle import paint
@@ -39,7 +39,7 @@ def cpp() -> Iterator[CSegmenter]:
 
 @pytest.mark.parametrize("zoom_in", [False, True], ids=["whole", "zoom"])
 def test_masks_of_sticker_pictures(python: Segmenter, cpp: CSegmenter, zoom_in: bool) -> None:
-    agreement = compare(python, cpp, sticker_pictures(6), zoom_in=zoom_in)
+    agreement = compare(python, cpp, sticker_images(6), zoom_in=zoom_in)
     assert np.mean(agreement.ious) >= 0.995 and min(agreement.ious) >= 0.97, agreement
     assert agreement.presence < 1e-4 and not agreement.flipped, agreement
 
@@ -83,7 +83,7 @@ def test_threshold_and_margin_of_named_boxes(python: Segmenter, cpp: CSegmenter)
 def test_the_likeliest_classes_are_the_same(
     python: Segmenter, cpp: CSegmenter, asked: dict[str, float], regions: bool
 ) -> None:
-    for number, pixels in enumerate(sticker_pictures(3)):
+    for number, pixels in enumerate(sticker_images(3)):
         boxes, names = boxes_of((pixels.shape[1], pixels.shape[0]), number) if regions else (None, None)
         given = None if boxes is None else Proposals.from_boxes(boxes, names)
         zoom = ZoomIn(fallback="none") if regions else False
@@ -117,7 +117,7 @@ def test_a_class_of_several_prompts_is_the_same(asked: dict[str, bool | int]) ->
 
 
 def test_without_the_presence_filter_all_classes_are_segmented(python: Segmenter, cpp: CSegmenter) -> None:
-    pixels = next(iter(sticker_pictures(1)))
+    pixels = next(iter(sticker_images(1)))
     mine, theirs = python(pixels, WORDS, presence_filter=False), cpp(pixels, WORDS, presence_filter=0)
     assert theirs.status == [one.status for one in mine]
     assert np.isnan(theirs.presence).all() and all(one.presence is None for one in mine)
@@ -127,7 +127,7 @@ def test_without_the_presence_filter_all_classes_are_segmented(python: Segmenter
 
 
 def test_instances_are_the_same(python: Segmenter, cpp: CSegmenter) -> None:
-    pixels = next(iter(sticker_pictures(1)))
+    pixels = next(iter(sticker_images(1)))
     boxes, names = [[3.5, 2, 90.25, 80], [40, 40, 400, 300], [1, 1, 2, 2]], ["dog", None, "fishes"]
     mine = list(python(pixels, WORDS, regions=Proposals.from_boxes(boxes, names)).all_instances())
     theirs = cpp(pixels, WORDS, boxes=boxes, names=names).instances
@@ -138,14 +138,14 @@ def test_instances_are_the_same(python: Segmenter, cpp: CSegmenter) -> None:
 
 
 def test_counts_are_the_mask(cpp: CSegmenter) -> None:
-    result = cpp(next(iter(sticker_pictures(1))), WORDS)
+    result = cpp(next(iter(sticker_images(1))), WORDS)
     assert any(mask.any() for mask in result.masks)
     for mask, counts in zip(result.masks, result.counts, strict=True):
         assert counts == coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"]
 
 
 def test_gray_and_alpha_are_made_rgb_alike(python: Segmenter, cpp: CSegmenter) -> None:
-    pixels = next(iter(sticker_pictures(1)))
+    pixels = next(iter(sticker_images(1)))
     rgba = np.ascontiguousarray(np.dstack([pixels, np.linspace(0, 255, pixels.size // 3).reshape(pixels.shape[:2])]))
     for array, form in ((pixels[:, :, 1].copy(), "gray"), (rgba.astype(np.uint8), "rgba")):
         mine, theirs = (

@@ -21,7 +21,7 @@ from clsclip_runtime.errors import DetectorError
 from clsclip_runtime.regions import Proposals
 from clsclip_runtime.text.matching import _SYNONYMS, is_class_agnostic, match_words
 from tests.cpp.parts import Parts, PartsError
-from tests.cpp.test_resize import as_pillow, given_picture, random_pixels
+from tests.cpp.test_resize import as_pillow, given_image, random_pixels
 
 Floats = npt.NDArray[np.float32]
 
@@ -90,21 +90,21 @@ def ask(
     return answer
 
 
-def random_outputs(rng: np.random.Generator, spec: DetectorSpec, pictures: int, boxes: int) -> list[Floats]:
+def random_outputs(rng: np.random.Generator, spec: DetectorSpec, images: int, boxes: int) -> list[Floats]:
     """Boxes in clusters, so that many overlap; some scores are equal, some a little outside 0..1."""
     names, layout = len(spec.names), spec.output_format
     if layout == "yolox":
         boxes = cells((spec.height, spec.width))
-    centres = rng.uniform(0, 96, (pictures, boxes, 2)) // 16 * 16 + rng.normal(0, 2, (pictures, boxes, 2))
-    sizes = rng.uniform(1, 40, (pictures, boxes, 2))
+    centres = rng.uniform(0, 96, (images, boxes, 2)) // 16 * 16 + rng.normal(0, 2, (images, boxes, 2))
+    sizes = rng.uniform(1, 40, (images, boxes, 2))
     corners = np.concatenate([centres - sizes / 2, centres + sizes / 2], axis=2)
-    scores = np.round(rng.uniform(-0.005, 1.005, (pictures, boxes, names)), rng.choice([1, 5]))
-    classes = rng.integers(0, names, (pictures, boxes, 1))
+    scores = np.round(rng.uniform(-0.005, 1.005, (images, boxes, names)), rng.choice([1, 5]))
+    classes = rng.integers(0, names, (images, boxes, 1))
     if layout in ("yolov5", "yolox-decoded"):
-        made = [np.concatenate([centres, sizes, rng.uniform(0, 1, (pictures, boxes, 1)), scores], axis=2)]
+        made = [np.concatenate([centres, sizes, rng.uniform(0, 1, (images, boxes, 1)), scores], axis=2)]
     elif layout == "yolox":
-        raw = np.concatenate([rng.normal(0, 1, (pictures, boxes, 2)), rng.normal(0, 1, (pictures, boxes, 2))], axis=2)
-        made = [np.concatenate([raw, rng.uniform(0, 1, (pictures, boxes, 1)), scores], axis=2)]
+        raw = np.concatenate([rng.normal(0, 1, (images, boxes, 2)), rng.normal(0, 1, (images, boxes, 2))], axis=2)
+        made = [np.concatenate([raw, rng.uniform(0, 1, (images, boxes, 1)), scores], axis=2)]
     elif layout == "yolov8":
         made = [np.concatenate([centres, sizes, scores], axis=2).transpose(0, 2, 1)]
     elif layout == "yolov10":
@@ -113,11 +113,11 @@ def random_outputs(rng: np.random.Generator, spec: DetectorSpec, pictures: int, 
         of_input = np.concatenate([centres / (spec.width, spec.height), sizes / (spec.width, spec.height)], axis=2)
         made = [np.concatenate([of_input, *([scores[:, :, :1], classes] if layout == "rtdetr" else [scores])], axis=2)]
     elif layout == "yolov7-nms":
-        number = np.broadcast_to(np.arange(pictures)[:, None, None], (pictures, boxes, 1))
+        number = np.broadcast_to(np.arange(images)[:, None, None], (images, boxes, 1))
         rows = np.concatenate([number, corners, classes, scores[:, :, :1]], axis=2)
         made = [rng.permutation(rows.reshape(-1, 7))]
     else:
-        counts = rng.integers(0, boxes + 1, (pictures, 1))
+        counts = rng.integers(0, boxes + 1, (images, 1))
         made = [counts, corners, scores[:, :, 0], classes[:, :, 0]]
     return [np.ascontiguousarray(one, np.float32) for one in made]
 
@@ -199,7 +199,7 @@ def test_pictures_are_fitted_as_in_python(parts: Parts, tmp_path_factory: Any, d
     pixels = random_pixels(data.draw(st.integers(0, 99)), height, width, channels)
     size = (data.draw(st.integers(32, 100)), data.draw(st.integers(32, 100)))
     spec = make_spec(data.draw(st.sampled_from(["yolov8", "yolox"])), 1, size, data.draw(st.sampled_from(LETTERBOXES)))
-    answer = parts("letterbox", **given_picture(raw, pixels, order), spec=as_json(spec))
+    answer = parts("letterbox", **given_image(raw, pixels, order), spec=as_json(spec))
     canvas, placed = letterbox(np.asarray(as_pillow(pixels, order)), size, place=spec.letterbox)
     if spec.channel_order == "bgr":
         canvas = canvas[..., ::-1]

@@ -38,22 +38,22 @@ def found(path: Path) -> bool:
 
 
 def test_pictures_of_one_name_get_files_of_their_own(tmp_path: Path) -> None:
-    pictures = [save(tmp_path / "a" / "x.png"), save(tmp_path / "b" / "x.png", GREEN), save(tmp_path / "b" / "X.png")]
+    images = [save(tmp_path / "a" / "x.png"), save(tmp_path / "b" / "x.png", GREEN), save(tmp_path / "b" / "X.png")]
     again = tmp_path / "a" / ".." / "a" / "x.png"
     out = tmp_path / "out"
-    assert segment(*pictures, again, "--out", out, "--formats", "png").returncode == 0
+    assert segment(*images, again, "--out", out, "--formats", "png").returncode == 0
     shown = {path.name: found(path) for path in out.iterdir()}
     assert shown == {"x_red.png": True, "x-2_red.png": False, "X-3_red.png": True}
 
 
 def test_names_are_those_of_python(tmp_path: Path) -> None:
     names = ["x", "y" * 118 + "_01", "y" * 118 + "_02", "会" * 60 + "一", "会" * 60 + "二", "é" * 61, "a b", "z" * 250]
-    pictures = [save(tmp_path / folder / f"{name}.png") for folder in "ab" for name in names]
+    images = [save(tmp_path / folder / f"{name}.png") for folder in "ab" for name in names]
     out = tmp_path / "out"
-    done = run(*pictures, "--classes", "red", "dining  table", "Red!", "犬", "--model", TINY, "--out", out)
+    done = run(*images, "--classes", "red", "dining  table", "Red!", "犬", "--model", TINY, "--out", out)
     assert done.returncode == 0, done.stderr
     words = ["red", "dining table", "Red!", "犬"]
-    stems = [source.stem for source in find_sources(map(str, pictures))]
+    stems = [source.stem for source in find_sources(map(str, images))]
     assert {path.name for path in out.iterdir()} == {
         name for stem in stems for name in file_names(words, ["png", "overlay"], stem)
     }
@@ -74,25 +74,25 @@ def test_a_picture_that_is_still_to_be_read_is_not_overwritten(tmp_path: Path) -
 
 
 def test_no_link_is_followed(tmp_path: Path) -> None:
-    picture, precious = save(tmp_path / "p.png"), tmp_path / "precious"
+    image, precious = save(tmp_path / "p.png"), tmp_path / "precious"
     out = tmp_path / "out"
     out.mkdir()
     precious.write_text("old")
     for name in ("p_red.png", "p_red.png.part"):
         (out / name).symlink_to(precious)
-    assert segment(picture, "--out", out, "--formats", "png").returncode == 0
+    assert segment(image, "--out", out, "--formats", "png").returncode == 0
     assert precious.read_text() == "old"
     assert found(out / "p_red.png")
     assert not (out / "p_red.png").is_symlink()
 
 
 def test_what_killed_runs_left_is_swept(tmp_path: Path) -> None:
-    picture, out = save(tmp_path / "p.png"), tmp_path / "out"
+    image, out = save(tmp_path / "p.png"), tmp_path / "out"
     out.mkdir()
     used = scratch.PartFile(out / "other.png")
     for name in (".clsclip-0123456789abcdef.part.png", ".clsclip-0123456789abcdef.part", "a.part"):
         (out / name).touch()
-    assert segment(picture, "--out", out, "--formats", "png").returncode == 0
+    assert segment(image, "--out", out, "--formats", "png").returncode == 0
     assert sorted(path.name for path in out.iterdir()) == sorted([used.part.name, "a.part", "p_red.png"])
     used.discard()
 
@@ -100,11 +100,11 @@ def test_what_killed_runs_left_is_swept(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux's")
 @pytest.mark.parametrize("more", [["--json"], [], ["--help"], ["--version"]])
 def test_an_output_that_cannot_be_written_is_told(tmp_path: Path, more: list[str]) -> None:
-    picture = save(tmp_path / "p.png")
+    image = save(tmp_path / "p.png")
     program = Path(os.environ.get(PROGRAM, ROOT / "build" / "cpp" / "tools" / "clsclip-infer-cpp"))
     if not program.is_file():
         pytest.skip(f"the C++ command line is not built: {program} (make cpp, or set {PROGRAM})")
-    words = [str(program), str(picture), "--classes", "red", "--model", str(TINY), *more]
+    words = [str(program), str(image), "--classes", "red", "--model", str(TINY), *more]
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 1
@@ -116,12 +116,12 @@ def test_an_output_that_cannot_be_written_is_told(tmp_path: Path, more: list[str
 
 
 def test_a_file_that_does_not_fit_is_told_and_removed(tmp_path: Path) -> None:
-    picture = tmp_path / "noise.png"
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8)).save(picture)
+    image = tmp_path / "noise.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8)).save(image)
     program = Path(os.environ.get(PROGRAM, ROOT / "build" / "cpp" / "tools" / "clsclip-infer-cpp"))
     if not program.is_file():
         pytest.skip(f"the C++ command line is not built: {program} (make cpp, or set {PROGRAM})")
-    words = [str(program), str(picture), "--classes", "red", "--model", str(TINY), "--formats", "overlay", "--out", "o"]
+    words = [str(program), str(image), "--classes", "red", "--model", str(TINY), "--formats", "overlay", "--out", "o"]
     shell = ["/bin/sh", "-c", 'ulimit -f 10; exec "$@"', "sh", *words]
     done = subprocess.run(shell, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 1
@@ -131,11 +131,11 @@ def test_a_file_that_does_not_fit_is_told_and_removed(tmp_path: Path) -> None:
 
 def test_nothing_raw_reaches_a_terminal(tmp_path: Path) -> None:
     name = "a\x1b]0;title\x07\x1b[2J\u202e\u2028\x9b31m\n.png"
-    picture = save(tmp_path / name)
-    done = segment(picture, tmp_path / ("none" + name), "--out", tmp_path / "out\x1b[31m")
+    image = save(tmp_path / name)
+    done = segment(image, tmp_path / ("none" + name), "--out", tmp_path / "out\x1b[31m")
     assert done.returncode == 1
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2028]", done.stdout + done.stderr)
-    shown = segment(picture, "--json")
+    shown = segment(image, "--json")
     assert shown.returncode == 0
     assert shown.stdout.isascii() and shown.stdout.rstrip("\n").isprintable()
 

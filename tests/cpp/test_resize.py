@@ -30,7 +30,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("raw") / "picture"
 
 
-def given_picture(raw: Path, pixels: Pixels, order: str = "rgb", pad: int = 0, upwards: bool = False) -> dict[str, Any]:
+def given_image(raw: Path, pixels: Pixels, order: str = "rgb", pad: int = 0, upwards: bool = False) -> dict[str, Any]:
     """A picture (H, W, C) in the order of ``order``, in a file; rows are ``pad`` bytes apart, or upside down."""
     height, width, channels = pixels.shape
     rows = np.full((height, width * channels + pad), 77, np.uint8)
@@ -74,15 +74,15 @@ def by_pillow(image: Image.Image, size: tuple[int, int], resampling: Image.Resam
     return resized
 
 
-def planes(parts: Parts, picture: dict[str, Any], window: Any, size: tuple[int, int], resampling: str) -> Pixels:
-    answer = parts("resize", **picture, window=list(window), to=list(size), filter=resampling)
+def planes(parts: Parts, image: dict[str, Any], window: Any, size: tuple[int, int], resampling: str) -> Pixels:
+    answer = parts("resize", **image, window=list(window), to=list(size), filter=resampling)
     return np.array(answer, np.uint8).reshape(-1, size[1], size[0])
 
 
 def assert_equals_pillow(
     parts: Parts, raw: Path, pixels: Pixels, order: str, window: Any, size: tuple[int, int], resampling: str, **how: Any
 ) -> None:
-    found = planes(parts, given_picture(raw, pixels, order, **how), window, size, resampling)
+    found = planes(parts, given_image(raw, pixels, order, **how), window, size, resampling)
     image = as_pillow(pixels, order).crop(tuple(window))
     wanted = np.asarray(by_pillow(image, size, Image.Resampling[resampling.upper()])).transpose(2, 0, 1)
     assert np.array_equal(np.broadcast_to(found, wanted.shape), wanted)
@@ -148,10 +148,10 @@ def test_every_value_and_transparency_is_laid_on_white_as_pillow_does(parts: Par
 @settings(max_examples=40)
 @given(resizes())
 def test_the_encoders_input_is_the_python_runtimes(parts: Parts, raw: Path, case: dict[str, Any]) -> None:
-    picture = given_picture(raw, case["pixels"], case["order"])
+    image = given_image(raw, case["pixels"], case["order"])
     spec = ImageSpec(case["size"][0], MEAN, STD, "squash", case["resampling"])
     found = parts(
-        "preprocess", **picture, window=case["window"], size=spec.size, mean=MEAN, std=STD, filter=spec.interpolation
+        "preprocess", **image, window=case["window"], size=spec.size, mean=MEAN, std=STD, filter=spec.interpolation
     )
     image = as_pillow(case["pixels"], case["order"]).crop(case["window"])
     resized = by_pillow(image, (spec.size, spec.size), Image.Resampling[spec.interpolation.upper()])
@@ -181,7 +181,7 @@ def test_photographs_equal_pillow(parts: Parts, raw: Path) -> None:
     ],
 )
 def test_unusable_pictures_are_refused(parts: Parts, raw: Path, change: dict[str, Any], message: str) -> None:
-    question = {**given_picture(raw, random_pixels(0, 4, 4, 3)), "window": [0, 0, 4, 4], "to": [2, 2]}
+    question = {**given_image(raw, random_pixels(0, 4, 4, 3)), "window": [0, 0, 4, 4], "to": [2, 2]}
     with pytest.raises(PartsError, match=message) as caught:
         parts("resize", **{**question, "filter": "bicubic", **change})
     assert caught.value.kind == "ImageError"
@@ -189,5 +189,5 @@ def test_unusable_pictures_are_refused(parts: Parts, raw: Path, change: dict[str
 
 def test_an_unknown_filter_is_refused(parts: Parts, raw: Path) -> None:
     with pytest.raises(PartsError, match="no resize filter 'cubic'") as caught:
-        parts("resize", **given_picture(raw, random_pixels(0, 4, 4, 3)), to=[2, 2], filter="cubic")
+        parts("resize", **given_image(raw, random_pixels(0, 4, 4, 3)), to=[2, 2], filter="cubic")
     assert caught.value.kind == "BundleError"

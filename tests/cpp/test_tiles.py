@@ -17,11 +17,11 @@ from PIL import Image
 from clsclip_runtime import Segmenter, ZoomIn
 from clsclip_runtime.masks.refinement import GuidedFilter
 from clsclip_runtime.regions import Proposals, tile_windows
-from tests.cpp.agreement import WORDS, boxes_of, sticker_pictures
+from tests.cpp.agreement import WORDS, boxes_of, sticker_images
 from tests.cpp.c_api import ROOT, CError, CSegmenter
 from tests.cpp.parts import Parts
 from tests.cpp.test_infer_cpp import run
-from tests.cpp.test_resize import as_pillow, given_picture, random_pixels
+from tests.cpp.test_resize import as_pillow, given_image, random_pixels
 from tests.runtime.tiny_bundle import paint
 
 EMBEDDED = ROOT / "runtime" / "clsclip_runtime" / "models" / "stickers.clsclip"
@@ -56,7 +56,7 @@ def test_the_filter_is_that_of_python(
     own = GuidedFilter(as_pillow(pixels, order).crop(window), guide)
     values = np.random.default_rng(seed).normal(size=own.coarse_size[::-1]) * 5
     raw = tmp_path_factory.getbasetemp() / "guide"
-    asked = given_picture(raw, pixels, order)
+    asked = given_image(raw, pixels, order)
     found = parts("refine", **asked, window=list(window), guide=list(guide), values=values.ravel().tolist())
     np.testing.assert_allclose(np.array(found, np.float32).reshape(guide[::-1]), own(values), rtol=1e-5, atol=1e-5)
 
@@ -84,7 +84,7 @@ def test_masks_are_those_of_python(
     both: tuple[Segmenter, CSegmenter], asked: dict[str, Any], own: dict[str, float]
 ) -> None:
     python, cpp = both
-    pixels = next(iter(sticker_pictures(1)))
+    pixels = next(iter(sticker_images(1)))
     mine, theirs = python(pixels, WORDS, **asked), cpp(pixels, WORDS, **own)
     assert theirs.status == [one.status for one in mine]
     assert theirs.searched == [one.searched for one in mine]
@@ -102,7 +102,7 @@ def test_masks_are_those_of_python(
 
 def test_refined_regions_are_those_of_python(both: tuple[Segmenter, CSegmenter]) -> None:
     python, cpp = both
-    pixels = next(iter(sticker_pictures(1)))
+    pixels = next(iter(sticker_images(1)))
     boxes, names = boxes_of((pixels.shape[1], pixels.shape[0]), 0)
     for fallback, number in (("whole-image", 0), ("none", 1)):
         zoom = ZoomIn(fallback=fallback)

@@ -94,14 +94,14 @@ PROFILE = ("--crops", "1,1,2", "--classes", "1,2,3", "--pairs", "1,2,4")
 
 
 def compared(
-    out: Path, theirs: Any, pictures: list[Any], words: tuple[str, ...], backends: tuple[str, ...]
+    out: Path, theirs: Any, images: list[Any], words: tuple[str, ...], backends: tuple[str, ...]
 ) -> list[np.ndarray[Any, Any]]:
     """Compare a bundle with transformers on pictures and words; returns the masks of the first picture."""
     masks = []
     for backend in backends:
         with Segmenter.load(out, backend) as segmenter:
             spec = segmenter.bundle.manifest.image
-            for at, pixels in enumerate(pictures):
+            for at, pixels in enumerate(images):
                 result = segmenter(pixels, words)
                 expected = clipseg.logits_of(theirs, prepared(pixels, spec.size), ids_of(segmenter, words))[0]
                 difference = float(np.abs(result.logits - expected.numpy()).max())
@@ -146,12 +146,12 @@ def test_full_size(tmp_path: Path, variant: str, size: int) -> None:
     compared(wide, theirs, photographs()[:8], WORDS, ("onnxruntime-cpu", "openvino"))
     if size == 352:
         write_bundle(model, header, tmp_path / "fp16.clsclip", BundleOptions(variant, "fp16", profile))
-        pictures = tmp_path / "pictures"
-        pictures.mkdir()
+        images = tmp_path / "pictures"
+        images.mkdir()
         for at, pixels in enumerate(photographs()):
             for turn in range(2):
-                Image.fromarray(np.rot90(pixels, 2 * turn + 1)).save(pictures / f"{at}-{turn}.png")
-        quantize_bundle(wide, tmp_path / "int8.clsclip", Calibration.read(pictures), CheckData.read(None))
+                Image.fromarray(np.rot90(pixels, 2 * turn + 1)).save(images / f"{at}-{turn}.png")
+        quantize_bundle(wide, tmp_path / "int8.clsclip", Calibration.read(images), CheckData.read(None))
     shutil.rmtree(tmp_path)
 
 

@@ -21,7 +21,7 @@ from clsclip_export.errors import DetectorFileError
 from clsclip_runtime import Bundle, BundleError, DetectorError, OutputError, Segmenter
 from clsclip_runtime.backends.select import select_backend
 from clsclip_runtime.detectors import COCO_NAMES, Detector
-from tests.runtime.detectors.doubles import PICTURE, SIDE, save_onnx
+from tests.runtime.detectors.doubles import IMAGE, SIDE, save_onnx
 from tests.runtime.tiny_bundle import make_bundle, paint
 
 NAMES = {"names": "{0: 'red', 1: 'green'}", "license": "AGPL-3.0"}
@@ -79,7 +79,7 @@ def test_a_detector_is_added_to_a_bundle(bundle: Path, tmp_path: Path) -> None:
     changed = {"detector": 0, "files": 0, "license": 0}
     assert {**opened.manifest.raw, **changed} == {**old.manifest.raw, **changed}
     assert opened.manifest.raw["license"] == {**old.manifest.raw["license"], "parts": {"detector.onnx": "AGPL-3.0"}}
-    found = Detector.from_bundle(opened, select_backend(threads=1))(PICTURE)
+    found = Detector.from_bundle(opened, select_backend(threads=1))(IMAGE)
     np.testing.assert_allclose(found.boxes, [[22, 11, 42, 21]])
     with Segmenter.load(out, threads=1) as segmenter:
         result = segmenter(paint({"red": (slice(1, 4), slice(1, 5))}), ["reds", "blue"], zoom_in=True)
@@ -114,7 +114,7 @@ def test_weights_in_another_file_come_along(tmp_path: Path) -> None:
     onnx.save(onnx.load(path), path, save_as_external_data=True, location="a.data", size_threshold=0)
     with prepared_detector(DetectorSource(path)) as detector:
         (tmp_path / "a.data").unlink()
-        found = Detector.load(detector.path, threads=1)(PICTURE)
+        found = Detector.load(detector.path, threads=1)(IMAGE)
     np.testing.assert_allclose(found.boxes, [[22, 11, 42, 21]])
 
 

@@ -19,7 +19,7 @@ from clsclip_runtime.protocols import Backend, Graph, GraphFile
 from tests.export.engine_bundles import embedded_bundle
 
 WORDS = ["bottle", "boat", "dog", "fish", "pizza"]
-PICTURES = Path(__file__).parents[2] / "examples"
+IMAGES = Path(__file__).parents[2] / "examples"
 
 
 class Rounding:
@@ -40,9 +40,9 @@ class Rounding:
 
 
 def logits(bundle: Path | None, backend: str | Backend) -> tuple[np.ndarray, float]:
-    picture = Image.open(PICTURES / "cluttered.png").convert("RGB")
+    image = Image.open(IMAGES / "cluttered.png").convert("RGB")
     with Segmenter.load(bundle, backend) as segmenter:
-        results = [segmenter(picture.rotate(turn), WORDS, presence_threshold=0) for turn in (0, 90, 180)]
+        results = [segmenter(image.rotate(turn), WORDS, presence_threshold=0) for turn in (0, 90, 180)]
     return np.concatenate([one.logits for one in results]), results[0].mask_logit
 
 

@@ -49,7 +49,7 @@ def noise(seed: int, side: int = 40) -> Image.Image:
     return Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC)
 
 
-def save_pictures(folder: Path, count: int, first: int = 0) -> Path:
+def save_images(folder: Path, count: int, first: int = 0) -> Path:
     folder.mkdir()
     for at in range(count):
         noise(first + at).save(folder / f"{at:03d}.png")
@@ -61,7 +61,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with ``wide.clsclip`` in FP32, and ``pictures`` to calibrate on; not to be changed."""
     folder = tmp_path_factory.mktemp("int8")
     write_bundle(tiny_model(), {}, folder / "wide.clsclip", BundleOptions("t", profile=SMALL))
-    save_pictures(folder / "pictures", 12)
+    save_images(folder / "pictures", 12)
     return folder
 
 
@@ -134,12 +134,12 @@ def test_the_manifest_tells_where_it_comes_from(narrow: Path, made: Path) -> Non
 def test_engines_draw_what_fp32_draws(narrow: Path, made: Path, backend: str) -> None:
     if backend == "openvino":
         pytest.importorskip("openvino", reason="OpenVINO is not installed")
-    picture = noise(500)
+    image = noise(500)
     with (
         Segmenter.load(made / "wide.clsclip", "onnxruntime-cpu") as wide,
         Segmenter.load(narrow, backend, threads=1) as segmenter,
     ):
-        expected, found = (one(picture, WORDS, presence_threshold=0) for one in (wide, segmenter))
+        expected, found = (one(image, WORDS, presence_threshold=0) for one in (wide, segmenter))
     assert row_cosines(found.logits, expected.logits).min() > 0.995
     assert np.abs(found.logits - expected.logits).max() > 1e-4, "it is not FP32 that was run"
 
@@ -192,9 +192,9 @@ def test_products_are_named() -> None:
 def test_calibration(tmp_path: Path, made: Path) -> None:
     found = Calibration.read(made / "pictures", ["cat"])
     assert (len(found.paths), found.found, found.words) == (12, 12, ("cat",))
-    again = Calibration.read(save_pictures(tmp_path / "same", 12))
+    again = Calibration.read(save_images(tmp_path / "same", 12))
     assert again.files == found.files, "the names do not matter"
-    assert Calibration.read(save_pictures(tmp_path / "other", 12, first=1)).files != found.files
+    assert Calibration.read(save_images(tmp_path / "other", 12, first=1)).files != found.files
     assert found.disjoint([noise(3), noise(99)]) == (noise(99),)
     assert pixels_sha256(noise(3)) in found.digests
     bundle = Bundle.open(made / "wide.clsclip")
@@ -211,7 +211,7 @@ def test_many_pictures_are_taken_evenly(tmp_path: Path, monkeypatch: pytest.Monk
 
     assert MOST_IMAGES >= FEWEST_IMAGES
     monkeypatch.setattr(calibration, "MOST_IMAGES", 5)
-    found = Calibration.read(save_pictures(tmp_path / "many", 11))
+    found = Calibration.read(save_images(tmp_path / "many", 11))
     assert [path.stem for path in found.paths] == ["000", "002", "004", "006", "008"]
     assert found.to_json()["of"] == 11
 
@@ -221,7 +221,7 @@ def test_bad_calibration(tmp_path: Path, made: Path) -> None:
         Calibration.read(tmp_path / "none")
     with pytest.raises(CalibrationError, match=rf"has 0 images .* at least {FEWEST_IMAGES}"):
         Calibration.read(tmp_path)
-    few = save_pictures(tmp_path / "few", FEWEST_IMAGES - 1)
+    few = save_images(tmp_path / "few", FEWEST_IMAGES - 1)
     with pytest.raises(CalibrationError, match=rf"few has {FEWEST_IMAGES - 1} images"):
         Calibration.read(few)
     (few / "broken.png").write_bytes(b"no picture")
@@ -297,11 +297,11 @@ def run(*arguments: str) -> tuple[int, str]:
 
 
 def test_command_line(made: Path, tmp_path: Path) -> None:
-    source, pictures = str(made / "wide.clsclip"), str(made / "pictures")
-    check = str(save_pictures(tmp_path / "check", 2, first=200))
+    source, images = str(made / "wide.clsclip"), str(made / "pictures")
+    check = str(save_images(tmp_path / "check", 2, first=200))
     out = tmp_path / "new.clsclip"
     code, output = run(
-        *("--from-bundle", source, "--out", str(out), "--int8", "--calibration-images", pictures),
+        *("--from-bundle", source, "--out", str(out), "--int8", "--calibration-images", images),
         *("--check-images", check, "--check-words", "dog", "--calibration-words", "cat"),
     )
     assert code == 0, output
@@ -323,14 +323,14 @@ def test_tensorrt_takes_none(narrow: Path) -> None:
 
 
 def test_wrong_use_of_the_command_line(made: Path, tmp_path: Path) -> None:
-    source, pictures, out = str(made / "wide.clsclip"), str(made / "pictures"), str(tmp_path / "out")
+    source, images, out = str(made / "wide.clsclip"), str(made / "pictures"), str(tmp_path / "out")
     wrong = {
         "--int8 needs --calibration-images": ["--from-bundle", source, "--out", out, "--int8"],
-        "says something about --int8": ["--ckpt", __file__, "--out", out, "--calibration-images", pictures],
-        "Give --out": ["--from-bundle", source, "--int8", "--calibration-images", pictures],
+        "says something about --int8": ["--ckpt", __file__, "--out", out, "--calibration-images", images],
+        "Give --out": ["--from-bundle", source, "--int8", "--calibration-images", images],
         "--fp16 is for --ckpt": ["--from-bundle", source, "--fp16", "--engine", "tensorrt"],
         "TensorRT takes none": [
-            *("--from-bundle", source, "--out", out, "--int8", "--calibration-images", pictures),
+            *("--from-bundle", source, "--out", out, "--int8", "--calibration-images", images),
             *("--engine", "tensorrt-rtx"),
         ],
     }

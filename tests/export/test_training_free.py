@@ -292,9 +292,9 @@ def test_every_precision_at_full_size(tmp_path: Path, method: str) -> None:
     wide = tmp_path / "fp32.clsclip"
     write_bundle(model, header, wide, BundleOptions(method, profile=profile))
     write_bundle(model, header, tmp_path / "fp16.clsclip", BundleOptions(method, "fp16", profile))
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
+    images = tmp_path / "pictures"
+    images.mkdir()
     for at, pixels in enumerate(photographs()):
         for turn in range(2):
-            Image.fromarray(np.rot90(pixels, 2 * turn + 1)).save(pictures / f"{at}-{turn}.png")
-    quantize_bundle(wide, tmp_path / "int8.clsclip", Calibration.read(pictures), CheckData.read(None))
+            Image.fromarray(np.rot90(pixels, 2 * turn + 1)).save(images / f"{at}-{turn}.png")
+    quantize_bundle(wide, tmp_path / "int8.clsclip", Calibration.read(images), CheckData.read(None))

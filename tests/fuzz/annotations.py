@@ -70,7 +70,7 @@ def coco_document(draw: random.Random, names: tuple[str, ...]) -> dict[str, Any]
     return {"images": [image] * draw.choice((1, 1, 1, 1, 2)), "annotations": things, "categories": categories}
 
 
-def picture(folder: Path) -> None:
+def image(folder: Path) -> None:
     """The picture of all of them."""
     folder.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", SIZE, (9, 9, 9)).save(folder / "a.jpg")
@@ -93,7 +93,7 @@ class Coco20i:
         return Mutant(self._write(folder, document), f"coco-20i: {json.dumps(document['annotations'])[:100]}")
 
     def _write(self, folder: Path, document: Any) -> Path:
-        picture(folder / "val2014")
+        image(folder / "val2014")
         (folder / "annotations").mkdir()
         (folder / "annotations" / "instances_val2014.json").write_text(json.dumps(document))
         return folder
@@ -177,13 +177,13 @@ class Annotations:
         return Mutant(self._write(folder, kind, content), f"{kind}: {label}")
 
     def _write(self, folder: Path, kind: str, content: bytes) -> Path:
-        picture(folder)
+        image(folder)
         path = folder / ("a.json" if kind == "labelme" else f"{kind}.json")
         path.write_bytes(content)
         return folder
 
     def _yolo(self, draw: random.Random, folder: Path) -> Mutant:
-        picture(folder / "images")
+        image(folder / "images")
         (folder / "labels").mkdir()
         values = ("0", "1", "0.5", "nan", "inf", "-1", "1e308", "x", "7", "0x1", "\u0660", "", "1_0", "9" * 400)
         lines = [

@@ -128,7 +128,7 @@ def meaning(path: Path) -> Any:
     raise ValueError(f"an unknown file: {path.name}")
 
 
-class Pictures(Job):
+class Images(Job):
     """``clsclip-infer`` of a folder, resumed with ``--skip-existing``."""
 
     name = "infer"
@@ -267,7 +267,7 @@ class Export(Job):
         return [] if found in (wanted, self._old) else [name for name in found if found[name] != wanted.get(name)]
 
 
-JOBS: dict[str, Callable[[Path, Path], Job]] = {one.name: one for one in (Pictures, Video, Words, Export)}
+JOBS: dict[str, Callable[[Path, Path], Job]] = {one.name: one for one in (Images, Video, Words, Export)}
 
 
 def campaign(job: Job, count: int, seed: int, tell: Callable[[str], None] = lambda line: None) -> Report:

@@ -83,7 +83,7 @@ class Media:
         return Mutant(path, f"{name}: {label}")
 
 
-class Pictures(Media):
+class Images(Media):
     """Every format of the corpus of odd pictures."""
 
     name = "pictures"
@@ -91,7 +91,7 @@ class Pictures(Media):
 
     def corpus(self) -> dict[str, bytes]:
         """See ``Media.corpus``."""
-        return _pictures()
+        return _images()
 
 
 class Videos(Media):
@@ -106,7 +106,7 @@ class Videos(Media):
 
 
 @cache
-def _pictures() -> dict[str, bytes]:
+def _images() -> dict[str, bytes]:
     from tests.runtime.images.corpus import cases
 
     good = [one for one in cases().values() if one.pixels is not None and len(one.content) <= LARGEST]

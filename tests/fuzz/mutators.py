@@ -6,7 +6,7 @@ from tests.fuzz.annotations import Annotations, Coco20i
 from tests.fuzz.documents import Checkpoints, Manifests, Regions, StoredWords, Tokenizers
 from tests.fuzz.driver import Mutator
 from tests.fuzz.graphs import Graphs
-from tests.fuzz.media import Pictures, Videos
+from tests.fuzz.media import Images, Videos
 
 MUTATORS: dict[str, type[Mutator]] = {
     "onnx": Graphs,
@@ -15,7 +15,7 @@ MUTATORS: dict[str, type[Mutator]] = {
     "words": StoredWords,
     "checkpoint": Checkpoints,
     "regions": Regions,
-    "pictures": Pictures,
+    "pictures": Images,
     "videos": Videos,
     "coco-20i": Coco20i,
     "annotations": Annotations,

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-PICTURE = Path(__file__).parents[2] / "examples" / "cluttered.png"
+IMAGE = Path(__file__).parents[2] / "examples" / "cluttered.png"
 WORDS = ("bottle", "boat")
 MOST_FRAMES = 50
 
@@ -38,7 +38,7 @@ def segment(backend: str, bundle: Path) -> list[int]:
     from clsclip_runtime import Segmenter
 
     with Segmenter.load(bundle, backend, threads=1, word_cache=False) as segmenter:
-        found = segmenter(PICTURE, WORDS, presence_threshold=0)
+        found = segmenter(IMAGE, WORDS, presence_threshold=0)
         return [int(found[word].area) for word in WORDS]
 
 
@@ -55,13 +55,13 @@ def segment_regions(path: Path) -> list[int]:
     from clsclip_runtime import Segmenter
     from clsclip_runtime.regions.files import RegionFile
 
-    boxes = RegionFile(path).of(str(PICTURE))
+    boxes = RegionFile(path).of(str(IMAGE))
     with Segmenter.load(None, "onnxruntime-cpu", threads=1, word_cache=False) as segmenter:
-        found = segmenter(PICTURE, WORDS, regions=boxes)
+        found = segmenter(IMAGE, WORDS, regions=boxes)
         return [int(found[word].area) for word in WORDS]
 
 
-def read_picture(path: Path) -> list[object]:
+def read_image(path: Path) -> list[object]:
     """Size of a picture, and how many notes it has."""
     import warnings
 
@@ -96,7 +96,7 @@ def masks_of(fold: Any) -> list[list[int]]:
     for index, class_id in fold.train_pairs or fold.test_pairs:
         data = fold.train if fold.train_pairs else fold.test
         mask = data.mask(index, class_id)
-        if mask.shape != data.picture(index).shape[:2] or set(np.unique(mask).tolist()) - {0, 1, 255}:
+        if mask.shape != data.image(index).shape[:2] or set(np.unique(mask).tolist()) - {0, 1, 255}:
             raise AssertionError(f"no mask: {mask.shape}, values up to {mask.max(initial=0)}")
         found.append([index, class_id, int((mask == 1).sum())])
     return found
@@ -132,13 +132,13 @@ TARGETS: dict[str, Target] = {
     "data-own": Target(read_own, ("clsclip.data.own", "clsclip.data.summary", "pycocotools.mask", "yaml")),
     "data-coco-20i": Target(read_coco_20i, ("clsclip.data.coco", "pycocotools.mask")),
     "bundle-openvino": Target(partial(segment, "openvino"), (*_RUNTIME, "openvino")),
-    "picture": Target(read_picture, ("clsclip_runtime.images", "numpy", "PIL.Image")),
+    "picture": Target(read_image, ("clsclip_runtime.images", "numpy", "PIL.Image")),
     "video": Target(read_video, ("clsclip_runtime.video", "av", "numpy")),
 }
 
 COMMANDS: dict[str, Sequence[str]] = {
     "bundle-cpp": (
-        *("{tool}", str(PICTURE), "--classes", *WORDS, "--bundle", "{}", "--json", "--threads", "1"),
+        *("{tool}", str(IMAGE), "--classes", *WORDS, "--bundle", "{}", "--json", "--threads", "1"),
         *("--presence-threshold", "0"),
     ),
     "picture-cpp": ("{tools}/clsclip-read-images", "{folder}", "{}"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzz.kills import JOBS, Pictures, Video, campaign
+from tests.fuzz.kills import JOBS, Images, Video, campaign
 from tests.runtime.tiny_bundle import make_bundle
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals are those of POSIX")
@@ -23,7 +23,7 @@ def test_a_few_kills(name: str, tmp_path: Path) -> None:
 
 
 def test_half_a_file_is_noticed(tmp_path: Path) -> None:
-    job = Pictures(tmp_path / "job", tmp_path, count=1)
+    job = Images(tmp_path / "job", tmp_path, count=1)
     job.out.mkdir()
     whole = (job.folder / "in" / "0.png").read_bytes()
     (job.out / "a.png").write_bytes(whole)

@@ -49,7 +49,7 @@ def parity(path: str, precision: str, material: Material) -> dict[str, Any]:
     """All pictures and words, against the CPU in FP32."""
     bundle = material.bundles[precision]
     with Segmenter.load(bundle, backend_of(path)(bundle), word_cache=False) as segmenter:
-        results = [segmenter(picture, WORDS, presence_threshold=0) for picture in material.pictures]
+        results = [segmenter(image, WORDS, presence_threshold=0) for image in material.images]
     pairs = zip(results, material.reference, strict=True)
     rows = [compare(one.logits, expected, material.mask_logit, precision) for one, expected in pairs]
     ious = [row["mask_iou"] for row in rows if row["mask_iou"] is not None]
@@ -65,13 +65,13 @@ def threads(path: str, precision: str, material: Material) -> dict[str, Any]:
     """Four threads that share a Segmenter get what one gets."""
     bundle, calls = material.bundles[precision], 5
     with Segmenter.load(bundle, backend_of(path)(bundle), word_cache=False) as segmenter:
-        alone = [segmenter(one, WORDS, presence_threshold=0).logits for one in material.pictures]
+        alone = [segmenter(one, WORDS, presence_threshold=0).logits for one in material.images]
 
         def work(number: int) -> float:
             worst = 0.0
             for turn in range(calls):
                 at = (number + turn) % len(alone)
-                logits = segmenter(material.pictures[at], WORDS, presence_threshold=0).logits
+                logits = segmenter(material.images[at], WORDS, presence_threshold=0).logits
                 worst = max(worst, float(np.abs(logits - alone[at]).max()))
             return worst
 
@@ -88,7 +88,7 @@ def leaks(path: str, precision: str, material: Material) -> dict[str, Any]:
     backend, free = backend_of(path)(bundle), []
     for _ in range(rounds):
         with Segmenter.load(bundle, backend, word_cache=False) as segmenter:
-            segmenter(material.pictures[0], WORDS, presence_threshold=0)
+            segmenter(material.images[0], WORDS, presence_threshold=0)
         free.append(free_memory_mib())
     lost = None if free[0] is None else free[0] - (free[-1] or 0)
     if lost is not None and lost > LEAK_MIB:
@@ -113,9 +113,9 @@ def speed(path: str, precision: str, folder: Path, half_rate: float | None) -> d
         full_size_bundle(folder, precision)
     backend = backend_of(path)(bundle)
     words = [f"thing {number}" for number in range(20)]
-    picture = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
     with Segmenter.load(bundle, backend, word_cache=False) as segmenter:
-        whole = per_second(lambda: segmenter(picture, words, presence_threshold=0))
+        whole = per_second(lambda: segmenter(image, words, presence_threshold=0))
     pairs = 32
     rate = per_second(trunk_call(bundle, backend, pairs)) * pairs
     operations = rate * trunk_operations(bundle)
@@ -190,8 +190,8 @@ def torch_on_gpu(material: Material) -> dict[str, Any]:
     model = model.cuda()
     for name, dtype in (("fp32", None), ("fp16", torch.float16), ("bf16", torch.bfloat16)):
         rows = []
-        for picture, expected in zip(material.pictures, material.reference, strict=True):
-            pixels = preprocess(open_image(picture).image, image_spec(model))[None]
+        for image, expected in zip(material.images, material.reference, strict=True):
+            pixels = preprocess(open_image(image).image, image_spec(model))[None]
             count = torch.arange(len(WORDS), device="cuda")
             with torch.no_grad(), torch.autocast("cuda", dtype or torch.float16, enabled=dtype is not None):
                 logits = model(torch.from_numpy(pixels).cuda(), tokens.cuda(), torch.zeros_like(count), count)

@@ -48,13 +48,13 @@ class CountedCuda:
 
 def kept(path: str, precision: str, material: Material) -> dict[str, Any]:
     """One picture and six regions, every word; raises WrongError where logits differ or too much crosses."""
-    bundle, picture = material.bundles[precision], material.pictures[0]
+    bundle, image = material.bundles[precision], material.images[0]
     backend, counted = given.backend_of(path)(bundle), None
     if isinstance(backend, TensorRt):  # what ONNX Runtime copies cannot be seen
         counted = backend._cuda = CountedCuda(backend._cuda)  # type: ignore[assignment]
     with Segmenter.load(bundle, backend, word_cache=False) as segmenter:
-        segmenter(picture, WORDS, presence_threshold=0)  # words are encoded
-        features = segmenter.set_image(picture)
+        segmenter(image, WORDS, presence_threshold=0)  # words are encoded
+        features = segmenter.set_image(image)
         stays = [name for name, array in features.arrays.items() if isinstance(array, DeviceArray)]
         if not stays and path != "onnxruntime-cpu":
             raise WrongError("the encoder's outputs came to the host")
@@ -67,10 +67,10 @@ def kept(path: str, precision: str, material: Material) -> dict[str, Any]:
                 counted.crossed - before, features.arrays, len(WORDS), found.logits[0].nbytes, token
             )
         moved = segmenter.predict(WORDS, image=features.to_host(), presence_threshold=0)
-        side = min(picture.shape[:2])
+        side = min(image.shape[:2])
         boxes = [[x, y, x + side / 2, y + side / 2] for x in (0, side / 4, side / 2) for y in (0, side / 2)]
-        together = segmenter(picture, WORDS, presence_threshold=0, regions=boxes).pairs.logits
-        alone = [segmenter(picture, WORDS, presence_threshold=0, regions=[box]).pairs.logits for box in boxes]
+        together = segmenter(image, WORDS, presence_threshold=0, regions=boxes).pairs.logits
+        alone = [segmenter(image, WORDS, presence_threshold=0, regions=[box]).pairs.logits for box in boxes]
     worst = max(float(np.abs(found.logits - moved.logits).max()), float(np.abs(together - np.concatenate(alone)).max()))
     if not worst <= FP32_TOLERANCE * (1 if precision == "fp32" else 100):
         raise WrongError(f"what stayed on the GPU gives other logits than what did not: they differ by {worst}")

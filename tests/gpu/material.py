@@ -25,7 +25,7 @@ from tests.export.engine_bundles import embedded_bundle
 ROOT = Path(__file__).parents[2]
 PRECISIONS = ("fp32", "fp16", "bf16")
 WORDS = ["bottle", "boat", "dog", "fish", "pizza", "cat", "car", "tree", "house", "moon", "book", "key"]
-PICTURES = 3
+IMAGES = 3
 
 PATHS = ("onnxruntime-cpu", "tensorrt", "onnxruntime-cuda", "onnxruntime-tensorrt", "tensorrt-rtx")
 """Ways to run a bundle. The CPU is one of them so that this very code is tried where there is no GPU."""
@@ -37,13 +37,13 @@ class Material:
 
     Attributes:
         bundles: folder by precision.
-        pictures: (S, S, 3) uint8.
+        images: (S, S, 3) uint8.
         reference: mask logits (K, h, w) of every picture.
         mask_logit: the logit above which a pixel belongs to a mask.
     """
 
     bundles: dict[str, Path]
-    pictures: list[npt.NDArray[np.uint8]]
+    images: list[npt.NDArray[np.uint8]]
     reference: list[npt.NDArray[np.float32]]
     mask_logit: float
 
@@ -51,11 +51,11 @@ class Material:
 def make_material(folder: Path) -> Material:
     """The embedded model in every precision, and the CPU's answers."""
     bundles = {name: embedded_bundle(folder / f"{name}.clsclip", name) for name in PRECISIONS}
-    picture = Image.open(ROOT / "examples" / "cluttered.png").convert("RGB")
-    pictures = [np.asarray(picture.rotate(90 * turn)) for turn in range(PICTURES)]
+    image = Image.open(ROOT / "examples" / "cluttered.png").convert("RGB")
+    images = [np.asarray(image.rotate(90 * turn)) for turn in range(IMAGES)]
     with Segmenter.load(bundles["fp32"], "onnxruntime-cpu") as segmenter:
-        results = [segmenter(one, WORDS, presence_threshold=0) for one in pictures]
-    return Material(bundles, pictures, [one.logits for one in results], results[0].mask_logit)
+        results = [segmenter(one, WORDS, presence_threshold=0) for one in images]
+    return Material(bundles, images, [one.logits for one in results], results[0].mask_logit)
 
 
 def backend_of(path: str) -> Callable[[Path], Backend]:

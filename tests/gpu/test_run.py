@@ -71,8 +71,8 @@ def test_checks_find_what_is_wrong() -> None:
 def test_what_is_checked_of_kept_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a made-up GPU: passes as things are, and fails where the encoder's outputs take the way through the host."""
     bundle = make_engine_bundle(tmp_path / "tiny.clsclip")
-    picture = paint({"red": (slice(1, 4), slice(1, 5))})
-    material = Material({"fp32": bundle}, [picture], [], 0.0)
+    image = paint({"red": (slice(1, 4), slice(1, 5))})
+    material = Material({"fp32": bundle}, [image], [], 0.0)
     cuda = FakeCuda()
     monkeypatch.setattr(
         "tests.gpu.material.backend_of",

@@ -96,9 +96,9 @@ class YoloV7(nn.Module):
             torch.tensor([0.45]),
             torch.tensor([0.25]),
         )
-        picture, row = chosen[:, 0], chosen[:, 2]
-        parts = boxes[picture, row, :], category[picture, row, :].float(), best[picture, row, :]
-        return torch.cat([picture.unsqueeze(1).float(), *parts], 1)
+        image, row = chosen[:, 0], chosen[:, 2]
+        parts = boxes[image, row, :], category[image, row, :].float(), best[image, row, :]
+        return torch.cat([image.unsqueeze(1).float(), *parts], 1)
 
 
 class YoloX(nn.Module):

@@ -22,7 +22,7 @@ from pathlib import Path
 import click
 
 ROOT = Path(__file__).parents[2]
-PICTURE = ROOT / "examples" / "cluttered.png"
+IMAGE = ROOT / "examples" / "cluttered.png"
 CHECKPOINT = ROOT / "models" / "stickers" / "last.safetensors"
 
 LOW_TESTS = (
@@ -76,7 +76,7 @@ class Environment:
 
     def main_job(self, *options: str) -> None:
         """Segment the example picture; FailedError if it is not found what is there."""
-        done = run([str(self.bin / "clsclip-infer"), str(PICTURE), "--json", "--classes", "bottle", "pizza", *options])
+        done = run([str(self.bin / "clsclip-infer"), str(IMAGE), "--json", "--classes", "bottle", "pizza", *options])
         found = [one["status"] for one in json.loads(done)["classes"]]
         if found != ["found", "absent"]:
             raise FailedError(f"the main job found {found}")

@@ -19,7 +19,7 @@ STICKERS = ROOT / "models" / "stickers"
 WORDS = ("bottle", "boat", "dog", "fish", "crown")
 
 
-def picture(path: Path, turn: int = 0, side: int = 512) -> None:
+def image(path: Path, turn: int = 0, side: int = 512) -> None:
     """The example, turned by so many quarters."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with Image.open(ROOT / "examples" / "cluttered.png") as image:
@@ -29,14 +29,14 @@ def picture(path: Path, turn: int = 0, side: int = 512) -> None:
 def folder(path: Path) -> None:
     """Pictures, one of them in a folder below."""
     for turn in range(4):
-        picture(path / f"{turn}.jpg", turn)
-    picture(path / "below" / "4.jpg", side=300)
+        image(path / f"{turn}.jpg", turn)
+    image(path / "below" / "4.jpg", side=300)
 
 
 def many(path: Path) -> None:
     """Enough pictures for INT8."""
     for number in range(12):
-        picture(path / f"{number:02d}.jpg", number % 4, 256 + 16 * number)
+        image(path / f"{number:02d}.jpg", number % 4, 256 + 16 * number)
 
 
 def words(path: Path) -> None:
@@ -86,7 +86,7 @@ def masks(path: Path) -> None:
     with Segmenter.load(EMBEDDED, threads=1) as segmenter:
         for number in range(10):
             name = f"{number:02d}"
-            picture(path / "images" / f"{name}.jpg", number % 4, 128 + 8 * number)
+            image(path / "images" / f"{name}.jpg", number % 4, 128 + 8 * number)
             found = segmenter(path / "images" / f"{name}.jpg", list(WORDS))
             Image.fromarray(found.labels().astype(np.uint8)).save(path / "masks" / f"{name}.png")
 
@@ -117,7 +117,7 @@ MADE: dict[str, Callable[[Path], None]] = {
     "mine": masks,
     "yolo11n.onnx": yolo,
     "old.clsclip": old_bundle,
-    **dict.fromkeys(("photo.jpg", "site.jpg", "street.jpg", "a.jpg", "b.jpg"), picture),
+    **dict.fromkeys(("photo.jpg", "site.jpg", "street.jpg", "a.jpg", "b.jpg"), image),
     **dict.fromkeys(
         ("model.clsclip", "mine.clsclip", "a.clsclip", "b.clsclip", "downloaded.clsclip", "new.clsclip"), bundle
     ),

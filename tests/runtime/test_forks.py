@@ -89,13 +89,13 @@ def test_children_work_and_end(backend: str, bundle: Path, detector_file: Path, 
 
 def test_a_pickled_segmenter_is_loaded_again(bundle: Path, detector_file: Path, tmp_path: Path) -> None:
     copied = Path(shutil.copytree(bundle, tmp_path / "copied.clsclip"))
-    picture = paint({"red": (slice(1, 4), slice(1, 5))})
+    image = paint({"red": (slice(1, 4), slice(1, 5))})
     with Segmenter.load(copied, "onnxruntime-cpu", detector=detector_file, max_classes=1) as segmenter:
-        wanted = [one.status for one in segmenter(picture, ["red", "green"])]
+        wanted = [one.status for one in segmenter(image, ["red", "green"])]
         data = pickle.dumps(segmenter)
-        result = segmenter(picture, ["red"])
+        result = segmenter(image, ["red"])
     with pickle.loads(data) as again:
-        assert [one.status for one in again(picture, ["red", "green"])] == wanted
+        assert [one.status for one in again(image, ["red", "green"])] == wanted
         assert again.detector is not None and again.detector.names == ("red", "green")
     assert (pickle.loads(pickle.dumps(result)).masks == result.masks).all()
     with pytest.raises(ClsclipRuntimeError, match="is closed"):

@@ -16,7 +16,7 @@ from clsclip_runtime.regions import Proposals, ZoomIn
 from clsclip_runtime.results.overlay import colors
 from tests.runtime.reading import presence_of, statuses
 
-Picture = npt.NDArray[np.uint8]
+StickerImage = npt.NDArray[np.uint8]
 PROMPTS = ["red", "green", "blue"]
 CLASSES = {"thing": PROMPTS, "yellow": "yellow"}
 BOXES = np.array([[0, 0, 24, 18], [4, 16, 20, 32], [0, 0, 32, 32]], np.float32)
@@ -34,7 +34,7 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
-def test_the_union_of_three_calls(way: dict[str, object], segmenter: Segmenter, scene: Picture) -> None:
+def test_the_union_of_three_calls(way: dict[str, object], segmenter: Segmenter, scene: StickerImage) -> None:
     alone = [segmenter(scene, [word], **way)[0] for word in PROMPTS]  # type: ignore[arg-type]
     result = segmenter(scene, CLASSES, **way)  # type: ignore[arg-type]
     together = result["thing"]
@@ -51,7 +51,7 @@ def _of_batch(way: dict[str, object]) -> dict[str, object]:
     return way | ({"regions": [way["regions"]] * 2} if "regions" in way else {})
 
 
-def test_predict_takes_them_too(segmenter: Segmenter, scene: Picture) -> None:
+def test_predict_takes_them_too(segmenter: Segmenter, scene: StickerImage) -> None:
     segmenter.set_image(scene)
     assert (segmenter.predict(CLASSES).masks == segmenter(scene, CLASSES).masks).all()
 
@@ -99,14 +99,14 @@ def test_one_of_everything(segmenter: Segmenter, photo: Path, tmp_path: Path) ->
     assert isinstance(detections, supervision.Detections) and detections.class_id.tolist() == [0]
 
 
-def test_max_classes_counts_classes(segmenter: Segmenter, scene: Picture) -> None:
+def test_max_classes_counts_classes(segmenter: Segmenter, scene: StickerImage) -> None:
     classes = {"thing": ["red", "green"], "white": "white", "blue": "blue"}
     result = segmenter(scene, classes, max_classes=1, presence_threshold=0.0)
     assert list(statuses(result)) == ["found", "filtered", "filtered"]
     assert (result["thing"].mask == segmenter(scene, {"thing": ["red", "green"]}, presence_threshold=0.0)[0].mask).all()
 
 
-def test_a_box_named_as_the_class_is_asked_for_all_prompts(segmenter: Segmenter, scene: Picture) -> None:
+def test_a_box_named_as_the_class_is_asked_for_all_prompts(segmenter: Segmenter, scene: StickerImage) -> None:
     result = segmenter(scene, {"paint": ["red", "green"]}, regions=Proposals.from_boxes(BOXES[2:], ["paint"]))
     match = result["paint"].match
     assert match is not None and (match.how, match.names) == ("exact", ("paint",))
@@ -114,7 +114,7 @@ def test_a_box_named_as_the_class_is_asked_for_all_prompts(segmenter: Segmenter,
     assert len(result.instances) == 1 and result.instances[0].region_name == "paint"
 
 
-def test_classes_may_share_a_prompt(segmenter: Segmenter, scene: Picture) -> None:
+def test_classes_may_share_a_prompt(segmenter: Segmenter, scene: StickerImage) -> None:
     result = segmenter(scene, {"one": ["red", "green"], "two": ["green"], "three": "red"}, max_classes=2)
     alone = segmenter(scene, ["red", "green"])
     assert (result["one"].mask == alone.masks.any(axis=0)).all()
@@ -126,7 +126,7 @@ def test_classes_may_share_a_prompt(segmenter: Segmenter, scene: Picture) -> Non
     assert [one.region_name for one in split.all_instances()] == ["one", "two"]
 
 
-def test_a_word_is_found_as_it_was_typed(segmenter: Segmenter, scene: Picture) -> None:
+def test_a_word_is_found_as_it_was_typed(segmenter: Segmenter, scene: StickerImage) -> None:
     result = segmenter(scene, ["dining_table", "red"])
     assert result["dining_table"].name == "dining table" == result["dining table"].name
     assert result.notes == ["'dining_table' was read as 'dining table' (underscore)"]

@@ -28,7 +28,7 @@ from clsclip_runtime.text.encoder import CACHED_BYTES
 from tests.runtime.reading import presence_of, segmented, statuses
 from tests.runtime.tiny_bundle import CONTEXT, GRID, make_bundle, paint
 
-Picture = npt.NDArray[np.uint8]
+StickerImage = npt.NDArray[np.uint8]
 
 
 class CountingBackend:
@@ -68,7 +68,7 @@ def counting(bundle: Path) -> tuple[Segmenter, CountingBackend]:
     return Segmenter(Bundle.open(bundle), backend), backend
 
 
-def test_masks_follow_the_words(segmenter: Segmenter, scene: Picture, red_mask: npt.NDArray[np.bool_]) -> None:
+def test_masks_follow_the_words(segmenter: Segmenter, scene: StickerImage, red_mask: npt.NDArray[np.bool_]) -> None:
     result = segmenter(scene, ["blue", "red", "green"])
     assert result.classes == ("blue", "red", "green")
     assert result[0].presence is not None
@@ -88,8 +88,8 @@ def test_masks_follow_the_words(segmenter: Segmenter, scene: Picture, red_mask: 
 
 
 def test_masks_have_the_pictures_size(segmenter: Segmenter) -> None:
-    picture = paint({"red": (slice(0, 4), slice(0, 8))}, size=160)[:, :120]
-    result = segmenter(picture, "red")
+    image = paint({"red": (slice(0, 4), slice(0, 8))}, size=160)[:, :120]
+    result = segmenter(image, "red")
     assert result.size == (120, 160)
     assert result.masks.shape == (1, 160, 120)
     assert result.mask(0)[:70].all()
@@ -98,15 +98,15 @@ def test_masks_have_the_pictures_size(segmenter: Segmenter) -> None:
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (1, 20_000, 3), (20_000, 1, 3)])
 def test_extreme_shapes_are_segmented(segmenter: Segmenter, shape: tuple[int, ...]) -> None:
-    picture = np.zeros(shape, dtype=np.uint8)
-    picture[..., 0] = 255
-    result = segmenter(picture, ["red", "blue"])
+    image = np.zeros(shape, dtype=np.uint8)
+    image[..., 0] = 255
+    result = segmenter(image, ["red", "blue"])
     assert result.masks.shape == (2, *shape[:2])
     assert result.masks[0].all()
     assert not result.masks[1].any()
 
 
-def test_threshold_zero_segments_every_word(counting: tuple[Segmenter, CountingBackend], scene: Picture) -> None:
+def test_threshold_zero_segments_every_word(counting: tuple[Segmenter, CountingBackend], scene: StickerImage) -> None:
     segmenter, backend = counting
     result = segmenter(scene, ["red", "blue", "green"], presence_threshold=0)
     assert segmented(result).all()
@@ -117,7 +117,7 @@ def test_threshold_zero_segments_every_word(counting: tuple[Segmenter, CountingB
     assert statuses(result) == ("found", "empty", "found")
 
 
-def test_absent_words_never_reach_the_trunk(counting: tuple[Segmenter, CountingBackend], scene: Picture) -> None:
+def test_absent_words_never_reach_the_trunk(counting: tuple[Segmenter, CountingBackend], scene: StickerImage) -> None:
     segmenter, backend = counting
     result = segmenter(scene, ["red", "blue", "yellow", "green"])
     assert backend.rows["trunk"] == 2
@@ -126,17 +126,17 @@ def test_absent_words_never_reach_the_trunk(counting: tuple[Segmenter, CountingB
     assert backend.calls["trunk"] == 1
 
 
-def test_threshold_one_keeps_only_certain_words(segmenter: Segmenter, scene: Picture) -> None:
+def test_threshold_one_keeps_only_certain_words(segmenter: Segmenter, scene: StickerImage) -> None:
     assert segmented(segmenter(scene, ["green", "blue"], presence_threshold=1)).tolist() == [True, False]
 
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan"), "0.5", True, [0.5]])
-def test_a_threshold_must_be_a_probability(segmenter: Segmenter, scene: Picture, threshold: Any) -> None:
+def test_a_threshold_must_be_a_probability(segmenter: Segmenter, scene: StickerImage, threshold: Any) -> None:
     with pytest.raises(OptionError, match="presence_threshold must be a number from 0 to 1"):
         segmenter(scene, "red", presence_threshold=threshold)
 
 
-def test_a_bundle_without_gate_segments_every_word(tmp_path: Path, scene: Picture) -> None:
+def test_a_bundle_without_gate_segments_every_word(tmp_path: Path, scene: StickerImage) -> None:
     with Segmenter.load(make_bundle(tmp_path / "plain", presence=False)) as segmenter:
         result = segmenter(scene, ["red", "blue"])
         assert np.isnan(presence_of(result)).all()
@@ -148,7 +148,7 @@ def test_a_bundle_without_gate_segments_every_word(tmp_path: Path, scene: Pictur
         assert ignored.notes == ["presence_threshold has no effect: the bundle cannot tell presence"]
 
 
-def test_a_picture_is_encoded_once(counting: tuple[Segmenter, CountingBackend], scene: Picture) -> None:
+def test_a_picture_is_encoded_once(counting: tuple[Segmenter, CountingBackend], scene: StickerImage) -> None:
     segmenter, backend = counting
     features = segmenter.set_image(scene)
     assert features.size == (32, 32)
@@ -161,13 +161,13 @@ def test_a_picture_is_encoded_once(counting: tuple[Segmenter, CountingBackend], 
     assert {"read", "image", "text", "presence", "masks", "total"} == set(segmenter(scene, "red").timings)
 
 
-def test_both_ways_agree(segmenter: Segmenter, scene: Picture) -> None:
+def test_both_ways_agree(segmenter: Segmenter, scene: StickerImage) -> None:
     called = segmenter(scene, ["red", "green"])
     segmenter.set_image(scene)
     assert (segmenter.predict(["red", "green"]).logits == called.logits).all()
 
 
-def test_calling_keeps_the_current_picture(segmenter: Segmenter, scene: Picture) -> None:
+def test_calling_keeps_the_current_picture(segmenter: Segmenter, scene: StickerImage) -> None:
     segmenter.set_image(scene)
     segmenter(np.zeros((8, 8), dtype=np.uint8), "red")
     assert segmenter.predict("red").size == (32, 32)
@@ -178,14 +178,14 @@ def test_predict_needs_a_picture(bundle: Path) -> None:
         segmenter.predict("red")
 
 
-def test_a_picture_of_another_bundle_is_refused(segmenter: Segmenter, tmp_path: Path, scene: Picture) -> None:
+def test_a_picture_of_another_bundle_is_refused(segmenter: Segmenter, tmp_path: Path, scene: StickerImage) -> None:
     with Segmenter.load(make_bundle(tmp_path / "other", presence=False)) as other:
         features = other.set_image(scene)
     with pytest.raises(OptionError, match="another bundle"):
         segmenter.predict("red", image=features)
 
 
-def test_every_word_is_encoded_once(counting: tuple[Segmenter, CountingBackend], scene: Picture) -> None:
+def test_every_word_is_encoded_once(counting: tuple[Segmenter, CountingBackend], scene: StickerImage) -> None:
     segmenter, backend = counting
     segmenter(scene, ["red", "green"])
     segmenter(scene, ["green", "blue", "red"])
@@ -193,7 +193,7 @@ def test_every_word_is_encoded_once(counting: tuple[Segmenter, CountingBackend],
     assert backend.rows["text_encoder"] == 3
 
 
-def test_templates_are_averaged(tmp_path: Path, scene: Picture) -> None:
+def test_templates_are_averaged(tmp_path: Path, scene: StickerImage) -> None:
     folder = make_bundle(tmp_path / "two", templates=("{}", "{} red", "a {}"))
     with Segmenter.load(folder) as segmenter:
         token = segmenter._opened().text.encode(["green"])
@@ -202,19 +202,19 @@ def test_templates_are_averaged(tmp_path: Path, scene: Picture) -> None:
     assert token.arrays["text_features"][0] == pytest.approx(feature / np.linalg.norm(feature), abs=1e-6)
 
 
-def test_a_word_without_feature_is_absent_not_nan(segmenter: Segmenter, scene: Picture) -> None:
+def test_a_word_without_feature_is_absent_not_nan(segmenter: Segmenter, scene: StickerImage) -> None:
     result = segmenter(scene, ["dining table", "red"])
     assert result[0].presence is not None
     assert presence_of(result)[0] == 0
     assert statuses(result) == ("absent", "found")
 
 
-def test_words_with_braces_are_plain_text(segmenter: Segmenter, scene: Picture) -> None:
+def test_words_with_braces_are_plain_text(segmenter: Segmenter, scene: StickerImage) -> None:
     assert statuses(segmenter(scene, ["{0.__class__}", "{}", "red"]))[2] == "found"
 
 
 def test_a_word_longer_than_the_context_is_noted_every_time(
-    segmenter: Segmenter, scene: Picture, caplog: pytest.LogCaptureFixture
+    segmenter: Segmenter, scene: StickerImage, caplog: pytest.LogCaptureFixture
 ) -> None:
     long = " ".join(["table"] * CONTEXT)
     with caplog.at_level(logging.WARNING, logger="clsclip_runtime"):
@@ -243,17 +243,17 @@ def test_a_bad_picture_is_told(segmenter: Segmenter) -> None:
         segmenter("/no/such/picture.png", "red")
 
 
-def test_non_latin_words_are_kept(segmenter: Segmenter, scene: Picture) -> None:
+def test_non_latin_words_are_kept(segmenter: Segmenter, scene: StickerImage) -> None:
     assert segmenter(scene, ["犬", "собака", "كلب", "red"]).classes == ("犬", "собака", "كلب", "red")
 
 
-def test_duplicates_are_reported_once(segmenter: Segmenter, scene: Picture) -> None:
+def test_duplicates_are_reported_once(segmenter: Segmenter, scene: StickerImage) -> None:
     result = segmenter(scene, ["red", "green", "red "])
     assert result.classes == ("red", "green")
     assert "'red' was asked 2 times" in result.notes[0]
 
 
-def test_ten_thousand_words(scene: Picture, bundle: Path) -> None:
+def test_ten_thousand_words(scene: StickerImage, bundle: Path) -> None:
     backend = CountingBackend()
     segmenter = Segmenter(Bundle.open(bundle), backend, limits=Limits(memory_mb=64))
     words = [f"word {number}" for number in range(9_998)]
@@ -278,7 +278,7 @@ def test_the_cache_is_bounded_and_forgets_the_oldest(counting: tuple[Segmenter, 
     assert len(text._cache) == 3
 
 
-def test_pairs_are_chunked_to_the_memory_bound(bundle: Path, scene: Picture) -> None:
+def test_pairs_are_chunked_to_the_memory_bound(bundle: Path, scene: StickerImage) -> None:
     words = [f"word {number}" for number in range(40)] + ["red"]
     whole = Segmenter(Bundle.open(bundle), CountingBackend(), limits=Limits(memory_mb=1024))
     backend = CountingBackend()
@@ -303,14 +303,14 @@ def test_memory_estimates_are_monotone_and_at_least_one_fits() -> None:
     assert 30 < fitting(1024, pair_bytes(197, 768, 56, 56)) < 120
 
 
-def test_variants_may_need_fewer_or_more_inputs(tmp_path: Path, segmenter: Segmenter, scene: Picture) -> None:
+def test_variants_may_need_fewer_or_more_inputs(tmp_path: Path, segmenter: Segmenter, scene: StickerImage) -> None:
     with Segmenter.load(make_bundle(tmp_path / "more", trunk_takes_patch_features=True)) as other:
         assert "patch_features" in other._opened()._trunk.inputs
         assert np.allclose(other(scene, ["red"]).logits, segmenter(scene, ["red"]).logits)
 
 
 @pytest.mark.parametrize("takes_patch_features", [False, True])
-def test_the_single_graph_gives_equal_logits(tmp_path: Path, scene: Picture, takes_patch_features: bool) -> None:
+def test_the_single_graph_gives_equal_logits(tmp_path: Path, scene: StickerImage, takes_patch_features: bool) -> None:
     folder = make_bundle(tmp_path / "tiny", trunk_takes_patch_features=takes_patch_features)
     words = ["red", "green", "blue", "white", "yellow"]
     with Segmenter.load(folder) as segmenter:
@@ -330,12 +330,12 @@ def test_the_single_graph_gives_equal_logits(tmp_path: Path, scene: Picture, tak
     assert np.allclose(logits, result.logits, atol=1e-4)
 
 
-def test_eight_threads_get_the_same_results(bundle: Path, scene: Picture) -> None:
+def test_eight_threads_get_the_same_results(bundle: Path, scene: StickerImage) -> None:
     backend = CountingBackend()
     with Segmenter(Bundle.open(bundle), backend) as segmenter:
         words = ["red", "green", "blue", "white", "犬"]
-        pictures = [np.roll(scene, 4 * shift, axis=1) for shift in range(8)]
-        expected = [segmenter(picture, words).masks for picture in pictures]
+        images = [np.roll(scene, 4 * shift, axis=1) for shift in range(8)]
+        expected = [segmenter(image, words).masks for image in images]
         backend.rows.clear()
         segmenter._opened().text._cache.clear()
         start = threading.Barrier(8)
@@ -344,7 +344,7 @@ def test_eight_threads_get_the_same_results(bundle: Path, scene: Picture) -> Non
             start.wait()
             fine = True
             for _ in range(5):
-                segmenter.set_image(pictures[at])
+                segmenter.set_image(images[at])
                 fine &= bool((segmenter.predict(words).masks == expected[at]).all())
             return fine
 

@@ -27,10 +27,10 @@ from tests.runtime.bundle.test_opening import DETECTOR
 from tests.runtime.reading import statuses
 from tests.runtime.tiny_bundle import AUTO_HERE, make_bundle, manifest, sign
 
-Picture = npt.NDArray[np.uint8]
+StickerImage = npt.NDArray[np.uint8]
 
 
-def test_after_close_a_clear_error(bundle: Path, scene: Picture) -> None:
+def test_after_close_a_clear_error(bundle: Path, scene: StickerImage) -> None:
     segmenter = Segmenter.load(bundle)
     features = segmenter.set_image(scene)
     with segmenter:
@@ -45,7 +45,7 @@ def test_after_close_a_clear_error(bundle: Path, scene: Picture) -> None:
             use()
 
 
-def test_zooming_in_says_what_is_missing(segmenter: Segmenter, tmp_path: Path, scene: Picture) -> None:
+def test_zooming_in_says_what_is_missing(segmenter: Segmenter, tmp_path: Path, scene: StickerImage) -> None:
     with pytest.raises(OptionError, match="need a detector, and the bundle 'tiny' has none"):
         segmenter(scene, "red", zoom_in=ZoomIn(boxes_as_masks=True))
     folder = make_bundle(tmp_path / "tiny")
@@ -55,13 +55,13 @@ def test_zooming_in_says_what_is_missing(segmenter: Segmenter, tmp_path: Path, s
         Segmenter.load(folder)
 
 
-def test_damaged_vision_weights_are_told(tmp_path: Path, scene: Picture) -> None:
+def test_damaged_vision_weights_are_told(tmp_path: Path, scene: StickerImage) -> None:
     told = pytest.raises(BackendError, match=r"NaN or infinity .*image encoder are damaged")
     with Segmenter.load(make_bundle(tmp_path / "nan", weight=float("nan"))) as segmenter, told:
         segmenter(scene, "red")
 
 
-def test_damaged_trunk_weights_name_the_word(tmp_path: Path, scene: Picture) -> None:
+def test_damaged_trunk_weights_name_the_word(tmp_path: Path, scene: StickerImage) -> None:
     # Finite tokens whose squared distance overflows: only the trunk's outputs are infinite.
     folder = make_bundle(tmp_path / "huge", weight=1e30)
     told = pytest.raises(BackendError, match="mask of the word 'red': the bundle's weights are damaged")
@@ -70,7 +70,9 @@ def test_damaged_trunk_weights_name_the_word(tmp_path: Path, scene: Picture) -> 
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_damaged_text_weights_name_the_word_and_are_not_cached(tmp_path: Path, scene: Picture, value: float) -> None:
+def test_damaged_text_weights_name_the_word_and_are_not_cached(
+    tmp_path: Path, scene: StickerImage, value: float
+) -> None:
     folder = make_bundle(tmp_path / "nan", word_colours={"green": (value, 0.0, 0.0)})
     with Segmenter.load(folder) as segmenter:
         for _ in range(2):
@@ -79,7 +81,7 @@ def test_damaged_text_weights_name_the_word_and_are_not_cached(tmp_path: Path, s
         assert statuses(segmenter(scene, ["red"])) == ("found",)
 
 
-def test_a_damaged_gate_names_the_word(tmp_path: Path, scene: Picture) -> None:
+def test_a_damaged_gate_names_the_word(tmp_path: Path, scene: StickerImage) -> None:
     told = pytest.raises(BackendError, match="presence score of the word 'red'")
     folder = make_bundle(tmp_path / "nan", presence_bias=float("nan"))
     # This graph ends in Clip, of which OpenVINO makes 0 where it should stay NaN.
@@ -121,7 +123,7 @@ def test_a_graph_with_other_outputs_is_told(tmp_path: Path) -> None:
         Segmenter.load(make_bundle(tmp_path / "bad", edit=shrink))
 
 
-def test_token_ids_beyond_the_vocabulary_are_told(tmp_path: Path, scene: Picture) -> None:
+def test_token_ids_beyond_the_vocabulary_are_told(tmp_path: Path, scene: StickerImage) -> None:
     folder = make_bundle(tmp_path / "bad")
     tokenizer = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
     tokenizer["model"]["vocab"]["red"] = 9999
@@ -145,7 +147,7 @@ def test_threads_must_be_a_positive_whole_number(bundle: Path, value: Any) -> No
         Segmenter.load(bundle, threads=value)
 
 
-def test_max_pixels_is_passed_on(bundle: Path, scene: Picture, photo: Path) -> None:
+def test_max_pixels_is_passed_on(bundle: Path, scene: StickerImage, photo: Path) -> None:
     with (
         Segmenter.load(bundle, limits=Limits(max_pixels=1000)) as segmenter,
         pytest.raises(ImageError, match="limit is 1,000"),

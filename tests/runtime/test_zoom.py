@@ -23,7 +23,7 @@ from tests.runtime.reading import presence_of, regions_of, segmented, statuses
 from tests.runtime.test_segmenter import CountingBackend
 from tests.runtime.tiny_bundle import make_bundle, paint
 
-Picture = npt.NDArray[np.uint8]
+StickerImage = npt.NDArray[np.uint8]
 TIGHT = ZoomIn(crop_margin=0, min_crop_size=1)
 COLOURS = ["red", "green", "blue", "yellow"]
 
@@ -36,16 +36,16 @@ class FixedDetector:
     ):
         self.boxes, self.names, self.classes, self.class_agnostic = boxes, names, classes, class_agnostic
         self.name, self.notes = "fixed", ("a note of the detector",)
-        self.pictures = 0
+        self.images = 0
 
-    def batch(self, pictures: list[Picture], confidence: float | None = None) -> list[Proposals]:
-        self.pictures += len(pictures)
+    def batch(self, images: list[StickerImage], confidence: float | None = None) -> list[Proposals]:
+        self.images += len(images)
         boxes = np.array(self.boxes, np.float32).reshape(-1, 4)
         scores = np.linspace(0.9, 0.5, len(boxes)).astype(np.float32)
         sure = scores > (confidence or 0)
         classes = np.array(self.classes, np.int64)[sure]
         one = Proposals(boxes[sure], scores[sure], classes, self.names, f"detector {self.name}", self.notes)
-        return [one.anonymous() if self.class_agnostic else one for _ in pictures]
+        return [one.anonymous() if self.class_agnostic else one for _ in images]
 
 
 def with_detector(bundle: Path, detector: FixedDetector, **options: Any) -> Segmenter:
@@ -53,15 +53,15 @@ def with_detector(bundle: Path, detector: FixedDetector, **options: Any) -> Segm
 
 
 @pytest.fixture(scope="module")
-def large() -> Picture:
+def large() -> StickerImage:
     """320 x 240 grey pixels with a red square of 8 x 8 at (200, 100) and a green one of 16 x 8 at (40, 60)."""
-    picture = np.full((240, 320, 3), 160, np.uint8)
-    picture[100:108, 200:208] = (255, 0, 0)
-    picture[60:68, 40:56] = (0, 255, 0)
-    return picture
+    image = np.full((240, 320, 3), 160, np.uint8)
+    image[100:108, 200:208] = (255, 0, 0)
+    image[60:68, 40:56] = (0, 255, 0)
+    return image
 
 
-def test_a_tiny_thing_is_found_only_in_its_region(segmenter: Segmenter, large: Picture) -> None:
+def test_a_tiny_thing_is_found_only_in_its_region(segmenter: Segmenter, large: StickerImage) -> None:
     """In the whole picture a patch is 40 x 30 pixels: too coarse for 8 x 8 pixels."""
     assert statuses(segmenter(large, "red")) == ("absent",)
     result = segmenter(large, "red", regions=[[196, 96, 212, 112]], zoom_in=TIGHT)
@@ -80,7 +80,7 @@ def test_a_tiny_thing_is_found_only_in_its_region(segmenter: Segmenter, large: P
     assert result[0].match.how == "any"
 
 
-def test_boxes_that_may_be_anything_are_asked_for_every_word(segmenter: Segmenter, large: Picture) -> None:
+def test_boxes_that_may_be_anything_are_asked_for_every_word(segmenter: Segmenter, large: StickerImage) -> None:
     result = segmenter(large, COLOURS, regions=[[196, 96, 212, 112], [36, 56, 60, 72]], zoom_in=ZoomIn(fallback="none"))
     assert [one.name for one in regions_of(result)] == ["red", "green"]
     assert segmented(result).tolist() == [True, True, False, False]
@@ -89,7 +89,7 @@ def test_boxes_that_may_be_anything_are_asked_for_every_word(segmenter: Segmente
     assert len(regions_of(everything)) == 4
 
 
-def test_a_named_region_is_segmented_whatever_its_presence(segmenter: Segmenter, large: Picture) -> None:
+def test_a_named_region_is_segmented_whatever_its_presence(segmenter: Segmenter, large: StickerImage) -> None:
     regions = Proposals.from_boxes([[0, 0, 20, 20], [36, 56, 60, 72]], ["red", "green"])
     result = segmenter(large, ["red", "green", "blue"], regions=regions, zoom_in=ZoomIn(fallback="none"))
     assert segmented(result).tolist() == [True, True, False]
@@ -105,7 +105,7 @@ def test_a_named_region_is_segmented_whatever_its_presence(segmenter: Segmenter,
     assert document["regions"] == {"source": "boxes", "count": 2}
 
 
-def test_words_without_a_region_are_looked_for_in_the_whole_picture(segmenter: Segmenter, scene: Picture) -> None:
+def test_words_without_a_region_are_looked_for_in_the_whole_picture(segmenter: Segmenter, scene: StickerImage) -> None:
     regions = Proposals.from_boxes([[4, 4, 20, 16]], ["red"])
     result = segmenter(scene, ["red", "green", "blue"], regions=regions)
     whole = segmenter(scene, ["red", "green", "blue"])
@@ -118,7 +118,7 @@ def test_words_without_a_region_are_looked_for_in_the_whole_picture(segmenter: S
     assert result.instances[1].box == (0, 0, 32, 32)
 
 
-def test_a_detectors_boxes_of_the_words_class(bundle: Path, large: Picture) -> None:
+def test_a_detectors_boxes_of_the_words_class(bundle: Path, large: StickerImage) -> None:
     boxes = [[196.0, 96.0, 212.0, 112.0], [36.0, 56.0, 60.0, 72.0], [0.0, 0.0, 50.0, 50.0]]
     detector = FixedDetector(boxes, ("green", "red"), [1, 0, 0])
     segmenter = with_detector(bundle, detector)
@@ -132,19 +132,19 @@ def test_a_detectors_boxes_of_the_words_class(bundle: Path, large: Picture) -> N
     assert result.notes == ["a note of the detector"]
 
 
-def test_an_agnostic_detector_serves_every_word(bundle: Path, large: Picture) -> None:
+def test_an_agnostic_detector_serves_every_word(bundle: Path, large: StickerImage) -> None:
     detector = FixedDetector([[196, 96, 212, 112]], ("thing",), [0], class_agnostic=True)
     result = with_detector(bundle, detector)(large, ["red", "blue"], zoom_in=ZoomIn(fallback="none"))
     assert [(one.name, one.region_name) for one in regions_of(result)] == [("red", None)]
 
 
-def test_the_detector_and_the_encoder_run_once_for_a_picture_that_was_set(bundle: Path, scene: Picture) -> None:
+def test_the_detector_and_the_encoder_run_once_for_a_picture_that_was_set(bundle: Path, scene: StickerImage) -> None:
     detector = FixedDetector([[4, 4, 20, 16]], ("red",), [0])
     segmenter = with_detector(bundle, detector)
     segmenter.set_image(scene)
     first = segmenter.predict(["red", "green"], zoom_in=True)
     segmenter.predict(["red"], zoom_in=True)
-    assert detector.pictures == 1
+    assert detector.images == 1
     backend: Any = segmenter._backend
     assert backend.calls["image_encoder"] == 3, "the whole picture once, and the region for each call"
     called = segmenter(scene, ["red", "green"], zoom_in=True)
@@ -152,7 +152,7 @@ def test_the_detector_and_the_encoder_run_once_for_a_picture_that_was_set(bundle
 
 
 @pytest.mark.parametrize("most", [1, 3, 7, 100])
-def test_pairs_fill_the_calls(bundle: Path, large: Picture, most: int) -> None:
+def test_pairs_fill_the_calls(bundle: Path, large: StickerImage, most: int) -> None:
     """R regions and K words make ceil(R * K / most) calls, and the masks of a loop over pairs to 1e-4."""
     rng = np.random.default_rng(0)
     corners = rng.uniform(0, 200, (9, 2))
@@ -172,15 +172,15 @@ def test_pairs_fill_the_calls(bundle: Path, large: Picture, most: int) -> None:
         np.testing.assert_allclose(result.pairs.presence[at], presence_of(alone)[0], atol=1e-4)  # type: ignore[index]
 
 
-def test_several_pictures_share_the_calls(bundle: Path, large: Picture, scene: Picture) -> None:
+def test_several_pictures_share_the_calls(bundle: Path, large: StickerImage, scene: StickerImage) -> None:
     backend = CountingBackend()
     segmenter = Segmenter(Bundle.open(bundle), backend)
     regions = [[[196, 96, 212, 112]], [[4, 4, 20, 16], [0, 0, 9, 9]], np.zeros((0, 4))]
     options: dict[str, Any] = {"zoom_in": ZoomIn(fallback="none"), "presence_threshold": 0}
     together = segmenter.batch([large, scene, large], COLOURS, regions=regions, **options)
     assert backend.calls["trunk"] == backend.calls["image_encoder"] == backend.calls["presence"] == 1
-    for picture, boxes, result in zip([large, scene, large], regions, together, strict=True):
-        alone = segmenter(picture, COLOURS, regions=boxes, **options)
+    for image, boxes, result in zip([large, scene, large], regions, together, strict=True):
+        alone = segmenter(image, COLOURS, regions=boxes, **options)
         assert (alone.masks == result.masks).all()
         assert [one.box for one in regions_of(alone)] == [one.box for one in regions_of(result)]
     backend.calls.clear()
@@ -190,7 +190,7 @@ def test_several_pictures_share_the_calls(bundle: Path, large: Picture, scene: P
     assert segmenter.batch([], "red") == []
 
 
-def test_memory_bounds_the_crops_of_a_call(bundle: Path, large: Picture) -> None:
+def test_memory_bounds_the_crops_of_a_call(bundle: Path, large: StickerImage) -> None:
     backend = CountingBackend()
     segmenter = Segmenter(Bundle.open(bundle), backend, limits=Limits(memory_mb=1))
     boxes = np.tile(np.array([[10, 10, 50, 50]], np.float32), (40, 1))
@@ -200,7 +200,7 @@ def test_memory_bounds_the_crops_of_a_call(bundle: Path, large: Picture) -> None
     assert backend.largest["image_encoder"] < 40
 
 
-def test_five_thousand_boxes(segmenter: Segmenter, large: Picture) -> None:
+def test_five_thousand_boxes(segmenter: Segmenter, large: StickerImage) -> None:
     rng = np.random.default_rng(1)
     boxes = np.concatenate([rng.uniform(-50, 330, (5000, 2)), rng.uniform(-50, 330, (5000, 2))], axis=1)
     boxes = np.concatenate([np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])], axis=1)
@@ -219,7 +219,7 @@ BOXES = arrays(
 @settings(max_examples=40)
 @given(BOXES)
 def test_any_boxes_are_segmented_have_none_or_are_refused(
-    segmenter: Segmenter, scene: Picture, boxes: npt.NDArray[np.float32]
+    segmenter: Segmenter, scene: StickerImage, boxes: npt.NDArray[np.float32]
 ) -> None:
     options: dict[str, Any] = {"presence_threshold": 0, "zoom_in": ZoomIn(fallback="none")}
     try:
@@ -239,7 +239,9 @@ def test_any_boxes_are_segmented_have_none_or_are_refused(
 
 @settings(max_examples=25)
 @given(st.permutations(range(5)), st.sampled_from([1, 2, 3, 50]))
-def test_joining_does_not_depend_on_order_or_calls(bundle: Path, scene: Picture, order: list[int], most: int) -> None:
+def test_joining_does_not_depend_on_order_or_calls(
+    bundle: Path, scene: StickerImage, order: list[int], most: int
+) -> None:
     boxes = np.array([[4, 4, 20, 16], [0, 0, 32, 32], [4, 4, 12, 12], [8, 20, 16, 28], [4, 4, 20, 16]], np.float32)
     segmenter = Segmenter(Bundle.open(bundle), CountingBackend(), limits=Limits(pairs_per_call=most))
     reference = segmenter(scene, ["red", "green"], regions=boxes, zoom_in=TIGHT)
@@ -253,14 +255,14 @@ def test_joining_does_not_depend_on_order_or_calls(bundle: Path, scene: Picture,
     assert (joined == reference.masks).all()
 
 
-def test_one_pixel_boxes(segmenter: Segmenter, scene: Picture) -> None:
+def test_one_pixel_boxes(segmenter: Segmenter, scene: StickerImage) -> None:
     result = segmenter(scene, "red", regions=[[8, 8, 9, 9]], zoom_in=TIGHT)
     expected = np.zeros((32, 32), np.bool_)
     expected[8, 8] = True
     assert (result.mask("red") == expected).all()
 
 
-def test_boxes_alone_as_masks(bundle: Path, large: Picture) -> None:
+def test_boxes_alone_as_masks(bundle: Path, large: StickerImage) -> None:
     backend = CountingBackend()
     segmenter = Segmenter(Bundle.open(bundle), backend)
     regions = Proposals.from_boxes([[10.4, 20.6, 30, 40], [0, 0, 5, 5], [2, 2, 9, 9]], ["red", "blue", "red"])
@@ -273,7 +275,7 @@ def test_boxes_alone_as_masks(bundle: Path, large: Picture) -> None:
     assert backend.calls["trunk"] == backend.calls["image_encoder"] == 0
 
 
-def test_labels_and_overlay_agree_with_the_masks(segmenter: Segmenter, scene: Picture) -> None:
+def test_labels_and_overlay_agree_with_the_masks(segmenter: Segmenter, scene: StickerImage) -> None:
     result = segmenter(scene, ["red", "green"], regions=[[2, 2, 22, 18], [6, 18, 18, 30]])
     labels = result.labels()
     assert ((labels > 0) == result.masks.any(axis=0)).all()
@@ -282,7 +284,7 @@ def test_labels_and_overlay_agree_with_the_masks(segmenter: Segmenter, scene: Pi
     assert result.overlay().size[0] >= 32
 
 
-def test_coco_has_one_annotation_a_region(segmenter: Segmenter, scene: Picture) -> None:
+def test_coco_has_one_annotation_a_region(segmenter: Segmenter, scene: StickerImage) -> None:
     regions = Proposals.from_boxes([[4, 4, 12, 16], [12, 4, 20, 16]], ["red", "red"], [0.5, 0.75])
     document = segmenter(scene, ["red", "green"], regions=regions, zoom_in=TIGHT).to_coco()
     assert [one["category_id"] for one in document["annotations"]] == [1, 1, 2]
@@ -291,7 +293,7 @@ def test_coco_has_one_annotation_a_region(segmenter: Segmenter, scene: Picture) 
     assert first[0] >= 4 and first[0] + first[2] <= 12
 
 
-def test_supervision(segmenter: Segmenter, scene: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_supervision(segmenter: Segmenter, scene: StickerImage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "supervision", None)
     result = segmenter(scene, ["blue", "red", "green"], regions=Proposals.from_boxes([[4, 4, 20, 16]], ["red"], [0.5]))
     with pytest.raises(OutputError, match="pip install supervision"):
@@ -308,14 +310,14 @@ def test_supervision(segmenter: Segmenter, scene: Picture, monkeypatch: pytest.M
         assert mask.sum() == mask[top:bottom, left:right].sum()
 
 
-def test_supervision_takes_the_result(segmenter: Segmenter, scene: Picture) -> None:
+def test_supervision_takes_the_result(segmenter: Segmenter, scene: StickerImage) -> None:
     supervision = pytest.importorskip("supervision")
     found = segmenter(scene, ["red", "green"]).to_supervision()
     assert isinstance(found, supervision.Detections)
     assert len(found) == 2
 
 
-def test_where_a_word_was_looked_for(segmenter: Segmenter, scene: Picture) -> None:
+def test_where_a_word_was_looked_for(segmenter: Segmenter, scene: StickerImage) -> None:
     boxes = [[4, 4, 20, 16]]
     empty = segmenter(scene, ["red", "blue"], regions=boxes, zoom_in=ZoomIn(fallback="none"))
     assert [empty[word].searched for word in ("red", "blue")] == [("regions",), ("regions",)]
@@ -324,7 +326,7 @@ def test_where_a_word_was_looked_for(segmenter: Segmenter, scene: Picture) -> No
     assert segmenter(scene, "red")["red"].searched == ("whole-image",)
 
 
-def test_every_word_may_be_asked_of_every_box_of_a_detector(bundle: Path, large: Picture) -> None:
+def test_every_word_may_be_asked_of_every_box_of_a_detector(bundle: Path, large: StickerImage) -> None:
     detector = FixedDetector([[196, 96, 212, 112]], ("cat",), [0])
     segmenter = with_detector(bundle, detector)
     assert not regions_of(segmenter(large, "red", zoom_in=ZoomIn(fallback="none")))
@@ -332,7 +334,7 @@ def test_every_word_may_be_asked_of_every_box_of_a_detector(bundle: Path, large:
     assert [(one.name, one.region_name) for one in regions_of(found)] == [("red", None)]
 
 
-def test_a_call_says_how_sure_a_detector_must_be(bundle: Path, scene: Picture) -> None:
+def test_a_call_says_how_sure_a_detector_must_be(bundle: Path, scene: StickerImage) -> None:
     detector = FixedDetector([[4, 4, 20, 16], [8, 20, 16, 28]], ("red",), [0, 0])
     segmenter = with_detector(bundle, detector)
     segmenter.set_image(scene)
@@ -341,13 +343,13 @@ def test_a_call_says_how_sure_a_detector_must_be(bundle: Path, scene: Picture) -
         for result in (segmenter.predict("red", zoom_in=zoom), segmenter(scene, "red", zoom_in=zoom)):
             assert result.regions is not None
             assert len(result.regions) == boxes
-    assert detector.pictures == 4 + 3, "a picture that was set is looked at again only for another bound"
+    assert detector.images == 4 + 3, "a picture that was set is looked at again only for another bound"
     for value in (-0.1, 1.5, True, "high", float("nan"), 0j, np.timedelta64(0)):
         with pytest.raises(OptionError, match="confidence must be a number from 0 to 1"):
             ZoomIn(confidence=value)  # type: ignore[arg-type]
 
 
-def test_detections_belong_to_their_detector(bundle: Path, scene: Picture) -> None:
+def test_detections_belong_to_their_detector(bundle: Path, scene: StickerImage) -> None:
     first = with_detector(bundle, FixedDetector([[4, 4, 20, 16]], ("red",), [0]))
     second = with_detector(bundle, FixedDetector([[0, 0, 9, 9]], ("red",), [0]))
     features = first.set_image(scene)
@@ -372,14 +374,14 @@ def test_a_call_that_has_begun_ends_though_another_closes(bundle: Path, photo: P
 def test_threads_share_a_segmenter(bundle: Path) -> None:
     segmenter = with_detector(bundle, FixedDetector([[0, 0, 20, 20], [8, 8, 32, 32]], ("red", "green"), [0, 1]))
     rng = np.random.default_rng(5)
-    pictures = [(rng.integers(0, 2, (8, 8, 3)) * 255).repeat(4, 0).repeat(4, 1).astype(np.uint8) for _ in range(12)]
-    alone = [segmenter(picture, ["red", "green"], zoom_in=True).masks for picture in pictures]
+    images = [(rng.integers(0, 2, (8, 8, 3)) * 255).repeat(4, 0).repeat(4, 1).astype(np.uint8) for _ in range(12)]
+    alone = [segmenter(image, ["red", "green"], zoom_in=True).masks for image in images]
     with ThreadPoolExecutor(6) as pool:
-        together = list(pool.map(lambda one: segmenter(one, ["red", "green"], zoom_in=True).masks, pictures * 4))
+        together = list(pool.map(lambda one: segmenter(one, ["red", "green"], zoom_in=True).masks, images * 4))
     assert all((masks == alone[at % 12]).all() for at, masks in enumerate(together))
 
 
-def test_wrong_use_is_told(segmenter: Segmenter, scene: Picture) -> None:
+def test_wrong_use_is_told(segmenter: Segmenter, scene: StickerImage) -> None:
     with pytest.raises(OptionError, match="zoom_in must be True, False or a ZoomIn"):
         segmenter(scene, "red", zoom_in="yes")  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="2 images need as many lists of regions, not 1"):
@@ -399,7 +401,7 @@ def test_wrong_use_is_told(segmenter: Segmenter, scene: Picture) -> None:
         Segmenter(segmenter.bundle, CountingBackend(), limits=Limits(pairs_per_call=0))
 
 
-def test_without_a_gate_every_word_is_segmented_in_every_box(tmp_path: Path, scene: Picture) -> None:
+def test_without_a_gate_every_word_is_segmented_in_every_box(tmp_path: Path, scene: StickerImage) -> None:
     with Segmenter.load(make_bundle(tmp_path / "plain", presence=False)) as segmenter:
         result = segmenter(scene, ["red", "blue"], regions=[[4, 4, 20, 16]])
     assert [one.presence for one in regions_of(result)] == [None, None]
@@ -407,7 +409,7 @@ def test_without_a_gate_every_word_is_segmented_in_every_box(tmp_path: Path, sce
     assert np.isnan(presence_of(result)).all()
 
 
-def test_masks_of_a_window_are_bilinear_in_the_window(segmenter: Segmenter, scene: Picture) -> None:
+def test_masks_of_a_window_are_bilinear_in_the_window(segmenter: Segmenter, scene: StickerImage) -> None:
     result = segmenter(scene, "red", regions=[[3, 3, 21, 17]], zoom_in=TIGHT)
     left, top, right, bottom = regions_of(result)[0].window
     own = mask_at(result.pairs.logits[0], (right - left, bottom - top), result.mask_logit)
@@ -415,8 +417,8 @@ def test_masks_of_a_window_are_bilinear_in_the_window(segmenter: Segmenter, scen
 
 
 def test_painted_squares_are_found_in_their_regions(segmenter: Segmenter) -> None:
-    picture = paint({"red": (slice(0, 2), slice(0, 2)), "green": (slice(5, 8), slice(5, 8))}, size=320)
-    result = segmenter(picture, ["red", "green"], regions=[[0, 0, 100, 100], [180, 180, 320, 320]])
+    image = paint({"red": (slice(0, 2), slice(0, 2)), "green": (slice(5, 8), slice(5, 8))}, size=320)
+    result = segmenter(image, ["red", "green"], regions=[[0, 0, 100, 100], [180, 180, 320, 320]])
     assert result.mask("red")[10:70, 10:70].all()
     assert result.mask("green")[210:310, 210:310].all()
     assert not (result.mask("red") & result.mask("green")).any()

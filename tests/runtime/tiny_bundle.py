@@ -61,10 +61,10 @@ BACKGROUND = (160, 160, 160)
 
 def paint(squares: dict[str, tuple[slice, slice]], size: int = SIZE) -> npt.NDArray[np.uint8]:
     """A picture (size, size, 3) uint8 with coloured squares, given in patches, on grey."""
-    picture = np.full((GRID, GRID, 3), BACKGROUND, dtype=np.uint8)
+    image = np.full((GRID, GRID, 3), BACKGROUND, dtype=np.uint8)
     for word, (rows, columns) in squares.items():
-        picture[rows, columns] = np.asarray(COLOURS[word]) * 255
-    return picture.repeat(size // GRID, axis=0).repeat(size // GRID, axis=1)
+        image[rows, columns] = np.asarray(COLOURS[word]) * 255
+    return image.repeat(size // GRID, axis=0).repeat(size // GRID, axis=1)
 
 
 def make_bundle(

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  
 WORDS = ["red", "green", "blue"]
 
 
-def picture() -> bytes:
+def image() -> bytes:
     pixels = paint({"red": (slice(1, 4), slice(1, 5)), "green": (slice(5, 7), slice(2, 6))})
     file = io.BytesIO()
     Image.fromarray(pixels).resize((320, 240), Image.Resampling.NEAREST).save(file, "PNG")
@@ -36,13 +36,13 @@ def post(client: TestClient, words: list[str] | None = None, **options: Any) -> 
     data: dict[str, Any] = {"classes": WORDS if words is None else words}
     if options:
         data["options"] = json.dumps(options)
-    return client.post("/v1/segment", files={"image": ("a.png", picture())}, data=data)
+    return client.post("/v1/segment", files={"image": ("a.png", image())}, data=data)
 
 
 def test_a_form_gets_what_the_runtime_gives(client: TestClient, segmenter: Segmenter) -> None:
     answer = post(client)
     assert answer.status_code == 200, answer.text
-    document, wanted = answer.json(), segmenter(picture(), WORDS)
+    document, wanted = answer.json(), segmenter(image(), WORDS)
     expected = wanted.to_json()
     for entry, one, known in zip(document["classes"], wanted, expected["classes"], strict=True):
         mask = entry.pop("mask")
@@ -58,8 +58,8 @@ def test_a_form_gets_what_the_runtime_gives(client: TestClient, segmenter: Segme
 
 
 def test_json_is_as_good_as_a_form(client: TestClient) -> None:
-    image = {"type": "base64", "value": base64.b64encode(picture()).decode()}
-    first = client.post("/v1/segment", json={"image": image, "classes": WORDS}).json()
+    encoded = {"type": "base64", "value": base64.b64encode(image()).decode()}
+    first = client.post("/v1/segment", json={"image": encoded, "classes": WORDS}).json()
     second = post(client).json()
     assert first["classes"] == second["classes"]
 
@@ -67,7 +67,7 @@ def test_json_is_as_good_as_a_form(client: TestClient) -> None:
 @pytest.mark.parametrize("masks", ["png", "polygons", "none"])
 def test_masks_come_in_other_forms(client: TestClient, segmenter: Segmenter, masks: str) -> None:
     found = post(client, masks=masks).json()["classes"][0]
-    wanted = segmenter(picture(), WORDS)[0].mask
+    wanted = segmenter(image(), WORDS)[0].mask
     if masks == "none":
         assert "mask" not in found
     elif masks == "png":
@@ -85,27 +85,27 @@ def test_masks_of_a_smaller_size(client: TestClient, segmenter: Segmenter) -> No
     found = post(client, max_side=80).json()["classes"][0]["mask"]
     assert found["size"] == [60, 80]
     mask = coco_mask.decode({"size": found["size"], "counts": found["counts"].encode()}).astype(bool)
-    assert np.array_equal(mask, segmenter(picture(), WORDS).mask_at_size(0, (80, 60)))
+    assert np.array_equal(mask, segmenter(image(), WORDS).mask_at_size(0, (80, 60)))
 
 
 @pytest.mark.parametrize("view", ["overlay", "labels"])
 def test_pictures_are_drawn(client: TestClient, segmenter: Segmenter, view: str) -> None:
-    answer = client.post(f"/v1/segment?view={view}", files={"image": ("a", picture())}, data={"classes": WORDS})
+    answer = client.post(f"/v1/segment?view={view}", files={"image": ("a", image())}, data={"classes": WORDS})
     assert answer.headers["content-type"] == "image/png"
     drawn = np.asarray(Image.open(io.BytesIO(answer.content)))
-    result = segmenter(picture(), WORDS)
+    result = segmenter(image(), WORDS)
     wanted = result.labels() if view == "labels" else np.asarray(result.overlay())
     assert np.array_equal(drawn, wanted)
 
 
 def test_a_picture_is_kept_for_its_next_words(client: TestClient, segmenter: Segmenter) -> None:
-    kept = client.post("/v1/images", content=picture())
+    kept = client.post("/v1/images", content=image())
     assert kept.status_code == 201
     name = kept.json()["image_id"]
-    assert name == hashlib.sha256(picture()).hexdigest()
+    assert name == hashlib.sha256(image()).hexdigest()
     assert kept.headers["location"] == f"/v1/images/{name}"
     found = client.post(f"/v1/images/{name}/segment", json={"classes": {"paint": ["red", "green"]}}).json()
-    wanted = segmenter(picture(), {"paint": ["red", "green"]})
+    wanted = segmenter(image(), {"paint": ["red", "green"]})
     assert found["classes"][0]["area"] == wanted[0].area
     assert (
         client.post("/v1/segment", json={"image": {"type": "id", "value": name}, "classes": ["red"]}).status_code == 200
@@ -119,7 +119,7 @@ def test_a_picture_is_kept_for_its_next_words(client: TestClient, segmenter: Seg
 def test_regions_are_boxes_with_and_without_a_class(client: TestClient, segmenter: Segmenter) -> None:
     boxes = [[10.0, 10.0, 200.0, 150.0]]
     found = post(client, ["red"], regions=boxes).json()
-    wanted = segmenter(picture(), ["red"], regions=boxes)
+    wanted = segmenter(image(), ["red"], regions=boxes)
     assert found["classes"][0]["area"] == wanted[0].area
     assert found["regions"]["count"] == 1
     named = post(client, ["red"], regions=[{"box": boxes[0], "name": "red"}]).json()
@@ -128,11 +128,11 @@ def test_regions_are_boxes_with_and_without_a_class(client: TestClient, segmente
 
 BAD = {
     "no picture": (400, {"files": {"image": ("a", b"text")}, "data": {"classes": "red"}}, "is not a picture"),
-    "an empty word": (400, {"files": {"image": ("a", picture())}, "data": {"classes": " "}}, "empty"),
-    "no words": (422, {"files": {"image": ("a", picture())}}, "classes"),
-    "no file": (422, {"files": {"other": ("a", picture())}, "data": {"classes": "red"}}, "image"),
-    "another field": (422, {"files": {"image": ("a", picture())}, "data": {"classes": "red", "word": "x"}}, "word"),
-    "many words": (413, {"files": {"image": ("a", picture())}, "data": {"classes": ["red"] * 6}}, "6 words"),
+    "an empty word": (400, {"files": {"image": ("a", image())}, "data": {"classes": " "}}, "empty"),
+    "no words": (422, {"files": {"image": ("a", image())}}, "classes"),
+    "no file": (422, {"files": {"other": ("a", image())}, "data": {"classes": "red"}}, "image"),
+    "another field": (422, {"files": {"image": ("a", image())}, "data": {"classes": "red", "word": "x"}}, "word"),
+    "many words": (413, {"files": {"image": ("a", image())}, "data": {"classes": ["red"] * 6}}, "6 words"),
     "a large body": (413, {"files": {"image": ("a", bytes(300_000))}, "data": {"classes": "red"}}, ""),
     "text": (415, {"content": b"red"}, "multipart"),
     "no JSON": (422, {"content": b"{", "headers": {"content-type": "application/json"}}, "JSON"),
@@ -164,7 +164,7 @@ def test_what_cannot_be_answered_is_told(client: TestClient, name: str) -> None:
 )  # fmt: skip
 def test_options_are_checked(client: TestClient, options: str) -> None:
     form = {"classes": "red", "options": options}
-    answer = client.post("/v1/segment", files={"image": ("a", picture())}, data=form)
+    answer = client.post("/v1/segment", files={"image": ("a", image())}, data=form)
     assert answer.status_code == 422, answer.text
     assert answer.json()["detail"].startswith("options: ")
 

@@ -16,7 +16,7 @@ from clsclip_runtime import Segmenter
 from clsclip_serve.app import PAGE
 from tests.serve.test_process import start
 
-PICTURE = Path(__file__).parents[2] / "examples" / "cluttered.png"
+IMAGE = Path(__file__).parents[2] / "examples" / "cluttered.png"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 MOST_BYTES = 40_000
 READ = """() => {
@@ -77,14 +77,14 @@ def test_masks_on_the_canvas_are_the_runtimes(browser: Any, address: str, width:
     page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.goto(address)
-    page.set_input_files("#file", PICTURE)
+    page.set_input_files("#file", IMAGE)
     page.wait_for_selector("#view:not([hidden])")
     assert not page.is_visible("#drop")
     page.fill("#word", "dog, boat, zebra")
     page.press("#word", "Enter")
     ready(page)
     with Segmenter.load(backend="onnxruntime-cpu") as segmenter:
-        result = segmenter(PICTURE, ["dog", "boat", "zebra"])
+        result = segmenter(IMAGE, ["dog", "boat", "zebra"])
     assert np.array_equal(masks(page), result["dog"].mask | result["boat"].mask)
     names = page.locator(".chip .name").all_inner_texts()
     assert names == ["dog", "boat", "zebra"]
@@ -112,7 +112,7 @@ def test_errors_are_told_in_the_page_and_coco_is_saved(browser: Any, address: st
     page.fill("#word", "dog")
     page.press("#word", "Enter")
     assert "Choose a picture first" in page.inner_text("#error")
-    page.set_input_files("#file", PICTURE)
+    page.set_input_files("#file", IMAGE)
     ready(page)
     with page.expect_download() as download:
         page.click("#coco")

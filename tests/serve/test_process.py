@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from clsclip_serve.cli import main
-from tests.serve.test_api import picture
+from tests.serve.test_api import image
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals are those of POSIX")
 
@@ -40,7 +40,7 @@ def test_sigterm_loses_no_accepted_request(bundle: Path) -> None:
         form = {"classes": ["red", "green"]}
         try:
             return httpx.post(
-                f"{address}/v1/segment", files={"image": ("a", picture())}, data=form, timeout=30
+                f"{address}/v1/segment", files={"image": ("a", image())}, data=form, timeout=30
             ).status_code
         except httpx.TransportError:
             return 0  # it listens no more, and had not taken the connection

@@ -15,8 +15,8 @@ from clsclip.numbers import numbers
 from clsclip.reproduce.naming import single_things
 from clsclip.reproduce.pretrain import PretrainConfig, new_towers, pretrain
 from clsclip.reproduce.stickers.captions import train_tokenizer
+from clsclip.reproduce.stickers.images import StickerWorld
 from clsclip.reproduce.stickers.mosaics import CaptionedBatches
-from clsclip.reproduce.stickers.pictures import StickerWorld
 from clsclip.reproduce.stickers.sheets import STYLES, StickerBook
 from clsclip.reproduce.stickers.tensor_maker import Atlas
 from clsclip.reproduce.stickers.vocabulary import nouns
@@ -41,22 +41,22 @@ def main() -> None:
     """The sticker world: a small world in which ClsCLIP can be trained and tested without any download of weights."""
 
 
-@main.command()
+@main.command("pictures")
 @STICKERS
 @STYLE
 @OUT
 @click.option("--count", default=12, show_default=True)
 @click.option("--side", default=512, show_default=True)
 @click.option("--seed", default=1000, show_default=True)
-def pictures(stickers: Path, styles: tuple[str, ...], out: Path, count: int, side: int, seed: int) -> None:
+def images(stickers: Path, styles: tuple[str, ...], out: Path, count: int, side: int, seed: int) -> None:
     """Write pictures and what they show (JSON lines on standard output)."""
     world = StickerWorld(StickerBook(stickers, styles), side=side, sizes=(0.1, 0.5), seed=seed)
     out.mkdir(parents=True, exist_ok=True)
     for index in range(count):
-        picture = world.picture(index)
+        image = world.image(index)
         path = out / f"sticker_{seed}_{index:04d}.png"
-        Image.fromarray(picture.pixels).save(path)
-        print_json({"file": str(path), "words": [nouns()[noun].name for noun in picture.nouns]})
+        Image.fromarray(image.pixels).save(path)
+        print_json({"file": str(path), "words": [nouns()[noun].name for noun in image.nouns]})
 
 
 @main.command()

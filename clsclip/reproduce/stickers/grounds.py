@@ -139,9 +139,9 @@ def ground_pool(seed: int, count: int) -> tuple[Ground, ...]:
     return tuple(halves(Image.fromarray(pixels)) for pixels in pool)
 
 
-def halves(picture: Image.Image) -> Ground:
+def halves(image: Image.Image) -> Ground:
     """The picture, and its halves."""
-    levels = [picture]
+    levels = [image]
     while min(levels[-1].size) >= 2 * LEAST_SIDE:
         levels.append(levels[-1].reduce(2))
     return tuple(levels)

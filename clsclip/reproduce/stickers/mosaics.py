@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from clsclip.reproduce.stickers.captions import WORD_TEMPLATES, caption_of, word_for
 from clsclip.reproduce.stickers.grounds import Pixels
-from clsclip.reproduce.stickers.pictures import Picture, StickerWorld
+from clsclip.reproduce.stickers.images import StickerImage, StickerWorld
 
 
 @dataclass(frozen=True)
@@ -75,20 +75,20 @@ class CaptionedBatches(Dataset[CaptionedBatch]):
         rng = np.random.default_rng([self.world.seed, 3, index])
         parts = int(rng.choice(self.parts))
         if parts == 1:
-            made = [self.world.picture(index * self.size + number) for number in range(self.size)]
+            made = [self.world.image(index * self.size + number) for number in range(self.size)]
             return self._described(rng, np.stack(self._pixels(rng, made)), 1, made)
         first = index * self.size * parts * parts
-        made = [self.makers[parts].picture(first + number) for number in range(self.size * parts * parts)]
+        made = [self.makers[parts].image(first + number) for number in range(self.size * parts * parts)]
         return self._described(rng, join(self._pixels(rng, made), parts), parts, made)
 
     @staticmethod
-    def _described(rng: np.random.Generator, pixels: Pixels, parts: int, made: list[Picture]) -> CaptionedBatch:
+    def _described(rng: np.random.Generator, pixels: Pixels, parts: int, made: list[StickerImage]) -> CaptionedBatch:
         stacked = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
-        return described(rng, stacked, parts, [picture.nouns for picture in made])
+        return described(rng, stacked, parts, [image.nouns for image in made])
 
-    def _pixels(self, rng: np.random.Generator, made: list[Picture]) -> list[Pixels]:
+    def _pixels(self, rng: np.random.Generator, made: list[StickerImage]) -> list[Pixels]:
         if not self.recolour:
-            return [picture.pixels for picture in made]
+            return [image.pixels for image in made]
         changed = rng.random(len(made)) < self.recolour
         return [recoloured(rng, one.pixels) if yes else one.pixels for one, yes in zip(made, changed, strict=True)]
 
@@ -141,8 +141,8 @@ def recoloured(rng: np.random.Generator, pixels: Pixels) -> Pixels:
     return np.clip(pixels @ matrix.T.astype(np.float32), 0, 255).astype(np.uint8)
 
 
-def join(pictures: list[Pixels], parts: int) -> Pixels:
+def join(images: list[Pixels], parts: int) -> Pixels:
     """B * parts * parts pictures of (s, s, 3) -> (B, parts * s, parts * s, 3), row by row."""
-    side = pictures[0].shape[0]
-    stacked = np.stack(pictures).reshape(-1, parts, parts, side, side, 3)
+    side = images[0].shape[0]
+    stacked = np.stack(images).reshape(-1, parts, parts, side, side, 3)
     return stacked.transpose(0, 1, 3, 2, 4, 5).reshape(-1, parts * side, parts * side, 3)

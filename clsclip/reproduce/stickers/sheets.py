@@ -79,15 +79,15 @@ def read_sticker(source: Path | bytes) -> Image.Image:
         raise DataError(f"{error}.") from error
 
 
-def fitted(picture: Image.Image, path: Path, side: int) -> Image.Image:
+def fitted(image: Image.Image, path: Path, side: int) -> Image.Image:
     """The picture as RGBA, cropped to what is visible and fitted into ``side`` pixels; ``path`` is for errors."""
-    picture = picture.convert("RGBA")
-    box = picture.getchannel("A").point(lambda alpha: 255 if alpha > 8 else 0).getbbox()
+    image = image.convert("RGBA")
+    box = image.getchannel("A").point(lambda alpha: 255 if alpha > 8 else 0).getbbox()
     if box is None:
         raise DataError(f"{path} is fully transparent; it cannot be a sticker.")
-    picture = picture.crop(box)
-    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
-    return picture
+    image = image.crop(box)
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return image
 
 
 def drawn(drawing: str, path: Path, side: int) -> Image.Image:

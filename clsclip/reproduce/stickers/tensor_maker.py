@@ -21,7 +21,7 @@ from torch.nn.functional import affine_grid, conv2d, grid_sample, interpolate, p
 
 from clsclip.errors import DataError
 from clsclip.reproduce.stickers.grounds import ground_pool
-from clsclip.reproduce.stickers.pictures import VISIBLE_SHARE
+from clsclip.reproduce.stickers.images import VISIBLE_SHARE
 from clsclip.reproduce.stickers.sheets import StickerBook
 from clsclip.reproduce.stickers.vocabulary import nouns
 from clsclip.tensors import read_tensor

@@ -17,10 +17,10 @@ def trust_line(manifest: Mapping[str, Any]) -> str:
     """
     provenance = _mapping(manifest, "provenance")
     validation = _mapping(provenance, "validation")
-    steps, pictures = _count(provenance, "steps"), _count(provenance, "pictures")
+    steps, images = _count(provenance, "steps"), _count(provenance, "pictures")
     trained = "" if steps is None else f"trained {steps:,} step{'' if steps == 1 else 's'}"
-    if trained and pictures is not None:
-        trained += f" on {pictures:,} picture{'' if pictures == 1 else 's'}"
+    if trained and images is not None:
+        trained += f" on {images:,} picture{'' if images == 1 else 's'}"
     if provenance.get("random_towers") is True:
         trained = f"{trained or 'made'} on random towers, which know no word"
     figures = [

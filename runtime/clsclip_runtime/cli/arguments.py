@@ -185,7 +185,7 @@ def _expand(source: str, piped: Piped, walk: Callable[[Path], list[Path]] | None
         return [(source, "stream")]
     if is_dir(path):
         folders = [path] if walk is None else walk(path)
-        return [(str(child), "picture") for child in _pictures_of(path, folders, recursive=walk is not None)]
+        return [(str(child), "picture") for child in _images_of(path, folders, recursive=walk is not None)]
     if exists(path):
         return [_file(source)]
     if re.fullmatch(r"[0-9]{1,3}", source):
@@ -283,7 +283,7 @@ def _file(path: str) -> tuple[str, Kind]:
     return path, "video" if Path(path).suffix.lower() in VIDEO_SUFFIXES else "picture"
 
 
-def _pictures_of(folder: Path, folders: Iterable[Path], *, recursive: bool) -> list[Path]:
+def _images_of(folder: Path, folders: Iterable[Path], *, recursive: bool) -> list[Path]:
     """The pictures of a folder, which are in ``folders``: itself and, with ``recursive``, its sub-folders."""
     inside = (child for one in folders for child in _listed(one))
     files = [child for child in inside if not child.name.startswith(".") and is_file(child)]

@@ -104,12 +104,12 @@ def verify(bundle: Path | None, as_json: bool) -> None:
 @command.command()
 @click.argument("first", type=_FOLDER)
 @click.argument("second", type=_FOLDER)
-@click.argument("pictures", type=_FOLDER, nargs=-1)
+@click.argument("images", metavar="[PICTURES]...", type=_FOLDER, nargs=-1)
 @click.option("--classes", help="Words to compare with, commas between. Default: 20 nouns.")
 @click.option("--backend", type=click.Choice(["auto", *BACKENDS]), default="auto", help="Engine of both.")
 @json_option("One JSON document on standard output.")
 def compare(
-    first: Path, second: Path, pictures: tuple[Path, ...], classes: str | None, backend: str, as_json: bool
+    first: Path, second: Path, images: tuple[Path, ...], classes: str | None, backend: str, as_json: bool
 ) -> None:
     """Show in what two bundles differ, and with PICTURES how their masks agree."""
     from clsclip_runtime.cli.inspection import WORDS, compare_masks, differing
@@ -120,12 +120,12 @@ def compare(
     names = opened[0].manifest.files.keys() | opened[1].manifest.files.keys()
     files = sorted(one for one in names if opened[0].manifest.files.get(one) != opened[1].manifest.files.get(one))
     rows: list[dict[str, Any]] = []
-    if pictures:
+    if images:
         from clsclip_runtime.segmenter import Segmenter
 
         words = typed_classes([classes]).words if classes else WORDS
         with Segmenter.load(first, backend) as one, Segmenter.load(second, backend) as other:
-            rows = compare_masks(one, other, pictures, words)
+            rows = compare_masks(one, other, images, words)
     if as_json:
         told = [{"key": key, "first": own, "second": its} for key, own, its in differences]
         print_json({"differences": told, "files": files, "pictures": rows})

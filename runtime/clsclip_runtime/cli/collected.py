@@ -34,7 +34,7 @@ class Collected:
 
     def __init__(self, folder: Path, output: OutputOptions, classes: Sequence[str]) -> None:
         """Prepare documents in ``folder``; nothing is made yet."""
-        asked = output.picture_formats
+        asked = output.image_formats
         self.formats = [one for one in asked if one == YOLO or (output.together and one in (COCO, TASKS))]
         self.folder, self._output, self._classes = folder, output, classes
         self._coco = CocoWriter(folder / "coco.json") if COCO in self.formats else None

@@ -22,7 +22,7 @@ from clsclip_runtime.cli.arguments import (
 )
 from clsclip_runtime.cli.options import (
     DEFAULT_FOLDER,
-    PICTURE_FORMATS,
+    IMAGE_FORMATS,
     VIDEO_FORMATS,
     FrameOptions,
     InferOptions,
@@ -103,7 +103,7 @@ what was written is complete)."""
     help="Of png (a mask per word), overlay, labels, coco, npz, labelstudio, yolo, labelme; commas between. coco, "
     "labelstudio and yolo hold all pictures of a run. Of a video, overlay is a video, coco and labelstudio are a file, "
     "the others, and frames, a folder with files of every frame. "
-    f"[default: {PICTURE_FORMATS}; of videos {VIDEO_FORMATS}]",
+    f"[default: {IMAGE_FORMATS}; of videos {VIDEO_FORMATS}]",
 )
 @click.option(
     "--presence-threshold",

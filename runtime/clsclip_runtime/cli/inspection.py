@@ -55,13 +55,13 @@ def cost(segmenter: Segmenter) -> dict[str, Any]:
     Words are cached after the first round, which does not count. Every word is segmented, whatever its presence.
     """
     known = _words_of(segmenter)
-    picture = np.random.default_rng(0).integers(0, 256, (_SIDE, _SIDE, 3), dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (_SIDE, _SIDE, 3), dtype=np.uint8)
     found: dict[str, Any] = {"backend": segmenter.backend, "picture": f"{_SIDE}x{_SIDE}"}
     for count in (1, min(20, len(known))):
         times = []
         for number in range(_ROUNDS + 1):
             start = time.perf_counter()
-            segmenter(picture, known[:count], presence_threshold=0.0)
+            segmenter(image, known[:count], presence_threshold=0.0)
             times += [time.perf_counter() - start] if number else []
         found[f"ms_{count}_words"] = round(1000 * statistics.median(times), 1)
     found["peak_memory_bytes"] = system.peak_memory()
@@ -94,7 +94,7 @@ def differing(one: Mapping[str, Any], other: Mapping[str, Any], name: str = "") 
 
 
 def compare_masks(
-    first: Segmenter, second: Segmenter, pictures: Sequence[Path], words: Sequence[str]
+    first: Segmenter, second: Segmenter, images: Sequence[Path], words: Sequence[str]
 ) -> list[dict[str, Any]]:
     """How two models' masks agree, a row for every picture.
 
@@ -103,7 +103,7 @@ def compare_masks(
         many those are, the largest difference of presence, and the milliseconds of both.
     """
     rows = []
-    for path in pictures:
+    for path in images:
         one, other = first(path, words), second(path, words)
         ious = []
         for own, its in zip(one.masks, other.masks, strict=True):

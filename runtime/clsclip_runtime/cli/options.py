@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from clsclip_runtime.segmenter import Segmenter
 
 DEFAULT_FOLDER = Path("clsclip-out")
-PICTURE_FORMATS, VIDEO_FORMATS = "png,overlay", "overlay"
+IMAGE_FORMATS, VIDEO_FORMATS = "png,overlay", "overlay"
 FRAMES = "frames"
 """The format of videos alone: frames as pictures."""
 
@@ -158,7 +158,7 @@ class OutputOptions:
     """
 
     out: Path | None
-    picture_formats: Sequence[str]
+    image_formats: Sequence[str]
     video_formats: Sequence[str]
     as_json: bool
     quiet: bool
@@ -192,7 +192,7 @@ class OutputOptions:
 
         typed = [
             [name.strip() for name in (default if formats is None else formats).split(",")]
-            for default in (PICTURE_FORMATS, VIDEO_FORMATS)
+            for default in (IMAGE_FORMATS, VIDEO_FORMATS)
         ]
         frames = FRAMES in typed[0]
         chosen = [

@@ -54,7 +54,7 @@ class Run:
         self._sources = sources
         self._collected = None if self._output.out is None else Collected(self._output.out, self._output, asked.classes)
         together = [] if self._collected is None else self._collected.formats
-        self._own_formats = [one for one in self._output.picture_formats if one not in together]
+        self._own_formats = [one for one in self._output.image_formats if one not in together]
         self._record = (
             None if self._output.out is None else Record(self._output.out, options.made_of(list(asked.mapping.items())))
         )
@@ -126,7 +126,7 @@ class Run:
             try:
                 if source.kind == "picture":
                     try:
-                        self._one_picture(segmenter, source)
+                        self._one_image(segmenter, source)
                     except StreamAddressError:
                         videos.one(replace(source, kind="stream"))
                 else:
@@ -148,7 +148,7 @@ class Run:
             echo(f"\n{len(sources) - failed} of {len(sources)} done in {duration(progress.seconds)}{told}")
         return code
 
-    def _one_picture(self, segmenter: Segmenter, source: NamedSource) -> None:
+    def _one_image(self, segmenter: Segmenter, source: NamedSource) -> None:
         from clsclip_runtime.paths import readable
 
         options = self._options
@@ -188,7 +188,7 @@ class Run:
         if self._collected is not None:
             files += self._collected.add(source, result)
         if origin is not None and self._record is not None:
-            self._record.add(source.stem, origin, self._output.picture_formats)
+            self._record.add(source.stem, origin, self._output.image_formats)
         return files
 
     def _prepare_folder(self) -> None:
@@ -229,7 +229,7 @@ class Run:
 
         if not self._output.skip_existing or self._record is None or self._collected is None:
             return self._sources
-        made, formats = self._record.read(), set(self._output.picture_formats)
+        made, formats = self._record.read(), set(self._output.image_formats)
         left: list[NamedSource] = []
         skipped_sources: list[NamedSource] = []
         for source in self._sources:
@@ -273,10 +273,10 @@ def _standard_input() -> bytes:
 
 def _goes_on(content: bytes) -> bool:
     """Whether another picture follows the first."""
-    from clsclip_runtime.video.splitter import split_pictures
+    from clsclip_runtime.video.splitter import split_images
 
     try:
-        return len(list(islice(split_pictures(io.BytesIO(content).read, "-"), 2))) > 1
+        return len(list(islice(split_images(io.BytesIO(content).read, "-"), 2))) > 1
     except VideoError:
         return False
 

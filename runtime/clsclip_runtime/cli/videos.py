@@ -126,7 +126,7 @@ class VideoRun:
         if "frames" in paths:
             formats = [one for one in self._output.video_formats if one in _PER_FRAME]
             parts = self._output.parts
-            sinks.append(FrameFiles(paths["frames"], formats, pictures=self._output.frames, parts=parts))
+            sinks.append(FrameFiles(paths["frames"], formats, images=self._output.frames, parts=parts))
         return sinks
 
     def _progress_shown(self) -> bool:

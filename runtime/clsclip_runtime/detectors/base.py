@@ -228,17 +228,17 @@ class Detector:
         room = OPEN_BATCH_PIXELS // (self._spec.height * self._spec.width)
         return self._spec.batch or max(1, min(OPEN_BATCH, room))
 
-    def __call__(self, picture: Pixels, confidence: float | None = None) -> Proposals:
+    def __call__(self, image: Pixels, confidence: float | None = None) -> Proposals:
         """Boxes in a picture (H, W, 3) uint8 RGB. Raises as ``batch``."""
-        return self.batch([picture], confidence)[0]
+        return self.batch([image], confidence)[0]
 
-    def batch(self, pictures: Sequence[Pixels], confidence: float | None = None) -> list[Proposals]:
+    def batch(self, images: Sequence[Pixels], confidence: float | None = None) -> list[Proposals]:
         """Boxes in every picture, in ceil(pictures / batch_size) calls of the engine, the surest first.
 
         They lie inside the picture and are never empty. Those of a detector that knows no classes have none.
 
         Args:
-            pictures: (H, W, 3) uint8 RGB each, of any sizes.
+            images: (H, W, 3) uint8 RGB each, of any sizes.
             confidence: as in ``load``, for this call; None is what ``load`` was given.
 
         Raises:
@@ -246,29 +246,29 @@ class Detector:
             DetectorError: the outputs are not of the layout, or are not finite numbers.
             BackendError: the engine failed.
         """
-        for picture in pictures:
-            is_array = isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.ndim == 3
-            if not is_array or picture.shape[2] != 3 or 0 in picture.shape:
-                shown = f"{picture.shape} {picture.dtype}" if isinstance(picture, np.ndarray) else type(picture)
+        for image in images:
+            is_array = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3
+            if not is_array or image.shape[2] != 3 or 0 in image.shape:
+                shown = f"{image.shape} {image.dtype}" if isinstance(image, np.ndarray) else type(image)
                 raise OptionError(f"a picture must be (H, W, 3) uint8, and it is {shown}")
         least = self._confidence if confidence is None else number_in("confidence", confidence, 0, 1)
         step = self.batch_size
         found = []
-        for start in range(0, len(pictures), step):
-            chunk = pictures[start : start + step]
+        for start in range(0, len(images), step):
+            chunk = images[start : start + step]
             placed, candidates = self._run(chunk)
             found += [self._choose(own, where, least) for own, where in zip(candidates, placed, strict=False)]
         return found
 
-    def _run(self, pictures: Sequence[Pixels]) -> tuple[list[Placed], list[Candidates]]:
+    def _run(self, images: Sequence[Pixels]) -> tuple[list[Placed], list[Candidates]]:
         """One call: where every picture lies in the input, and its candidates (and those of the padding)."""
         spec = self._spec
         size = (spec.height, spec.width)
-        count = spec.batch or len(pictures)
+        count = spec.batch or len(images)
         canvases = np.full((count, *size, 3), GREY, np.uint8)
         placed = []
-        for at, picture in enumerate(pictures):
-            canvases[at], where = letterbox(picture, size, place=spec.letterbox)
+        for at, image in enumerate(images):
+            canvases[at], where = letterbox(image, size, place=spec.letterbox)
             placed.append(where)
         if spec.channel_order == "bgr":
             canvases = canvases[..., ::-1]
@@ -338,7 +338,7 @@ class Detector:
         else:
             # Before the boxes are cut at the picture's edges, as they were compared in training.
             kept = keep_best(boxes, scores, classes, self._iou, self._most)
-        inside = placed.to_picture(boxes[kept])
+        inside = placed.to_image(boxes[kept])
         whole = (inside[:, 2] > inside[:, 0]) & (inside[:, 3] > inside[:, 1])
         left_out = _left_out(
             {

@@ -87,17 +87,17 @@ def cells(size: Size, strides: Sequence[int] = STRIDES) -> int:
     return sum(-(-size[0] // stride) * -(-size[1] // stride) for stride in strides)
 
 
-def _yolov8(outputs: Sequence[Values], size: Size, pictures: int) -> list[Candidates]:
+def _yolov8(outputs: Sequence[Values], size: Size, images: int) -> list[Candidates]:
     scores = _probabilities(outputs[0][:, 4:])
     return [_best(_corners(rows[:4].T), own.T) for rows, own in zip(outputs[0], scores, strict=True)]
 
 
-def _yolov5(outputs: Sequence[Values], size: Size, pictures: int) -> list[Candidates]:
+def _yolov5(outputs: Sequence[Values], size: Size, images: int) -> list[Candidates]:
     scores = _probabilities(outputs[0][:, :, 4:])
     return [_best(_corners(rows[:, :4]), own[:, 1:] * own[:, :1]) for rows, own in zip(outputs[0], scores, strict=True)]
 
 
-def _yolox(outputs: Sequence[Values], size: Size, pictures: int) -> list[Candidates]:
+def _yolox(outputs: Sequence[Values], size: Size, images: int) -> list[Candidates]:
     rows = outputs[0]
     if rows.shape[1] != cells(size):
         raise DetectorError(
@@ -109,7 +109,7 @@ def _yolox(outputs: Sequence[Values], size: Size, pictures: int) -> list[Candida
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is dropped with its box
         decoded[:, :, :2] = (rows[:, :, :2] + corner) * stride
         decoded[:, :, 2:4] = np.exp(rows[:, :, 2:4]) * stride
-    return _yolov5([decoded], size, pictures)
+    return _yolov5([decoded], size, images)
 
 
 def _grid(size: Size) -> tuple[Values, Values]:
@@ -122,7 +122,7 @@ def _grid(size: Size) -> tuple[Values, Values]:
     return np.concatenate(corners).astype(np.float32), np.concatenate(strides).astype(np.float32)
 
 
-def _yolov10(outputs: Sequence[Values], size: Size, pictures: int) -> list[Candidates]:
+def _yolov10(outputs: Sequence[Values], size: Size, images: int) -> list[Candidates]:
     scores = _probabilities(outputs[0][:, :, 4])
     return [
         Candidates(rows[:, :4], own, rows[:, 5].astype(np.float64))
@@ -130,19 +130,19 @@ def _yolov10(outputs: Sequence[Values], size: Size, pictures: int) -> list[Candi
     ]
 
 
-def _yolov7_nms(outputs: Sequence[Values], size: Size, pictures: int) -> list[Candidates]:
+def _yolov7_nms(outputs: Sequence[Values], size: Size, images: int) -> list[Candidates]:
     rows = outputs[0]
     scores = _probabilities(rows[:, 6])
-    if not np.isin(rows[:, 0], np.arange(pictures)).all():
+    if not np.isin(rows[:, 0], np.arange(images)).all():
         raise DetectorError(
-            f"the detector gives boxes for pictures that were not asked: {pictures} went in. Name its layout, or "
+            f"the detector gives boxes for pictures that were not asked: {images} went in. Name its layout, or "
             "export it again"
         )
-    own = [rows[:, 0] == number for number in range(pictures)]
+    own = [rows[:, 0] == number for number in range(images)]
     return [Candidates(rows[at, 1:5], scores[at], rows[at, 5].astype(np.float64)) for at in own]
 
 
-def _tensorrt_nms(outputs: Sequence[Values], size: Size, pictures: int) -> list[Candidates]:
+def _tensorrt_nms(outputs: Sequence[Values], size: Size, images: int) -> list[Candidates]:
     number, boxes, scores, classes = (np.asarray(one) for one in outputs)
     counts = number.reshape(len(boxes), -1)[:, 0]
     if not (np.isfinite(counts) & (counts >= 0) & (counts <= boxes.shape[1])).all():
@@ -157,7 +157,7 @@ def _tensorrt_nms(outputs: Sequence[Values], size: Size, pictures: int) -> list[
     ]
 
 
-def _rtdetr(outputs: Sequence[Values], size: Size, pictures: int) -> list[Candidates]:
+def _rtdetr(outputs: Sequence[Values], size: Size, images: int) -> list[Candidates]:
     scores = _probabilities(outputs[0][:, :, 4])
     return [
         Candidates(_corners(_in_pixels(rows, size)), own, rows[:, 5].astype(np.float64))
@@ -165,7 +165,7 @@ def _rtdetr(outputs: Sequence[Values], size: Size, pictures: int) -> list[Candid
     ]
 
 
-def _rtdetr_scores(outputs: Sequence[Values], size: Size, pictures: int) -> list[Candidates]:
+def _rtdetr_scores(outputs: Sequence[Values], size: Size, images: int) -> list[Candidates]:
     scores = _probabilities(outputs[0][:, :, 4:])
     return [_best(_corners(_in_pixels(rows, size)), own) for rows, own in zip(outputs[0], scores, strict=True)]
 

@@ -33,7 +33,7 @@ class Placed:
     width: int
     height: int
 
-    def to_picture(self, boxes: Floats) -> Floats:
+    def to_image(self, boxes: Floats) -> Floats:
         """Boxes (N, 4) xyxy from input pixels to picture pixels, cut at the picture's edges."""
         shift = np.array([self.left, self.top] * 2, np.float64)
         scale = np.array([self.scale_x, self.scale_y] * 2, np.float64)
@@ -43,12 +43,12 @@ class Placed:
 
 
 def letterbox(
-    picture: npt.NDArray[np.uint8], size: tuple[int, int], *, place: str = "center"
+    image: npt.NDArray[np.uint8], size: tuple[int, int], *, place: str = "center"
 ) -> tuple[npt.NDArray[np.uint8], Placed]:
     """Fit a picture, keeping its shape, into a grey input.
 
     Args:
-        picture: (H, W, 3) uint8.
+        image: (H, W, 3) uint8.
         size: (height, width) of the input.
         place: "center" rounds the sides as ultralytics does and puts the picture in the middle; "top-left" cuts
             the sides to whole pixels and puts it in the corner, as YOLOX does; "stretch" fills the input, whatever the
@@ -57,7 +57,7 @@ def letterbox(
     Returns:
         the input (height, width, 3) uint8, and where the picture lies in it.
     """
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     scale = min(size[0] / height, size[1] / width)
     whole = round if place == "center" else int
     inner_width = min(size[1], max(1, whole(width * scale)))
@@ -68,20 +68,20 @@ def letterbox(
     if place == "center":
         left, top = (size[1] - inner_width) // 2, (size[0] - inner_height) // 2
     canvas = np.full((*size, 3), GREY, np.uint8)
-    canvas[top : top + inner_height, left : left + inner_width] = _resize(picture, inner_width, inner_height)
+    canvas[top : top + inner_height, left : left + inner_width] = _resize(image, inner_width, inner_height)
     return canvas, Placed(inner_width / width, inner_height / height, left, top, width, height)
 
 
-def _resize(picture: npt.NDArray[np.uint8], width: int, height: int) -> npt.NDArray[np.uint8]:
+def _resize(image: npt.NDArray[np.uint8], width: int, height: int) -> npt.NDArray[np.uint8]:
     """Bilinear without smoothing: OpenCV's ``INTER_LINEAR`` of 8-bit pictures, which YOLO is trained with, to the bit.
 
     OpenCV computes with whole numbers: shares of 11 bits along rows, then along columns, where 4 bits are dropped
     before and 16 after each product. Pillow's ``resize`` smooths when it shrinks, and its ``transform`` cuts fractions
     off; both move boxes.
     """
-    rows, columns = picture.shape[:2]
+    rows, columns = image.shape[:2]
     if (rows, columns) == (height, width):
-        return picture
+        return image
     left, right, shares = _between(columns, width)
     shares[:, (left < 0) | (right >= columns)] = np.array([[2048], [0]])  # of columns the first and last are held
     left, right = np.clip(left, 0, columns - 1), np.clip(right, 0, columns - 1)
@@ -90,7 +90,7 @@ def _resize(picture: npt.NDArray[np.uint8], width: int, height: int) -> npt.NDAr
     shares, weights = shares[:, :, None], weights[:, :, None, None]
 
     def line(numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
-        chosen = picture[numbers]
+        chosen = image[numbers]
         mixed: npt.NDArray[np.int32] = chosen[:, left] * shares[0] + chosen[:, right] * shares[1]
         return mixed >> 4
 

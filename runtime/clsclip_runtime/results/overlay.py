@@ -57,12 +57,12 @@ def overlay(result: Result) -> Image.Image:
     become a note of the result.
     """
     _note_undrawn(result)
-    picture = _paint(result)
-    size = 15 if max(picture.size) < 900 else 20
-    legend = _legend(result, max(picture.width, _MIN_WIDTH), size)
-    canvas = Image.new("RGB", (legend.width, picture.height + legend.height), _PAPER)
-    canvas.paste(picture, ((legend.width - picture.width) // 2, 0))
-    canvas.paste(legend, (0, picture.height))
+    image = _paint(result)
+    size = 15 if max(image.size) < 900 else 20
+    legend = _legend(result, max(image.width, _MIN_WIDTH), size)
+    canvas = Image.new("RGB", (legend.width, image.height + legend.height), _PAPER)
+    canvas.paste(image, ((legend.width - image.width) // 2, 0))
+    canvas.paste(legend, (0, image.height))
     return canvas
 
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from clsclip_runtime.errors import VideoError
 from clsclip_runtime.images import MAX_PIXELS
 from clsclip_runtime.video.frames import Frame
-from clsclip_runtime.video.picture import check_size, notes_of, picture_of
+from clsclip_runtime.video.image import check_size, image_of, notes_of
 from clsclip_runtime.video.pyav import import_av, reason_of
 
 _log = logging.getLogger(__name__)
@@ -99,7 +99,7 @@ class Capture:
         # Sources that do not know report 0 or nonsense such as 1000 or 90000 frames a second.
         rate = float(self._stream.average_rate or self._stream.guessed_rate or 0)
         self.fps = rate if 0 < rate <= _MOST_FPS or self._is_rate(rate) else None
-        height, width = picture_of(self._first[1]).shape[:2]
+        height, width = image_of(self._first[1]).shape[:2]
         self.size: tuple[int, int] | None = (width, height)
         self._coded = (self._first[1].width, self._first[1].height)
         self.count = None if live else self._count()
@@ -185,7 +185,7 @@ class Capture:
                 )
                 self._notes.setdefault("size", note)
             if index % every == 0:
-                yield Frame(picture_of(frame), index, seconds, notes)
+                yield Frame(image_of(frame), index, seconds, notes)
             pending = next(self._decoded, None)
         self._check_end(clock.last)
 

@@ -10,7 +10,7 @@ import numpy as np
 from clsclip_runtime.errors import ImageError, OptionError, VideoError
 from clsclip_runtime.images import MAX_PIXELS, open_image
 from clsclip_runtime.video.frames import Frame
-from clsclip_runtime.video.splitter import CHUNK_BYTES, split_pictures
+from clsclip_runtime.video.splitter import CHUNK_BYTES, split_images
 
 STANDARD_INPUT_NAME = "<stdin>"
 
@@ -42,11 +42,11 @@ class EncodedFrames(_Piped):
     def frames(self, every: int = 1) -> Iterator[Frame]:
         """See ``FrameSource.frames``."""
         index = -1
-        for index, picture in enumerate(split_pictures(self._read, self.name)):
+        for index, encoded in enumerate(split_images(self._read, self.name)):
             if index % every:
                 continue
             try:
-                image = open_image(picture).image
+                image = open_image(encoded).image
             except ImageError as error:
                 raise VideoError(
                     f"{self.name}, picture {index + 1}: {error}. The pictures before it were segmented"

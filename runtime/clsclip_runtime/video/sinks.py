@@ -56,25 +56,25 @@ class FileSink(Sink, Protocol):
 class FrameFiles:
     """``Result.save`` for every frame: ``000012_dog.png``, ``000012.npz`` and so on, in one folder."""
 
-    def __init__(self, folder: Path, formats: Sequence[str], *, pictures: bool = False, parts: bool = False) -> None:
+    def __init__(self, folder: Path, formats: Sequence[str], *, images: bool = False, parts: bool = False) -> None:
         """Write into ``folder``, which the first frame makes.
 
         Args:
             folder: of the files.
             formats: of ``Result.save``.
-            pictures: write the frames themselves too, as JPEG.
+            images: write the frames themselves too, as JPEG.
             parts: as in ``Result.save``.
         """
         self.path = folder
         self.done = False
         self.notes: tuple[str, ...] = ()
-        self._formats, self._pictures, self._parts = formats, pictures, parts
+        self._formats, self._images, self._parts = formats, images, parts
 
     def write(self, frame: Frame, result: Result) -> None:
         """See ``Sink.write``."""
         if not self.done:
             self._begin()
-        if self._pictures:
+        if self._images:
             image = Image.fromarray(frame.image)
             make_folder(self.path)
             write_file(self.path / f"{frame.index:06}.jpg", lambda file: image.save(file, "JPEG", quality=_QUALITY))

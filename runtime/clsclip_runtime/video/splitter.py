@@ -30,7 +30,7 @@ _ALONE = frozenset((0x01, *range(0xD0, 0xD9)))
 """JPEG markers without a length: TEM, RST0 to RST7, SOI."""
 
 
-def split_pictures(read: Callable[[int], bytes | None], name: str) -> Iterator[bytes]:
+def split_images(read: Callable[[int], bytes | None], name: str) -> Iterator[bytes]:
     """The pictures of a stream of bytes, each as soon as it is complete; however the bytes are cut into chunks.
 
     Args:
@@ -54,7 +54,7 @@ class _Window:
         self._taken = 0
         self.name = name
         self.bytes = bytearray()
-        self.pictures = 0
+        self.images = 0
 
     def has(self, count: int) -> bool:
         """Whether there are ``count`` bytes; reads until there are, or the stream ends."""
@@ -70,17 +70,17 @@ class _Window:
     def need(self, count: int) -> None:
         if not self.has(count):
             raise VideoError(
-                f"{self.name} ends within picture {self.pictures + 1}, after {self._taken + len(self.bytes):,} bytes. "
+                f"{self.name} ends within picture {self.images + 1}, after {self._taken + len(self.bytes):,} bytes. "
                 "The pictures before it were segmented. Check that its sender ended normally"
             )
 
     def take(self, count: int) -> bytes:
         self.need(count)
-        picture = bytes(self.bytes[:count])
+        image = bytes(self.bytes[:count])
         del self.bytes[:count]
         self._taken += count
-        self.pictures += 1
-        return picture
+        self.images += 1
+        return image
 
     def damaged(self, why: str) -> VideoError:
         return VideoError(
@@ -89,7 +89,7 @@ class _Window:
         )
 
     def _where(self) -> str:
-        return f"{self.name}, picture {self.pictures + 1}"
+        return f"{self.name}, picture {self.images + 1}"
 
 
 def _length(window: _Window) -> int:

@@ -20,7 +20,7 @@ from clsclip_bench.cli import main
 from clsclip_bench.ours import (
     SegmenterCase,
     device_of,
-    made_picture,
+    made_image,
     precision_of,
     words,
 )
@@ -192,7 +192,7 @@ def test_ctrl_c_keeps_what_was_measured(bundle: Path, tmp_path: Path) -> None:
 
 
 def test_a_case_by_itself(bundle: Path, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    case = SegmenterCase(str(bundle), "onnxruntime-cpu", picture=str(photo), asked=["blue", "red"])
+    case = SegmenterCase(str(bundle), "onnxruntime-cpu", image=str(photo), asked=["blue", "red"])
     take, taken = case._clock.take, []
     monkeypatch.setattr(case._clock, "take", lambda: taken.append(take()) or dict(taken[-1]))
     case.load()
@@ -230,10 +230,10 @@ def test_names_say_device_and_precision() -> None:
 
 def test_words_and_pictures_are_made_the_same_way_every_time() -> None:
     assert len(set(words(1000))) == 1000
-    picture = made_picture(40, 30)
-    assert picture.shape == (30, 40, 3)
-    assert (picture == made_picture(40, 30)).all()
-    assert picture.std() > 20
+    image = made_image(40, 30)
+    assert image.shape == (30, 40, 3)
+    assert (image == made_image(40, 30)).all()
+    assert image.std() > 20
 
 
 def test_the_bundle_may_lie_anywhere(bundle: Path, tmp_path: Path, capsys: Captured) -> None:

@@ -175,8 +175,8 @@ def test_the_plot(tmp_path: Path) -> None:
     from PIL import Image
 
     plot(document(row_of(measured(operations=1e6)), row_of(measured(40, classes=20))), tmp_path / "run.png")
-    with Image.open(tmp_path / "run.png") as picture:
-        assert picture.format == "PNG"
-        assert len(picture.convert("RGB").getcolors(1 << 24) or []) > 10
+    with Image.open(tmp_path / "run.png") as image:
+        assert image.format == "PNG"
+        assert len(image.convert("RGB").getcolors(1 << 24) or []) > 10
     with pytest.raises(OptionError, match="nothing was measured"):
         plot(document(), tmp_path / "none.png")

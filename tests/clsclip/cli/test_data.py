@@ -16,7 +16,7 @@ from PIL import Image
 
 from clsclip.cli.data import command, main
 from clsclip.data.own import open_own
-from tests.clsclip.data.made import labels_with, make_folder, save_picture
+from tests.clsclip.data.made import labels_with, make_folder, save_image
 from tests.fuzz.annotations import SIZE, coco_document
 from tests.shared_data import shared_data
 
@@ -141,7 +141,7 @@ def hostile(folder: Path, number: int) -> Path:
 
 @pytest.mark.long
 def test_sixty_hostile_files_end_in_a_sentence_or_a_count(tmp_path: Path) -> None:
-    save_picture(tmp_path / "a.jpg", SIZE)
+    save_image(tmp_path / "a.jpg", SIZE)
     good = 0
     for number in range(60):
         path = hostile(tmp_path, number)
@@ -158,7 +158,7 @@ def test_sixty_hostile_files_end_in_a_sentence_or_a_count(tmp_path: Path) -> Non
 
 @pytest.mark.long
 def test_little_memory_and_no_torch(tmp_path: Path) -> None:
-    save_picture(tmp_path / "a.jpg", SIZE)
+    save_image(tmp_path / "a.jpg", SIZE)
     document = coco_document(random.Random(1), ("cup", "fork"))
     document["images"] = [{"id": 1, "file_name": "a.jpg", "width": 64, "height": 48}]
     document["annotations"] = [

@@ -19,7 +19,7 @@ def save_labels(path: Path, labels: np.ndarray) -> None:
     image.save(path)
 
 
-def save_picture(path: Path, size: tuple[int, int], colour: str = "teal") -> None:
+def save_image(path: Path, size: tuple[int, int], colour: str = "teal") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, colour).save(path)
 
@@ -35,7 +35,7 @@ def labels_with(*things: tuple[int, tuple[int, int, int, int]], size: tuple[int,
 def make_voc(root: Path, masks: dict[str, np.ndarray], train: list[str], val: list[str]) -> Path:
     for name, labels in masks.items():
         save_labels(root / "SegmentationClassAug" / f"{name}.png", labels)
-        save_picture(root / "JPEGImages" / f"{name}.jpg", (labels.shape[1], labels.shape[0]))
+        save_image(root / "JPEGImages" / f"{name}.jpg", (labels.shape[1], labels.shape[0]))
     lists = root / "ImageSets" / "Segmentation"
     lists.mkdir(parents=True)
     (lists / "train.txt").write_text("\n".join(train) + "\n")
@@ -47,7 +47,7 @@ def make_coco(root: Path, boxes: dict[str, list[tuple[int, tuple[int, int, int, 
     """COCO with 64x48 pictures; ``boxes``: picture -> (class id, (left, top, right, bottom))."""
     images, annotations = [], []
     for number, (name, things) in enumerate(boxes.items(), start=1):
-        save_picture(root / f"{side}2017" / f"{name}.jpg", (64, 48))
+        save_image(root / f"{side}2017" / f"{name}.jpg", (64, 48))
         images.append({"id": number, "file_name": f"{name}.jpg", "width": 64, "height": 48})
         for class_id, (left, top, right, bottom) in things:
             annotations.append(
@@ -71,6 +71,6 @@ def make_coco(root: Path, boxes: dict[str, list[tuple[int, tuple[int, int, int, 
 def make_folder(root: Path, masks: dict[str, np.ndarray], classes: list[str]) -> Path:
     for name, labels in masks.items():
         save_labels(root / "masks" / f"{name}.png", labels)
-        save_picture(root / "images" / f"{name}.png", (labels.shape[1], labels.shape[0]))
+        save_image(root / "images" / f"{name}.png", (labels.shape[1], labels.shape[0]))
     (root / "classes.txt").write_text("\n".join(classes) + "\n")
     return root

@@ -13,7 +13,7 @@ from clsclip.data.coco import customary_episodes
 from clsclip.data.coco_json import read_document
 from clsclip.errors import DataError
 from clsclip.folds import open_fold
-from tests.clsclip.data.made import make_coco, save_picture
+from tests.clsclip.data.made import make_coco, save_image
 from tests.shared_data import shared_data
 
 PUBLISHED = (
@@ -37,7 +37,7 @@ def test_published_folds(number: int) -> None:
     assert all(one in fold.novel for _, one in fold.test_pairs)
     index, class_id = fold.test_pairs[0]
     mask = fold.test.mask(index, class_id)
-    assert mask.shape == fold.test.picture(index).shape[:2]
+    assert mask.shape == fold.test.image(index).shape[:2]
     assert set(np.unique(mask).tolist()) == {0, 1}
 
 
@@ -103,9 +103,9 @@ def test_missing_and_damaged(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"1 of 2 files .* two\.jpg"):
         open_fold("coco", root, 0, part="test")
     assert len(open_fold("coco", root, 0, part="test", allow_missing=True).test) == 1
-    save_picture(root / "val2017" / "two.jpg", (64, 40))
+    save_image(root / "val2017" / "two.jpg", (64, 40))
     with pytest.raises(DataError, match=r"two\.jpg is 64x40, and its annotations are for 64x48"):
-        open_fold("coco", root, 0, part="test").test.picture(1)
+        open_fold("coco", root, 0, part="test").test.image(1)
     path = root / "annotations" / "instances_val2017.json"
     whole = path.read_text()
     document = json.loads(whole)

@@ -12,7 +12,7 @@ from PIL import Image
 from clsclip.data.base import prompts_of, trained_words
 from clsclip.errors import DataError
 from clsclip.folds import open_fold
-from tests.clsclip.data.made import labels_with, make_folder, save_picture
+from tests.clsclip.data.made import labels_with, make_folder, save_image
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_grey_masks_do_as_well(root: Path) -> None:
 
 def test_worker_processes_get_the_data_without_its_memory(root: Path) -> None:
     data = open_fold("folder", root, -1).test
-    data.picture(0)
+    data.image(0)
     again = pickle.loads(pickle.dumps(data))
     np.testing.assert_array_equal(again.mask(0, 0), data.mask(0, 0))
 
@@ -83,10 +83,10 @@ def test_bad_classes(root: Path, text: str, message: str) -> None:
 
 
 def test_bad_files(root: Path) -> None:
-    save_picture(root / "images" / "y.png", (61, 40))
+    save_image(root / "images" / "y.png", (61, 40))
     with pytest.raises(DataError, match=r"y\.png is 60x40 and its picture 61x40"):
         open_fold("folder", root, -1).test.mask(1, 1)
-    save_picture(root / "images" / "y.jpg", (60, 40))
+    save_image(root / "images" / "y.jpg", (60, 40))
     with pytest.raises(DataError, match="have the same name"):
         open_fold("folder", root, -1)
     (root / "classes.txt").unlink()

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clsclip.data.annotated import AnnotatedPictures
+from clsclip.data.annotated import AnnotatedImages
 from clsclip.data.base import Fold, possible
 from clsclip.data.class_lists import check_class_list
 from clsclip.data.own import recognized
@@ -22,7 +22,7 @@ from clsclip.folds import open_fold
 from clsclip.training.plan import check_fold
 from clsclip_runtime.masks.rle import RleMask
 from clsclip_runtime.results.codecs.brush import encode_brush
-from tests.clsclip.data.made import labels_with, make_folder, save_picture
+from tests.clsclip.data.made import labels_with, make_folder, save_image
 
 SIZE = (64, 48)
 BOX = [8, 8, 40, 8, 40, 40, 8, 40]
@@ -55,14 +55,14 @@ def document(**changes: Any) -> dict[str, Any]:
 
 
 def coco(root: Path, found: dict[str, Any], **options: Any) -> Fold:
-    save_picture(root / "pictures" / "sub" / "a.jpg", SIZE)
-    save_picture(root / "pictures" / "b.PNG", SIZE)
+    save_image(root / "pictures" / "sub" / "a.jpg", SIZE)
+    save_image(root / "pictures" / "b.PNG", SIZE)
     (root / "own.json").write_text(json.dumps(found))
     return open_fold("coco", None, -1, annotations=root / "own.json", images=root / "pictures", **options)
 
 
 def lines(fold: Fold) -> str:
-    assert isinstance(fold.train, AnnotatedPictures)
+    assert isinstance(fold.train, AnnotatedImages)
     return "\n".join(fold.train.account.lines())
 
 
@@ -218,8 +218,8 @@ PERCENT = [[x / 0.64, y / 0.48] for x, y in ((8, 8), (40, 8), (40, 40), (8, 40))
 )
 @pytest.mark.parametrize("minimal", [False, True])
 def test_label_studio(tmp_path: Path, one: dict[str, Any], minimal: bool) -> None:
-    save_picture(tmp_path / "up" / "dog.jpg", SIZE)
-    save_picture(tmp_path / "up" / "cat.jpg", SIZE)
+    save_image(tmp_path / "up" / "dog.jpg", SIZE)
+    save_image(tmp_path / "up" / "cat.jpg", SIZE)
     address = "/data/upload/1/1f2e3d4c-dog.jpg"
     task: dict[str, Any] = {"id": 3, "data": {"image": address}, "annotations": [{"result": [one]}, {"result": []}]}
     if minimal:
@@ -239,7 +239,7 @@ def test_label_studio(tmp_path: Path, one: dict[str, Any], minimal: bool) -> Non
 
 
 def test_label_studio_counts_what_it_leaves_out(tmp_path: Path) -> None:
-    save_picture(tmp_path / "dog.jpg", SIZE)
+    save_image(tmp_path / "dog.jpg", SIZE)
     good = result({"points": PERCENT, "polygonlabels": ["cup"]}, "polygonlabels", id="a")
     bad = [
         result({"rle": [1, 2, 3], "brushlabels": ["fork"]}, "brushlabels", id="b"),
@@ -261,7 +261,7 @@ def test_label_studio_counts_what_it_leaves_out(tmp_path: Path) -> None:
 
 def yolo(root: Path, text: str, names: str = "names: [cup, fork]\n") -> Fold:
     for side in ("train", "val"):
-        save_picture(root / "images" / side / f"{side[0]}.jpeg", SIZE)
+        save_image(root / "images" / side / f"{side[0]}.jpeg", SIZE)
         (root / "labels" / side).mkdir(parents=True, exist_ok=True)
         (root / "labels" / side / f"{side[0]}.txt").write_text(text)
     (root / "data.yaml").write_text(f"path: ../datasets/x\ntrain: images/train\nval: images/val\n{names}")
@@ -307,8 +307,8 @@ def pasted() -> str:
     ],
 )
 def test_labelme(tmp_path: Path, one: dict[str, Any]) -> None:
-    save_picture(tmp_path / "in" / "a.JPG", SIZE)
-    save_picture(tmp_path / "in" / "b.JPG", SIZE)
+    save_image(tmp_path / "in" / "a.JPG", SIZE)
+    save_image(tmp_path / "in" / "b.JPG", SIZE)
     shapes = [one, shape("polygon", [[0, 0], [4, 0], [4, 4], [0, 4]], "__ignore__"), shape("point", [[1, 1]], "fork"),
               shape("mask", [[0, 0], [1, 1]], "spoon", mask="!"), {"label": 5}]  # fmt: skip
     found = {"shapes": shapes, "imagePath": "..\\in\\a.JPG", "imageWidth": 64, "imageHeight": 48, "imageData": None}

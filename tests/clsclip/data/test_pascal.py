@@ -22,7 +22,7 @@ from clsclip.data.pascal import (
 )
 from clsclip.errors import DataError
 from clsclip.folds import open_fold
-from tests.clsclip.data.made import labels_with, make_voc, save_labels, save_picture
+from tests.clsclip.data.made import labels_with, make_voc, save_image, save_labels
 from tests.shared_data import shared_data
 
 BIG = (0, 0, 100, 100)
@@ -65,7 +65,7 @@ def test_held_out_classes_are_background_in_training(voc: Path) -> None:
     index = [fold.train.key(at) for at in range(len(fold.train))].index("a")
     mask = fold.train.mask(index, 14)
     assert mask.shape == (128, 160)
-    assert fold.train.picture(index).shape == (128, 160, 3)
+    assert fold.train.image(index).shape == (128, 160, 3)
     assert (mask[:, :100] == 0).all(), "the aeroplane is background"
     assert (mask[:, 100:104] == 255).all()
     assert (mask[:, 104:] == 1).all()
@@ -123,12 +123,12 @@ def test_bad_files(voc: Path, tmp_path: Path) -> None:
         open_fold("pascal", voc, 0)
     path.write_bytes(whole)
     fold = open_fold("pascal", voc, 0)
-    save_picture(voc / "JPEGImages" / "c.jpg", (160, 127))
+    save_image(voc / "JPEGImages" / "c.jpg", (160, 127))
     with pytest.raises(DataError, match=r"c\.png is 160x128 and its picture 160x127"):
         fold.test.mask(0, 0)
     (voc / "JPEGImages" / "c.jpg").write_bytes(b"\xff\xd8\xff nothing")
     with pytest.raises(DataError, match=r"c\.jpg"):
-        open_fold("pascal", voc, 0).test.picture(0)
+        open_fold("pascal", voc, 0).test.image(0)
     for fold_number in (-1, 4):
         with pytest.raises(DataError, match="no fold"):
             open_fold("pascal", voc, fold_number)

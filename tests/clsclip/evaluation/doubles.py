@@ -12,7 +12,7 @@ from clsclip.evaluation import Prediction
 
 
 @dataclass
-class MadePictures:
+class MadeImages:
     """Label maps as a data set: class id + 1, 0 background, 255 ignore. Pictures are their own number, as a colour."""
 
     labels: list[np.ndarray]
@@ -28,7 +28,7 @@ class MadePictures:
     def shown(self, index: int) -> tuple[int, ...]:
         return tuple(int(one) - 1 for one in np.unique(self.labels[index]) if one not in (0, 255))
 
-    def picture(self, index: int) -> np.ndarray:
+    def image(self, index: int) -> np.ndarray:
         height, width = self.labels[index].shape
         return np.full((height, width, 3), index, np.uint8)
 
@@ -50,9 +50,9 @@ class FixedMasks:
     name: str = "fixed"
     asked: list[tuple[tuple[int, ...], tuple[str, ...]]] = field(default_factory=list)
 
-    def predict(self, picture: np.ndarray, words: Sequence[str], mask_threshold: float | None = None) -> Prediction:
-        self.asked.append((picture.shape, tuple(words)))
-        masks = np.zeros((len(words), *picture.shape[:2]), np.bool_)
+    def predict(self, image: np.ndarray, words: Sequence[str], mask_threshold: float | None = None) -> Prediction:
+        self.asked.append((image.shape, tuple(words)))
+        masks = np.zeros((len(words), *image.shape[:2]), np.bool_)
         for at, word in enumerate(words):
             left, top, right, bottom = self.boxes.get(word, (0, 0, 0, 0))
             masks[at, top:bottom, left:right] = True

@@ -23,7 +23,7 @@ from clsclip_runtime.images import open_image
 from clsclip_runtime.results.class_result import ClassSearch
 from clsclip_runtime.results.pairs import Pairs
 from clsclip_runtime.results.result import Result
-from tests.clsclip.data.made import make_coco, make_voc, save_labels, save_picture
+from tests.clsclip.data.made import make_coco, make_voc, save_image, save_labels
 from tests.shared_data import shared_data
 
 THINGS = [one for one in range(1, 91) if one not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)]
@@ -45,11 +45,11 @@ class Drawn:
     def __init__(self, segmenter: Segmenter) -> None:
         self.bundle, self.backend = segmenter.bundle, segmenter.backend
 
-    def __call__(self, picture: np.ndarray, classes: dict[str, tuple[str, ...]], **options: Any) -> Result:
+    def __call__(self, image: np.ndarray, classes: dict[str, tuple[str, ...]], **options: Any) -> Result:
         assert options["presence_filter"] is False, "every name is asked"
-        rng = np.random.default_rng(int(picture.sum()))
+        rng = np.random.default_rng(int(image.sum()))
         counts = [len(names) for names in classes.values()]
-        total, (height, width) = sum(counts), picture.shape[:2]
+        total, (height, width) = sum(counts), image.shape[:2]
         windows = np.tile(np.array([0, 0, width, height]), (total, 1))
         return Result(
             classes=tuple(classes),
@@ -66,7 +66,7 @@ class Drawn:
                 logits=(rng.normal(size=(total, 9, 9)) - 1.5).astype(np.float32),
             ),
             mask_threshold=0.5,
-            image=open_image(picture),
+            image=open_image(image),
             model="drawn",
             backend="none",
             presence_threshold=None,
@@ -92,7 +92,7 @@ def patches(rng: np.random.Generator, values: list[int], size: tuple[int, int] =
 
 
 def photograph(path: Path, labels: np.ndarray, rng: np.random.Generator) -> None:
-    save_picture(path, (8, 8))
+    save_image(path, (8, 8))
     coarse = Image.fromarray(rng.integers(0, 256, (9, 11, 3), np.uint8))
     coarse.resize(labels.shape[::-1], Image.Resampling.BICUBIC).save(path)
 
@@ -148,7 +148,7 @@ def against_torchmetrics(
     score = score_benchmark(benchmark, recorded, names, asking, limit=limit)  # type: ignore[arg-type]
     truths, drawn = [], []
     for index, result in enumerate(recorded.results):
-        truth = asking.protocol.mask(benchmark.pictures.labels(index)).astype(np.int64)
+        truth = asking.protocol.mask(benchmark.images.labels(index)).astype(np.int64)
         each = torch.from_numpy(np.array(result.pairs.logits))[None]
         each = torch.nn.functional.interpolate(each, truth.shape, mode="bilinear", align_corners=False)[0]
         own = [each[np.flatnonzero(result.pairs.classes == at)] for at in range(len(result.classes))]
@@ -196,21 +196,21 @@ def test_real_pictures(name: str, segmenter: Segmenter) -> None:
 def test_values_of_coco_stuff(tmp_path: Path) -> None:
     stuff(tmp_path)
     raw = {name: BENCHMARKS[name](tmp_path, False) for name in ("cocostuff", "coco-object")}
-    maps = {name: [one.pictures.labels(at) for at in range(2)] for name, one in raw.items()}
+    maps = {name: [one.images.labels(at) for at in range(2)] for name, one in raw.items()}
     converted(tmp_path, "_labelTrainIds", [*THINGS, *STUFF], 0, 255)
     converted(tmp_path, "_instanceTrainIds", THINGS, 1, 0)
     for name, one in raw.items():
         again = BENCHMARKS[name](tmp_path, False)
-        assert len(again.pictures) == len(one.pictures) == 2
+        assert len(again.images) == len(one.images) == 2
         for at in range(2):
-            np.testing.assert_array_equal(again.pictures.labels(at), maps[name][at])
+            np.testing.assert_array_equal(again.images.labels(at), maps[name][at])
     assert np.isin(255, maps["cocostuff"]) and not np.isin(255, maps["coco-object"])
 
 
 def test_objects_drawn_from_instances(tmp_path: Path) -> None:
     make_coco(tmp_path, {"one": [(3, (0, 0, 40, 40)), (79, (5, 5, 15, 15)), (0, (30, 30, 60, 44))]})
     opened = BENCHMARKS["coco-object"](tmp_path, False)
-    labels = opened.pictures.labels(0)
+    labels = opened.images.labels(0)
     assert labels[10, 10] == 80 and labels[2, 2] == 4 and labels[35, 35] == 1 and labels[47, 63] == 0
 
 
@@ -222,7 +222,7 @@ def test_values_that_mean_nothing_are_refused(tmp_path: Path) -> None:
     save_labels(path, labels)
     opened = BENCHMARKS["cocostuff"](tmp_path, False)
     with pytest.raises(DataError, match="holds the value 90"):
-        opened.pictures.labels(0)
+        opened.images.labels(0)
 
 
 def test_pixels_without_a_class_are_missed() -> None:

@@ -19,7 +19,7 @@ from clsclip.evaluation.protocol import Protocol
 WORDS = ("boat", "cat", "dog")
 
 
-class Pictures:
+class Images:
     """Three pictures of 4 x 4; picture i shows class i in row i and class 0 in column 3."""
 
     name = "folder"
@@ -34,7 +34,7 @@ class Pictures:
     def shown(self, index: int) -> tuple[int, ...]:
         return tuple(sorted({0, index}))
 
-    def picture(self, index: int) -> NDArray[np.uint8]:
+    def image(self, index: int) -> NDArray[np.uint8]:
         return np.full((4, 4, 3), index, np.uint8)
 
     def mask(self, index: int, class_id: int) -> NDArray[np.uint8]:
@@ -52,14 +52,14 @@ class Oracle:
     name = "oracle"
 
     def predict(
-        self, picture: NDArray[np.uint8], words: Sequence[str], mask_threshold: float | None = None
+        self, image: NDArray[np.uint8], words: Sequence[str], mask_threshold: float | None = None
     ) -> Prediction:
-        truth = Pictures()
-        return Prediction(np.stack([truth.mask(int(picture[0, 0, 0]), WORDS.index(word)) == 1 for word in words]))
+        truth = Images()
+        return Prediction(np.stack([truth.mask(int(image[0, 0, 0]), WORDS.index(word)) == 1 for word in words]))
 
 
 def fold() -> Fold:
-    return Fold(-1, Pictures(), Pictures(), (0,), (1, 2), (), ((1, 1), (2, 2)))
+    return Fold(-1, Images(), Images(), (0,), (1, 2), (), ((1, 1), (2, 2)))
 
 
 def test_groups_ask_their_words() -> None:
@@ -93,7 +93,7 @@ class Rows:
     name = "rows"
 
     def predict(
-        self, picture: NDArray[np.uint8], words: Sequence[str], mask_threshold: float | None = None
+        self, image: NDArray[np.uint8], words: Sequence[str], mask_threshold: float | None = None
     ) -> Prediction:
         assert len(set(words)) == len(words)
         numbers = np.array([int(word) for word in words])

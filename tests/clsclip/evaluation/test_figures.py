@@ -22,7 +22,7 @@ from clsclip.evaluation.figures import (
 from clsclip.vit import attention
 from clsclip_runtime.errors import OutputError
 from tests.clsclip.evaluation.doubles import FixedMasks
-from tests.clsclip.evaluation.test_evaluate import BOXES, three_pictures
+from tests.clsclip.evaluation.test_evaluate import BOXES, three_images
 from tests.tiny import tiny_model
 
 
@@ -51,7 +51,7 @@ def test_the_two_paths_part_at_the_first_navigation_layer() -> None:
 
 
 def test_drawings(tmp_path: Path) -> None:
-    fold = three_pictures().fold()
+    fold = three_images().fold()
     figure = side_by_side(fold, [Method(FixedMasks(BOXES))] * 2, Protocol(), list(fold.test_pairs[:2]))
     save_figure(figure, tmp_path / "new" / "show.png")
     predictor = CheckpointPredictor(tiny_model())
@@ -68,11 +68,11 @@ def test_drawings(tmp_path: Path) -> None:
 
 
 def test_paint() -> None:
-    picture = np.zeros((2, 2, 3), np.uint8)
+    image = np.zeros((2, 2, 3), np.uint8)
     mask = np.array([[True, False], [False, False]])
     ignore = np.array([[False, True], [False, False]])
-    pixels = painted(picture, mask, ignore)
+    pixels = painted(image, mask, ignore)
     assert pixels[0, 0, 0] > 100
     assert pixels[0, 1].tolist() == [255, 255, 255]
     assert not pixels[1].any()
-    assert not picture.any()
+    assert not image.any()

@@ -11,7 +11,7 @@ import torch
 from clsclip.errors import CheckpointError
 from clsclip.evaluation import BundlePredictor, CheckpointPredictor, Method, Protocol, evaluate, open_predictor
 from clsclip_runtime.errors import BundleError
-from tests.clsclip.evaluation.doubles import MadePictures
+from tests.clsclip.evaluation.doubles import MadeImages
 from tests.tiny import tiny_model
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -20,20 +20,20 @@ WORDS = ["bottle", "boat", "dog", "potted plant", "pizza"]
 
 
 @pytest.fixture(scope="module")
-def picture() -> np.ndarray:
-    from clsclip.data.files import read_picture
+def image() -> np.ndarray:
+    from clsclip.data.files import read_image
 
-    return read_picture(ROOT / "examples" / "cluttered.png")
+    return read_image(ROOT / "examples" / "cluttered.png")
 
 
 @pytest.mark.parametrize("presence", [False, True])
-def test_masks_agree(picture: np.ndarray, presence: bool) -> None:
+def test_masks_agree(image: np.ndarray, presence: bool) -> None:
     bundle = open_predictor(None, threads=1, presence=presence)
     checkpoint = open_predictor(CHECKPOINT, presence=presence)
     assert isinstance(bundle, BundlePredictor)
     assert isinstance(checkpoint, CheckpointPredictor)
-    one, two = bundle.predict(picture, WORDS), checkpoint.predict(picture, WORDS)
-    assert one.masks.shape == two.masks.shape == (5, *picture.shape[:2])
+    one, two = bundle.predict(image, WORDS), checkpoint.predict(image, WORDS)
+    assert one.masks.shape == two.masks.shape == (5, *image.shape[:2])
     assert (one.masks != two.masks).mean() < 1e-4
     assert one.presence is not None
     assert two.presence is not None
@@ -43,16 +43,16 @@ def test_masks_agree(picture: np.ndarray, presence: bool) -> None:
         assert not two.masks[4].any()
 
 
-class Clutter(MadePictures):
+class Clutter(MadeImages):
     """Crops and mirror images of the cluttered picture; the truth is a model's own masks, moved by a few pixels."""
 
-    def __init__(self, picture: np.ndarray) -> None:
-        height, width = picture.shape[:2]
-        self.pictures = [picture, picture[:, ::-1], picture[: height * 3 // 4], picture[:, width // 5 :]]
-        self.pictures = [np.ascontiguousarray(one) for one in self.pictures]
+    def __init__(self, image: np.ndarray) -> None:
+        height, width = image.shape[:2]
+        self.images = [image, image[:, ::-1], image[: height * 3 // 4], image[:, width // 5 :]]
+        self.images = [np.ascontiguousarray(one) for one in self.images]
         predictor = open_predictor(None, threads=1)
         labels = []
-        for one in self.pictures:
+        for one in self.images:
             map_ = np.zeros(one.shape[:2], np.uint8)
             for number, mask in enumerate(predictor.predict(one, WORDS[:4]).masks, start=1):
                 map_[np.roll(mask, (3, 5), (0, 1))] = number
@@ -60,13 +60,13 @@ class Clutter(MadePictures):
             labels.append(map_)
         super().__init__(labels, tuple(WORDS))
 
-    def picture(self, index: int) -> np.ndarray:
-        return self.pictures[index]
+    def image(self, index: int) -> np.ndarray:
+        return self.images[index]
 
 
 @pytest.mark.parametrize("size", [None, 64])
-def test_the_same_miou_from_both(picture: np.ndarray, size: int | None) -> None:
-    fold = Clutter(picture).fold()
+def test_the_same_miou_from_both(image: np.ndarray, size: int | None) -> None:
+    fold = Clutter(image).fold()
     figures = [
         evaluate(fold, Method(predictor), Protocol(size))
         for predictor in (open_predictor(None, threads=1), open_predictor(CHECKPOINT))

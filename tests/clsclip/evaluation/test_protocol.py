@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from clsclip.data import Fold
 from clsclip.evaluation import Protocol
 from clsclip.evaluation.protocol import nearest
-from tests.clsclip.evaluation.doubles import MadePictures
+from tests.clsclip.evaluation.doubles import MadeImages
 
 
 def pairs_fold(pairs: list[tuple[int, int]], name: str = "pascal") -> Fold:
-    data = MadePictures([np.zeros((2, 2), np.uint8)] * 8, name=name)
+    data = MadeImages([np.zeros((2, 2), np.uint8)] * 8, name=name)
     return Fold(0, data, data, (), (0, 1, 2), (), tuple(pairs))
 
 
@@ -56,9 +56,9 @@ def test_masks_are_resized_as_torch_does(height: int, width: int, size: int) -> 
 
 
 def test_sizes() -> None:
-    picture = np.zeros((30, 60, 3), np.uint8)
-    assert Protocol().picture(picture) is picture
-    assert Protocol(480).picture(picture).shape == (480, 480, 3)
+    image = np.zeros((30, 60, 3), np.uint8)
+    assert Protocol().image(image) is image
+    assert Protocol(480).image(image).shape == (480, 480, 3)
     boxes = np.array([[0, 0, 60, 30], [30, 15, 60, 30]], np.float32)
     np.testing.assert_array_equal(Protocol(480).boxes(boxes, (60, 30))[1], [240, 240, 480, 480])
     assert "480x480" in Protocol(480).describe(pairs_fold([(0, 0)]))

@@ -20,10 +20,10 @@ from clsclip.evaluation.regions import (
     zoom_in,
 )
 from clsclip_runtime import Proposals, Segmenter, ZoomIn
-from tests.clsclip.evaluation.doubles import FixedMasks, MadePictures
+from tests.clsclip.evaluation.doubles import FixedMasks, MadeImages
 from tests.runtime.tiny_bundle import make_bundle
 
-PICTURE = np.zeros((40, 60, 3), np.uint8)
+IMAGE = np.zeros((40, 60, 3), np.uint8)
 TIGHT = ZoomIn(crop_margin=0, min_crop_size=1)
 
 
@@ -38,7 +38,7 @@ def named(**rows: list[tuple[float, float, float, float]]) -> Proposals:
 
 def test_masks_of_regions_are_joined() -> None:
     predictor = FixedMasks({"cat": (1, 1, 4, 4)})
-    found = zoom_in(predictor, PICTURE, ["cat"], named(cat=[(10, 10, 20, 20), (30, 5, 50, 25)]), TIGHT)
+    found = zoom_in(predictor, IMAGE, ["cat"], named(cat=[(10, 10, 20, 20), (30, 5, 50, 25)]), TIGHT)
     expected = np.zeros((40, 60), bool)
     expected[11:14, 11:14] = True
     expected[6:9, 31:34] = True
@@ -49,39 +49,39 @@ def test_masks_of_regions_are_joined() -> None:
 def test_words_without_a_region() -> None:
     predictor = FixedMasks({"cat": (0, 0, 5, 5), "dog": (0, 0, 7, 7)})
     regions = named(dog=[(90, 90, 99, 99)])
-    found = zoom_in(predictor, PICTURE, ["cat", "dog"], regions, ZoomIn())
+    found = zoom_in(predictor, IMAGE, ["cat", "dog"], regions, ZoomIn())
     assert found.masks.sum(axis=(1, 2)).tolist() == [25, 49]
     assert predictor.asked == [((40, 60, 3), ("cat", "dog"))], "one look at the whole picture for both"
-    assert not zoom_in(predictor, PICTURE, ["cat", "dog"], regions, ZoomIn(fallback="none")).masks.any()
+    assert not zoom_in(predictor, IMAGE, ["cat", "dog"], regions, ZoomIn(fallback="none")).masks.any()
 
 
 def test_boxes_of_anything_are_asked_for_every_word() -> None:
     predictor = FixedMasks({"cat": (1, 1, 4, 4)})
-    zoom_in(predictor, PICTURE, ["cat", "dog"], Proposals.from_boxes(boxes((0, 0, 10, 10))), TIGHT)
+    zoom_in(predictor, IMAGE, ["cat", "dog"], Proposals.from_boxes(boxes((0, 0, 10, 10))), TIGHT)
     assert predictor.asked == [((10, 10, 3), ("cat", "dog"))]
 
 
 def test_crops_one_by_one_and_the_runtimes_calls_give_the_same_masks(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    picture = np.repeat(np.repeat(rng.integers(0, 2, (12, 16, 3)) * 255, 10, axis=0), 10, axis=1).astype(np.uint8)
+    image = np.repeat(np.repeat(rng.integers(0, 2, (12, 16, 3)) * 255, 10, axis=0), 10, axis=1).astype(np.uint8)
     corners = rng.uniform(0, 90, (12, 2))
     every = np.concatenate([corners, corners + rng.uniform(5, 70, (12, 2))], axis=1)
     words = ["red", "green", "blue", "white"]
     proposals = Proposals.from_boxes(every, [None, "red", "green", "yellow", None, "blue"] * 2)
     with Segmenter.load(make_bundle(tmp_path / "tiny")) as segmenter:
         for threshold, zoom in ((0.0, ZoomIn()), (None, ZoomIn()), (None, ZoomIn(fallback="none"))):
-            one_by_one = zoom_in(BundlePredictor(segmenter, threshold), picture, words, proposals, zoom)
-            together = segmenter(picture, words, regions=proposals, zoom_in=zoom, presence_threshold=threshold)
+            one_by_one = zoom_in(BundlePredictor(segmenter, threshold), image, words, proposals, zoom)
+            together = segmenter(image, words, regions=proposals, zoom_in=zoom, presence_threshold=threshold)
             np.testing.assert_array_equal(one_by_one.masks, together.masks)
             assert together.masks.any()
-        alone = segmenter(picture, words, regions=proposals, zoom_in=ZoomIn(boxes_as_masks=True))
-    np.testing.assert_array_equal(boxes_as_masks(picture, words, proposals).masks, alone.masks)
+        alone = segmenter(image, words, regions=proposals, zoom_in=ZoomIn(boxes_as_masks=True))
+    np.testing.assert_array_equal(boxes_as_masks(image, words, proposals).masks, alone.masks)
 
 
 def test_regions_belong_to_the_picture_at_its_own_size() -> None:
     labels = np.zeros((40, 60), np.uint8)
     labels[10:30, 15:45] = 1
-    fold = MadePictures([labels]).fold()
+    fold = MadeImages([labels]).fold()
     method = Method(None, TruthRegions())
     for protocol in (Protocol(every=True), Protocol(120, every=True)):
         assert evaluate(fold, method, protocol).miou == pytest.approx(100)
@@ -93,12 +93,12 @@ def test_many_and_strange_boxes() -> None:
     many[0] = [5, 5, 5, 30]
     many[1] = [np.nan, 0, 5, 5]
     many[2] = [0, 0, np.inf, 5]
-    assert boxes_as_masks(PICTURE, ["cat"], Proposals.from_boxes(many)).masks[0].any()
-    assert not boxes_as_masks(PICTURE, ["cat"], Proposals.from_boxes(many[:3])).masks.any()
+    assert boxes_as_masks(IMAGE, ["cat"], Proposals.from_boxes(many)).masks[0].any()
+    assert not boxes_as_masks(IMAGE, ["cat"], Proposals.from_boxes(many[:3])).masks.any()
 
 
 def test_boxes_alone_as_masks() -> None:
-    found = boxes_as_masks(PICTURE, ["cat", "dog"], named(cat=[(1.6, 2, 5, 7), (50, 30, 99, 99)]))
+    found = boxes_as_masks(IMAGE, ["cat", "dog"], named(cat=[(1.6, 2, 5, 7), (50, 30, 99, 99)]))
     assert found.masks[0].sum() == 3 * 5 + 10 * 10
     assert not found.masks[1].any()
 
@@ -114,9 +114,9 @@ def test_true_regions() -> None:
     speck[3, 4] = 1
     assert boxes_of(speck).tolist() == [[4, 3, 5, 4]]
     assert len(boxes_of(np.zeros((4, 4), np.uint8))) == 0
-    found = TruthRegions().find("x", PICTURE, {"cat": truth})
+    found = TruthRegions().find("x", IMAGE, {"cat": truth})
     assert (len(found), found.names) == (2, ("cat",))
-    assert TruthRegions(named=False).find("x", PICTURE, {"cat": truth}).names == ()
+    assert TruthRegions(named=False).find("x", IMAGE, {"cat": truth}).names == ()
 
 
 def test_file_of_regions(tmp_path: Path) -> None:
@@ -127,11 +127,11 @@ def test_file_of_regions(tmp_path: Path) -> None:
         {"image": "b", "class": "Aeroplane", "bbox": [5, 5, 5, 5]},
     ]
     path.write_text(json.dumps(rows))
-    found = FileRegions(path).find("a", PICTURE, {})
+    found = FileRegions(path).find("a", IMAGE, {})
     assert found.boxes.tolist() == [[1, 2, 4, 6], [0, 0, 0, 9]]
-    masks = boxes_as_masks(PICTURE, ["aeroplane", "dog"], found).masks
+    masks = boxes_as_masks(IMAGE, ["aeroplane", "dog"], found).masks
     assert masks.sum(axis=(1, 2)).tolist() == [12, 0]
-    assert len(FileRegions(path).find("none", PICTURE, {})) == 0
+    assert len(FileRegions(path).find("none", IMAGE, {})) == 0
 
 
 def test_bad_files_of_regions(tmp_path: Path) -> None:
@@ -147,11 +147,11 @@ def test_regions_of_a_detector() -> None:
     class Found:
         name, names, class_agnostic, notes = "found", ("tv", "dog", "couch"), False, ()
 
-        def batch(self, pictures: list[np.ndarray], confidence: float | None = None) -> list[Proposals]:
+        def batch(self, images: list[np.ndarray], confidence: float | None = None) -> list[Proposals]:
             scores = np.array([0.9, 0.8, 0.7], np.float32)
             found = boxes((0, 0, 1, 1), (2, 2, 3, 3), (4, 4, 5, 5))
             return [Proposals(found, scores, np.array([1, 0, 2]), self.names, "found")]
 
-    found = DetectorRegions(Found()).find("x", PICTURE, {})  # type: ignore[arg-type]
-    masks = boxes_as_masks(PICTURE, ["tv monitor", "sofa", "dog", "boat"], found).masks
+    found = DetectorRegions(Found()).find("x", IMAGE, {})  # type: ignore[arg-type]
+    masks = boxes_as_masks(IMAGE, ["tv monitor", "sofa", "dog", "boat"], found).masks
     assert [np.argwhere(one).tolist() for one in masks] == [[[2, 2]], [[4, 4]], [[0, 0]], []]

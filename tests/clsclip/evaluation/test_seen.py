@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from clsclip.data.base import IGNORE
-from clsclip.data.marks import MOST_PICTURES, marked, marks_of
+from clsclip.data.marks import MOST_IMAGES, marked, marks_of
 from clsclip.evaluation import Method, Prediction, Protocol, evaluate, table
 from clsclip.evaluation.seen import told_apart, what_was_trained
 from tests.clsclip.evaluation.doubles import FixedMasks
@@ -18,7 +18,7 @@ from tests.clsclip.training.tiny_fold import WORDS, Squares, tiny_fold
 def test_marks_know_names_and_nothing_else() -> None:
     marks = marks_of(f"picture-{one}" for one in range(500))
     assert marked(["picture-3", "picture-499", "picture-500", "x"], marks) == ["picture-3", "picture-499"]
-    assert marks_of(map(str, range(MOST_PICTURES + 1))) is None
+    assert marks_of(map(str, range(MOST_IMAGES + 1))) is None
     for damaged in (None, {}, [], {"names_crc32": 5}, {"names_crc32": "%%%"}, {"names_crc32": "AAA="}):
         assert marked(["a"], damaged) is None
 
@@ -31,9 +31,9 @@ class Perfect:
     def __init__(self, data: Squares, provenance: dict[str, object]) -> None:
         self.data, self.provenance = data, provenance
 
-    def predict(self, picture, words, mask_threshold=None) -> Prediction:  # type: ignore[no-untyped-def]
+    def predict(self, image, words, mask_threshold=None) -> Prediction:  # type: ignore[no-untyped-def]
         at = self.data.reads[-1]
-        masks = np.zeros((len(words), *picture.shape[:2]), np.bool_)
+        masks = np.zeros((len(words), *image.shape[:2]), np.bool_)
         for row, word in enumerate(words):
             place = self.data.places(at).get(WORDS.index(word))
             if place is None:
@@ -81,8 +81,8 @@ def test_precision_recall_and_leakage_are_those_of_counting() -> None:
             true += int((truth == 1).sum())
         assert found.precision == pytest.approx(100 * hits / marked_pixels)
         assert found.recall == pytest.approx(100 * hits / true) == 100
-        pictures = sum(class_id in data.shown(index) for index in range(len(data)))
-        assert found.leakage == pytest.approx(4 / (marked_pixels / pictures))
+        images = sum(class_id in data.shown(index) for index in range(len(data)))
+        assert found.leakage == pytest.approx(4 / (marked_pixels / images))
     text = table([report])
     assert text.splitlines()[2] == "| class | IoU | precision | recall | leakage | pictures |" and "fold" not in text
 

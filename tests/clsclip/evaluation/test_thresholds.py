@@ -32,7 +32,7 @@ class Blurred:
     def __init__(self, data: Squares) -> None:
         self.data = data
 
-    def __call__(self, picture: np.ndarray, words: list[str]) -> Logits:
+    def __call__(self, image: np.ndarray, words: list[str]) -> Logits:
         at = self.data.reads[-1]
         logits = np.full((len(words), 20, 20), -4.0, np.float32)
         presence = np.full(len(words), 0.3, np.float32)
@@ -52,9 +52,9 @@ def test_counts_are_those_of_masks() -> None:
     fold = own_fold(data)
     draws = Blurred(data)
     counts = count(fold, draws, lambda done, total: None)
-    assert counts.pictures == 12 and counts.shown.sum() == len(fold.test_pairs)
-    data.picture(0)
-    found = draws(data.picture(0), [WORDS[one] for one in data.shown(0)])
+    assert counts.images == 12 and counts.shown.sum() == len(fold.test_pairs)
+    data.image(0)
+    found = draws(data.image(0), [WORDS[one] for one in data.shown(0)])
     for row, word in enumerate(data.shown(0)):
         truth = data.mask(0, word)
         for at in (0, 10, len(MASK_THRESHOLDS) - 1):

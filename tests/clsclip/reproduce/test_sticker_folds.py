@@ -14,7 +14,7 @@ from clsclip.folds import StickerOptions, open_fold
 from clsclip.reproduce.stickers.vocabulary import nouns
 from tests.clsclip.data.test_coco import PUBLISHED
 
-SMALL = StickerOptions(side=48, sizes=(0.3, 0.6), train_pictures=24, test_pictures=12)
+SMALL = StickerOptions(side=48, sizes=(0.3, 0.6), train_images=24, test_images=12)
 
 
 def test_pascal_words(sticker_root: Path) -> None:
@@ -27,12 +27,12 @@ def test_pascal_words(sticker_root: Path) -> None:
     assert {one for _, one in fold.test_pairs} <= set(fold.novel)
     assert len({fold.train.key(at) for at in range(24)} | {fold.test.key(at) for at in range(12)}) == 36
     for index, class_id in fold.train_pairs:
-        picture, mask = fold.train.picture(index), fold.train.mask(index, class_id)
-        assert picture.shape == (48, 48, 3)
+        image, mask = fold.train.image(index), fold.train.mask(index, class_id)
+        assert image.shape == (48, 48, 3)
         assert mask.dtype == np.uint8
         assert mask.any()
         assert class_id in fold.train.shown(index)
-    assert not any((fold.train.picture(0) == fold.test.picture(at)).all() for at in range(12))
+    assert not any((fold.train.image(0) == fold.test.image(at)).all() for at in range(12))
 
 
 def test_pictures_are_the_same_again(sticker_root: Path) -> None:
@@ -40,13 +40,13 @@ def test_pictures_are_the_same_again(sticker_root: Path) -> None:
     second = open_fold("stickers", sticker_root, 0, stickers=SMALL, part="test")
     assert len(first.train) == 0
     assert first.test_pairs == second.test_pairs
-    np.testing.assert_array_equal(first.test.picture(3), second.test.picture(3))
+    np.testing.assert_array_equal(first.test.image(3), second.test.image(3))
     with pytest.raises(DataError, match="no sticker picture 12"):
-        first.test.picture(12)
+        first.test.image(12)
 
 
 def test_all_words(sticker_root: Path) -> None:
-    options = StickerOptions(words="all", side=48, train_pictures=4, test_pictures=4)
+    options = StickerOptions(words="all", side=48, train_images=4, test_images=4)
     fold = open_fold("stickers", sticker_root, -1, stickers=options)
     assert fold.number == -1
     assert fold.novel == tuple(noun.index for noun in nouns() if noun.held_out)
@@ -55,7 +55,7 @@ def test_all_words(sticker_root: Path) -> None:
 
 def test_coco_words_keep_the_published_folds(sticker_root: Path) -> None:
     """The classes of fold f are those of the published list that have an emoji."""
-    options = StickerOptions(words="coco", side=48, train_pictures=2, test_pictures=2)
+    options = StickerOptions(words="coco", side=48, train_images=2, test_images=2)
     folds = [open_fold("stickers", sticker_root, number, stickers=options) for number in range(4)]
     words = folds[0].test.classes
     assert len(words) == 55
@@ -75,10 +75,10 @@ def test_coco_names_are_the_published_ones() -> None:
 
 
 def test_close_ups_are_spread_evenly(sticker_root: Path) -> None:
-    options = StickerOptions(words="all", side=48, sizes=(0.1, 0.2), things=(3, 3), train_pictures=12, close_ups=0.25)
+    options = StickerOptions(words="all", side=48, sizes=(0.1, 0.2), things=(3, 3), train_images=12, close_ups=0.25)
     near = open_fold("stickers", sticker_root, -1, stickers=options, part="train").train
     far = open_fold("stickers", sticker_root, -1, stickers=replace(options, close_ups=0.0), part="train").train
-    same = [bool((near.picture(at) == far.picture(at)).all()) for at in range(12)]
+    same = [bool((near.image(at) == far.image(at)).all()) for at in range(12)]
     assert same == [True, True, True, False] * 3
     for at in (3, 7, 11):
         shares = [near.mask(at, one).mean() for one in near.shown(at)]

@@ -19,9 +19,9 @@ from clsclip.reproduce.pretrain_state import STATE_FILE
 from clsclip.reproduce.schedule import Schedule
 from clsclip.reproduce.stickers.captions import train_tokenizer
 from clsclip.reproduce.stickers.grounds import MAKERS, POOL_SIDE, crop_ground, halves
+from clsclip.reproduce.stickers.images import StickerWorld
 from clsclip.reproduce.stickers.layers import Pyramid, recolored
 from clsclip.reproduce.stickers.mosaics import CaptionedBatches, recoloured
-from clsclip.reproduce.stickers.pictures import StickerWorld
 from clsclip.reproduce.stickers.sheets import STYLES, StickerBook, emoji_file_stems, icon_name, icon_set, load_sticker
 from clsclip.reproduce.stickers.vocabulary import PASCAL_NOUNS, nouns
 from clsclip.tower_files import load_towers
@@ -51,21 +51,21 @@ def test_pictures_are_deterministic(sticker_root: Path, world: StickerWorld) -> 
     again = StickerWorld(StickerBook(sticker_root, ["noto"]), side=32, sizes=(0.2, 0.6), things=(1, 4), seed=4)
     other = StickerWorld(StickerBook(sticker_root, ["noto"]), side=32, sizes=(0.2, 0.6), things=(1, 4), seed=5)
     for index in range(5):
-        first, second = world.picture(index), again.picture(index)
+        first, second = world.image(index), again.image(index)
         assert np.array_equal(first.pixels, second.pixels)
         assert np.array_equal(first.instances, second.instances)
-        assert not np.array_equal(first.pixels, other.picture(index).pixels)
+        assert not np.array_equal(first.pixels, other.image(index).pixels)
 
 
 def test_masks_and_boxes_agree(world: StickerWorld) -> None:
     for index in range(40):
-        picture = world.picture(index)
-        assert picture.pixels.shape == (32, 32, 3)
-        assert int(picture.instances.max(initial=0)) <= len(picture.things)
-        for number, thing in enumerate(picture.things, start=1):
-            rows, columns = np.nonzero(picture.instances == number)
+        image = world.image(index)
+        assert image.pixels.shape == (32, 32, 3)
+        assert int(image.instances.max(initial=0)) <= len(image.things)
+        for number, thing in enumerate(image.things, start=1):
+            rows, columns = np.nonzero(image.instances == number)
             assert thing.box == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
-            assert (picture.mask(thing.noun) >= (picture.instances == number)).all()
+            assert (image.mask(thing.noun) >= (image.instances == number)).all()
 
 
 @pytest.mark.parametrize("log_sizes", [False, True])
@@ -73,7 +73,7 @@ def test_sizes_or_their_logarithms_are_drawn_evenly(sticker_root: Path, log_size
     """One thing a picture of 400 px; the middle of 2 and 60 % is 31 %, of their logarithms 11 %."""
     book = StickerBook(sticker_root, ["noto"])
     world = StickerWorld(book, side=400, sizes=(0.02, 0.6), things=(1, 1), seed=4, log_sizes=log_sizes)
-    boxes = [thing.box for index in range(60) for thing in world.picture(index).things]
+    boxes = [thing.box for index in range(60) for thing in world.image(index).things]
     middle = np.median([max(right - left, bottom - top) for left, top, right, bottom in boxes]) / 400
     low, high = (0.06, 0.17) if log_sizes else (0.22, 0.4)
     assert low < middle < high
@@ -81,7 +81,7 @@ def test_sizes_or_their_logarithms_are_drawn_evenly(sticker_root: Path, log_size
 
 def test_a_pool_of_nouns_is_kept_to(sticker_root: Path) -> None:
     world = StickerWorld(StickerBook(sticker_root, ["noto"]), side=32, sizes=(0.3, 0.6), seed=4, pool=(3, 5, 5))
-    assert {noun for index in range(20) for noun in world.picture(index).nouns} == {3, 5}
+    assert {noun for index in range(20) for noun in world.image(index).nouns} == {3, 5}
 
 
 def test_absent_stickers_say_what_to_install(tmp_path: Path) -> None:
@@ -135,10 +135,10 @@ def test_captions_name_what_is_shown(world: StickerWorld) -> None:
     batch = CaptionedBatches(world, size=8, count=2, parts=(1,))[1]
     assert batch.shown.shape == (8, len(batch.phrases))
     for row in range(8):
-        picture = world.picture(8 + row)
-        assert np.array_equal(batch.pixels[row].permute(1, 2, 0).numpy(), picture.pixels)
-        assert int(batch.shown[row].sum()) >= len(picture.nouns)
-        for noun in picture.nouns:
+        image = world.image(8 + row)
+        assert np.array_equal(batch.pixels[row].permute(1, 2, 0).numpy(), image.pixels)
+        assert int(batch.shown[row].sum()) >= len(image.nouns)
+        for noun in image.nouns:
             entry = nouns()[noun]
             assert any(word in batch.captions[row] for word in (entry.name, *entry.synonyms))
 
@@ -151,7 +151,7 @@ def test_mosaics_say_what_each_part_shows(world: StickerWorld) -> None:
     assert batch.shown.shape == (3 * 2 * 2, len(batch.phrases))
     words = {word: noun.index for noun in nouns() for word in (noun.name, *noun.synonyms)}
     for number in range(12):
-        part = batches.makers[2].picture(2 * 12 + number)
+        part = batches.makers[2].image(2 * 12 + number)
         row, column = divmod(number % 4, 2)
         window = batch.pixels[number // 4, :, row * 16 : row * 16 + 16, column * 16 : column * 16 + 16]
         assert np.array_equal(window.permute(1, 2, 0).numpy(), part.pixels)

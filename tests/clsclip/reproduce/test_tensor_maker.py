@@ -50,14 +50,14 @@ def test_things_are_where_the_owner_says(atlas: Atlas) -> None:
     maker._tinted = lambda layers: layers  # type: ignore[method-assign]
     made = maker.make(40, 48, (0.2, 0.6), (1, 4))
     counted = 0
-    for picture in range(40):
+    for image in range(40):
         for thing in range(4):
-            inside = made.owner[picture] == thing + 1
-            noun = int(made.nouns[picture, thing])
+            inside = made.owner[image] == thing + 1
+            noun = int(made.nouns[image, thing])
             if noun >= 0:
                 counted += 1
                 assert int(inside.sum()) >= 4
-                mean = made.pixels[picture][:, inside].float().mean(dim=1)
+                mean = made.pixels[image][:, inside].float().mean(dim=1)
                 assert int(mean.argmax()) == noun % 3 and float(mean.max()) > 160
     assert 60 < counted <= 100
 

@@ -55,10 +55,10 @@ class Interrupts(Squares):
         super().__init__()
         self.limit, self.number = reads, number
 
-    def picture(self, index: int):  # type: ignore[no-untyped-def]
+    def image(self, index: int):  # type: ignore[no-untyped-def]
         if len(self.reads) == self.limit:
             signal.raise_signal(self.number)
-        return super().picture(index)
+        return super().image(index)
 
 
 def test_an_interrupted_run_is_written_and_goes_on_to_the_same_weights(tmp_path: Path) -> None:
@@ -97,9 +97,9 @@ def test_a_request_within_an_update_waits_for_its_end(tmp_path: Path, monkeypatc
 
 def test_checkpoints_come_by_time_as_well(tmp_path: Path) -> None:
     class Watches(Squares):
-        def picture(self, index: int):  # type: ignore[no-untyped-def]
+        def image(self, index: int):  # type: ignore[no-untyped-def]
             seen.append(steps_of(tmp_path / "run") if (tmp_path / "run" / STATE_FILE).exists() else 0)
-            return super().picture(index)
+            return super().image(index)
 
     seen: list[int] = []
     train(fresh_model(), tiny_fold(Watches()), replace(SETTINGS, save_minutes=0), tmp_path / "run", towers="towers")

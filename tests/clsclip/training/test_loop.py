@@ -81,10 +81,10 @@ def test_resumed_runs_are_byte_equal(variant: dict[str, object], tmp_path: Path)
         pass
 
     class Dies(Squares):
-        def picture(self, index: int):  # type: ignore[no-untyped-def]
+        def image(self, index: int):  # type: ignore[no-untyped-def]
             if len(self.reads) > 14:
                 raise StopError
-            return super().picture(index)
+            return super().image(index)
 
     with pytest.raises(StopError):
         config = replace(SETTINGS, save_every=1)
@@ -250,7 +250,7 @@ def test_towers_with_nan_are_refused_before_the_first_step(tmp_path: Path) -> No
 @pytest.mark.parametrize("workers", [0, 1])
 def test_unreadable_pictures_end_the_run_in_one_line(workers: int, tmp_path: Path) -> None:
     class Broken(Squares):
-        def picture(self, index: int):  # type: ignore[no-untyped-def]
+        def image(self, index: int):  # type: ignore[no-untyped-def]
             raise DataError("square.png is damaged. Get the file again.")
 
     with pytest.raises(DataError, match=r"^square\.png is damaged\. Get the file again\.$"):
@@ -264,10 +264,10 @@ def test_a_picture_that_cannot_be_read_is_counted_and_passed_over(
     workers: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Damaged(Squares):
-        def picture(self, index: int):  # type: ignore[no-untyped-def]
+        def image(self, index: int):  # type: ignore[no-untyped-def]
             if index == 3:
                 raise DataError("square-3.png is damaged.")
-            return super().picture(index)
+            return super().image(index)
 
     config = replace(SETTINGS, workers=workers, presence_pictures=12)
     summary = train(fresh_model(), tiny_fold(Damaged()), config, tmp_path / "run", towers="towers")
@@ -281,7 +281,7 @@ def test_a_picture_that_cannot_be_read_is_counted_and_passed_over(
     asked = plan.step(0)
     whole, torn = (Pieces(tiny_fold(data), plan, spec, 16)[0] for data in (Squares(), Damaged()))
     assert isinstance(whole, Piece) and isinstance(torn, Piece)
-    missing = [pair for pair, crop in enumerate(whole.crop_index.tolist()) if asked[crop].picture != 3]
+    missing = [pair for pair, crop in enumerate(whole.crop_index.tolist()) if asked[crop].image != 3]
     assert torch.equal(whole.target[missing], torn.target) and whole.step_pairs == torn.step_pairs
 
 

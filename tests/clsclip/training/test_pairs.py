@@ -74,7 +74,7 @@ def test_flips_turn_picture_and_mask_together() -> None:
     seen = 0
     for crop, key in enumerate(piece.keys):
         index = int(key.removeprefix("square-"))
-        straight = preprocess(Image.fromarray(data.picture(index)), SPEC)
+        straight = preprocess(Image.fromarray(data.image(index)), SPEC)
         flipped = not np.array_equal(piece.pixel_values[crop].numpy(), straight)
         seen += flipped
         if flipped:
@@ -104,8 +104,8 @@ def test_bad_pictures_and_masks_are_named() -> None:
             return super().mask(index, class_id)[:-1]
 
     class Grey(Squares):
-        def picture(self, index: int) -> NDArray[np.uint8]:
-            return super().picture(index)[..., 0]
+        def image(self, index: int) -> NDArray[np.uint8]:
+            return super().image(index)[..., 0]
 
     for data, says in ((Broken(), "same height and width"), (Grey(), "(H, W, 3) uint8")):
         config = TrainConfig(batch=8, steps=4, absent=0.25)

@@ -21,16 +21,16 @@ def settings(**changes: object) -> TrainConfig:
 
 
 @given(st.integers(1, 30), st.integers(1, 12), st.integers(1, 3), st.sampled_from([0.0, 0.25, 0.5]), st.integers(0, 3))
-def test_an_epoch_asks_every_pair_at_most_once(pictures: int, batch: int, words: int, absent: float, seed: int) -> None:
-    fold = tiny_fold(Squares(pictures))
+def test_an_epoch_asks_every_pair_at_most_once(images: int, batch: int, words: int, absent: float, seed: int) -> None:
+    fold = tiny_fold(Squares(images))
     config = settings(batch=batch, words_per_picture=words, absent=absent if batch > 1 else 0.0, seed=seed)
     plan = Plan(fold, config)
     for epoch in (0, 1):
         asked = Counter[tuple[int, int]]()
         for position in range(plan.steps_per_epoch):
             step = plan.step(epoch * plan.steps_per_epoch + position)
-            assert len({one.picture for one in step}) == len(step), "a picture stands in a step once"
-            asked.update((one.picture, word) for one in step for word in one.present)
+            assert len({one.image for one in step}) == len(step), "a picture stands in a step once"
+            asked.update((one.image, word) for one in step for word in one.present)
             if len(fold.train_pairs) >= config.present_pairs:
                 assert sum(one.pairs for one in step) == batch
                 assert sum(one.absent for one in step) == config.absent_pairs

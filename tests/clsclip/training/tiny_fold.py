@@ -49,7 +49,7 @@ class Squares:
             for word, (y, x) in zip(self.shown(index), starts, strict=True)
         }
 
-    def picture(self, index: int) -> NDArray[np.uint8]:
+    def image(self, index: int) -> NDArray[np.uint8]:
         time.sleep(self.delay)
         self.reads.append(index)
         pixels = np.full((self.side, self.side, 3), 90, dtype=np.uint8)
@@ -104,7 +104,7 @@ def write_squares(root: Path, count: int) -> None:
         labels = np.zeros((data.side, data.side), dtype=np.uint8)
         for word, place in data.places(index).items():
             labels[place] = word + 1
-        Image.fromarray(data.picture(index)).save(root / "images" / f"{data.key(index)}.png")
+        Image.fromarray(data.image(index)).save(root / "images" / f"{data.key(index)}.png")
         Image.fromarray(labels).save(root / "masks" / f"{data.key(index)}.png")
 
 

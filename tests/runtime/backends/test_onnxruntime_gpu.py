@@ -184,9 +184,9 @@ def test_arrays_on_the_gpu_are_bound_where_they_are(tmp_path: Path, module: Simp
 def test_what_stays_on_the_gpu(tmp_path: Path, module: SimpleNamespace) -> None:
     """The encoder's outputs do; rows of them are picked there; and the rest crosses as the CPU's own would."""
     bundle = make_bundle(tmp_path / "tiny.clsclip", trunk_takes_patch_features=True)
-    crossed, picture = module.cuda.crossed, paint({"red": (slice(1, 4), slice(1, 5))})
+    crossed, image = module.cuda.crossed, paint({"red": (slice(1, 4), slice(1, 5))})
     with Segmenter.load(bundle, "onnxruntime-cuda") as segmenter:
-        features = segmenter.set_image(picture)
+        features = segmenter.set_image(image)
         assert all(isinstance(array, DeviceArray) for array in features.arrays.values())
         assert crossed == {"to_device": 3 * SIZE * SIZE * 4, "to_host": 3 * 4}, "pixels, and image_features"
         crossed.clear()
@@ -198,7 +198,7 @@ def test_what_stays_on_the_gpu(tmp_path: Path, module: SimpleNamespace) -> None:
         np.testing.assert_array_equal(found.pairs.logits, moved.pairs.logits)
         crossed.clear()
         boxes = [[0, 0, 20, 20], [2, 20, 30, 31], [2, 2, 10, 28]]
-        closer = segmenter(picture, ["red"], regions=boxes)
+        closer = segmenter(image, ["red"], regions=boxes)
         assert len(closer.pairs) == 2, "the second crop shows no red, and is left out: its neighbours are copied"
         assert crossed["to_host"] == 3 * 3 * 4 + 3 * 4 + len(closer.pairs) * GRID * GRID * 4
         del features, moved

@@ -82,7 +82,7 @@ def test_names_are_the_files_own(tiny: Path) -> None:
 
 def test_the_embedded_model_draws_the_same() -> None:
     """Masks and logits of every graph together; BF16 differs, so FP32 was not rounded."""
-    picture = ROOT / "examples" / "cluttered.png"
+    image = ROOT / "examples" / "cluttered.png"
     results = {}
     for name, backend, options in (
         ("onnxruntime-cpu", "onnxruntime-cpu", {}),
@@ -92,7 +92,7 @@ def test_the_embedded_model_draws_the_same() -> None:
         try:
             with Segmenter.load(None, backend, threads=1, backend_options=options) as segmenter:
                 assert segmenter.backend == name
-                results[name] = segmenter(picture, WORDS, presence_threshold=0)
+                results[name] = segmenter(image, WORDS, presence_threshold=0)
         except BackendError as error:
             assert "no instructions for BF16" in str(error)
     exact, ours = results["onnxruntime-cpu"], results["openvino"]
@@ -317,9 +317,9 @@ def test_detectors(tmp_path: Path) -> None:
 
 
 def test_a_real_detector() -> None:
-    picture = np.asarray(Image.open(shared_data("pictures", "bus.jpg")).convert("RGB"))
+    image = np.asarray(Image.open(shared_data("pictures", "bus.jpg")).convert("RGB"))
     path = shared_data("models", "yolov8n_320_int8.onnx")
-    found, expected = (Detector.load(path, backend=name)(picture) for name in ("openvino", "onnxruntime-cpu"))
+    found, expected = (Detector.load(path, backend=name)(image) for name in ("openvino", "onnxruntime-cpu"))
     assert np.array_equal(found.classes, expected.classes)
     # The picture is 1080 pixels high and the model's input 320, in whole numbers of 8 bits: 3 pixels there.
     np.testing.assert_allclose(found.boxes, expected.boxes, atol=10)

@@ -55,9 +55,9 @@ def test_offline_from_the_cache(name: str, cache: Path, bundle: Path, caplog: py
     lay_out(cache, bundle)
     with caplog.at_level(logging.WARNING), Segmenter.load(name, "onnxruntime-cpu") as segmenter:
         assert segmenter.bundle.fingerprint == Bundle.open(bundle).fingerprint
-        picture = np.full((20, 20, 3), 200, np.uint8)
+        image = np.full((20, 20, 3), 200, np.uint8)
         with Segmenter.load(bundle, "onnxruntime-cpu") as plain:
-            assert np.array_equal(segmenter(picture, ["red"]).logits, plain(picture, ["red"]).logits)
+            assert np.array_equal(segmenter(image, ["red"]).logits, plain(image, ["red"]).logits)
     told = [one.getMessage() for one in caplog.records if one.name.startswith("clsclip_runtime")]
     if name.endswith(COMMIT):
         assert not told, "a commit never changes, so there is nothing to ask"
@@ -166,13 +166,13 @@ def test_on_the_command_line(cache: Path, bundle: Path, tmp_path: Path, capsys: 
     from PIL import Image
 
     lay_out(cache, bundle)
-    picture = tmp_path / "red.png"
-    Image.new("RGB", (20, 20), "red").save(picture)
+    image = tmp_path / "red.png"
+    Image.new("RGB", (20, 20), "red").save(image)
     out = tmp_path / "out"
-    given = [str(picture), "--model", "hf:user/name", "--classes", "red", "--out", str(out), "--skip-existing"]
+    given = [str(image), "--model", "hf:user/name", "--classes", "red", "--out", str(out), "--skip-existing"]
     assert main(given) == 0
     assert "red" in capsys.readouterr().out and len(list(out.glob("*.png"))) == 2
     assert main(given) == 0
     assert "skipped 1 of 1" in capsys.readouterr().out
-    assert main([str(picture), "--model", "hf:user/none", "--classes", "red"]) == 1
+    assert main([str(image), "--model", "hf:user/none", "--classes", "red"]) == 1
     assert "hub's cache has none" in capsys.readouterr().err

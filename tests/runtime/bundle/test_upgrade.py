@@ -45,7 +45,7 @@ def document_of(folder: Path) -> dict[str, Any]:
     return found
 
 
-def picture() -> npt.NDArray[np.uint8]:
+def image() -> npt.NDArray[np.uint8]:
     """Plain blocks and noise, twice the encoder's size."""
     pixels = np.random.default_rng(0).integers(0, 256, (2 * SIZE, 2 * SIZE, 3), dtype=np.uint8)
     pixels[8:32, 8:40] = (255, 0, 0)
@@ -78,10 +78,10 @@ def test_an_upgraded_bundle_gives_the_same_arrays(old: Path, tmp_path: Path) -> 
     before = content(old)
     assert upgrade_bundle(old, tmp_path / "new.clsclip") == []
     assert content(old) == before
-    presence, logits = run_graphs(old, picture())
+    presence, logits = run_graphs(old, image())
     with Segmenter.load(tmp_path / "new.clsclip", backend="onnxruntime-cpu", word_cache=False) as segmenter:
-        everything = segmenter(picture(), WORDS, presence_threshold=0)
-        usual = segmenter(picture(), WORDS)
+        everything = segmenter(image(), WORDS, presence_threshold=0)
+        usual = segmenter(image(), WORDS)
     assert [everything[word].presence for word in WORDS] == presence.tolist()
     np.testing.assert_array_equal(everything.logits, logits)
     # 0.1 drew the classes at or above its threshold of 0.9, which stands in the manifest still.
@@ -142,9 +142,9 @@ def test_a_bundle_without_presence(tmp_path: Path) -> None:
     # 0.1 took a model that states nothing for one with patches of 14 and a width of 1024: 5 tokens, 32 heads.
     assert document["memory"]["crop_bytes"] == 2 * 3 * 32 * 32 * 4 + 4 * (20 * 5 * 1024 + 2 * 32 * 5 * 5 + 512)
     with Segmenter.load(tmp_path / "new.clsclip", backend="onnxruntime-cpu", word_cache=False) as segmenter:
-        result = segmenter(picture(), WORDS)
+        result = segmenter(image(), WORDS)
     make_schema1(tmp_path / "with.clsclip")
-    _, logits = run_graphs(tmp_path / "with.clsclip", picture())
+    _, logits = run_graphs(tmp_path / "with.clsclip", image())
     np.testing.assert_array_equal(result.logits, logits)
 
 

@@ -48,7 +48,7 @@ def test_spreading_twice_changes_nothing(arguments: list[str]) -> None:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("b.PNG", "a.jpg", "notes.txt", ".hidden.png", "sub/a.jpg", "sub/a.png", "odd[1].png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
@@ -61,35 +61,35 @@ def paths(*sources: str) -> list[str]:
     return [source.path for source in find_sources(sources)]
 
 
-def test_a_folder_means_its_pictures(pictures: Path) -> None:
+def test_a_folder_means_its_pictures(images: Path) -> None:
     assert paths(".") == ["a.jpg", "b.PNG", "odd[1].png"]
-    assert paths(str(pictures)) == [str(pictures / name) for name in ("a.jpg", "b.PNG", "odd[1].png")]
+    assert paths(str(images)) == [str(images / name) for name in ("a.jpg", "b.PNG", "odd[1].png")]
 
 
-@pytest.mark.usefixtures("pictures")
+@pytest.mark.usefixtures("images")
 def test_patterns_are_expanded() -> None:
     assert paths("*.jpg") == ["a.jpg"]
     assert paths("**/*.jpg") == ["a.jpg", "sub/a.jpg"]
     assert paths("*.txt") == ["notes.txt"]
 
 
-@pytest.mark.usefixtures("pictures")
+@pytest.mark.usefixtures("images")
 def test_a_file_with_brackets_is_a_file() -> None:
     assert paths("odd[1].png") == ["odd[1].png"]
 
 
-@pytest.mark.usefixtures("pictures")
+@pytest.mark.usefixtures("images")
 def test_a_picture_given_twice_is_done_once() -> None:
     assert paths("a.jpg", "./a.jpg", "*.jpg", os.path.abspath("a.jpg")) == ["a.jpg"]  # noqa: PTH100
 
 
-@pytest.mark.usefixtures("pictures")
+@pytest.mark.usefixtures("images")
 def test_equal_stems_are_numbered() -> None:
     named = [(source.path, source.stem) for source in find_sources(["a.jpg", "sub", "-", "-"])]
     assert named == [("a.jpg", "a"), ("sub/a.jpg", "a-2"), ("sub/a.png", "a-3"), ("-", "picture")]
 
 
-@pytest.mark.usefixtures("pictures")
+@pytest.mark.usefixtures("images")
 @pytest.mark.parametrize(
     ("source", "message"),
     [
@@ -104,7 +104,7 @@ def test_sources_that_mean_nothing_are_told(source: str, message: str) -> None:
         find_sources([source])
 
 
-@pytest.mark.usefixtures("pictures")
+@pytest.mark.usefixtures("images")
 @pytest.mark.parametrize(
     ("source", "path", "stem", "kind"),
     [
@@ -125,7 +125,7 @@ def test_what_a_source_is(source: str, path: str, stem: str, kind: str) -> None:
     assert (found.path, found.stem, found.kind) == (path, stem, kind)
 
 
-@pytest.mark.usefixtures("pictures")
+@pytest.mark.usefixtures("images")
 def test_a_folder_named_like_a_camera_is_a_folder() -> None:
     Path("sub").rename("0")
     assert paths("0") == ["0/a.jpg", "0/a.png"]

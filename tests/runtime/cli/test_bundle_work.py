@@ -19,7 +19,7 @@ def bundle(tmp_path: Path) -> Path:
     return make_bundle(tmp_path / "one.clsclip")
 
 
-def picture(folder: Path) -> Path:
+def image(folder: Path) -> Path:
     path = folder / "p.png"
     Image.fromarray(paint({"red": (slice(1, 4), slice(1, 4)), "blue": (slice(5, 7), slice(4, 8))})).save(path)
     return path
@@ -109,7 +109,7 @@ def test_presence_that_is_not_there_cannot_be_set(tmp_path: Path, capsys: pytest
 
 def test_compare(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = make_bundle(tmp_path / "two.clsclip", edit=lambda document: document["mask"].update(threshold=0.9))
-    path = picture(tmp_path)
+    path = image(tmp_path)
     assert main(["compare", str(bundle), str(other), str(path), "--classes", "red,blue,green", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["differences"] == [{"key": "mask.threshold", "first": 0.5, "second": 0.9}] and found["files"] == []

@@ -23,7 +23,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
 ]
 
-PICTURES = {
+IMAGES = {
     "top.png": paint({"red": (slice(1, 4), slice(1, 5)), "green": (slice(5, 7), slice(2, 4))}),
     "a/x.png": paint({"red": (slice(4, 7), slice(1, 5))}),
     "b/x.png": paint({"green": (slice(1, 3), slice(1, 3))}),
@@ -34,7 +34,7 @@ PICTURES = {
 @pytest.fixture
 def tree() -> Path:
     """A folder ``tree`` with pictures in it and its sub-folders."""
-    for name, pixels in PICTURES.items():
+    for name, pixels in IMAGES.items():
         path = Path("tree", name)
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(path)
@@ -51,16 +51,16 @@ def read(name: str) -> Any:
     return json.loads(Path("o", name).read_text("utf-8"))
 
 
-def check_coco(pictures: set[str]) -> COCO:
+def check_coco(images: set[str]) -> COCO:
     """Read ``o/coco.json`` as pycocotools does, and compare with masks of each picture by itself."""
     coco = COCO("o/coco.json")
-    assert {one["file_name"] for one in coco.dataset["images"]} == pictures
+    assert {one["file_name"] for one in coco.dataset["images"]} == images
     ids = [one["id"] for one in coco.dataset["annotations"]]
     assert sorted(ids) == list(range(1, len(ids) + 1))
-    assert len(coco.imgs) == len(pictures)
+    assert len(coco.imgs) == len(images)
     with Segmenter.load() as segmenter:
         for image in coco.dataset["images"]:
-            result = segmenter(PICTURES[image["file_name"]], ["red", "green"])
+            result = segmenter(IMAGES[image["file_name"]], ["red", "green"])
             masks = np.zeros((2, 32, 32), bool)
             for one in coco.loadAnns(coco.getAnnIds(imgIds=[image["id"]])):
                 masks[one["category_id"] - 1] |= coco.annToMask(one) > 0
@@ -76,7 +76,7 @@ def test_one_document_of_a_tree(tree: Path, capsys: Captured) -> None:
     told = capsys.readouterr()
     assert told.err == "note: o/coco.json of an earlier run is replaced; --skip-existing goes on with it\n"
     assert "wrote o/coco.json" in told.out.splitlines()
-    coco = check_coco(set(PICTURES))
+    coco = check_coco(set(IMAGES))
     assert [one["name"] for one in coco.dataset["categories"]] == ["red", "green"]
     assert not list(Path("o").glob("*_coco.json"))
 
@@ -84,7 +84,7 @@ def test_one_document_of_a_tree(tree: Path, capsys: Captured) -> None:
 @pytest.mark.parametrize(
     ("sources", "names"),
     [
-        (["tree/**/*.png"], set(PICTURES)),
+        (["tree/**/*.png"], set(IMAGES)),
         (["tree/a", "tree/b/x.png"], {"a/x.png", "b/x.png"}),
         (["tree/b", "tree/b/x.png"], {"x.png"}),
     ],
@@ -129,13 +129,13 @@ def test_outputs_and_links_are_not_read_again(tree: Path, capsys: Captured) -> N
 def test_label_studio_and_yolo_of_a_tree(tree: Path) -> None:
     assert run(str(tree), "--recursive", formats="labelstudio,yolo,labelme") == 0
     addresses = {one["data"]["image"] for one in read("labelstudio.json")}
-    assert addresses == {f"/data/local-files/?d={name.replace(' ', '%20')}" for name in PICTURES}
+    assert addresses == {f"/data/local-files/?d={name.replace(' ', '%20')}" for name in IMAGES}
     labels = {path.relative_to("o/labels").as_posix() for path in Path("o/labels").rglob("*.txt")}
-    assert labels == {name.replace(".png", ".txt") for name in PICTURES}
+    assert labels == {name.replace(".png", ".txt") for name in IMAGES}
     assert Path("o/labels/b/deep er/y.txt").read_text() == ""
     assert Path("o/labels/b/x.txt").read_text().startswith("1 ")
     paths = [Path("o", json.loads(one.read_text())["imagePath"]) for one in Path("o").glob("*_labelme.json")]
-    assert {path.resolve() for path in paths} == {(tree / name).resolve() for name in PICTURES}
+    assert {path.resolve() for path in paths} == {(tree / name).resolve() for name in IMAGES}
 
 
 def test_pictures_that_yolo_cannot_tell_apart_are_refused(tree: Path, capsys: Captured) -> None:
@@ -148,7 +148,7 @@ def test_pictures_that_yolo_cannot_tell_apart_are_refused(tree: Path, capsys: Ca
 def test_a_failing_picture_is_left_out(tree: Path) -> None:
     (tree / "a" / "broken.png").write_bytes(b"no picture")
     assert run(str(tree), "--recursive") == 1
-    check_coco(set(PICTURES))
+    check_coco(set(IMAGES))
 
 
 def test_skipped_pictures_stay_in_the_documents(tree: Path, capsys: Captured) -> None:
@@ -163,7 +163,7 @@ def test_skipped_pictures_stay_in_the_documents(tree: Path, capsys: Captured) ->
     assert main([*arguments, "--skip-existing"]) == 0
     told = capsys.readouterr().out
     assert "skipped 2 of 4, made of the same before; 2 to do" in told
-    coco = check_coco(set(PICTURES))
+    coco = check_coco(set(IMAGES))
     assert len(read("labelstudio.json")) == 4
     assert {one["area"] for one in before} <= {one["area"] for one in coco.dataset["annotations"]}
     assert main([*arguments, "--skip-existing"]) == 0
@@ -171,7 +171,7 @@ def test_skipped_pictures_stay_in_the_documents(tree: Path, capsys: Captured) ->
     Path("o/coco.json").write_text("{")
     assert main([*arguments, "--skip-existing"]) == 0
     assert "skipped 0 of 4" in capsys.readouterr().out
-    check_coco(set(PICTURES))
+    check_coco(set(IMAGES))
 
 
 def test_parts_and_polygons(tree: Path) -> None:

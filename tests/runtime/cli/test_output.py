@@ -55,10 +55,10 @@ def test_lines_keep_their_ends(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_code_page_and_closed_streams_end_no_run(bundle: Path, photo: Path, tmp_path: Path) -> None:
-    picture = photo.with_name(NAME)
-    picture.write_bytes(photo.read_bytes())
+    image = photo.with_name(NAME)
+    image.write_bytes(photo.read_bytes())
     out = tmp_path / "out"
-    done = run("infer", str(picture), str(photo), "--classes", "red", "犬", "--out", str(out), bundle=bundle)
+    done = run("infer", str(image), str(photo), "--classes", "red", "犬", "--out", str(out), bundle=bundle)
     assert done.returncode == 0, done.stderr
     assert b"\\u72ac" in done.stdout and b"\x1b" not in done.stdout + done.stderr
     done.stdout.decode("ascii")

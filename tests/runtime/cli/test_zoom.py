@@ -103,11 +103,11 @@ def test_wrong_use(photo: Path, boxes: Path, capsys: Captured, arguments: list[s
 def test_a_real_detector_with_given_names(capsys: Captured, tmp_path: Path) -> None:
     """YOLOX-nano holds no names; the picture's bus and persons are found, and a sure one is not asked twice."""
     detector = shared_data("models", "yolox_nano_416.onnx")
-    picture = shared_data("pictures", "bus.jpg")
+    image = shared_data("pictures", "bus.jpg")
     names = tmp_path / "names.txt"
     names.write_text("\n".join(["human", *(f"class {number}" for number in range(1, 5)), "coach", *"x" * 74]))
     arguments = [
-        str(picture),
+        str(image),
         "--classes",
         "people",
         "coach",

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from clsclip_runtime.detectors import LAYOUTS, Detector, DetectorSpec
 
 SIDE = 64
-PICTURE = np.zeros((32, 64, 3), np.uint8)
+IMAGE = np.zeros((32, 64, 3), np.uint8)
 """It lies in rows 16 to 48 of a centred input, and in rows 0 to 32 of one at the top left."""
 
 

@@ -21,7 +21,7 @@ from clsclip_runtime.detectors.base import OPEN_BATCH
 from clsclip_runtime.errors import BackendError, DetectorError, OptionError
 from clsclip_runtime.regions import Proposals
 from clsclip_runtime.text.matching import match_words
-from tests.runtime.detectors.doubles import PICTURE, SIDE, FixedGraph, detector, save_onnx, spec
+from tests.runtime.detectors.doubles import IMAGE, SIDE, FixedGraph, detector, save_onnx, spec
 from tests.runtime.tiny_bundle import sign
 from tests.shared_data import shared_data
 
@@ -42,7 +42,7 @@ def test_boxes_that_are_nothing() -> None:
             [float("nan"), 32, 10, 10, 0.9, 0.1],
             [32, 32, float("inf"), 10, 0.9, 0.1],
         ),
-    )(PICTURE)
+    )(IMAGE)
     assert len(found) == 0
     assert (found.boxes.shape, found.classes.shape, found.scores.shape) == ((0, 4), (0,), (0,))
 
@@ -54,26 +54,26 @@ def test_overlaps_of_one_class_only() -> None:
         [32, 32, 20, 10, 0.1, 0.7],
         [12, 32, 8, 8, 0.5, 0.1],
     ]
-    found = detector("yolov8", yolov8(*rows))(PICTURE)
+    found = detector("yolov8", yolov8(*rows))(IMAGE)
     np.testing.assert_allclose(found.scores, [0.9, 0.7, 0.5])
-    assert len(detector("yolov8", yolov8(*rows), iou=1.0)(PICTURE)) == 4
-    assert len(detector("yolov8", yolov8(*rows), max_detections=2)(PICTURE)) == 2
-    assert len(detector("yolov8", yolov8(*rows), confidence=0.75, iou=1)(PICTURE)) == 2
-    assert len(detector("yolov8", yolov8(*rows), iou=1)(PICTURE, confidence=0.75)) == 2
+    assert len(detector("yolov8", yolov8(*rows), iou=1.0)(IMAGE)) == 4
+    assert len(detector("yolov8", yolov8(*rows), max_detections=2)(IMAGE)) == 2
+    assert len(detector("yolov8", yolov8(*rows), confidence=0.75, iou=1)(IMAGE)) == 2
+    assert len(detector("yolov8", yolov8(*rows), iou=1)(IMAGE, confidence=0.75)) == 2
     with pytest.raises(OptionError, match="confidence must be a number from 0 to 1"):
-        detector("yolov8", yolov8(*rows))(PICTURE, confidence=2)
+        detector("yolov8", yolov8(*rows))(IMAGE, confidence=2)
 
 
 def test_boxes_are_compared_before_they_are_cut() -> None:
     # Two boxes that reach beyond the picture's left edge overlap less than the parts of them that are inside.
     rows = yolov8([0, 32, 40, 10, 0.9, 0.1], [10, 32, 20, 10, 0.8, 0.1])
-    assert len(detector("yolov8", rows)(PICTURE)) == 2
+    assert len(detector("yolov8", rows)(IMAGE)) == 2
 
 
 def test_five_thousand_boxes() -> None:
     rng = np.random.default_rng(0)
     rows = np.concatenate([rng.uniform(0, 64, (5000, 4)), rng.random((5000, 2))], axis=1)
-    found = detector("yolov8", yolov8(*rows.tolist()), max_detections=50)(PICTURE)
+    found = detector("yolov8", yolov8(*rows.tolist()), max_detections=50)(IMAGE)
     assert 25 < len(found) <= 50
     assert (np.diff(found.scores) <= 0).all()
     assert (found.boxes[:, 2:] > found.boxes[:, :2]).all()
@@ -146,12 +146,12 @@ def brightness(values: np.ndarray) -> list[np.ndarray]:
 def test_batches(batch: int | None, calls: int) -> None:
     graph = FixedGraph(make=brightness)
     made = Detector(graph, spec(batch=batch), confidence=0.1)  # type: ignore[arg-type]
-    pictures = [np.full((32 + at, 64, 3), 100 + at, np.uint8) for at in range(20)]
-    found = made.batch(pictures)
+    images = [np.full((32 + at, 64, 3), 100 + at, np.uint8) for at in range(20)]
+    found = made.batch(images)
     assert len(graph.seen) == calls == math.ceil(20 / made.batch_size)
     assert all(len(seen) == batch for seen in graph.seen if batch is not None)
     np.testing.assert_allclose([own.scores[0] for own in found], np.arange(100, 120) / 255, rtol=1e-6)
-    alone = [made(picture) for picture in pictures]
+    alone = [made(image) for image in images]
     for own, other in zip(found, alone, strict=True):
         np.testing.assert_array_equal(own.boxes, other.boxes)
     assert made.batch([]) == []
@@ -193,7 +193,7 @@ def test_a_file(tmp_path: Path) -> None:
     path = save_onnx(tmp_path / "a.onnx", rows, shape=("n", 3, SIDE, SIDE), metadata={"names": "['cat', 'dog']"})
     made = Detector.load(path, threads=1)
     assert (made.names, made.spec.batch, made.notes) == (("cat", "dog"), None, ())
-    for found in made.batch([PICTURE] * 3):
+    for found in made.batch([IMAGE] * 3):
         np.testing.assert_allclose(found.boxes, [[22, 11, 42, 21]])
     with pytest.raises(DetectorError, match="no such detector"):
         Detector.load(tmp_path / "none.onnx")
@@ -223,7 +223,7 @@ def test_a_bundles_detector(bundle: Path, tmp_path: Path) -> None:
     opened = Bundle.open(folder)
     assert opened.manifest.detector == spec()
     made = Detector.from_bundle(opened, select_backend(threads=1))
-    np.testing.assert_allclose(made(PICTURE).boxes, [[22, 11, 42, 21]])
+    np.testing.assert_allclose(made(IMAGE).boxes, [[22, 11, 42, 21]])
     with pytest.raises(DetectorError, match=r"carries no detector.*--detector"):
         Detector.from_bundle(Bundle.open(bundle), select_backend(threads=1))
 
@@ -240,13 +240,13 @@ def overlaps(one: Proposals, other: Proposals, name: int) -> list[float]:
 
 
 def test_real_detectors_agree() -> None:
-    picture = np.asarray(Image.open(shared_data("pictures", "bus.jpg")).convert("RGB"))
+    image = np.asarray(Image.open(shared_data("pictures", "bus.jpg")).convert("RGB"))
     person, bus = 0, 5
     found = {}
     for name in ("yolov8n_640_fp32", "yolov8n_320_int8", "yolox_nano_416"):
         made = Detector.load(shared_data("models", f"{name}.onnx"), threads=1, confidence=0.5)
         assert (len(made.names), made.names[bus]) == (80, "bus")
-        found[name] = made(picture)
+        found[name] = made(image)
         assert sorted(found[name].classes) == [person] * 3 + [bus], "a bus, and the three persons in front of it"
     whole, small, yolox = found.values()
     for one, other in ((whole, small), (small, yolox)):

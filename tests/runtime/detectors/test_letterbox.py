@@ -21,7 +21,7 @@ def test_letterbox_and_back(width: int, height: int, size: tuple[int, int], plac
     rows, columns = np.flatnonzero(white.any(axis=1)), np.flatnonzero(white.any(axis=0))
     assert (canvas[~white] == GREY).all()
     inner = np.array([[columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]], np.float32)
-    np.testing.assert_allclose(placed.to_picture(inner)[0], [0, 0, width, height], atol=1e-2)
+    np.testing.assert_allclose(placed.to_image(inner)[0], [0, 0, width, height], atol=1e-2)
     # Rounding down may lose a pixel where the product falls just short of a whole number.
     assert max(len(rows) - size[0], len(columns) - size[1]) >= (-1 if place == "top-left" else 0)
     assert place != "stretch" or white.all()
@@ -42,22 +42,22 @@ def test_rounding_is_ultralytics(width: int, height: int, size: tuple[int, int])
 
 
 def test_yolox_cuts_sides() -> None:
-    picture = np.zeros((100, 151, 3), np.uint8)
-    assert letterbox(picture, (64, 64), place="top-left")[1].scale_y == 42 / 100
+    image = np.zeros((100, 151, 3), np.uint8)
+    assert letterbox(image, (64, 64), place="top-left")[1].scale_y == 42 / 100
     assert letterbox(np.zeros((1, 999, 3), np.uint8), (64, 64), place="top-left")[1].scale_y == 1
 
 
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(0, 2**32 - 1))
 def test_resizing_is_opencvs(width: int, height: int, seed: int) -> None:
     cv2 = pytest.importorskip("cv2", reason="OpenCV, the reference, is not installed")
-    picture = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    canvas, placed = letterbox(picture, (64, 64))
+    image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    canvas, placed = letterbox(image, (64, 64))
     inner = round(placed.scale_x * width), round(placed.scale_y * height)
     own = canvas[placed.top : placed.top + inner[1], placed.left : placed.left + inner[0]].astype(int)
-    theirs = cv2.resize(picture, inner, interpolation=cv2.INTER_LINEAR)
+    theirs = cv2.resize(image, inner, interpolation=cv2.INTER_LINEAR)
     np.testing.assert_array_equal(own, theirs)
 
 
 def test_a_picture_of_the_inputs_size_is_not_touched() -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(letterbox(picture, (64, 64))[0], picture)
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(letterbox(image, (64, 64))[0], image)

@@ -74,9 +74,9 @@ def check_boxes(exports: Path, name: str) -> None:
     assert made.spec.license.startswith("AGPL-3.0")
     assert (len(made.names), made.notes) == (80, ())
     reference = np.load(exports / f"{name}.npz")
-    pictures = [reference[f"picture{at}"] for at in range(4)]
+    images = [reference[f"picture{at}"] for at in range(4)]
     counts = []
-    for at, found in enumerate(made.batch(pictures)):
+    for at, found in enumerate(made.batch(images)):
         theirs = reference[f"found{at}"]
         theirs = theirs[(theirs[:, 2] > theirs[:, 0]) & (theirs[:, 3] > theirs[:, 1])]
         counts.append(len(theirs))

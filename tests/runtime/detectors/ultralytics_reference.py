@@ -25,7 +25,7 @@ BRANCHES = ("cv2", "cv3", "one2one_cv2", "one2one_cv3")
 SUPPRESSED = "yolov8n-nms"
 
 
-def pictures() -> list[np.ndarray]:
+def images() -> list[np.ndarray]:
     """RGB pictures: one of the input's size, and others that are made smaller and larger."""
     rng = np.random.default_rng(3)
     return [
@@ -82,11 +82,11 @@ def main() -> None:
         exported = Path(model.export(format="onnx", imgsz=SIDE, simplify=False, **{"nms": False, **options}))
         exported = exported.rename(f"{name}.onnx")
         found: dict[str, np.ndarray] = {}
-        for at, picture in enumerate(pictures()):
-            batch = [np.ascontiguousarray(picture[..., ::-1])] * options.get("batch", 1)
+        for at, image in enumerate(images()):
+            batch = [np.ascontiguousarray(image[..., ::-1])] * options.get("batch", 1)
             runner = RTDETR(exported) if family is RTDETR else YOLO(exported, task="detect")
             result = runner.predict(batch, imgsz=SIDE, conf=0.25, iou=0.7, rect=False, verbose=False)[0]
-            found[f"picture{at}"] = picture
+            found[f"picture{at}"] = image
             found[f"found{at}"] = result.boxes.data.numpy()
         np.savez(f"{name}.npz", **found)
 

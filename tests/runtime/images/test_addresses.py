@@ -104,9 +104,9 @@ Served = tuple[str, list[tuple[str, "str | None"]]]
 def test_a_picture_at_an_address(server: Served, segmenter: Segmenter) -> None:
     base, seen = server
     host = base.partition("//")[2]
-    picture = open_image(f"{base}/good.png?width=10#part")
-    assert (np.asarray(picture.image) == SCENE).all()
-    assert picture.source == f"{base}/good.png?width=10#part"
+    image = open_image(f"{base}/good.png?width=10#part")
+    assert (np.asarray(image.image) == SCENE).all()
+    assert image.source == f"{base}/good.png?width=10#part"
     assert seen == [("/good.png?width=10", None)]
     assert segmenter(f"{base}/moved.png", ["red"])["red"].area == segmenter(SCENE, ["red"])["red"].area > 0
     secret = open_image(f"http://user:secret@{host}/good.png")

@@ -15,7 +15,7 @@ from clsclip_runtime.images import open_image
 from tests.runtime.tiny_bundle import paint
 
 RNG = np.random.default_rng(0)
-PICTURE = RNG.integers(0, 256, (6, 9, 3), np.uint8)
+IMAGE = RNG.integers(0, 256, (6, 9, 3), np.uint8)
 
 
 def pixels(source: Any, **options: Any) -> npt.NDArray[np.uint8]:
@@ -31,21 +31,21 @@ def cure(source: Any) -> str:
 
 def test_the_order_of_opencv(tmp_path: Any) -> None:
     path = tmp_path / "a.png"
-    cv2.imwrite(str(path), PICTURE[..., ::-1])
+    cv2.imwrite(str(path), IMAGE[..., ::-1])
     assert (pixels(cv2.imread(str(path)), channels="bgr") == pixels(path)).all()
-    alpha = np.dstack([PICTURE, np.full((6, 9), 255, np.uint8)])
-    assert (pixels(cv2.cvtColor(alpha, cv2.COLOR_RGBA2BGRA), channels="bgr") == PICTURE).all()
-    gray = PICTURE[..., 0]
+    alpha = np.dstack([IMAGE, np.full((6, 9), 255, np.uint8)])
+    assert (pixels(cv2.cvtColor(alpha, cv2.COLOR_RGBA2BGRA), channels="bgr") == IMAGE).all()
+    gray = IMAGE[..., 0]
     assert (pixels(gray, channels="bgr") == gray[..., None]).all()
 
 
 def test_an_order_of_what_is_no_array_is_refused(tmp_path: Any) -> None:
     with pytest.raises(OptionError, match="channels must be rgb or bgr, and it is 'BGR'"):
-        open_image(PICTURE, channels="BGR")
+        open_image(IMAGE, channels="BGR")
     with pytest.raises(OptionError, match="is for arrays, and this picture is a str"):
         open_image(str(tmp_path / "a.png"), channels="bgr")
     with pytest.raises(OptionError, match="is for arrays, and this picture is a DecodedImage"):
-        open_image(open_image(PICTURE), channels="bgr")
+        open_image(open_image(IMAGE), channels="bgr")
 
 
 def test_every_call_takes_the_order(segmenter: Segmenter) -> None:
@@ -70,14 +70,14 @@ def test_a_generator_of_pictures(segmenter: Segmenter) -> None:
 
 
 UNUSUAL = {
-    "CHW": PICTURE.transpose(2, 0, 1),
-    "CHW of floats": (PICTURE.transpose(2, 0, 1) / 255).astype(np.float32),
-    "HWC of floats": PICTURE / 255,
-    "floats up to 255": PICTURE.astype(np.float64),
-    "one of a batch": PICTURE[None],
-    "one of a batch, CHW": PICTURE.transpose(2, 0, 1)[None],
-    "16 bits": PICTURE.astype(np.uint16) * 257,
-    "whole numbers": PICTURE.astype(np.int64),
+    "CHW": IMAGE.transpose(2, 0, 1),
+    "CHW of floats": (IMAGE.transpose(2, 0, 1) / 255).astype(np.float32),
+    "HWC of floats": IMAGE / 255,
+    "floats up to 255": IMAGE.astype(np.float64),
+    "one of a batch": IMAGE[None],
+    "one of a batch, CHW": IMAGE.transpose(2, 0, 1)[None],
+    "16 bits": IMAGE.astype(np.uint16) * 257,
+    "whole numbers": IMAGE.astype(np.int64),
 }
 
 
@@ -85,28 +85,26 @@ UNUSUAL = {
 def test_the_line_that_a_refusal_gives_mends_the_array(kind: str) -> None:
     array = UNUSUAL[kind]
     mended = eval(cure(array), {"array": array})
-    assert (pixels(mended) == PICTURE).all()
+    assert (pixels(mended) == IMAGE).all()
 
 
-@pytest.mark.parametrize(
-    "array", [PICTURE[..., :1], PICTURE[..., 0][None], PICTURE[..., 0] / 255, PICTURE[..., 0] > 99]
-)
+@pytest.mark.parametrize("array", [IMAGE[..., :1], IMAGE[..., 0][None], IMAGE[..., 0] / 255, IMAGE[..., 0] > 99])
 def test_gray_in_other_forms(array: Any) -> None:
     mended = eval(cure(array), {"array": array})
-    wanted = (PICTURE[..., 0] > 99) * 255 if array.dtype == bool else PICTURE[..., 0]
+    wanted = (IMAGE[..., 0] > 99) * 255 if array.dtype == bool else IMAGE[..., 0]
     assert (pixels(mended) == wanted[..., None]).all()
 
 
 def test_several_pictures_in_one_array_go_to_batch() -> None:
-    arrays = np.stack([PICTURE.transpose(2, 0, 1)] * 2)
+    arrays = np.stack([IMAGE.transpose(2, 0, 1)] * 2)
     with pytest.raises(ImageError, match=r"segmenter\.batch") as caught:
         open_image(arrays)
     (line,) = re.findall(r"batch: (\[.*\])", str(caught.value))
-    assert all((pixels(one) == PICTURE).all() for one in eval(line, {"arrays": arrays}))
+    assert all((pixels(one) == IMAGE).all() for one in eval(line, {"arrays": arrays}))
 
 
 @pytest.mark.parametrize(
-    "array", [np.zeros((5, 6, 2)), np.zeros((0, 4, 3), np.uint8), np.zeros(7), np.array("a"), PICTURE * 1e9]
+    "array", [np.zeros((5, 6, 2)), np.zeros((0, 4, 3), np.uint8), np.zeros(7), np.array("a"), IMAGE * 1e9]
 )
 def test_what_nobody_can_mend_is_refused_without_a_line(array: Any) -> None:
     with pytest.raises(ImageError, match="must be uint8 of shape") as caught:
@@ -116,7 +114,7 @@ def test_what_nobody_can_mend_is_refused_without_a_line(array: Any) -> None:
 
 def test_lists_are_refused() -> None:
     with pytest.raises(ImageError, match=r"numpy.asarray\(picture, 'uint8'\)"):
-        open_image(PICTURE.tolist())
+        open_image(IMAGE.tolist())
 
 
 TENSORS = ["CHW", "CHW of floats", "HWC of floats", "one of a batch, CHW", "whole numbers"]
@@ -127,7 +125,7 @@ def test_tensors(kind: str) -> None:
     torch = pytest.importorskip("torch")
     tensor = torch.from_numpy(np.ascontiguousarray(UNUSUAL[kind])).requires_grad_("float" in kind)
     mended = eval(cure(tensor), {"tensor": tensor})
-    assert (pixels(mended) == PICTURE).all()
+    assert (pixels(mended) == IMAGE).all()
 
 
 def test_batches_of_tensors() -> None:
@@ -136,7 +134,7 @@ def test_batches_of_tensors() -> None:
     with pytest.raises(ImageError, match="torch Tensor of float32 and shape") as caught:
         open_image(tensors)
     (line,) = re.findall(r"batch: (\[.*\])", str(caught.value))
-    assert all((pixels(one) == PICTURE).all() for one in eval(line, {"tensors": tensors}))
+    assert all((pixels(one) == IMAGE).all() for one in eval(line, {"tensors": tensors}))
 
 
 def test_arrays_of_other_libraries() -> None:
@@ -148,6 +146,6 @@ def test_arrays_of_other_libraries() -> None:
         def __array__(self, *_: Any, **__: Any) -> npt.NDArray[np.float32]:
             return UNUSUAL["CHW of floats"]
 
-    picture = Array()
-    mended = eval(cure(picture), {"picture": picture, "numpy": np})
-    assert (pixels(mended) == PICTURE).all()
+    image = Array()
+    mended = eval(cure(image), {"picture": image, "numpy": np})
+    assert (pixels(mended) == IMAGE).all()

@@ -24,9 +24,9 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
 
 
 def pixels(source: Any) -> npt.NDArray[np.uint8]:
-    picture = open_image(source).image
-    assert picture.mode == "RGB"
-    return np.asarray(picture)
+    image = open_image(source).image
+    assert image.mode == "RGB"
+    return np.asarray(image)
 
 
 @pytest.fixture
@@ -90,9 +90,9 @@ def test_damaged_exif_does_not_stop_a_good_picture(noise: npt.NDArray[np.uint8])
     data = encoded(Image.fromarray(noise), exif=b"Exif\0\0II*\0\xff\xff\xff\xffgarbage")
     assert (pixels(data) == noise).all()
     with Image.open(io.BytesIO(data)) as own:  # of the caller's image nothing is shared, and nothing changed
-        picture = open_image(own)
-        assert len(picture.notes) == 1 and "orientation was ignored" in picture.notes[0]
-        picture.image.putpixel((0, 0), (1, 2, 3))
+        image = open_image(own)
+        assert len(image.notes) == 1 and "orientation was ignored" in image.notes[0]
+        image.image.putpixel((0, 0), (1, 2, 3))
         assert (np.asarray(own) == noise).all()
 
 
@@ -104,9 +104,9 @@ def test_orientation_is_applied_where_the_rest_of_the_exif_cannot_be_written(kin
     data = encoded(Image.new("RGB", (40, 24), (200, 30, 30)), kind, exif=exif)
     with Image.open(io.BytesIO(data)) as own:
         for source in (data, own):
-            picture = open_image(source)
-            assert picture.image.size == (24, 40)
-            assert picture.notes == ()
+            image = open_image(source)
+            assert image.image.size == (24, 40)
+            assert image.notes == ()
 
 
 def test_grey_becomes_rgb() -> None:
@@ -346,8 +346,8 @@ def test_preprocessing_squashes_and_normalises(noise: npt.NDArray[np.uint8]) -> 
 
 @pytest.mark.parametrize("size", [(1, 1), (20_000, 1), (1, 20_000)])
 def test_extreme_shapes_are_preprocessed(size: tuple[int, int]) -> None:
-    picture = open_image(encoded(Image.new("RGB", size, (255, 0, 0))))
-    assert picture.image.size == size
-    result = preprocess(picture.image, SPEC)
+    image = open_image(encoded(Image.new("RGB", size, (255, 0, 0))))
+    assert image.image.size == size
+    result = preprocess(image.image, SPEC)
     assert result.shape == (3, 16, 16)
     assert np.allclose(result[0], (1 - 0.5) / 0.25)

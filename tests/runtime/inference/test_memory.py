@@ -61,22 +61,22 @@ def test_masks_beyond_the_bound_are_refused_before_they_are_made(bundle: Path) -
 
 
 def test_pairs_beyond_the_bound_are_refused_before_they_are_segmented(bundle: Path) -> None:
-    picture = np.zeros((32, 32, 3), np.uint8)
+    image = np.zeros((32, 32, 3), np.uint8)
     with Segmenter.load(bundle, limits=Limits(result_mb=1)) as segmenter:
         words = [f"word {at}" for at in range(5000)]
         with pytest.raises(OptionError, match=r"5,000 pairs .* would take 1 MiB.*max_classes=10"):
-            segmenter(picture, words, presence_filter=False)
-        result = segmenter(picture, words, max_classes=10, presence_threshold=0)
+            segmenter(image, words, presence_filter=False)
+        result = segmenter(image, words, max_classes=10, presence_threshold=0)
         assert (segmented(result).sum(), len(result.pairs)) == (10, 10)
 
 
 def test_the_archive_holds_one_mask_at_a_time(bundle: Path) -> None:
     from clsclip_runtime.results.files import plan
 
-    picture = np.zeros((1500, 2000, 3), np.uint8)
-    picture[:, :, 0] = 255
+    image = np.zeros((1500, 2000, 3), np.uint8)
+    image[:, :, 0] = 255
     with Segmenter.load(bundle) as segmenter:
-        result = segmenter(picture, ["red", *(f"word {at}" for at in range(29))], presence_filter=False)
+        result = segmenter(image, ["red", *(f"word {at}" for at in range(29))], presence_filter=False)
     ((_, writer),) = plan(result, "npz", "x")
     _ = [one.area for one in result]
     tracemalloc.start()
@@ -86,7 +86,7 @@ def test_the_archive_holds_one_mask_at_a_time(bundle: Path) -> None:
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < 5 * picture[..., 0].size, "30 masks are 90 MB, one is 3"
+    assert peak < 5 * image[..., 0].size, "30 masks are 90 MB, one is 3"
     file.seek(0)
     with np.load(file, allow_pickle=False) as arrays:
         masks: npt.NDArray[np.bool_] = arrays["masks"]

@@ -18,7 +18,7 @@ from tests.runtime.reading import presence_of, regions_of, segmented, statuses
 from tests.runtime.test_segmenter import CountingBackend
 from tests.runtime.tiny_bundle import make_bundle, paint
 
-Picture = npt.NDArray[np.uint8]
+StickerImage = npt.NDArray[np.uint8]
 SCORES = st.sampled_from([0.0, 0.2, 0.5, 0.5000001, 0.9, 1.0])
 
 FITTED, UNFITTED = (PresenceSpec("filter", "probability", threshold) for threshold in (0.6, 0.0))
@@ -84,7 +84,7 @@ def test_what_makes_no_sense_is_told_before_the_picture_is_read(
         segmenter("/no/such/picture.png", ["red"], **options)
 
 
-def test_a_bundle_without_a_gate_cannot_have_one(tmp_path: Path, scene: Picture) -> None:
+def test_a_bundle_without_a_gate_cannot_have_one(tmp_path: Path, scene: StickerImage) -> None:
     folder = make_bundle(tmp_path / "plain", presence=False)
     with pytest.raises(OptionError, match="presence_filter=True needs presence, and the bundle cannot tell it"):
         Segmenter.load(folder, presence_filter=True)
@@ -119,7 +119,7 @@ def test_only_the_likeliest_words_reach_the_trunk(bundle: Path) -> None:
     assert segmented(every).all()
 
 
-def test_without_the_gate_no_presence_is_computed(bundle: Path, scene: Picture) -> None:
+def test_without_the_gate_no_presence_is_computed(bundle: Path, scene: StickerImage) -> None:
     backend = CountingBackend()
     segmenter = Segmenter(Bundle.open(bundle), backend)
     result = segmenter(scene, ["red", "blue"], presence_filter=False)
@@ -145,7 +145,7 @@ def test_top_k_holds_for_every_crop_by_itself(bundle: Path) -> None:
     assert statuses(result) == ("found", "found")
 
 
-def test_words_beyond_the_memory_of_a_call_are_asked_in_parts(bundle: Path, scene: Picture) -> None:
+def test_words_beyond_the_memory_of_a_call_are_asked_in_parts(bundle: Path, scene: StickerImage) -> None:
     backend = CountingBackend()
     words = ["blue", "red", "green", "white", "yellow"]
     opened = Bundle.open(bundle)
@@ -160,7 +160,7 @@ def test_words_beyond_the_memory_of_a_call_are_asked_in_parts(bundle: Path, scen
 
 
 @pytest.mark.parametrize("takes_patch_features", [False, True])
-def test_without_the_gate_the_stem_is_enough(tmp_path: Path, scene: Picture, takes_patch_features: bool) -> None:
+def test_without_the_gate_the_stem_is_enough(tmp_path: Path, scene: StickerImage, takes_patch_features: bool) -> None:
     """Unless the trunk reads what only the whole encoder gives."""
     folder = make_bundle(tmp_path / "tiny", stem_graph=True, trunk_takes_patch_features=takes_patch_features)
     backend = CountingBackend()
@@ -172,7 +172,7 @@ def test_without_the_gate_the_stem_is_enough(tmp_path: Path, scene: Picture, tak
     np.testing.assert_allclose(result.logits, expected.logits, atol=1e-5)
 
 
-def test_an_encoder_that_nobody_asks_for_is_not_loaded(tmp_path: Path, scene: Picture) -> None:
+def test_an_encoder_that_nobody_asks_for_is_not_loaded(tmp_path: Path, scene: StickerImage) -> None:
     bundle = Bundle.open(make_bundle(tmp_path / "tiny", stem_graph=True))
     for gate, other_gate, first, other in (
         (False, True, "stem", "image_encoder"),
@@ -195,7 +195,7 @@ def test_an_encoder_that_nobody_asks_for_is_not_loaded(tmp_path: Path, scene: Pi
         assert (backend.loaded[first], backend.loaded[other]) == (1, 1)
 
 
-def test_a_graph_that_is_loaded_later_is_verified_again(tmp_path: Path, scene: Picture) -> None:
+def test_a_graph_that_is_loaded_later_is_verified_again(tmp_path: Path, scene: StickerImage) -> None:
     folder = make_bundle(tmp_path / "tiny", stem_graph=True)
     segmenter = Segmenter(Bundle.open(folder), CountingBackend(), presence_filter=False)
     weights = folder / "vision.weights"
@@ -207,7 +207,7 @@ def test_a_graph_that_is_loaded_later_is_verified_again(tmp_path: Path, scene: P
     assert segmented(segmenter(scene, ["red"], presence_filter=True)).all()
 
 
-def test_a_stem_that_is_not_enough_costs_no_second_load(tmp_path: Path, scene: Picture) -> None:
+def test_a_stem_that_is_not_enough_costs_no_second_load(tmp_path: Path, scene: StickerImage) -> None:
     folder = make_bundle(tmp_path / "tiny", stem_graph=True, trunk_takes_patch_features=True)
     backend = CountingBackend()
     segmenter = Segmenter(Bundle.open(folder), backend, presence_filter=False)

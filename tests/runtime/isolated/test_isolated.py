@@ -57,7 +57,7 @@ def pid_of(backend: IsolatedBackend) -> int:
 
 @pytest.mark.parametrize("engine", ["onnxruntime-cpu", "openvino"])
 def test_masks_are_the_same_to_the_last_bit(bundle: Bundle, engine: str) -> None:
-    picture = paint(SQUARES)
+    image = paint(SQUARES)
     boxes = [[0, 0, 20, 20], [4, 4, 30, 30]]
     with (
         Segmenter.load(bundle.folder, engine, threads=1) as plain,
@@ -65,26 +65,26 @@ def test_masks_are_the_same_to_the_last_bit(bundle: Bundle, engine: str) -> None
     ):
         assert isolated.backend == engine
         for regions in (None, boxes):
-            ours, theirs = (one(picture, WORDS, regions=regions) for one in (isolated, plain))
+            ours, theirs = (one(image, WORDS, regions=regions) for one in (isolated, plain))
             np.testing.assert_array_equal(ours.masks, theirs.masks)
             np.testing.assert_array_equal(ours.pairs.logits, theirs.pairs.logits)
             assert [one.presence for one in ours] == [one.presence for one in theirs]
             assert ours.masks.any()
-        isolated.set_image(picture)
-        np.testing.assert_array_equal(isolated.predict(["red"]).masks, plain(picture, ["red"]).masks)
+        isolated.set_image(image)
+        np.testing.assert_array_equal(isolated.predict(["red"]).masks, plain(image, ["red"]).masks)
 
 
 def test_a_process_that_ends_is_told_and_nothing_else_ends(bundle: Bundle) -> None:
-    picture = paint(SQUARES)
+    image = paint(SQUARES)
     with Segmenter.load(bundle.folder, "onnxruntime-cpu", isolated=True) as segmenter:
-        assert segmenter(picture, ["red"]).masks.any()
+        assert segmenter(image, ["red"]).masks.any()
         assert isinstance(segmenter._backend, IsolatedBackend)
         os.kill(pid_of(segmenter._backend), signal.SIGKILL)
         for _ in range(2):
             with pytest.raises(
                 BackendError, match=r"isolated process was ended by SIGKILL while running .*Nothing else"
             ):
-                segmenter(picture, ["blue"])
+                segmenter(image, ["blue"])
 
 
 def test_a_graph_that_ends_openvino(bundle: Bundle, tmp_path: Path) -> None:

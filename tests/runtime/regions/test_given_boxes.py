@@ -20,16 +20,16 @@ SHARES = XYXY / [*SIZE, *SIZE]
 
 @pytest.fixture(scope="module")
 def large() -> npt.NDArray[np.uint8]:
-    picture = np.full((SIZE[1], SIZE[0], 3), 160, np.uint8)
-    picture[:, : SIZE[1]] = (
+    image = np.full((SIZE[1], SIZE[0], 3), 160, np.uint8)
+    image[:, : SIZE[1]] = (
         np.asarray(paint({"red": (slice(2, 6), slice(2, 6))})).repeat(8, 0).repeat(8, 1)[: SIZE[1], : SIZE[1]]
     )
-    return picture
+    return image
 
 
-def line(segmenter: Segmenter, picture: Any, boxes: Any) -> str:
+def line(segmenter: Segmenter, image: Any, boxes: Any) -> str:
     with pytest.raises(OptionError) as caught:
-        segmenter(picture, "red", regions=boxes)
+        segmenter(image, "red", regions=boxes)
     return str(caught.value).rpartition("give: ")[2]
 
 

@@ -12,7 +12,7 @@ import pytest
 from clsclip_runtime import OptionError, Proposals, Segmenter, ZoomIn
 from clsclip_runtime.masks.upsampling import upsample
 from tests.runtime.reading import regions_of
-from tests.runtime.test_zoom import Picture
+from tests.runtime.test_zoom import StickerImage
 
 BOXES = [[4, 4, 20, 16], [8, 20, 16, 28]]
 NAMED = Proposals.from_boxes(BOXES, ["red", "green"])
@@ -20,7 +20,7 @@ WORDS = ["red", "green"]
 
 
 @pytest.mark.parametrize("ratio", [0.25, 1.0, 4.0, 40.0])
-def test_the_threshold_of_named_boxes_is_a_probability(segmenter: Segmenter, scene: Picture, ratio: float) -> None:
+def test_the_threshold_of_named_boxes_is_a_probability(segmenter: Segmenter, scene: StickerImage, ratio: float) -> None:
     """What exceeds 1 / (1 + ratio) is in the mask, by probabilities computed apart."""
     result = segmenter(scene, WORDS, regions=NAMED, zoom_in=ZoomIn(mask_threshold=1 / (1 + ratio), mask_margin=None))
     assert segmenter.bundle.manifest.mask.threshold == 0.5
@@ -32,7 +32,7 @@ def test_the_threshold_of_named_boxes_is_a_probability(segmenter: Segmenter, sce
         assert (region.crop_mask == (probability > 1 / (1 + ratio)))[clear].all()
 
 
-def test_lower_thresholds_only_add_pixels(segmenter: Segmenter, scene: Picture) -> None:
+def test_lower_thresholds_only_add_pixels(segmenter: Segmenter, scene: StickerImage) -> None:
     few, more = (
         segmenter(scene, WORDS, regions=NAMED, zoom_in=ZoomIn(mask_threshold=mask_threshold)).masks
         for mask_threshold in (0.5, 1 / 901)
@@ -41,7 +41,7 @@ def test_lower_thresholds_only_add_pixels(segmenter: Segmenter, scene: Picture) 
     assert few.sum() < more.sum()
 
 
-def test_masks_stay_near_their_boxes(segmenter: Segmenter, scene: Picture) -> None:
+def test_masks_stay_near_their_boxes(segmenter: Segmenter, scene: StickerImage) -> None:
     """Odds that let everything through show how far masks may reach."""
     for mask_margin, boxes in ((0.0, BOXES), (0.25, [[0, 1, 24, 19], [6, 18, 18, 30]])):
         zoom = ZoomIn(crop_margin=0.5, mask_threshold=0.000999, mask_margin=mask_margin)
@@ -59,7 +59,7 @@ def test_masks_stay_near_their_boxes(segmenter: Segmenter, scene: Picture) -> No
     assert free.masks.sum() > result.masks.sum()
 
 
-def test_boxes_without_names_and_whole_pictures_are_as_in_the_paper(segmenter: Segmenter, scene: Picture) -> None:
+def test_boxes_without_names_and_whole_pictures_are_as_in_the_paper(segmenter: Segmenter, scene: StickerImage) -> None:
     papers = ZoomIn(mask_threshold=0.5, mask_margin=None)
     for zoom in (ZoomIn(), ZoomIn(mask_threshold=0.009901, mask_margin=0)):
         for regions in (Proposals.from_boxes(BOXES), Proposals.from_boxes(np.zeros((0, 4)))):
@@ -67,7 +67,7 @@ def test_boxes_without_names_and_whole_pictures_are_as_in_the_paper(segmenter: S
             assert (found.masks == segmenter(scene, WORDS, regions=regions, zoom_in=papers).masks).all()
 
 
-def test_every_form_of_the_masks_agrees(segmenter: Segmenter, scene: Picture, tmp_path: Path) -> None:
+def test_every_form_of_the_masks_agrees(segmenter: Segmenter, scene: StickerImage, tmp_path: Path) -> None:
     result = segmenter(
         scene, WORDS, regions=NAMED, zoom_in=ZoomIn(crop_margin=0.5, mask_threshold=1 / 21, mask_margin=0.1)
     )
@@ -84,7 +84,7 @@ def test_every_form_of_the_masks_agrees(segmenter: Segmenter, scene: Picture, tm
     json.dumps(result.to_json())
 
 
-def test_labels_weigh_words_by_their_own_thresholds(segmenter: Segmenter, scene: Picture) -> None:
+def test_labels_weigh_words_by_their_own_thresholds(segmenter: Segmenter, scene: StickerImage) -> None:
     """Of two words at one pixel the one wins that exceeds its own threshold by more."""
     everywhere = Proposals.from_boxes([[0, 0, 32, 32], [0, 0, 32, 32]], ["red", None])
     zoom = ZoomIn(crop_margin=0, mask_threshold=0.000999, mask_margin=None)
@@ -104,7 +104,7 @@ def test_names_that_cannot_be_printed_are_refused() -> None:
             Proposals.from_boxes([[0, 0, 5, 5]], [name])
 
 
-def test_boxes_outside_the_image_are_noted(segmenter: Segmenter, scene: Picture) -> None:
+def test_boxes_outside_the_image_are_noted(segmenter: Segmenter, scene: StickerImage) -> None:
     boxes = [[0, 0, 24, 18], [900, 900, 910, 910], [5, 5, 5, 9]]
     result = segmenter(scene, ["red"], regions=boxes)
     assert result.notes == ["left out 2 of 3 boxes, of which the image shows nothing"]

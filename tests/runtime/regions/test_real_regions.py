@@ -17,7 +17,7 @@ from clsclip_runtime import Proposals, RegionFile, Result, Segmenter, ZoomIn
 from tests.runtime.reading import regions_of
 from tests.shared_data import shared_data
 
-Picture = npt.NDArray[np.uint8]
+StickerImage = npt.NDArray[np.uint8]
 
 
 @pytest.fixture(scope="module")
@@ -81,11 +81,11 @@ def test_boxes_of_coco_annotations(embedded: Segmenter, tmp_path: Path) -> None:
     counts = {one["id"]: 0 for one in document["images"]}
     for one in document["annotations"]:
         counts[one["image_id"]] += 1
-    for picture in sorted((root / "val2017").iterdir())[:8]:
-        proposals = file.of(str(picture))
-        assert len(proposals) == counts[int(picture.stem)]
-        result = embedded(picture, list(proposals.names), regions=proposals, zoom_in=zoom)
-        assert result.size == sizes[picture.name]
+    for image in sorted((root / "val2017").iterdir())[:8]:
+        proposals = file.of(str(image))
+        assert len(proposals) == counts[int(image.stem)]
+        result = embedded(image, list(proposals.names), regions=proposals, zoom_in=zoom)
+        assert result.size == sizes[image.name]
         check(result, zoom)
 
 

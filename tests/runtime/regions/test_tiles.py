@@ -48,17 +48,17 @@ def test_neighbors_share_the_overlap() -> None:
 
 
 @pytest.fixture(scope="module")
-def picture() -> np.ndarray:
+def image() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
 
 
-def test_tiles_are_boxes_and_the_whole_image(picture: np.ndarray, tmp_path: Path) -> None:
+def test_tiles_are_boxes_and_the_whole_image(image: np.ndarray, tmp_path: Path) -> None:
     with Segmenter.load(make_bundle(tmp_path / "b"), "onnxruntime-cpu") as segmenter:
-        found = segmenter(picture, WORDS, regions="tiles", presence_filter=False)
-        whole = segmenter(picture, WORDS, presence_filter=False)
+        found = segmenter(image, WORDS, regions="tiles", presence_filter=False)
+        whole = segmenter(image, WORDS, presence_filter=False)
         boxes = tile_windows((90, 60), [3], 0.25)
         parts = segmenter(
-            picture, WORDS, regions=boxes, presence_filter=False, zoom_in=ZoomIn(crop_margin=0, fallback="none")
+            image, WORDS, regions=boxes, presence_filter=False, zoom_in=ZoomIn(crop_margin=0, fallback="none")
         )
     assert found.regions is not None and len(found.regions) == 9
     for name in WORDS:
@@ -68,7 +68,7 @@ def test_tiles_are_boxes_and_the_whole_image(picture: np.ndarray, tmp_path: Path
     assert any("no values for tiles" in note for note in found.notes)
 
 
-def test_a_tile_needs_the_bundles_presence(picture: np.ndarray, tmp_path: Path) -> None:
+def test_a_tile_needs_the_bundles_presence(image: np.ndarray, tmp_path: Path) -> None:
     folder = make_bundle(tmp_path / "b")
     manifest = json.loads((folder / "manifest.json").read_text())
     results = []
@@ -78,8 +78,8 @@ def test_a_tile_needs_the_bundles_presence(picture: np.ndarray, tmp_path: Path) 
         tiles = {"scales": [2, 3], "overlap": 0.1, "presence_threshold": threshold}
         (fitted / "manifest.json").write_text(json.dumps(manifest | {"tiles": tiles}))
         with Segmenter.load(fitted, "onnxruntime-cpu", presence_filter=True) as segmenter:
-            results.append(segmenter(picture, WORDS, regions="tiles"))
-            whole = segmenter(picture, WORDS)
+            results.append(segmenter(image, WORDS, regions="tiles"))
+            whole = segmenter(image, WORDS)
     every, none = results
     assert every.regions is not None and len(every.regions) == 13
     assert len(every.pairs) == len(none.pairs) + 13 * len(WORDS)
@@ -88,29 +88,29 @@ def test_a_tile_needs_the_bundles_presence(picture: np.ndarray, tmp_path: Path) 
         assert none[name].presence == whole[name].presence
 
 
-def test_zoom_in_without_a_detector_takes_tiles(picture: np.ndarray, tmp_path: Path) -> None:
+def test_zoom_in_without_a_detector_takes_tiles(image: np.ndarray, tmp_path: Path) -> None:
     with Segmenter.load(make_bundle(tmp_path / "b"), "onnxruntime-cpu") as segmenter:
-        zoomed = segmenter(picture, WORDS, zoom_in=True)
-        tiled = segmenter.batch([picture], WORDS, regions="tiles")[0]
+        zoomed = segmenter(image, WORDS, zoom_in=True)
+        tiled = segmenter.batch([image], WORDS, regions="tiles")[0]
         np.testing.assert_array_equal(zoomed.masks, tiled.masks)
         for wrong in (ZoomIn(boxes_as_masks=True), ZoomIn(class_agnostic=True), ZoomIn(confidence=0.5)):
             with pytest.raises(OptionError, match="need a detector"):
-                segmenter(picture, WORDS, zoom_in=wrong)
+                segmenter(image, WORDS, zoom_in=wrong)
         with pytest.raises(OptionError, match="'tiles'"):
-            segmenter(picture, WORDS, regions="peaks")
+            segmenter(image, WORDS, regions="peaks")
         with pytest.raises(OptionError, match="boxes_as_masks"):
-            segmenter(picture, WORDS, regions="tiles", zoom_in=ZoomIn(boxes_as_masks=True))
+            segmenter(image, WORDS, regions="tiles", zoom_in=ZoomIn(boxes_as_masks=True))
 
 
 @pytest.mark.parametrize("regions", [None, "tiles", [[5, 5, 50, 40], [30, 10, 90, 60]]])
 def test_refined_masks_have_one_map_each(
-    picture: np.ndarray, tmp_path: Path, regions: str | list[list[int]] | None
+    image: np.ndarray, tmp_path: Path, regions: str | list[list[int]] | None
 ) -> None:
     with Segmenter.load(make_bundle(tmp_path / "b"), "onnxruntime-cpu") as segmenter:
-        plain = segmenter(picture, WORDS, regions=regions, presence_filter=False)
-        fine = segmenter(picture, WORDS, regions=regions, presence_filter=False, refine=True)
+        plain = segmenter(image, WORDS, regions=regions, presence_filter=False)
+        fine = segmenter(image, WORDS, regions=regions, presence_filter=False, refine=True)
         with pytest.raises(OptionError, match="refine"):
-            segmenter(picture, WORDS, refine=1)  # type: ignore[arg-type]
+            segmenter(image, WORDS, refine=1)  # type: ignore[arg-type]
     assert fine.classes == plain.classes
     for one, other in zip(plain, fine, strict=True):
         assert (one.searched, one.presence) == (other.searched, other.presence)

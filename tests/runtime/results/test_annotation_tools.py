@@ -32,10 +32,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 def scene() -> npt.NDArray[np.uint8]:
     """130 x 97 pixels: a red ring, in it a red spot, two more, and a bar of another color."""
     patches = {"red": (slice(0, 5), slice(0, 5)), "blue": (slice(6, 8), slice(4, 8))}
-    picture = paint(patches)
-    picture[4:16, 4:16] = 160
-    picture[8:12, 8:12] = picture[24:28, 0:4] = picture[0:4, 28:32] = (255, 0, 0)
-    return np.asarray(Image.fromarray(picture).resize(SIZE, Image.Resampling.NEAREST))
+    image = paint(patches)
+    image[4:16, 4:16] = 160
+    image[8:12, 8:12] = image[24:28, 0:4] = image[0:4, 28:32] = (255, 0, 0)
+    return np.asarray(Image.fromarray(image).resize(SIZE, Image.Resampling.NEAREST))
 
 
 @pytest.fixture(scope="module")

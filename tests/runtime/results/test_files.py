@@ -23,7 +23,7 @@ from clsclip_runtime.results.codecs.coco_rle import encode_rle
 from clsclip_runtime.results.overlay import colors
 from tests.runtime.reading import presence_of, statuses
 
-Picture = npt.NDArray[np.uint8]
+StickerImage = npt.NDArray[np.uint8]
 WORDS = ["red", "blue", "green", "dining table"]
 
 # pycocotools' decoder, which only these tests use, is older than numpy 2's rules for __array__.
@@ -212,7 +212,7 @@ def test_a_stem_must_be_a_plain_name(result: Result, tmp_path: Path, stem: str) 
         result.save(tmp_path / "out", stem=stem)
 
 
-def test_sources_without_name_are_called_picture(segmenter: Segmenter, scene: Picture, tmp_path: Path) -> None:
+def test_sources_without_name_are_called_picture(segmenter: Segmenter, scene: StickerImage, tmp_path: Path) -> None:
     segmenter(scene, "red").save(tmp_path, "png")
     assert names(tmp_path) == {"picture_red.png"}
 
@@ -328,7 +328,7 @@ def test_the_overlay_colours_what_was_found(segmenter: Segmenter, photo: Path) -
     assert not (legend == colors(2)[1]).all(axis=1).any()
 
 
-def test_legends_of_many_or_strange_words_are_bounded(segmenter: Segmenter, scene: Picture) -> None:
+def test_legends_of_many_or_strange_words_are_bounded(segmenter: Segmenter, scene: StickerImage) -> None:
     words = [*(f"w{number}" for number in range(1000)), "犬", "x" * 256, "red"]
     image = segmenter(scene, words).overlay()
     assert image.height < 512 + 1600

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from clsclip_runtime import Limits, OptionError, Proposals, Segmenter, ZoomIn
 
-Picture = npt.NDArray[np.uint8]
+StickerImage = npt.NDArray[np.uint8]
 
 
-def test_they_are_torchs_upsampled_logits(segmenter: Segmenter, scene: Picture) -> None:
+def test_they_are_torchs_upsampled_logits(segmenter: Segmenter, scene: StickerImage) -> None:
     import torch
 
     result = segmenter(scene, ["red", "blue"])
@@ -27,7 +27,9 @@ def test_they_are_torchs_upsampled_logits(segmenter: Segmenter, scene: Picture) 
 
 @settings(max_examples=12)
 @given(st.floats(0.001, 0.999))
-def test_the_mask_is_where_they_exceed_the_threshold(segmenter: Segmenter, scene: Picture, threshold: float) -> None:
+def test_the_mask_is_where_they_exceed_the_threshold(
+    segmenter: Segmenter, scene: StickerImage, threshold: float
+) -> None:
     boxes = Proposals.from_boxes([[2, 2, 22, 18], [6, 18, 18, 30], [0, 0, 30, 30]], ["red", None, "green"])
     for regions in (None, boxes, "tiles"):
         result = segmenter(scene, ["red", "green"], mask_threshold=threshold, presence_threshold=0, regions=regions)
@@ -38,7 +40,7 @@ def test_the_mask_is_where_they_exceed_the_threshold(segmenter: Segmenter, scene
             assert ((probabilities > threshold) == result.mask(name))[~near].all()
 
 
-def test_the_threshold_of_a_call(segmenter: Segmenter, scene: Picture) -> None:
+def test_the_threshold_of_a_call(segmenter: Segmenter, scene: StickerImage) -> None:
     areas = [segmenter(scene, "red", mask_threshold=one)["red"].area for one in (0.1, 0.5, 0.9)]
     assert areas[0] > areas[1] > areas[2] > 0
     assert areas[1] == segmenter(scene, "red")["red"].area
@@ -55,12 +57,12 @@ def test_the_threshold_of_a_call(segmenter: Segmenter, scene: Picture) -> None:
 
 
 @pytest.mark.parametrize("wrong", [0, 1, -0.5, float("nan"), "0.5", True])
-def test_what_is_no_threshold_is_told(segmenter: Segmenter, scene: Picture, wrong: float) -> None:
+def test_what_is_no_threshold_is_told(segmenter: Segmenter, scene: StickerImage, wrong: float) -> None:
     with pytest.raises(OptionError, match="mask_threshold must be a number from"):
         segmenter(scene, "red", mask_threshold=wrong)
 
 
-def test_what_does_not_fit_is_refused(bundle: object, scene: Picture) -> None:
+def test_what_does_not_fit_is_refused(bundle: object, scene: StickerImage) -> None:
     with Segmenter.load(bundle, "onnxruntime-cpu", limits=Limits(result_mb=1)) as segmenter:  # type: ignore[arg-type]
         result = segmenter(scene, "red")
         with pytest.raises(OptionError, match="Give a smaller size"):

@@ -186,18 +186,18 @@ def _two_videos(path: Path) -> None:
 def _sound(path: Path, *, cover: bool = False) -> None:
     with av.open(str(path), "w") as container:
         sound: Any = container.add_stream("aac", rate=8000, layout="mono")
-        picture: Any = None
+        image: Any = None
         if cover:
-            picture = container.add_stream("mjpeg", rate=1)
-            picture.width, picture.height, picture.pix_fmt = 96, 64, "yuvj420p"
-            picture.disposition = av.stream.Disposition.attached_pic
+            image = container.add_stream("mjpeg", rate=1)
+            image.width, image.height, image.pix_fmt = 96, 64, "yuvj420p"
+            image.disposition = av.stream.Disposition.attached_pic
         samples: Any = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
         samples.sample_rate = 8000
         container.start_encoding()
-        if picture is not None:
+        if image is not None:
             frame: Any = av.VideoFrame.from_ndarray(numbered(0), format="rgb24").reformat(format="yuvj420p")
             frame.pts = 0
-            container.mux([*picture.encode(frame), *picture.encode()])
+            container.mux([*image.encode(frame), *image.encode()])
         container.mux(sound.encode(samples))
         container.mux(sound.encode())
 

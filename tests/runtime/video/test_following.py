@@ -22,17 +22,17 @@ from tests.runtime.tiny_bundle import paint
 from tests.runtime.video.made import make_video
 
 ROOT = Path(__file__).parents[3]
-Picture = npt.NDArray[np.uint8]
+StickerImage = npt.NDArray[np.uint8]
 
 
 def pan(count: int, size: tuple[int, int] = (640, 480)) -> Iterator[Frame]:
     """A camera that moves smoothly over the example picture, 25 frames a second."""
     with Image.open(ROOT / "examples" / "cluttered.png") as opened:
-        picture = opened.convert("RGB").resize((1024, 1024), Image.Resampling.BICUBIC)
+        image = opened.convert("RGB").resize((1024, 1024), Image.Resampling.BICUBIC)
     for at in range(count):
         shift = at / 250
         place = (1, 0, (1024 - size[0]) * shift, 0, 1, (1024 - size[1]) * shift)
-        view = picture.transform(size, Image.Transform.AFFINE, place, Image.Resampling.BILINEAR)
+        view = image.transform(size, Image.Transform.AFFINE, place, Image.Resampling.BILINEAR)
         yield Frame(np.asarray(view), at, at / 25)
 
 
@@ -141,20 +141,20 @@ def test_masks_are_averaged(segmenter: Segmenter, red: Result) -> None:
     assert HELD_SHARE < 1
 
 
-def moving(count: int, gone: range = range(0)) -> Iterator[tuple[Frame, Picture]]:
+def moving(count: int, gone: range = range(0)) -> Iterator[tuple[Frame, StickerImage]]:
     for at in range(count):
-        picture = np.full((96, 96, 3), 160, np.uint8)
+        image = np.full((96, 96, 3), 160, np.uint8)
         if at not in gone:
-            picture[12:36, 6 + at : 36 + at] = (255, 0, 0)
-        picture[60:84, 60 - at : 84 - at] = (255, 0, 0)
-        yield Frame(picture, at, at / 10), picture
+            image[12:36, 6 + at : 36 + at] = (255, 0, 0)
+        image[60:84, 60 - at : 84 - at] = (255, 0, 0)
+        yield Frame(image, at, at / 10), image
 
 
-def ids(segmenter: Segmenter, frames: Iterator[tuple[Frame, Picture]]) -> list[list[int | None]]:
+def ids(segmenter: Segmenter, frames: Iterator[tuple[Frame, StickerImage]]) -> list[list[int | None]]:
     follower = Follower(track=True)
     found = []
-    for frame, picture in frames:
-        result = follower(frame, segmenter(picture, ["red"], presence_threshold=0))
+    for frame, image in frames:
+        result = follower(frame, segmenter(image, ["red"], presence_threshold=0))
         assert result.tracked is not None
         found.append([one.track_id for one in result.tracked])
     return found
@@ -169,8 +169,8 @@ def test_ids_last(segmenter: Segmenter) -> None:
 
 
 def test_ids_are_in_every_output(segmenter: Segmenter) -> None:
-    frame, picture = next(moving(1))
-    plain = segmenter(picture, ["red"])
+    frame, image = next(moving(1))
+    plain = segmenter(image, ["red"])
     result = Follower(track=True)(frame, plain)
     assert [one["track_id"] for one in result.to_json()["instances"]] == [1, 2]
     assert [one["track_id"] for one in result.to_coco()["annotations"]] == [1, 2]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from clsclip_runtime.errors import VideoError
-from clsclip_runtime.video.splitter import split_pictures
+from clsclip_runtime.video.splitter import split_images
 
 
 def encode(size: tuple[int, int], seed: int, kind: str) -> bytes:
@@ -34,7 +34,7 @@ def encode(size: tuple[int, int], seed: int, kind: str) -> bytes:
 
 
 KINDS = ("jpeg", "progressive", "restarts", "thumbnail", "png", "ppm", "grey", "deep")
-PICTURES = st.builds(
+IMAGES = st.builds(
     encode, st.tuples(st.integers(1, 24), st.integers(1, 24)), st.integers(0, 99), st.sampled_from(KINDS)
 )
 
@@ -53,37 +53,37 @@ def in_chunks(data: bytes, sizes: list[int]) -> Callable[[int], bytes]:
     return lambda _: next(chunks, b"")
 
 
-@given(st.lists(PICTURES, max_size=5), st.lists(st.integers(1, 3000), min_size=1, max_size=5))
-def test_any_chunks_give_the_same_pictures(pictures: list[bytes], sizes: list[int]) -> None:
-    assert list(split_pictures(in_chunks(b"".join(pictures), sizes), "x")) == pictures
+@given(st.lists(IMAGES, max_size=5), st.lists(st.integers(1, 3000), min_size=1, max_size=5))
+def test_any_chunks_give_the_same_pictures(images: list[bytes], sizes: list[int]) -> None:
+    assert list(split_images(in_chunks(b"".join(images), sizes), "x")) == images
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_byte_at_a_time(kind: str) -> None:
-    pictures = [encode((9, 7), seed, kind) for seed in range(2)]
-    assert list(split_pictures(in_chunks(b"".join(pictures), [1]), "x")) == pictures
+    images = [encode((9, 7), seed, kind) for seed in range(2)]
+    assert list(split_images(in_chunks(b"".join(images), [1]), "x")) == images
 
 
-@given(PICTURES, PICTURES, st.data())
+@given(IMAGES, IMAGES, st.data())
 def test_a_stream_that_is_cut_off_gives_what_is_whole(first: bytes, second: bytes, data: st.DataObject) -> None:
     length = data.draw(st.integers(1, len(second) - 1))
-    split = split_pictures(io.BytesIO(first + second[:length]).read, "pipe")
+    split = split_images(io.BytesIO(first + second[:length]).read, "pipe")
     assert next(split) == first
     with pytest.raises(VideoError, match="pipe"):
         next(split)
 
 
-@given(PICTURES, st.binary(min_size=2, max_size=300).filter(lambda data: data[:1] not in (b"\xff", b"\x89", b"P")))
-def test_garbage_between_pictures_is_told(picture: bytes, garbage: bytes) -> None:
-    split = split_pictures(io.BytesIO(picture + garbage + picture).read, "pipe")
-    assert next(split) == picture
-    with pytest.raises(VideoError, match=rf"pipe, picture 2 \(byte {len(picture):,}\): .*begin no known picture"):
+@given(IMAGES, st.binary(min_size=2, max_size=300).filter(lambda data: data[:1] not in (b"\xff", b"\x89", b"P")))
+def test_garbage_between_pictures_is_told(image: bytes, garbage: bytes) -> None:
+    split = split_images(io.BytesIO(image + garbage + image).read, "pipe")
+    assert next(split) == image
+    with pytest.raises(VideoError, match=rf"pipe, picture 2 \(byte {len(image):,}\): .*begin no known picture"):
         next(split)
 
 
 @given(st.binary(max_size=400), st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"P6 ", b"P5\n#"]))
 def test_garbage_never_does_worse(garbage: bytes, start: bytes) -> None:
-    split = split_pictures(io.BytesIO(start + garbage).read, "x")
+    split = split_images(io.BytesIO(start + garbage).read, "x")
     try:
         given_back = b"".join(split)
     except VideoError:
@@ -92,16 +92,16 @@ def test_garbage_never_does_worse(garbage: bytes, start: bytes) -> None:
 
 
 def test_a_picture_is_given_before_the_next_begins() -> None:
-    picture = encode((5, 5), 0, "jpeg")
+    image = encode((5, 5), 0, "jpeg")
     asked = []
 
     def read(_: int) -> bytes:
         asked.append(None)
-        return picture
+        return image
 
-    split = split_pictures(read, "x")
+    split = split_images(read, "x")
     for number in range(1, 4):
-        assert next(split) == picture
+        assert next(split) == image
         assert len(asked) == number
 
 
@@ -119,7 +119,7 @@ def test_a_picture_is_given_before_the_next_begins() -> None:
 )
 def test_nonsense_is_told(data: bytes, message: str) -> None:
     with pytest.raises(VideoError, match=message):
-        list(split_pictures(io.BytesIO(data).read, "x"))
+        list(split_images(io.BytesIO(data).read, "x"))
 
 
 def test_a_picture_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,4 +127,4 @@ def test_a_picture_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
     start = encode((5, 5), 0, "jpeg")[:-2]
     reads = iter([start])
     with pytest.raises(VideoError, match="larger than"):
-        list(split_pictures(lambda count: next(reads, os.urandom(count).replace(b"\xff", b"\0")), "x"))
+        list(split_images(lambda count: next(reads, os.urandom(count).replace(b"\xff", b"\0")), "x"))

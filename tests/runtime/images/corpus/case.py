@@ -41,17 +41,17 @@ class Case:
     needs: tuple[str, ...] = field(default=())
 
 
-FRAMES, PAGES, PICTURES = "is an animation", "several pages", "several pictures"
+FRAMES, PAGES, IMAGES = "is an animation", "several pages", "several pictures"
 PROFILE, CLEAR, EXIF = "color profile was ignored", "transparent parts", "EXIF data cannot be read"
 
 
 def scene() -> Pixels:
     """A smooth picture with an edge and no symmetry."""
     down, across = np.mgrid[0:HEIGHT, 0:WIDTH]
-    picture = np.stack([across * 6, down * 10, 255 - across * 3 - down * 2], axis=2)
-    picture[4:12, 6:20] = (220, 30, 40)
-    picture[15:22, 25:37] = (250, 240, 10)
-    return picture.astype(np.uint8)
+    image = np.stack([across * 6, down * 10, 255 - across * 3 - down * 2], axis=2)
+    image[4:12, 6:20] = (220, 30, 40)
+    image[15:22, 25:37] = (250, 240, 10)
+    return image.astype(np.uint8)
 
 
 SCENE = scene()

@@ -12,7 +12,7 @@ from PIL import Image, ImageCms
 from tests.runtime.images.corpus.case import (
     EXIF,
     GRAY,
-    PICTURES,
+    IMAGES,
     PROFILE,
     SCENE,
     XMP,
@@ -101,7 +101,7 @@ def jpegs() -> Iterator[Case]:
         notes=(PROFILE,),
     )
     two = saved(SCENE, "MPO", quality=95, subsampling=0, save_all=True, append_images=[Image.fromarray(SCENE[::-1])])
-    yield case("jpeg_mpo", two, notes=(PICTURES,))
+    yield case("jpeg_mpo", two, notes=(IMAGES,))
     yield case("jpeg_followed_by_a_video", good + b"\0\0\0\x18ftypmp42" + bytes(2000))
     yield case("jpeg_fill_bytes", good[:2] + b"\xff\xff\xff" + good[2:])
     yield case("jpeg_without_jfif", without(good, 0xE0))

@@ -185,13 +185,13 @@ def _bmp_16() -> bytes:
     return b"BM" + struct.pack("<IHHI", 54 + len(data), 0, 0, 54) + header + data
 
 
-def _icon(pictures: list[Pixels]) -> bytes:
+def _icon(images: list[Pixels]) -> bytes:
     """An icon of PNG files."""
-    files = [saved(one, "PNG") for one in pictures]
+    files = [saved(one, "PNG") for one in images]
     at = 6 + 16 * len(files)
     directory = struct.pack("<HHH", 0, 1, len(files))
-    for picture, file in zip(pictures, files, strict=True):
-        height, width = picture.shape[:2]
+    for image, file in zip(images, files, strict=True):
+        height, width = image.shape[:2]
         directory += struct.pack("<BBBBHHII", width, height, 0, 0, 1, 32, len(file), at)
         at += len(file)
     return directory + b"".join(files)

@@ -28,7 +28,7 @@ def check_size(width: int, height: int, name: str) -> None:
         )
 
 
-def picture_of(frame: Any) -> npt.NDArray[np.uint8]:
+def image_of(frame: Any) -> npt.NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB of a decoded frame, turned and mirrored as its metadata ask."""
     if _is_transparent(frame):
         colored = Image.fromarray(frame.to_ndarray(format="rgba"))

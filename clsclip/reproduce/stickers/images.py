@@ -29,7 +29,7 @@ class Thing:
 
 
 @dataclass(frozen=True)
-class Picture:
+class StickerImage:
     """A made picture.
 
     Attributes:
@@ -84,7 +84,7 @@ class StickerWorld:
         self.pool = self.pool or tuple(range(len(nouns())))
         self.grounds = ground_pool(self.seed, 300)
 
-    def picture(self, index: int) -> Picture:
+    def image(self, index: int) -> StickerImage:
         """Picture number ``index``: ground, 1 to 8 things, then blur, noise or JPEG now and then."""
         rng = np.random.default_rng([self.seed, 2, index])
         # Of a picture w : h, squashed to a square, all gets sqrt(h / w) times as wide and sqrt(w / h) times as tall.
@@ -158,14 +158,14 @@ class StickerWorld:
         canvas: npt.NDArray[np.float32],
         instances: npt.NDArray[np.uint8],
         pasted: list[tuple[int, str, int]],
-    ) -> Picture:
+    ) -> StickerImage:
         if rng.random() < 0.3:
             canvas = canvas + noise_of(rng, canvas.shape) * np.float32(rng.uniform(2, 10))
-        picture = Image.fromarray(np.clip(canvas, 0, 255).astype(np.uint8))
+        image = Image.fromarray(np.clip(canvas, 0, 255).astype(np.uint8))
         if rng.random() < 0.2:
-            picture = picture.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.2, 1.0)) * self.side / 128))
+            image = image.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.2, 1.0)) * self.side / 128))
         if rng.random() < 0.25:
-            picture = _compressed(picture, int(rng.integers(25, 95)))
+            image = _compressed(image, int(rng.integers(25, 95)))
         things, labels = [], np.zeros(len(pasted) + 1, np.uint8)
         for number, (noun, style, own) in enumerate(pasted, start=1):
             rows, columns = np.nonzero(instances == number)
@@ -174,11 +174,11 @@ class StickerWorld:
             box = (int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1)
             things.append(Thing(noun, style, box))
             labels[number] = len(things)
-        return Picture(np.asarray(picture), labels[instances], tuple(things))
+        return StickerImage(np.asarray(image), labels[instances], tuple(things))
 
 
-def _compressed(picture: Image.Image, quality: int) -> Image.Image:
+def _compressed(image: Image.Image, quality: int) -> Image.Image:
     """The picture as JPEG of this quality gives it back."""
     stored = io.BytesIO()
-    picture.save(stored, "JPEG", quality=quality)
+    image.save(stored, "JPEG", quality=quality)
     return open_image(stored.getvalue()).image
