@@ -32,6 +32,7 @@ from clsclip_serve.asked import (
 from clsclip_serve.engine import DrainingError
 from clsclip_serve.keys import ApiKeys
 from clsclip_serve.metrics import CONTENT_TYPE
+from clsclip_serve.open_inference import open_inference
 from clsclip_serve.problems import ProblemError, add_handlers, request_id
 from clsclip_serve.service import Service
 
@@ -54,6 +55,7 @@ def create_app(service: Service, keys: ApiKeys | None = None, *, page: bool = Tr
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=int(service.options.max_upload_mb * 1e6))
     app.add_middleware(Around, metrics=service.metrics, keys=keys)
     app.include_router(_routes(service))
+    app.include_router(open_inference(service))
     if page:
         app.mount("/page", StaticFiles(directory=PAGE))
         app.add_route("/", _page, include_in_schema=False)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from clsclip_runtime.options import is_name
 from clsclip_runtime.regions.crops import ZoomIn
+from clsclip_runtime.regions.proposals import Proposals
 from clsclip_serve.problems import ProblemError, sentence
 
 MaskFormat = Literal["rle", "png", "polygons", "none"]
@@ -68,6 +69,14 @@ class Options(_Strict):
             "refine": self.refine,
         }
         return tuple(found.items())
+
+    def boxes(self) -> Any:
+        """The regions as ``Segmenter`` takes them."""
+        if self.regions is None or isinstance(self.regions, str):
+            return self.regions
+        corners = [one.box if isinstance(one, Box) else one for one in self.regions]
+        names = [one.name if isinstance(one, Box) else None for one in self.regions]
+        return Proposals.from_boxes(corners, names, source="request")
 
 
 class StickerImage(_Strict):

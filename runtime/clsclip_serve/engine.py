@@ -99,6 +99,11 @@ class Engine:
         """Requests that wait."""
         return len(self._waiting)
 
+    @property
+    def alive(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread.is_alive()
+
     def submit(self, job: Job) -> Future[Any]:
         """Let a request wait; its future gives an :class:`Answered`.
 

@@ -8,14 +8,13 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from clsclip_runtime.images import DecodedImage, open_image
 from clsclip_runtime.inference.features import ImageFeatures
-from clsclip_runtime.regions.proposals import Proposals
 from clsclip_runtime.results.result import Result
 from clsclip_runtime.segmenter import Segmenter
-from clsclip_serve.asked import Box, Classes, Options
+from clsclip_serve.asked import Classes, Options
 from clsclip_serve.engine import Answered, DrainingError, Engine, Job, QueueFullError
 from clsclip_serve.kept import KeptImages
 from clsclip_serve.metrics import Metrics
@@ -93,7 +92,7 @@ class Service:
 
     async def _run(self, image: DecodedImage | ImageFeatures, classes: Classes | None, options: Options) -> Answered:
         deadline = time.monotonic() + self.options.timeout
-        job = Job(image, classes, () if classes is None else options.of_call(), _regions(options), deadline)
+        job = Job(image, classes, () if classes is None else options.of_call(), options.boxes(), deadline)
         # A client that goes away cancels this, and with it the job if it waits still.
         return await asyncio.wrap_future(self.engine.submit(job))
 
@@ -123,11 +122,3 @@ class _Place:
 
     def __exit__(self, *error: object) -> None:
         self._service._accepted -= 1
-
-
-def _regions(options: Options) -> Any:
-    if options.regions is None or isinstance(options.regions, str):
-        return options.regions
-    boxes = [one.box if isinstance(one, Box) else one for one in options.regions]
-    names = [one.name if isinstance(one, Box) else None for one in options.regions]
-    return Proposals.from_boxes(boxes, names, source="request")

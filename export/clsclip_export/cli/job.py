@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from clsclip_export.options import Published
 from clsclip_export.profiles import Profile
+from clsclip_export.triton import Repository, write_repository
 from clsclip_runtime.backends.tensorrt.edition import TensorRtEdition, find_edition
 from clsclip_runtime.bundle.opening import MANIFEST
 from clsclip_runtime.cli.output import echo
@@ -100,6 +101,8 @@ class Job:
         tiles_presence: least presence of a class in a tile, for the manifest; None takes the checkpoint's.
         license: of the weights; None is what the model comes with.
         description: likewise.
+        triton: the model repository to write of ``bundle``.
+        repository: how.
     """
 
     checkpoint: Checkpoint | Published | None
@@ -117,6 +120,8 @@ class Job:
     tiles_presence: float | None = None
     license: str | None = None
     description: str | None = None
+    triton: Path | None = None
+    repository: Repository = field(default_factory=Repository)
 
     def check_data(self) -> CheckData:
         """Read the images and words to check on. CheckDataError if they cannot be used."""
@@ -160,6 +165,9 @@ def run_job(job: Job) -> Done:
         size = sum(path.stat().st_size for path in job.out.iterdir()) / 2**20
         known = "words chosen at call time" if job.text_encoder else f"it knows {len(job.words)} words"
         echo(f"[ok] {job.out} written: {size:.1f} MiB, {known}")
+    if job.triton is not None and job.bundle is not None:
+        models = write_repository(job.bundle, job.triton, job.repository, force=job.force)
+        echo(f"[ok] {job.triton} written: {', '.join(models)}. Run: tritonserver --model-repository {job.triton}")
     folder = job.out or job.bundle
     if job.engines is not None and edition is not None and folder is not None:
         return Done(job.out, build(job.engines, edition, folder, job.profile))

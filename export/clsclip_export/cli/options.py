@@ -10,6 +10,7 @@ import click
 
 from clsclip_export.cli.groups import check_groups, option
 from clsclip_export.cli.job import Calibrate, Checkpoint, Engines, Job
+from clsclip_export.cli.triton import TRITON, read_repository
 from clsclip_export.errors import ProfileError
 from clsclip_export.options import Published
 from clsclip_export.profiles import AXES, Profile, parse_bounds
@@ -58,7 +59,12 @@ _OPTIONS = (
         help="Bundle to add --detector, --classes-file or --engine to, or to make --int8.",
     ),
     option("--out", type=_FILE, help="Bundle folder to write."),
-    option("--force", is_flag=True, needs=("--out",), help="Replace --out, once the new bundle is complete."),
+    option(
+        "--force",
+        is_flag=True,
+        needs=("--out", "--triton"),
+        help="Replace it, once the new one is complete.",
+    ),
     option("--towers", needs=_TOWERS, help="Folder or open_clip name, when not the one that the checkpoint names."),
     option("--pretrained", needs=("--towers",), help="Weights for --towers: a tag of open_clip or a local file."),
     option(
@@ -192,6 +198,7 @@ _OPTIONS = (
     option("--hardware-compatible", is_flag=True, needs=_ENGINE, help="Engines that newer GPUs run too, slower."),
     option("--strip-weights", is_flag=True, needs=_ENGINE, help="Engines without weights; these come from the ONNX."),
     option("--tf32", is_flag=True, needs=_ENGINE, help="Let FP32 products round to TF32."),
+    *TRITON,
     option("--optimization-level", type=click.IntRange(0, 5), needs=_ENGINE, help="How long to look for fast kernels."),
 )
 
@@ -215,6 +222,8 @@ def read_job(context: click.Context, values: dict[str, Any]) -> Job:
     checkpoint = read_model(values)
     if values["out"] is not None and exists(values["out"]) and not values["force"]:
         raise click.UsageError(f"{values['out']} exists. Give --force to replace it, or another --out.")
+    if values["triton"] is not None and exists(values["triton"]) and not values["force"]:
+        raise click.UsageError(f"{values['triton']} exists. Give --force to replace it, or another --triton.")
     if values["int8"] and values["calibration_images"] is None:
         raise click.UsageError("--int8 needs --calibration-images, a folder of images like those it will see.")
     return Job(
@@ -235,6 +244,8 @@ def read_job(context: click.Context, values: dict[str, Any]) -> Job:
         tiles_presence=values["tiles_presence"],
         license=values["license"],
         description=values["description"],
+        triton=values["triton"],
+        repository=read_repository(values),
     )
 
 
@@ -290,10 +301,12 @@ def check_source(given: set[str]) -> None:
             "--engine: one of them."
         )
     changes = given & {*_MODEL, "--detector", "--classes-file", "--int8"}
-    if not changes and "--engine" not in given:
+    if not changes and not given & {"--engine", "--triton"}:
         raise click.UsageError(
-            "--from-bundle needs what to do with it: --detector, --classes-file, --int8 or --engine."
+            "--from-bundle needs what to do with it: --detector, --classes-file, --int8, --engine or --triton."
         )
+    if "--triton" in given and ("--engine" in given or changes):
+        raise click.UsageError("--triton writes a bundle as it is. Change the bundle, or build engines, first.")
     if changes and "--out" not in given:
         raise click.UsageError("Give --out, the bundle folder to write.")
     if not changes and "--out" in given:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections.abc import Iterator, Sequence
@@ -62,6 +63,8 @@ class RayPool:
         self._job, self._reader, self._count, self._seconds = job, reader, workers, seconds
         self._cpus, self._gpus = cpus, gpus
         self.notes: list[str] = []
+        for name in ("ray", "ray.data"):  # what it has to say is told by this command
+            logging.getLogger(name).setLevel(logging.ERROR)
         needed = workers * cpus + SPARE_CPUS
         try:
             if address == LOCAL:

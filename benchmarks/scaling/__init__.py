@@ -1,0 +1,1 @@
+"""What a run on many workers costs, and what breaks first."""
