@@ -12,7 +12,8 @@ from fastapi.testclient import TestClient
 
 from clsclip_runtime import Segmenter
 from clsclip_runtime.results.codecs.coco_rle import decode_rle
-from tests.serve.test_api import WORDS, picture
+from tests.serve.test_api import WORDS
+from tests.serve.test_api import image as drawn
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # pycocotools and numpy 2
 
@@ -68,8 +69,8 @@ def tensors(answer: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("binary", [True, False])
 def test_masks_are_those_of_the_runtime(client: TestClient, segmenter: Segmenter, binary: bool) -> None:
-    found = tensors(infer(client, [picture(), picture()], WORDS, binary))
-    result = segmenter(picture(), WORDS)
+    found = tensors(infer(client, [drawn(), drawn()], WORDS, binary))
+    result = segmenter(drawn(), WORDS)
     assert found["SIZE"].tolist() == [[240, 320]] * 2
     for row in range(2):
         for one in result:
@@ -85,7 +86,7 @@ def test_masks_are_those_of_the_runtime(client: TestClient, segmenter: Segmenter
 
 
 def test_only_what_is_wanted(client: TestClient) -> None:
-    found = tensors(infer(client, [picture()], WORDS, outputs=[{"name": "SIZE"}], options={"max_side": 64}))
+    found = tensors(infer(client, [drawn()], WORDS, outputs=[{"name": "SIZE"}], options={"max_side": 64}))
     assert found.keys() == {"SIZE"} and found["SIZE"].tolist() == [[48, 64]]
 
 
@@ -114,7 +115,7 @@ def test_about_the_model(client: TestClient) -> None:
     ],
 )
 def test_what_is_wrong_is_told(client: TestClient, change: dict[str, Any], code: int, told: str) -> None:
-    arguments = {"images": [picture()], "words": WORDS} | change
+    arguments = {"images": [drawn()], "words": WORDS} | change
     answer = infer(client, arguments.pop("images"), arguments.pop("words"), **arguments)
     assert answer.status_code == code, answer.text
     assert set(answer.json()) == {"error"} and told in answer.json()["error"]
@@ -122,7 +123,7 @@ def test_what_is_wrong_is_told(client: TestClient, change: dict[str, Any], code:
 
 @pytest.mark.parametrize("cut", [1, 40, 400])
 def test_cut_bodies_and_lying_headers(client: TestClient, cut: int) -> None:
-    body, headers = asked([picture()], WORDS)
+    body, headers = asked([drawn()], WORDS)
     assert client.post("/v2/models/clsclip/infer", content=body[:-cut], headers=headers).status_code == 400
     for length in ("x", "-1", str(len(body) + 1), str(cut)):
         answer = client.post(

@@ -18,7 +18,8 @@ import pytest
 
 from clsclip_runtime import Segmenter
 from clsclip_serve.options import ServerOptions
-from tests.serve.test_api import WORDS, picture
+from tests.serve.test_api import WORDS
+from tests.serve.test_api import image as drawn
 
 pytestmark = [
     pytest.mark.slow,
@@ -44,14 +45,14 @@ def address(cluster: None, bundle: Path) -> Any:
 
 
 def ask(address: str, words: list[str], image: bytes | None = None) -> httpx.Response:
-    files = {"image": ("a.png", picture() if image is None else image)}
+    files = {"image": ("a.png", drawn() if image is None else image)}
     return httpx.post(f"{address}/v1/segment", files=files, data={"classes": words}, timeout=60)
 
 
 def test_it_is_the_same_application(address: str, segmenter: Segmenter) -> None:
     answer = ask(address, WORDS)
     assert answer.status_code == 200, answer.text
-    wanted = segmenter(picture(), WORDS).to_json()["classes"]
+    wanted = segmenter(drawn(), WORDS).to_json()["classes"]
     found = answer.json()["classes"]
     assert [{key: value for key, value in one.items() if key != "mask"} for one in found] == wanted
     assert answer.headers["x-request-id"] == answer.json()["id"]
