@@ -118,5 +118,5 @@ def test_the_wheel_alone_passes_the_quick_start_without_a_network(tmp_path: Path
     assert run("-c", "import clsclip_runtime; print(clsclip_runtime.__file__)").startswith(str(site))
     assert run("quick_start.py").startswith("found ")
     assert (work / "out" / "cluttered_overlay.png").is_file()
-    told = run("-m", "clsclip_runtime.cli.infer", "examples/cluttered.png", "--json", "--classes", "bottle", "pizza")
+    told = run("-m", "clsclip_runtime", "examples/cluttered.png", "--json", "--classes", "bottle", "pizza")
     assert [one["status"] for one in json.loads(told)["classes"]] == ["found", "absent"]

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from clsclip_runtime.errors import OptionError
+from clsclip_runtime.options import number_in
+from clsclip_runtime.results.fonts import Font, can_draw, font_for
+from clsclip_runtime.results.labels import Color, draw_labels, labels_of
 
 if TYPE_CHECKING:
     from clsclip_runtime.results.result import Result
-
-Font: TypeAlias = "ImageFont.FreeTypeFont | ImageFont.ImageFont"
-Color: TypeAlias = tuple[int, int, int]
 
 # Okabe and Ito's colours, which people with any kind of colour vision tell apart; black would not show.
 _OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
@@ -24,19 +26,7 @@ _LONGEST_SIDE = (512, 1600)
 """The picture is scaled so that its longer side (pixels) is in this range: small ones must be readable."""
 _MIN_WIDTH = 420
 _MAX_ROWS = 64
-_FILL = 0.5
 _PAPER, _INK, _FAINT = (255, 255, 255), (30, 30, 30), (150, 150, 150)
-
-# Tried in this order for words that Pillow's own font cannot draw.
-_FONTS = (
-    "DejaVuSans.ttf",
-    "NotoSansCJK-Regular.ttc",
-    "NotoSans-Regular.ttf",
-    "Arial Unicode.ttf",
-    "arialuni.ttf",
-    "msgothic.ttc",
-    "PingFang.ttc",
-)
 
 
 def colors(count: int) -> npt.NDArray[np.uint8]:
@@ -49,21 +39,56 @@ def colors(count: int) -> npt.NDArray[np.uint8]:
     return np.asarray(found[:count], dtype=np.uint8).reshape(count, 3)
 
 
-def overlay(result: Result) -> Image.Image:
-    """An RGB image: the picture with masks above, the legend below.
+def overlay(
+    result: Result,
+    *,
+    alpha: float = 0.5,
+    palette: Sequence[Color] | None = None,
+    labels: bool = True,
+    legend: bool = True,
+) -> Image.Image:
+    """An RGB image: the picture with masks and names above, the legend below. See ``Result.overlay``.
 
     Where masks overlap, the strongest word fills the pixel and every word keeps its outline. A legend has at
     most 64 words, those with the largest masks first; a last line counts the others. Words that no font here can draw
     become a note of the result.
     """
     _note_undrawn(result)
-    image = _paint(result)
-    size = 15 if max(image.size) < 900 else 20
-    legend = _legend(result, max(image.width, _MIN_WIDTH), size)
-    canvas = Image.new("RGB", (legend.width, image.height + legend.height), _PAPER)
-    canvas.paste(image, ((legend.width - image.width) // 2, 0))
-    canvas.paste(legend, (0, image.height))
+    style = _Style(number_in("alpha", alpha, 0, 1), _palette(palette, len(result.classes)), labels)
+    picture = _paint(result, style)
+    if not legend:
+        return picture
+    below = _legend(result, max(picture.width, _MIN_WIDTH), _letters(picture), style.colors)
+    canvas = Image.new("RGB", (below.width, picture.height + below.height), _PAPER)
+    canvas.paste(picture, ((below.width - picture.width) // 2, 0))
+    canvas.paste(below, (0, picture.height))
     return canvas
+
+
+@dataclass(frozen=True)
+class _Style:
+    alpha: float
+    colors: list[Color]
+    labels: bool
+
+
+def _palette(given: Sequence[Color] | None, count: int) -> list[Color]:
+    """A color for each class; OptionError if too few were given, or one is none."""
+    if given is None:
+        return [(int(red), int(green), int(blue)) for red, green, blue in colors(count)]
+    if len(given) < count:
+        raise OptionError(f"palette must have a color for each of the {count} classes, and it has {len(given)}")
+    checked = []
+    for one in given[:count]:
+        if len(one) != 3:
+            raise OptionError(f"a color must be (red, green, blue) of 0 to 255, and it is {one!r}")
+        red, green, blue = (round(number_in("a color's part", part, 0, 255)) for part in one)
+        checked.append((red, green, blue))
+    return checked
+
+
+def _letters(picture: Image.Image) -> int:
+    return 15 if max(picture.size) < 900 else 20
 
 
 def _shown(result: Result) -> list[int]:
@@ -72,14 +97,15 @@ def _shown(result: Result) -> list[int]:
     return sorted(order[:_MAX_ROWS])
 
 
-def _paint(result: Result) -> Image.Image:
+def _paint(result: Result, style: _Style) -> Image.Image:
     size = _display_size(result.size)
     pixels = np.asarray(result.image.image.resize(size, Image.Resampling.BICUBIC)).copy()
-    palette = colors(len(result.classes))
+    palette = np.asarray(style.colors, np.uint8).reshape(-1, 3)
     labels = result.labels(size)
     inside = labels > 0
-    pixels[inside] = pixels[inside] * (1 - _FILL) + palette[labels[inside] - 1] * _FILL
-    for at in _shown(result):
+    pixels[inside] = pixels[inside] * (1 - style.alpha) + palette[labels[inside] - 1] * style.alpha
+    shown = _shown(result)
+    for at in shown:
         if result[at].area:
             pixels[_outline(result.mask_at_size(at, size))] = palette[at]
     image = Image.fromarray(pixels)
@@ -89,12 +115,9 @@ def _paint(result: Result) -> Image.Image:
             continue
         scale = (size[0] / result.size[0], size[1] / result.size[1])
         left, top, right, bottom = (value * scale[axis % 2] for axis, value in enumerate(one.box))
-        red, green, blue = (int(channel) for channel in palette[one.index])
-        draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=(red, green, blue))
-        if one.track_id is not None:
-            font = _font("", 15)
-            draw.rectangle((left, top, left + font.getlength(str(one.track_id)) + 4, top + 18), fill=_PAPER)
-            draw.text((left + 2, top), str(one.track_id), fill=_INK, font=font)
+        draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=style.colors[one.index])
+    if style.labels:
+        draw_labels(image, labels_of(result, shown, style.colors, size), _letters(image))
     return image
 
 
@@ -122,23 +145,21 @@ class _Entry:
     faint: bool
 
 
-def _entries(result: Result) -> list[_Entry]:
-    palette = colors(len(result.classes))
+def _entries(result: Result, palette: list[Color]) -> list[_Entry]:
     entries = []
     for at in _shown(result):
         one = result[at]
         score = "" if one.presence is None else f"{one.presence:.2f}  "
         share = f"{one.area_percent:.1f} %" if one.status == "found" else one.status
-        red, green, blue = (int(channel) for channel in palette[at])
         faint = one.status != "found"
-        color = (215, 215, 215) if faint else (red, green, blue)
+        color = (215, 215, 215) if faint else palette[at]
         entries.append(_Entry(f"{at + 1} {result.classes[at]}", score + share, color, faint))
     return entries
 
 
-def _legend(result: Result, width: int, size: int) -> Image.Image:
+def _legend(result: Result, width: int, size: int, palette: list[Color]) -> Image.Image:
     """Numbers, words, presence scores and areas in as many columns as fit; numbers are those of the label map."""
-    entries = _entries(result)
+    entries = _entries(result, palette)
     line, margin, swatch = size + 8, size // 2 + 2, size
     column = min(width, max(32 * size // 2, 240))
     columns = max(1, width // column)
@@ -148,24 +169,38 @@ def _legend(result: Result, width: int, size: int) -> Image.Image:
     foot = f"model {result.model}"
     if result.presence_threshold is not None:
         foot += f"  ·  score = presence, absent below {result.presence_threshold:.2f}"
-    lines = [foot] if not left_out else [f"and {left_out} more words", foot]
-    lines += [result.trust] if result.trust else []
+    texts = [*([f"and {left_out} more words"] if left_out else []), foot, *([result.trust] if result.trust else [])]
+    # The file travels without the result's notes, and this one says that the masks mean nothing.
+    texts += [note.partition(". ")[0] for note in result.notes if note.startswith("this image is unlike")]
+    lines = [line for text in texts for line in _wrapped(text, font_for(text, size - 2), width - 2 * margin)]
     image = Image.new("RGB", (width, margin * 2 + (rows + len(lines)) * line), _PAPER)
     draw = ImageDraw.Draw(image)
     for at, entry in enumerate(entries):
         x, y = margin + (at // rows) * column, margin + (at % rows) * line
         draw.rectangle((x, y + 3, x + swatch, y + 3 + swatch), fill=entry.color)
         ink = _FAINT if entry.faint else _INK
-        figures_width = _font("", size).getlength(entry.figures)
+        figures_width = font_for("", size).getlength(entry.figures)
         right = (at // rows + 1) * column - margin
-        draw.text((right - figures_width, y), entry.figures, fill=ink, font=_font("", size))
-        font = _font(entry.name, size)
+        draw.text((right - figures_width, y), entry.figures, fill=ink, font=font_for("", size))
+        font = font_for(entry.name, size)
         start = x + swatch + margin
         draw.text((start, y), _fit(entry.name, font, right - figures_width - margin - start), fill=ink, font=font)
     for at, text in enumerate(lines):
-        font = _font(text, size - 2)
-        draw.text((margin, margin + (rows + at) * line), _fit(text, font, width - 2 * margin), fill=_FAINT, font=font)
+        font = font_for(text, size - 2)
+        draw.text((margin, margin + (rows + at) * line), text, fill=_FAINT, font=font)
     return image
+
+
+def _wrapped(text: str, font: Font, width: float) -> list[str]:
+    """A text in lines that fit; a word that is too long for one is cut."""
+    lines = [""]
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and font.getlength(longer) > width:
+            lines.append(_fit(word, font, width))
+        else:
+            lines[-1] = _fit(longer, font, width)
+    return lines
 
 
 def _fit(text: str, font: Font, width: float) -> str:
@@ -176,47 +211,11 @@ def _fit(text: str, font: Font, width: float) -> str:
     return text + "..."
 
 
-def _font(text: str, size: int) -> Font:
-    """The first font that has every character of ``text``, else the one that has most of them."""
-    fonts = _fonts(size)
-    for font in fonts:
-        if not isinstance(font, ImageFont.FreeTypeFont) or text.isascii() or _draws(font, text):
-            return font
-    return max(fonts, key=lambda font: sum(_draws(font, one) for one in text) if _is_free(font) else 0)
-
-
-def _is_free(font: Font) -> TypeGuard[ImageFont.FreeTypeFont]:
-    return isinstance(font, ImageFont.FreeTypeFont)
-
-
 def _note_undrawn(result: Result) -> None:
     """Note words of which no font here has all letters, once."""
     words = [result.classes[at] for at in _shown(result)]
-    lacking = [word for word in words if not word.isascii() and not _drawn(word)]
+    lacking = [word for word in words if not can_draw(word)]
     note = f"no font here has all letters of {', '.join(lacking[:3])}{', ...' if len(lacking) > 3 else ''}: "
     note += "the overlay shows boxes in their place. Install a font that has them, such as Noto Sans of that script"
     if lacking and note not in result.notes:
         result.notes.append(note)
-
-
-@lru_cache(maxsize=1024)
-def _drawn(text: str) -> bool:
-    """Whether a font here has every letter of a text; fonts that cannot tell are believed."""
-    return any(not _is_free(font) or _draws(font, text) for font in _fonts(15))
-
-
-@lru_cache(maxsize=4)
-def _fonts(size: int) -> list[Font]:
-    found: list[Font] = [ImageFont.load_default(size=size)]
-    for name in _FONTS:
-        try:
-            found.append(ImageFont.truetype(name, size))
-        except OSError:
-            continue
-    return found
-
-
-def _draws(font: ImageFont.FreeTypeFont, text: str) -> bool:
-    # A character that a font lacks is drawn like one that no font has.
-    lacking = bytes(font.getmask("\U0010ffff"))
-    return all(bytes(font.getmask(character)) != lacking for character in set(text) if not character.isspace())

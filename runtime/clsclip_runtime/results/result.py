@@ -23,7 +23,7 @@ from clsclip_runtime.masks.upsampling import logit, rle_in
 from clsclip_runtime.regions.crops import scale_window
 from clsclip_runtime.regions.proposals import Proposals
 from clsclip_runtime.renamed import tells_new_names
-from clsclip_runtime.results import maps
+from clsclip_runtime.results import maps, showing
 from clsclip_runtime.results.class_result import ABSENT, EMPTY, FILTERED, FOUND, ClassResult, ClassSearch
 from clsclip_runtime.results.instance import Instance
 from clsclip_runtime.results.json_form import json_document
@@ -341,11 +341,24 @@ class Result:
 
         return to_supervision(self, parts)
 
-    def overlay(self) -> Any:
-        """The image with its masks and a legend, as an RGB ``PIL.Image.Image``."""
-        from clsclip_runtime.results.overlay import overlay
+    def overlay(self, **options: Any) -> Any:
+        """The image with its masks, names and a legend, as an RGB ``PIL.Image.Image``.
 
-        return overlay(self)
+        Args:
+            options: ``alpha=0.5`` of the masks; ``palette``, (red, green, blue) of each class; ``labels=True``, names
+                on the things; ``legend=True``. OptionError if one cannot be used.
+        """
+        from clsclip_runtime.results.overlay import overlay as draw
+
+        return draw(self, **options)
+
+    def show(self, **options: Any) -> None:
+        """Show the overlay, which takes the ``options``, below a notebook's cell or in the system's viewer."""
+        showing.show(self.overlay(**options))
+
+    def _repr_png_(self) -> bytes:
+        """The overlay, for notebooks."""
+        return showing.png(self.overlay())
 
     def save(
         self,

@@ -48,6 +48,10 @@ export PKG_CONFIG_PATH="$lib/pkgconfig"
 c++ -std=c++20 "$root/examples/cpp/find_things.cpp" -o "$folder/find_things" $(pkg-config --cflags --libs clsclip) \
     -Wl,-rpath,"$lib"
 run_example "$folder/find_things" pkg-config
+# shellcheck disable=SC2046
+cc -std=c11 -Wall -Wextra -Werror "$root/examples/c/find_things.c" -o "$folder/find_things_c" \
+    $(pkg-config --cflags --libs clsclip) -Wl,-rpath,"$lib"
+run_example "$folder/find_things_c" "C, pkg-config"
 [ "$(pkg-config --modversion clsclip)" = "$(sed -n 's/^CMAKE_PROJECT_VERSION:[A-Z]*=//p' "$folder/CMakeCache.txt")" ]
 
 "$folder/moved/bin/clsclip-infer-cpp" "$root/examples/cluttered.png" --classes bottle pizza \
