@@ -10,6 +10,8 @@ from typing import TypeAlias, TypeGuard
 
 from PIL import ImageFont
 
+from clsclip_runtime.paths import expanded
+
 Font: TypeAlias = "ImageFont.FreeTypeFont | ImageFont.ImageFont"
 
 # Tried in this order for words that Pillow's own font cannot draw.
@@ -103,7 +105,7 @@ def _files() -> tuple[str, ...]:
     """Files of fonts, plain ones first; folders of a system may hold thousands, so there is an end."""
     found: list[str] = []
     for folder in _FOLDERS:
-        for place, _, names in os.walk(os.path.expandvars(Path(folder).expanduser())):
+        for place, _, names in os.walk(os.path.expandvars(expanded(folder))):
             found += [os.path.join(place, name) for name in names if name.lower().endswith(_SUFFIXES)]  # noqa: PTH118
     found.sort(key=lambda path: (any(word in Path(path).name.lower() for word in _NOT_PLAIN), path))
     return tuple(found[:_MOST_FILES])
