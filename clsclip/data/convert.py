@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -21,10 +20,11 @@ from clsclip.errors import DataError
 from clsclip_runtime.cli.progress import Progress
 from clsclip_runtime.masks.rle import RleMask
 from clsclip_runtime.paths import exists, make_folder, write_bytes, write_file, write_json, write_text
-from clsclip_runtime.results.codecs.brush import encode_brush
-from clsclip_runtime.results.codecs.coco_rle import encode_rle
-from clsclip_runtime.results.codecs.outlines import outlines
+from clsclip_runtime.results.coco import categories, coco_annotation
+from clsclip_runtime.results.labelme import labelme_file
+from clsclip_runtime.results.labelstudio import TO_NAME, image_address, labelstudio_regions
 from clsclip_runtime.results.overlay import colors
+from clsclip_runtime.results.yolo import data_yaml, lines_of_mask
 
 FORMATS = ("folder", "coco", "labelstudio", "yolo", "labelme")
 
@@ -177,19 +177,8 @@ def _write_coco(sides: dict[str, MaskDataset], out: Path, account: Account) -> N
                     continue
                 # COCO knows crowds of a class alone: what all ignore is a crowd of each.
                 for of in range(len(data.classes)) if class_id is None else [class_id]:
-                    annotations.append(
-                        {
-                            "id": len(annotations) + 1,
-                            "image_id": len(images),
-                            "category_id": of + 1,
-                            "segmentation": encode_rle(mask),
-                            "area": mask.area,
-                            "bbox": mask.box,
-                            "iscrowd": int(ignored),
-                        }
-                    )
-        categories = [{"id": at + 1, "name": name} for at, name in enumerate(data.classes)]
-        document = {"images": images, "annotations": annotations, "categories": categories}
+                    annotations.append(coco_annotation(len(annotations) + 1, len(images), of, mask, crowd=ignored))
+        document = {"images": images, "annotations": annotations, "categories": categories(data.classes)}
         write_json(out / ("instances.json" if side == "all" else f"instances_{side}.json"), document)
 
 
@@ -198,25 +187,14 @@ def _write_label_studio(sides: dict[str, MaskDataset], out: Path, account: Accou
     for side, data in sides.items():
         tasks: list[dict[str, Any]] = []
         for one in _items(data, out, done):
-            width, height = one.size
-            about = {"from_name": "label", "to_name": "image", "type": "brushlabels", "image_rotation": 0}
             results: list[dict[str, Any]] = []
             for class_id, mask, ignored in things_of(data, one.index):
                 if ignored or class_id is None:
                     account.add("things to be ignored were left out: the format has none", one.name)
                 elif mask.area:
-                    value = {"format": "rle", "rle": encode_brush(mask), "brushlabels": [data.classes[class_id]]}
-                    results.append(
-                        {**about, "id": f"r{len(results)}", "original_width": width, "original_height": height}
-                        | {"value": value}
-                    )
-            tasks.append(
-                {
-                    "id": len(tasks) + 1,
-                    "data": {"image": f"/data/local-files/?d=images/{one.name}"},
-                    "annotations": [{"result": results}],
-                }
-            )
+                    results += labelstudio_regions(data.classes[class_id], mask, len(results) + 1)
+            address = image_address(f"images/{one.name}")
+            tasks.append({"id": len(tasks) + 1, "data": {TO_NAME: address}, "annotations": [{"result": results}]})
         write_json(out / ("tasks.json" if side == "all" else f"tasks_{side}.json"), tasks)
 
 
@@ -225,22 +203,17 @@ def _write_yolo(sides: dict[str, MaskDataset], out: Path, account: Account) -> N
     for side, data in sides.items():
         below = "images" if side == "all" else f"images/{side}"
         for one in _items(data, out, set(), below):
-            width, height = one.size
             lines = []
             for class_id, mask, ignored in things_of(data, one.index):
                 if ignored or class_id is None:
                     account.add("things to be ignored were left out: the format has none", one.name)
                     continue
-                for line in outlines(mask, centers=True):
-                    points = _three(line.tolist())
-                    told = " ".join(f"{(x + 0.5) / width:.8f} {(y + 0.5) / height:.8f}" for x, y in points)
-                    lines.append(f"{class_id} {told}\n")
+                lines.append(lines_of_mask(class_id, mask))
             target = out / below.replace("images", "labels", 1) / f"{one.key}.txt"
             make_folder(target.parent)
             write_text(target, "".join(lines))
-    where = {side: "images" if "all" in sides else f"images/{side}" for side in ("train", "val")}
-    names = "".join(f"  {at}: {json.dumps(name, ensure_ascii=False)}\n" for at, name in enumerate(classes))
-    write_text(out / "data.yaml", f"path: .\ntrain: {where['train']}\nval: {where['val']}\nnames:\n{names}")
+    where = {} if "all" in sides else {side: f"images/{side}" for side in ("train", "val")}
+    write_text(out / "data.yaml", data_yaml(classes, **where))
 
 
 def _write_labelme(sides: dict[str, MaskDataset], out: Path, account: Account) -> None:
@@ -249,28 +222,9 @@ def _write_labelme(sides: dict[str, MaskDataset], out: Path, account: Account) -
         account.add("sides are in one folder: the format does not tell them apart", count=len(sides))
     for data in sides.values():
         for one in _items(data, out, done, "."):
-            shapes = []
-            for number, (class_id, mask, ignored) in enumerate(things_of(data, one.index), 1):
+            things = []
+            for class_id, mask, ignored in things_of(data, one.index):
                 if ignored and class_id is not None:
                     account.add("crowds of one class are now ignored by all: the format knows no other", one.name)
-                label = "__ignore__" if ignored or class_id is None else data.classes[class_id]
-                shapes += [
-                    {"label": label, "points": _three(line.tolist()), "group_id": number, "shape_type": "polygon"}
-                    | {"flags": {}, "description": "", "mask": None}
-                    for line in outlines(mask, centers=True)
-                ]
-            document: dict[str, Any] = {
-                "version": "5.4.1",
-                "flags": {},
-                "shapes": shapes,
-                "imagePath": Path(one.name).name,
-                "imageData": None,
-                "imageWidth": one.size[0],
-                "imageHeight": one.size[1],
-            }
-            write_json(out / f"{one.key}.json", document)
-
-
-def _three(points: list[list[int]]) -> list[list[int]]:
-    """At least three points: a pixel has one, and a row of them two."""
-    return points + points[-1:] * (3 - len(points))
+                things.append(("__ignore__" if ignored or class_id is None else data.classes[class_id], mask))
+            write_json(out / f"{one.key}.json", labelme_file(things, Path(one.name).name, one.size))

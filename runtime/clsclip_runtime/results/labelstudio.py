@@ -25,28 +25,45 @@ def labelstudio_task(result: Result, image: str, *, parts: bool = False, polygon
         parts: each connected part is an object of its own.
         polygons: polygons in place of brushes.
     """
-    width, height = result.size
-    about = {
-        "from_name": FROM_NAME,
-        "to_name": TO_NAME,
-        "original_width": width,
-        "original_height": height,
-        "image_rotation": 0,
-    }
     regions: list[dict[str, Any]] = []
     scores: list[float] = []
     for one in result.objects(parts=parts):
         scores.append(one.score)
-        kind = "polygonlabels" if polygons else "brushlabels"
-        for value in _polygons(one.rle()) if polygons else [{"format": "rle", "rle": encode_brush(one.rle())}]:
-            region = {"id": f"r{len(regions) + 1}", "type": kind, "value": value | {kind: [one.name]}}
-            regions.append(region | about | {"score": round(one.score, 6)})
+        for region in labelstudio_regions(one.name, one.rle(), len(regions) + 1, polygons=polygons):
+            regions.append(region | {"score": round(one.score, 6)})
     prediction = {
         "model_version": result.model,
         "score": round(sum(scores) / len(scores), 6) if scores else 0.0,
         "result": regions,
     }
     return {"data": {TO_NAME: image_address(image)}, "predictions": [prediction]}
+
+
+def labelstudio_regions(label: str, mask: RleMask, number: int, *, polygons: bool = False) -> list[dict[str, Any]]:
+    """What a mask is in a task: one region with a brush, or one for each polygon.
+
+    Args:
+        label: its class.
+        mask: with at least one pixel.
+        number: of the first region; their ids are counted from it.
+        polygons: polygons in place of a brush.
+    """
+    width, height = mask.size
+    kind = "polygonlabels" if polygons else "brushlabels"
+    values = _polygons(mask) if polygons else [{"format": "rle", "rle": encode_brush(mask)}]
+    return [
+        {
+            "id": f"r{at}",
+            "type": kind,
+            "value": value | {kind: [label]},
+            "from_name": FROM_NAME,
+            "to_name": TO_NAME,
+            "original_width": width,
+            "original_height": height,
+            "image_rotation": 0,
+        }
+        for at, value in enumerate(values, number)
+    ]
 
 
 def image_address(path: str) -> str:

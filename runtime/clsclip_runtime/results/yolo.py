@@ -6,9 +6,10 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from clsclip_runtime.results.codecs.outlines import outlines
+from clsclip_runtime.results.codecs.outlines import at_least_three, outlines
 
 if TYPE_CHECKING:
+    from clsclip_runtime.masks.rle import RleMask
     from clsclip_runtime.results.result import Result
 
 
@@ -18,16 +19,25 @@ def yolo_lines(result: Result) -> str:
     The points are centers of pixels: whoever multiplies by the size and cuts the fraction off, as ultralytics does, has
     the pixel. Holes are joined by slits.
     """
-    width, height = result.size
+    return "".join(lines_of_mask(one.index, one.rle()) for one in result.instances)
+
+
+def lines_of_mask(index: int, mask: RleMask) -> str:
+    """The lines of one mask; see ``yolo_lines``. ``index`` is of its class."""
+    width, height = mask.size
     lines = []
-    for one in result.instances:
-        for line in outlines(one.rle(), centers=True):
-            points = (f"{(x + 0.5) / width:.8f} {(y + 0.5) / height:.8f}" for x, y in line.tolist())
-            lines.append(f"{one.index} {' '.join(points)}\n")
+    for line in outlines(mask, centers=True):
+        points = (f"{(x + 0.5) / width:.8f} {(y + 0.5) / height:.8f}" for x, y in at_least_three(line.tolist()))
+        lines.append(f"{index} {' '.join(points)}\n")
     return "".join(lines)
 
 
-def data_yaml(classes: Sequence[str]) -> str:
-    """The description of a data set whose pictures lie in ``images`` beside ``labels``; texts are JSON's, as YAML's."""
+def data_yaml(classes: Sequence[str], train: str = "images", val: str = "images") -> str:
+    """The description of a data set; texts are JSON's, as YAML's.
+
+    Args:
+        classes: in the order of their numbers.
+        train, val: the folders of the images, which lie in ``images`` beside ``labels``.
+    """
     names = "".join(f"  {at}: {json.dumps(name, ensure_ascii=False)}\n" for at, name in enumerate(classes))
-    return f"path: .\ntrain: images\nval: images\nnames:\n{names}"
+    return f"path: .\ntrain: {train}\nval: {val}\nnames:\n{names}"

@@ -98,7 +98,29 @@ class FrameFiles:
         """See ``Sink.close``."""
 
 
-class CocoFile:
+class _Document:
+    """A document of all frames that grows as they come, and appears when it is complete."""
+
+    def __init__(self, writer: CocoWriter | ListWriter) -> None:
+        self._writer = writer
+        self.notes: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> Path:
+        """Of the document."""
+        return self._writer.path
+
+    @property
+    def done(self) -> bool:
+        """Whether it is there."""
+        return self._writer.done
+
+    def close(self) -> None:
+        """See ``Sink.close``."""
+        self._writer.close()
+
+
+class CocoFile(_Document):
     """One COCO document of all frames, written as they come: memory does not grow with their number.
 
     Every frame is an image with a name of its own, ``clip_frames/000012.jpg``, where ``FrameFiles`` writes it if asked
@@ -116,20 +138,9 @@ class CocoFile:
             frames: the folder in the images' names; None is made of ``name``.
             parts, polygons: as in ``Result.to_coco``.
         """
-        self._writer = CocoWriter(path)
+        super().__init__(CocoWriter(path))
         self._name, self._frames = name, f"{default_stem(name)}_frames" if frames is None else frames
         self._parts, self._polygons = parts, polygons
-        self.notes: tuple[str, ...] = ()
-
-    @property
-    def path(self) -> Path:
-        """Of the document."""
-        return self._writer.path
-
-    @property
-    def done(self) -> bool:
-        """Whether it is there."""
-        return self._writer.done
 
     def write(self, frame: Frame, result: Result) -> None:
         """See ``Sink.write``."""
@@ -142,38 +153,19 @@ class CocoFile:
         }
         self._writer.add(document)
 
-    def close(self) -> None:
-        """See ``Sink.close``."""
-        self._writer.close()
 
-
-class TaskFile:
+class TaskFile(_Document):
     """A list of Label Studio's tasks, one for each frame, whose images are those that ``FrameFiles`` writes."""
 
     def __init__(self, path: Path, frames: str, *, parts: bool = False, polygons: bool = False) -> None:
         """Write to ``path``, which appears when it is complete; see ``CocoFile``."""
-        self._writer = ListWriter(path)
+        super().__init__(ListWriter(path))
         self._frames, self._parts, self._polygons = frames, parts, polygons
-        self.notes: tuple[str, ...] = ()
-
-    @property
-    def path(self) -> Path:
-        """Of the document."""
-        return self._writer.path
-
-    @property
-    def done(self) -> bool:
-        """Whether it is there."""
-        return self._writer.done
 
     def write(self, frame: Frame, result: Result) -> None:
         """See ``Sink.write``."""
         name = frame_name(self._frames, frame)
         self._writer.add(labelstudio_task(result, name, parts=self._parts, polygons=self._polygons))
-
-    def close(self) -> None:
-        """See ``Sink.close``."""
-        self._writer.close()
 
 
 def frame_name(folder: str, frame: Frame) -> str:

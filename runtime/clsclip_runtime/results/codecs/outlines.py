@@ -164,3 +164,8 @@ def _edges(mask: RleMask, stride: int) -> tuple[Integers, Integers, Integers]:
     heads = np.concatenate([rows + starts, rows + stride + ends, stops[tops], begins[bottoms]])
     ways = np.repeat([_UP, _DOWN, _RIGHT, _LEFT], [count, count, int(tops.sum()), int(bottoms.sum())])
     return tails, heads, ways
+
+
+def at_least_three(points: list[list[int]]) -> list[list[int]]:
+    """Points of which the last is repeated where there are too few for a polygon: one pixel has one, a row two."""
+    return points + points[-1:] * (3 - len(points))
