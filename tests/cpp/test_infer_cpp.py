@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -61,6 +62,37 @@ def test_files(photo: Path, tmp_path: Path) -> None:
     assert document["annotations"][0]["segmentation"] == mine.to_coco()["annotations"][0]["segmentation"]
     assert document["annotations"][0]["bbox"] == [5, 5, 14, 10]
     assert np.asarray(Image.open(out / "photo_overlay.png")).shape == (32, 32, 3)
+
+
+def test_one_coco_document_holds_all_images(photo: Path, tmp_path: Path) -> None:
+    """As the Python tool writes it."""
+    below = tmp_path / "below" / "photo.png"
+    below.parent.mkdir()
+    below.write_bytes(photo.read_bytes())
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(photo.read_bytes()[:60])
+    asked = (photo, broken, below, "--classes", "red", "green", "--model", TINY, "--formats", "png,coco")
+    done = run(*asked, "--out", tmp_path / "c++", "--json")
+    assert done.returncode == 1
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert lines[-1] == {"files": [str(tmp_path / "c++" / "coco.json")]}
+    assert str(tmp_path / "c++" / "coco.json") in lines[0]["files"]
+    python = subprocess.run(
+        [sys.executable, "-m", "clsclip_runtime", *map(str, asked), "--out", str(tmp_path / "py"), "-q"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert python.returncode == 1, python.stderr
+    found, wanted = (json.loads((tmp_path / one / "coco.json").read_text("utf-8")) for one in ("c++", "py"))
+    assert found["images"] == wanted["images"]
+    assert [one["file_name"] for one in found["images"]] == ["photo.png", "below/photo.png"]
+    assert found["categories"] == wanted["categories"] and found["info"] == wanted["info"]
+    same = ("id", "image_id", "category_id", "area", "bbox", "segmentation")
+    assert [[one[key] for key in same] for one in found["annotations"]] == [
+        [one[key] for key in same] for one in wanted["annotations"]
+    ]
+    assert not list((tmp_path / "c++").glob("*_coco.json"))
 
 
 def test_json(photo: Path, tmp_path: Path) -> None:

@@ -232,7 +232,8 @@ gets an empty mask.
   --model DIR, --bundle DIR   The bundle. Default: the environment variable CLSCLIP_BUNDLE.
   --out DIR                   Where files go. Default: clsclip-out; with --json none are written
                               unless it is given.
-  --formats LIST              Of png (a mask per class), overlay, coco; commas between.
+  --formats LIST              Of png (a mask per class), overlay, coco (one file of all images);
+                              commas between.
                               Default: png,overlay.
   --presence-threshold 0..1   Classes scoring below are absent; 0 segments every class.
   --presence-filter           Segment only the classes that an image shows. Default: on where the

@@ -18,6 +18,7 @@ using namespace clsclip;
 using namespace clsclip::tool;
 
 constexpr int kFailure = 1, kWrongUse = 2;
+constexpr const char* kTogether = "coco.json";
 
 int fail(const std::string& message, int code) {
     print_error("clsclip-infer-cpp: error: " + message);
@@ -62,13 +63,16 @@ public:
         if (arguments.regions) {
             regions_.emplace(*arguments.regions);
         }
+        if (arguments.images.size() > 1 && std::erase(formats_, "coco") > 0) {
+            all_.emplace();
+        }
         if (arguments.out) {
             prepare(*arguments.out);
         }
     }
 
     /// Segment every picture; the exit code.
-    [[nodiscard]] int all() const {
+    [[nodiscard]] int all() {
         const Segmenter segmenter = Segmenter::load(arguments_.model, arguments_.options);
         if (arguments_.zoom_in && !regions_ && !segmenter.has_detector() &&
             arguments_.about_regions.contains("--confidence")) {
@@ -80,6 +84,23 @@ public:
                 print_line("note: " + note);
             }
         }
+        int code = 0;
+        try {
+            code = each(segmenter);
+        } catch (...) {  // what is done is kept
+            try {
+                finish();
+            } catch (const OutputError& error) {
+                fail(error.what(), kFailure);
+            }
+            throw;
+        }
+        finish();
+        return code;
+    }
+
+private:
+    [[nodiscard]] int each(const Segmenter& segmenter) {
         int code = 0;
         for (const Source& source : sources_) {
             if (!arguments_.json) {
@@ -103,20 +124,35 @@ public:
         return code;
     }
 
-private:
+    /// Write what holds all pictures.
+    void finish() const {
+        if (!all_ || !arguments_.out || !all_->write_to(*arguments_.out / kTogether)) {
+            return;
+        }
+        const std::string path = (*arguments_.out / kTogether).string();
+        if (arguments_.json) {
+            print_json({{"files", {path}}});
+        } else {
+            print_line("wrote " + path);
+        }
+    }
+
     /// Check the names of all files before the first is written, and remove what killed runs left.
     void prepare(const std::filesystem::path& folder) {
         inputs_.emplace(sources_, folder);
         for (const Source& source : sources_) {
-            for (const std::string& format : arguments_.formats) {
+            for (const std::string& format : formats_) {
                 inputs_->refuse(file_names(source.stem, arguments_.classes, format));
             }
+        }
+        if (all_) {
+            inputs_->refuse(std::vector<std::string>{kTogether});
         }
         make_folder(folder);
         sweep(folder);
     }
 
-    void one(const Segmenter& segmenter, const Source& source) const {
+    void one(const Segmenter& segmenter, const Source& source) {
         const DecodedImage image = read_image(source.path, arguments_.options.limits.max_pixels);
         Request request = arguments_.request;
         if (regions_) {
@@ -128,7 +164,11 @@ private:
         const Result result = segmenter(image.view(), arguments_.classes, request);
         std::vector<std::filesystem::path> files;
         if (arguments_.out) {
-            files = save(result, image, source, *inputs_, *arguments_.out, arguments_.formats);
+            files = save(result, image, source, *inputs_, *arguments_.out, formats_);
+            if (all_) {
+                all_->add(result, source.name);
+                files.push_back(*arguments_.out / kTogether);
+            }
         }
         if (!arguments_.json) {
             for (const std::string& note : image.notes) {
@@ -152,13 +192,20 @@ private:
         for (const auto& file : files) {
             document["files"].push_back(file.string());
         }
+        if (told_) {  // once for all pictures
+            document["backend_notes"] = nlohmann::ordered_json::array();
+        }
+        told_ = true;
         print_json(document);
     }
 
     const Arguments& arguments_;
     std::vector<Source> sources_;
+    std::vector<std::string> formats_ = arguments_.formats;  ///< that are files of each picture
+    std::optional<CocoDocument> all_;
     std::optional<RegionFile> regions_;
     std::optional<Inputs> inputs_;
+    bool told_ = false;
 };
 
 }  // namespace

@@ -83,11 +83,36 @@ std::set<fs::path> places(fs::path path) {
 
 }  // namespace
 
+namespace {
+
+/// The real folder of a picture, not that of a file that a link leads to.
+fs::path folder_of(const fs::path& path) {
+    std::error_code error;
+    const fs::path parent = path.has_parent_path() ? path.parent_path() : fs::path(".");
+    const fs::path real = fs::weakly_canonical(parent, error);
+    return error ? parent : real;
+}
+
+/// The folder that holds some folders.
+fs::path common(const fs::path& one, const fs::path& other) {
+    fs::path found;
+    for (auto a = one.begin(), b = other.begin(); a != one.end() && b != other.end() && *a == *b; ++a, ++b) {
+        found /= *a;
+    }
+    return found;
+}
+
+}  // namespace
+
 std::vector<Source> named_sources(std::span<const fs::path> images) {
     std::vector<Source> sources;
     std::set<fs::path> seen;
     std::set<std::string> taken;
     std::map<std::string, int> last;
+    fs::path root = images.empty() ? fs::path() : folder_of(images.front());
+    for (const fs::path& path : images) {
+        root = common(root, folder_of(path));
+    }
     for (const fs::path& path : images) {
         std::error_code error;
         const fs::path real = fs::weakly_canonical(path, error);
@@ -99,7 +124,8 @@ std::vector<Source> named_sources(std::span<const fs::path> images) {
         while (!taken.insert(folded(stem)).second) {
             stem = base + "-" + std::to_string(++last.try_emplace(base, 1).first->second);
         }
-        sources.push_back({path, stem});
+        const fs::path whole = folder_of(path) / path.filename();
+        sources.push_back({path, stem, whole.lexically_relative(root).generic_string()});
     }
     return sources;
 }

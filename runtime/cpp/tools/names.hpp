@@ -13,6 +13,7 @@ namespace clsclip::tool {
 struct Source {
     std::filesystem::path path;
     std::string stem;
+    std::string name;  ///< its path from the folder that holds all pictures of the run, with slashes
 };
 
 /// Each picture once, with a stem that no other has, also where a file system knows no case.

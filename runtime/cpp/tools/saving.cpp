@@ -32,25 +32,6 @@ Json or_null(const std::optional<float>& value) {
     return value ? Json(rounded(*value, 1e6)) : Json(nullptr);
 }
 
-std::string coco_of(const Result& result, const fs::path& source) {
-    Json document{{"images", {{{"id", 1}, {"file_name", source.filename().string()}, {"width", result.width()},
-                               {"height", result.height()}}}}};
-    document["annotations"] = Json::array();
-    for (std::size_t at = 0; at < result.classes().size(); ++at) {
-        const ClassResult one = result[at];
-        document["categories"].push_back({{"id", at + 1}, {"name", one.name}});
-        if (one.area > 0) {
-            const RleMask rle = result.rle(at);
-            document["annotations"].push_back(
-                {{"id", document["annotations"].size() + 1}, {"image_id", 1}, {"category_id", at + 1},
-                 {"iscrowd", 0}, {"area", one.area}, {"bbox", xywh(one.box)},
-                 {"segmentation", {{"size", {rle.height, rle.width}}, {"counts", rle.counts}}},
-                 {"score", or_null(one.presence)}});
-        }
-    }
-    return document.dump(1, ' ', false, Json::error_handler_t::replace);
-}
-
 std::vector<std::uint8_t> mask_png(const Result& result, std::size_t at) {
     Mask mask = result.mask(at);
     for (std::uint8_t& pixel : mask.pixels) {
@@ -94,6 +75,37 @@ Json instance_of(const Result& result, const Instance& one) {
 
 }  // namespace
 
+void CocoDocument::add(const Result& result, const std::string& name) {
+    const std::size_t image = images_.size() + 1;
+    images_.push_back(
+        {{"id", image}, {"file_name", name}, {"width", result.width()}, {"height", result.height()}});
+    Json categories = Json::array();
+    for (std::size_t at = 0; at < result.classes().size(); ++at) {
+        const ClassResult one = result[at];
+        categories.push_back({{"id", at + 1}, {"name", one.name}});
+        if (one.area > 0) {
+            const RleMask rle = result.rle(at);
+            annotations_.push_back({{"id", annotations_.size() + 1}, {"image_id", image}, {"category_id", at + 1},
+                                    {"iscrowd", 0}, {"area", one.area}, {"bbox", xywh(one.box)},
+                                    {"segmentation", {{"size", {rle.height, rle.width}}, {"counts", rle.counts}}},
+                                    {"score", or_null(one.presence)}});
+        }
+    }
+    rest_ = {{"info", {{"description", "ClsCLIP masks by the model " + result.model()}}},
+             {"categories", std::move(categories)}};
+}
+
+bool CocoDocument::write_to(const fs::path& path) const {
+    if (images_.empty()) {
+        return false;
+    }
+    Json document = rest_;
+    document["images"] = images_;
+    document["annotations"] = annotations_;
+    write(path, document.dump(1, ' ', false, Json::error_handler_t::replace));
+    return true;
+}
+
 const std::vector<std::string>& known_formats() {
     static const std::vector<std::string> all{"png", "overlay", "coco"};
     return all;
@@ -110,7 +122,9 @@ std::vector<fs::path> save(const Result& result, const DecodedImage& image, cons
             if (format == "overlay") {
                 write(path, png_of(overlay_of(image, result)));
             } else if (format == "coco") {
-                write(path, coco_of(result, source.path));
+                CocoDocument document;
+                document.add(result, source.path.filename().string());
+                document.write_to(path);
             } else {
                 write(path, mask_png(result, at));
             }
