@@ -224,19 +224,24 @@ class _Run:
 
     def steps(self, start: int, report: Report, validator: Validator | None) -> float | None:
         """Steps ``start`` to the last; returns the mean loss of the last line of metrics."""
-        config, last_line = self.config, None
+        config = self.config
+        last_line: dict[str, Any] | None = None
         meter = _Meter(self.pairs_a_step)
         pieces = self.pieces(start)
         for number in range(start, self.total):
             rate = config.rate(number, self.plan.steps_per_epoch)
-            result = self.stepper.step(islice(pieces, config.accumulate), number + 1, rate)
-            meter.add(result)
             done = number + 1
-            report.step(done)
-            if done % config.log_every == 0 or done == self.total:
-                epoch = round(done / self.plan.steps_per_epoch, 4)
-                last_line = meter.line(done, epoch, rate, self.stepper.skipped)
-                report.metrics(last_line)
+
+            def told(result: StepResult, done: int = done, rate: float = rate) -> None:
+                nonlocal last_line
+                meter.add(result)
+                report.step(done)
+                if done % config.log_every == 0 or done == self.total:
+                    epoch = round(done / self.plan.steps_per_epoch, 4)
+                    last_line = meter.line(done, epoch, rate, self.stepper.skipped)
+                    report.metrics(last_line)
+
+            self.stepper.step(islice(pieces, config.accumulate), done, rate, told)
             if self.processes.first:
                 validates = validator is not None and (validator.due() or done == self.total)
                 if self.keeper.due(done) or done == self.total or validates:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -81,13 +81,17 @@ class Stepper:
             return contextlib.nullcontext()
         return torch.autocast(self.processes.device.type, _TYPES[self.config.precision])
 
-    def step(self, pieces: Iterable[Piece], number: int, rate: float) -> StepResult:
+    def step(
+        self, pieces: Iterable[Piece], number: int, rate: float, told: Callable[[StepResult], None] | None = None
+    ) -> StepResult:
         """One step over this process's pieces of it.
 
         Args:
             pieces: micro-batches; all processes together hold ``step_pairs`` pairs.
             number: of the step, for messages.
             rate: learning rate.
+            told: gets what is returned, before a request to stop can come between: who writes the weights of this
+                step has a line of it.
 
         Raises:
             TrainingError: the third step in a row is not finite.
@@ -115,7 +119,10 @@ class Stepper:
             if self.scaler.is_enabled():
                 self.scaler.update()
             self.done = number
-        return StepResult(loss_value, norm, finite)
+            found = StepResult(loss_value, norm, finite)
+            if told is not None:
+                told(found)
+        return found
 
     def update(self, norm: float, rate: float) -> None:
         """Change the weights by the gradients of this step, whose norm is known."""

@@ -55,7 +55,12 @@ def run_command(
     _fill_gaps()
     with lenient_streams(), listening() as stop:
         code = _guarded(command, program, given, stop, lambda error: explain(error, extra, errors))
-    return stop.code if code == INTERRUPTED else code
+    if code != INTERRUPTED:
+        return code
+    # Python remembers an interrupt that went through exec(), which imports use, and under ``python -m`` would end by
+    # SIGINT, whatever the exit code. Another exec() makes it forget.
+    exec("")  # noqa: S102
+    return stop.code
 
 
 def debugging() -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 
 from clsclip.preprocessing import image_spec
@@ -45,6 +47,24 @@ def test_scaled_losses_train_the_same_weights() -> None:
     for name, weight in plain.learned.items():
         if not name.endswith("in_proj_bias"):
             torch.testing.assert_close(scaled.learned[name], weight, atol=2e-6, rtol=0)
+
+
+def test_a_step_is_told_before_the_run_can_be_stopped() -> None:
+    """What is written of a run that was stopped has a line for its last step."""
+    made, told = stepper(), []
+
+    def stopped(norm: float, rate: float) -> None:
+        Stepper.update(made, norm, rate)
+        signal.raise_signal(signal.SIGINT)
+
+    made.update = stopped  # type: ignore[method-assign]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            made.step([piece(0)], 1, 1e-4, told.append)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert made.done == 1 and made.whole and [one.applied for one in told] == [True]
 
 
 def test_overflow_lowers_the_scale_and_is_no_fault(tmp_path: Path) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -43,6 +46,22 @@ def test_each_signal_ends_a_command_with_its_code(name: str, code: int, capsys: 
     assert kept == ["done"]
     line = "interrupted" if name == "SIGINT" else f"stopped by {name}"
     assert capsys.readouterr().err.strip() == f"prog: {line}"
+
+
+def test_a_stop_while_modules_are_loaded_keeps_its_code_under_m(tmp_path: Path) -> None:
+    """Imports run code by exec(), and Python would end by SIGINT because of it."""
+    (tmp_path / "program.py").write_text(
+        "import signal, sys, click\n"
+        "from clsclip_runtime.cli.runner import run_command\n"
+        "@click.command()\n"
+        "def command(): exec('signal.raise_signal(signal.SIGTERM)')\n"
+        "if __name__ == '__main__': sys.exit(run_command(command, 'prog', []))\n"
+    )
+    paths = os.pathsep.join([str(tmp_path), *(path for path in sys.path if path)])
+    done = subprocess.run(
+        [sys.executable, "-m", "program"], env=os.environ | {"PYTHONPATH": paths}, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (143, b"prog: stopped by SIGTERM\n")
 
 
 def test_what_follows_at_once_is_the_same_request() -> None:
