@@ -96,9 +96,6 @@ class ClipSeg(WordSegmenter):
         towers: frozen.
         config: see :class:`ClipSegConfig`.
 
-    Attributes:
-        interpolation: how images are resized.
-
     Raises:
         TowersError: a configuration that makes no sense.
     """
@@ -109,7 +106,6 @@ class ClipSeg(WordSegmenter):
         self.towers, self.config = towers.requires_grad_(False), config
         self.decoder = Decoder(config, towers)
         self.presence = Presence()
-        self.interpolation = "bilinear"
 
     def reduced(self, pixel_values: Tensor, *, all_layers: bool) -> tuple[tuple[Tensor, ...], Tensor]:
         """Run the image tower.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +13,25 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from clsclip.clip_tokenizer import clip_tokenizer, tokenizer_from
 from clsclip.clipseg import ClipSeg, ClipSegConfig
 from clsclip.errors import TowersError
-from clsclip.hf_names import open_clip_config, open_clip_state, set_activations, square
-from clsclip.tensors import read_tensor
 from clsclip.towers import ImageSpec, Towers
-from clsclip_runtime import documents
-from clsclip_runtime.documents import DocumentError
+from clsclip.weights.files import read_file
+from clsclip.weights.flavor import FILTERS, hf_part, read_object
+from clsclip.weights.hf_names import (
+    TEXT_DEFAULTS,
+    VISION_DEFAULTS,
+    open_clip_config,
+    open_clip_state,
+    set_activations,
+    square,
+)
+from clsclip.weights.hub import hub_folder, is_hub_name
+from clsclip.weights.names import unwrapped
+from clsclip.weights.tokenizers import TOKENIZER_FILES, folder_tokenizer
 from clsclip_runtime.paths import is_dir, is_file
-from clsclip_runtime.tensor_files import TensorFile, TensorFileError
 
 CONFIG_FILE, WEIGHTS_FILE, PROCESSOR_FILE = "config.json", "model.safetensors", "preprocessor_config.json"
-TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt")
 FILES = (CONFIG_FILE, WEIGHTS_FILE, PROCESSOR_FILE, *TOKENIZER_FILES, "README.md")
 """All that is fetched from a hub."""
 
@@ -34,15 +40,6 @@ _PARTIAL = (
 )
 
 # fmt: off
-_VISION = {
-    "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12,
-    "num_channels": 3, "image_size": 224, "patch_size": 32, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5,
-}
-_TEXT = {
-    "vocab_size": 49408, "hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 12,
-    "num_attention_heads": 8, "max_position_embeddings": 77, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5,
-    "eos_token_id": 49407,
-}
 _WHOLE = {
     "projection_dim": 512, "extract_layers": (3, 6, 9), "reduce_dim": 64, "decoder_num_attention_heads": 4,
     "decoder_intermediate_size": 2048, "conditional_layer": 0, "use_complex_transposed_convolution": False,
@@ -52,9 +49,8 @@ _PROCESSOR = {
     "size": {"height": 224, "width": 224}, "image_mean": (0.5, 0.5, 0.5), "image_std": (0.5, 0.5, 0.5),
 }
 _PUBLISHED = {"size": 352, "image_mean": (0.485, 0.456, 0.406), "image_std": (0.229, 0.224, 0.225)}
-_RESAMPLING = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
 # fmt: on
-"""What a configuration that leaves a setting out means by it, as in ``transformers``; numbers of PIL's filters."""
+"""What a configuration that leaves a setting out means by it, as in ``transformers``."""
 
 
 @dataclass(frozen=True)
@@ -86,18 +82,21 @@ def load_clipseg(source: str, image_size: int | None = None) -> tuple[ClipSeg, C
         TowersError: no such files, damaged ones, another model, or a configuration that bundles cannot express.
     """
     folder, name, revision = find(source)
-    config = read_json(folder / CONFIG_FILE)
+    if not is_file(folder / CONFIG_FILE):
+        raise TowersError(f"{folder} has no {CONFIG_FILE}, which CLIPSeg needs beside its weights.")
+    config = read_object(folder / CONFIG_FILE)
     if config.get("model_type") != "clipseg":
         raise TowersError(f"{folder / CONFIG_FILE} describes a {config.get('model_type')!r} model, and not CLIPSeg.")
     notes: list[str] = []
-    spec, interpolation = read_processor(folder, notes)
+    spec = read_processor(folder, notes)
     if image_size is not None:
-        spec = ImageSpec(image_size, spec.mean, spec.std)
+        spec = replace(spec, size=image_size)
     try:
-        model = build(config, read_weights(folder / WEIGHTS_FILE), spec, read_tokenizer(folder, config, notes), name)
+        words = (TEXT_DEFAULTS | hf_part(config, "text"))["vocab_size"]
+        tokenizer = folder_tokenizer(folder, words, notes)
+        model = build(config, read_weights(folder / WEIGHTS_FILE), spec, tokenizer, name)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise TowersError(f"{folder / CONFIG_FILE} has settings that make no CLIPSeg: {error}") from error
-    model.interpolation = interpolation
     license_text = read_license(folder)
     return model.requires_grad_(False).eval(), ClipSegSource(name, revision, license_text, tuple(notes))
 
@@ -111,48 +110,17 @@ def find(source: str) -> tuple[Path, str, str | None]:
     folder = Path(source)
     if is_dir(folder):
         return folder, folder.resolve().name, None
-    name, _, revision = source.partition("@")
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+    if not is_hub_name(source):
         raise TowersError(f"{source!r} is neither a folder nor a name on a hub, such as CIDAS/clipseg-rd64-refined.")
-    try:
-        from huggingface_hub import snapshot_download
-    except ImportError as error:
-        raise TowersError("Weights on a hub need huggingface_hub. Run: pip install 'clsclip[hub]'") from error
-    try:
-        found = Path(snapshot_download(name, revision=revision or None, allow_patterns=list(FILES)))
-    except Exception as first:  # hub clients raise many kinds
-        try:
-            found = Path(snapshot_download(name, revision=revision or None, local_files_only=True))
-        except Exception:  # the first error says more
-            raise TowersError(
-                f"The weights {source} could not be fetched: {' '.join(str(first).split())[:300]}\n"
-                "Give a folder that has them instead: --clipseg FOLDER"
-            ) from first
-    return found, name, found.name
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object. TowersError where it is absent or something else."""
-    try:
-        document = documents.read_json(path)
-    except OSError as error:
-        raise TowersError(f"{path} cannot be read: {error.strerror or error}. CLIPSeg needs {CONFIG_FILE}.") from error
-    except DocumentError as error:
-        raise TowersError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise TowersError(f"{path} is not a JSON object.")
-    return document
+    found = hub_folder(source, FILES, (WEIGHTS_FILE,), "Give a folder that has them instead: --clipseg FOLDER")
+    return found.path, found.name, found.revision
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Read all weights in FP32. TowersError where there are none, or some that are not finite."""
     if not is_file(path):
         raise TowersError(f"{path.parent} has no {path.name}. {_PARTIAL}")
-    try:
-        with TensorFile(path) as file:
-            weights = {name: read_tensor(file, name) for name in file.tensors}
-    except (TensorFileError, OSError) as error:
-        raise TowersError(f"{path} cannot be read as safetensors: {error}") from error
+    weights = unwrapped(read_file(path).tensors, str(path))
     for name, value in weights.items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise TowersError(f"{path}: {name} holds NaN or infinity; the file is damaged or its training diverged.")
@@ -167,8 +135,8 @@ def build(
     Raises:
         TowersError: a weight is absent, left over or of another shape, or a setting is unknown.
     """
-    vision: dict[str, Any] = _VISION | part(config, "vision_config")
-    text: dict[str, Any] = _TEXT | part(config, "text_config")
+    vision: dict[str, Any] = VISION_DEFAULTS | hf_part(config, "vision")
+    text: dict[str, Any] = TEXT_DEFAULTS | hf_part(config, "text")
     whole: dict[str, Any] = _WHOLE | {key: config[key] for key in _WHOLE if config.get(key) is not None}
     patch = square(vision, "patch_size")
     if spec.size < patch or spec.size % patch:
@@ -199,11 +167,6 @@ def build(
     if left:
         raise TowersError(f"The weight {left[0]} is none of CLIPSeg's; the file belongs to another model.")
     return model
-
-
-def part(config: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """One tower's settings; older files have them under a second key, which wins there too."""
-    return {**(config.get(key) or {}), **(config.get(f"{key}_dict") or {})}
 
 
 def decoder_state(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -247,8 +210,8 @@ def resampled(positions: Tensor, grid: int) -> Tensor:
     return torch.cat([positions[:1], patches.permute(0, 2, 3, 1).reshape(grid * grid, -1)])
 
 
-def read_processor(folder: Path, notes: list[str]) -> tuple[ImageSpec, str]:
-    """How images are prepared: size, mean, std; and the filter that resizes them.
+def read_processor(folder: Path, notes: list[str]) -> ImageSpec:
+    """How images are prepared.
 
     Raises:
         TowersError: it crops, or scales by something else than 1/255.
@@ -257,7 +220,7 @@ def read_processor(folder: Path, notes: list[str]) -> tuple[ImageSpec, str]:
     present = is_file(path)
     if not present:
         notes.append(f"{PROCESSOR_FILE} is absent: 352 px, ImageNet's mean and std, bilinear, as published")
-    own = {key: value for key, value in (read_json(path) if present else _PUBLISHED).items() if value is not None}
+    own = {key: value for key, value in (read_object(path) if present else _PUBLISHED).items() if value is not None}
     settings: dict[str, Any] = _PROCESSOR | own
     size = settings["size"]
     if isinstance(size, dict):
@@ -269,45 +232,14 @@ def read_processor(folder: Path, notes: list[str]) -> tuple[ImageSpec, str]:
         )
     if abs(scale * 255 - 1) > 1e-6:
         raise TowersError(f"{path} scales pixels by {scale:g}; bundles scale by 1/255.")
-    if settings["resample"] not in range(len(_RESAMPLING)):
+    if settings["resample"] not in range(len(FILTERS)):
         raise TowersError(f"{path} resizes by the unknown filter {settings['resample']!r}.")
     normalizes = settings["do_normalize"]
     mean, std = ((tuple(map(float, settings[key]))) for key in ("image_mean", "image_std"))
     if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
         raise TowersError(f"{path}: mean {mean} and std {std} must be three numbers each, std above 0.")
-    spec = ImageSpec(size, mean if normalizes else (0.0, 0.0, 0.0), std if normalizes else (1.0, 1.0, 1.0))
-    return spec, _RESAMPLING[settings["resample"]]
-
-
-def read_tokenizer(folder: Path, config: Mapping[str, Any], notes: list[str]) -> Tokenizer:
-    """CLIP's tokenizer with the folder's vocabulary; without one, CLIP's own where the text tower has its size.
-
-    Raises:
-        TowersError: the files are damaged, or absent where the vocabulary is another.
-    """
-    whole, *pair = (folder / name for name in TOKENIZER_FILES)
-    try:
-        if is_file(whole):
-            model = read_json(whole)["model"]
-            vocabulary, merges = (
-                model["vocab"],
-                [one.split() if isinstance(one, str) else one for one in model["merges"]],
-            )
-        elif all(is_file(path) for path in pair):
-            vocabulary = read_json(pair[0])
-            lines = pair[1].read_text("utf-8").splitlines()
-            merges = [line.split() for line in lines if line.strip() and not line.startswith("#version")]
-        else:
-            if (_TEXT | part(config, "text_config"))["vocab_size"] != _TEXT["vocab_size"]:
-                raise TowersError(f"{folder} has no tokenizer, and its vocabulary is not CLIP's.")
-            notes.append("no tokenizer's files: CLIP's own")
-            return clip_tokenizer()
-        ends = ("<|startoftext|>", "<|endoftext|>")
-        return tokenizer_from(vocabulary, [(first, second) for first, second in merges], ends)
-    except TowersError:
-        raise
-    except Exception as error:  # the tokenizers library raises bare Exception
-        raise TowersError(f"The tokenizer of {folder} cannot be read: {error}") from error
+    plain = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    return ImageSpec(size, *((mean, std) if normalizes else plain), FILTERS[settings["resample"]])
 
 
 def read_license(folder: Path) -> str | None:

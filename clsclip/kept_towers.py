@@ -14,6 +14,7 @@ from safetensors.torch import save
 
 from clsclip.tower_files import CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE
 from clsclip.towers import Towers
+from clsclip.weights.folders import HF_FILES, find_folder
 from clsclip_runtime.paths import is_file, link_or_copy, make_folder, write_bytes, write_text
 
 
@@ -27,15 +28,16 @@ def keep_towers(towers: Towers, folder: Path) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    if is_file(folder / CONFIG_FILE):  # the last file that is written
+    if find_folder(folder) is not None:  # its configuration is the last file that is written
         return
     make_folder(folder)
-    name = towers.origin
-    if is_file(Path(name) / CONFIG_FILE):
-        for file in (WEIGHTS_FILE, TOKENIZER_FILE, CONFIG_FILE):
-            link_or_copy(Path(name) / file, folder / file)
+    source = find_folder(Path(towers.origin))
+    if source is None:
+        write_towers(towers, open_clip.get_model_config(towers.origin), folder)
         return
-    write_towers(towers, open_clip.get_model_config(name), folder)
+    small = [name for name in HF_FILES if name != source.config.name and is_file(source.path / name)]
+    for name in (source.weights.name, *small, source.config.name):
+        link_or_copy(source.path / name, folder / name)
 
 
 def write_towers(towers: Towers, model_config: Mapping[str, Any], folder: Path) -> None:
@@ -53,7 +55,7 @@ def write_towers(towers: Towers, model_config: Mapping[str, Any], folder: Path) 
     }
     towers.tokenizer.no_padding()
     towers.tokenizer.no_truncation()
-    preprocess = {"mean": towers.image.mean, "std": towers.image.std}
+    preprocess = {"mean": towers.image.mean, "std": towers.image.std, "interpolation": towers.image.interpolation}
     write_bytes(folder / WEIGHTS_FILE, save(weights), sync=True)
     write_text(folder / TOKENIZER_FILE, towers.tokenizer.to_str(pretty=True), sync=True)
     document = json.dumps({"model_cfg": config, "preprocess_cfg": preprocess}, indent=1)

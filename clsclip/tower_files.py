@@ -1,9 +1,9 @@
-"""Towers from files: open_clip's models by name and tag, local weights, and folders of one's own."""
+"""Towers from files: open_clip's models by name and tag, local weights, folders, and names on a hub."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,256 +14,238 @@ from torch import Tensor, nn
 
 from clsclip.clip_tokenizer import hub_tokenizer
 from clsclip.errors import TowersError
-from clsclip.tensors import read_tensors
-from clsclip.tower_places import TowersPlace, fingerprint_of
+from clsclip.tower_places import TowersPlace, digest_of
 from clsclip.towers import ImageSpec, Towers
-from clsclip_runtime.documents import read_json
-from clsclip_runtime.errors import BundleError
+from clsclip.weights.configs import build_clip, check_kind, check_shapes, own_size
+from clsclip.weights.files import read_file
+from clsclip.weights.flavor import (
+    MEAN_STD,
+    OPEN_CLIP_CONFIG,
+    Asked,
+    Flavor,
+    Told,
+    agreed,
+    choose,
+    told_beside,
+    told_by_name,
+    told_by_tag,
+)
+from clsclip.weights.folders import HF_FILES, Folder, find_folder, read_config
+from clsclip.weights.hf_names import set_activations
+from clsclip.weights.hub import hub_folder, is_hub_name, plain_name
+from clsclip.weights.names import Recognized, recognized
 from clsclip_runtime.paths import is_file, make_folder, write_bytes, write_text
-from clsclip_runtime.tensor_files import TensorFile
-from clsclip_runtime.text.tokenizer_file import read_tokenizer
 
-CONFIG_FILE = "open_clip_config.json"
+CONFIG_FILE = OPEN_CLIP_CONFIG
 WEIGHTS_FILE = "open_clip_model.safetensors"
 TOKENIZER_FILE = "tokenizer.json"
 
-_MOST_CHARACTERS = 256
+UNASKED = Asked()
+_LOCAL = "Give a local file instead: --pretrained path/to/open_clip_model.safetensors"
 
 
-def load_towers(name: str, pretrained: str | None = None, image_size: int | None = None) -> Towers:
+def load_towers(
+    name: str, pretrained: str | None = None, image_size: int | None = None, asked: Asked = UNASKED
+) -> Towers:
     """Towers by name or folder, frozen and in evaluation mode.
 
     Args:
-        name: an ``open_clip`` model (``"ViT-B-16"``), or a folder with ``open_clip_config.json``,
-            ``open_clip_model.safetensors`` and ``tokenizer.json``.
-        pretrained: for an open_clip model: a tag (``"openai"``, fetched from a hub), a local ``.safetensors`` or
-            torch file, or None for random weights. A folder brings its own.
+        name: an ``open_clip`` model (``"ViT-B-16"``); a folder as open_clip or transformers writes it, with a
+            configuration and weights; or ``user/name[@revision]`` on a hub.
+        pretrained: for an open_clip model: a tag (``"openai"``, fetched from a hub), a local file in any form that
+            :mod:`clsclip.weights` knows, or None for random weights. A folder brings its own.
         image_size: pixels a side; None keeps the size that the towers were trained at.
+        asked: activation and normalization, for files that do not tell them.
 
     Raises:
-        TowersError: unknown name, absent or damaged files, no connection for a tag, or towers of another kind.
+        TowersError: unknown name, absent or damaged files, no connection for a tag, towers of another kind, or an
+            activation or normalization that nothing tells or that contradicts what the weights tell.
     """
-    folder = Path(name)
-    if is_file(folder / CONFIG_FILE):
-        towers = load_folder(folder)
-    elif name in open_clip.list_models():
-        towers = load_open_clip(name, pretrained)
+    folder = find_folder(Path(name))
+    named = folder is None and name in open_clip.list_models()
+    if pretrained is not None and (folder is not None or (not named and is_hub_name(name))):
+        raise TowersError(f"{name} brings its own weights: --pretrained is for a name of open_clip.")
+    if folder is not None:
+        towers = load_folder(folder, asked=asked)
+    elif named:
+        towers = load_open_clip(name, pretrained, asked)
     else:
-        raise TowersError(
-            f"{name!r} is neither a folder with {CONFIG_FILE} nor an open_clip model. "
-            "Run: python -c 'import open_clip; print(open_clip.list_models())'"
-        )
-    towers.origin = name
+        similar = [one for one in open_clip.list_models() if one.lower() == name.replace("/", "-").lower()]
+        if similar:
+            raise TowersError(f"open_clip has no model {name!r}. Did you mean --towers {similar[0]}?")
+        if not is_hub_name(name):
+            raise TowersError(
+                f"{name!r} is neither a folder with {CONFIG_FILE} nor an open_clip model, and no name on a hub. "
+                "Run: python -c 'import open_clip; print(open_clip.list_models())'"
+            )
+        found = hub_folder(name, HF_FILES, (WEIGHTS_FILE, "model.safetensors"), "Give a folder that has them: --towers")
+        folder = find_folder(found.path)
+        if folder is None:
+            raise TowersError(f"{name} on the hub has no {CONFIG_FILE}, and no config.json of a CLIP.")
+        towers = load_folder(folder, asked=asked, name=plain_name(name))
+    towers.origin = name if folder is None else str(folder.path)
     if image_size is not None:
         towers.resize(image_size)
     return towers.requires_grad_(False).eval()
 
 
 class OtherTowersError(TowersError):
-    """Towers have another fingerprint than was asked for."""
+    """Towers have other weights than were asked for."""
 
 
 class Wanted(NamedTuple):
-    """The fingerprint that towers must have, for pictures of a size."""
+    """The digest that weights must have, for pictures of a size."""
 
-    fingerprint: str
+    digest: str
     image_size: int
 
 
-def load_found(place: TowersPlace, fingerprint: str, image_size: int) -> Towers:
-    """Towers that were found by themselves: their weights must have a fingerprint before anything is built of them.
+def load_found(place: TowersPlace, digest: str, image_size: int, asked: Asked) -> Towers:
+    """Towers that were found by themselves: their weights must have a digest before anything is built of them.
 
     Raises:
         OtherTowersError: they have another one.
         TowersError: they cannot be loaded.
     """
-    wanted = Wanted(fingerprint, image_size)
-    towers = load_folder(Path(place.name), wanted) if place.weights is None else _load_file(place, wanted)
+    wanted = Wanted(digest, image_size)
+    if place.weights is None:
+        folder = find_folder(Path(place.name))
+        if folder is None:
+            raise TowersError(f"{place.name} holds no towers: it has no {CONFIG_FILE}.")
+        towers = load_folder(folder, wanted, replace(asked, wins=False), place.label)
+    else:
+        towers = local_towers(place.name, place.weights, asked, place.tag, wanted)
     towers.origin = place.name
     if towers.image.size != image_size:
         towers.resize(image_size)
     return towers.requires_grad_(False).eval()
 
 
-def _load_file(place: TowersPlace, wanted: Wanted) -> Towers:
-    config: dict[str, Any] = open_clip.get_model_config(place.name)
-    check_kind(place.name, config)
-    preprocess: dict[str, Any] = {"mean": open_clip.OPENAI_DATASET_MEAN, "std": open_clip.OPENAI_DATASET_STD}
-    if place.tag is not None:
-        preprocess |= open_clip.get_pretrained_cfg(place.name, place.tag)
-        config = config | {"quick_gelu": bool(config.get("quick_gelu") or preprocess.get("quick_gelu"))}
-    path = Path(str(place.weights))
-    weights = _expected(read_weights(path), wanted, path)
-    clip = build_clip(config)
-    load_weights(clip, weights, str(path))
-    spec = ImageSpec(int(clip.visual.image_size[0]), *channels(preprocess))
-    return Towers(clip, hub_tokenizer(place.name), spec, f"{place.name}:{place.tag or path.name}")
-
-
-def _expected(weights: dict[str, Tensor], wanted: Wanted | None, path: Path) -> dict[str, Tensor]:
-    """The weights, if they have the fingerprint that is asked for; None asks for none. OtherTowersError if not."""
-    if wanted is not None and fingerprint_of(weights, wanted.image_size) != wanted.fingerprint:
+def expected(weights: Recognized, wanted: Wanted | None, path: Path) -> dict[str, Tensor]:
+    """The weights, if they have the digest that is asked for; None asks for none. OtherTowersError if not."""
+    if wanted is not None and digest_of(weights.state, wanted.image_size) != wanted.digest:
         raise OtherTowersError(str(path))
-    return weights
+    return weights.state
 
 
-def load_folder(folder: Path, wanted: Wanted | None = None) -> Towers:
-    """Towers from a folder in open_clip's local-dir layout, of a fingerprint; see :func:`load_towers`."""
-    weights = _expected(read_weights(folder / WEIGHTS_FILE), wanted, folder)
+def load_folder(
+    folder: Folder, wanted: Wanted | None = None, asked: Asked = UNASKED, name: str | None = None
+) -> Towers:
+    """Towers from a folder in open_clip's layout or in that of transformers; see :func:`load_towers`."""
+    read = read_weights(folder.weights)
+    weights = expected(read, wanted, folder.path)
     try:
-        config = read_json(folder / CONFIG_FILE)
-        check_shapes(config["model_cfg"], weights)
-        clip = build_clip(config["model_cfg"])
-        preprocess = config["preprocess_cfg"]
-        spec = ImageSpec(config["model_cfg"]["vision_cfg"]["image_size"], *channels(preprocess))
-        tokenizer = read_tokenizer((folder / TOKENIZER_FILE).read_bytes())
-    except (TowersError, BundleError) as error:
-        raise TowersError(f"{folder} cannot be loaded: {error}") from error
+        config = read_config(folder, asked)
+        check_shapes(config.model, weights)
+        clip = build_clip(config.model)
+        if config.activations is not None:
+            set_activations(clip, *config.activations)
+        spec = spec_of(config.model["vision_cfg"]["image_size"], config.flavor)
+    except TowersError as error:
+        raise TowersError(f"{folder.path} cannot be loaded: {error}") from error
     except Exception as error:  # open_clip checks nothing by itself
-        raise TowersError(f"{folder} does not hold a readable {CONFIG_FILE} and {TOKENIZER_FILE}: {error}") from error
-    load_weights(clip, weights, str(folder))
-    return Towers(clip, tokenizer, spec, folder.name)
+        raise TowersError(f"{folder.path} does not hold a readable configuration and tokenizer: {error}") from error
+    load_weights(clip, weights, str(folder.path))
+    return Towers(clip, config.tokenizer, spec, name or folder.path.name, config.notes)
 
 
-def load_open_clip(name: str, pretrained: str | None) -> Towers:
+def load_open_clip(name: str, pretrained: str | None, asked: Asked = UNASKED) -> Towers:
     """Towers of a model that open_clip knows; see :func:`load_towers`."""
     config: dict[str, Any] = open_clip.get_model_config(name)
     check_kind(name, config)
-    local = pretrained is not None and is_file(pretrained)
+    if pretrained is not None and is_file(pretrained):
+        return local_towers(name, Path(pretrained), asked)
+    if pretrained is None:
+        return random_towers(name, config, asked)
     # As open_clip spells tags: it takes OpenAI and laion2b-s34b-b88k too.
-    tag = None if local or pretrained is None else pretrained.lower().replace("-", "_")
-    preprocess: dict[str, Any] = {"mean": open_clip.OPENAI_DATASET_MEAN, "std": open_clip.OPENAI_DATASET_STD}
-    if tag is not None:
-        if tag not in open_clip.list_pretrained_tags_by_model(name):
-            known = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
-            raise TowersError(
-                f"{name} has no pretrained tag {pretrained!r}, and there is no such file. Its tags: {known}."
-            )
-        preprocess |= open_clip.get_pretrained_cfg(name, tag)
-    # OpenAI's weights were trained with QuickGELU, which open_clip keeps in the tag and not in the model.
-    quick_gelu = bool(config.get("quick_gelu") or preprocess.get("quick_gelu"))
+    tag = pretrained.lower().replace("-", "_")
+    if tag not in open_clip.list_pretrained_tags_by_model(name):
+        known = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
+        raise TowersError(f"{name} has no pretrained tag {pretrained!r}, and there is no such file. Its tags: {known}.")
+    told = told_by_tag(name, tag)
+    flavor = choose([told, told_by_name(name)], asked, name, f"{name}:{tag}")
     try:
-        clip = open_clip.create_model(name, pretrained=tag, force_quick_gelu=quick_gelu) if tag else build_clip(config)
-    except TowersError:
-        raise
+        clip: Any = open_clip.create_model(name, pretrained=tag, force_quick_gelu=flavor.activation == "quick_gelu")
     except Exception as error:  # hub clients raise many kinds
-        raise TowersError(
-            f"The weights {tag or 'at random'} of {name} could not be loaded: {error}\n"
-            "Give a local file instead: --pretrained path/to/open_clip_model.safetensors"
-        ) from error
-    if local:
-        load_weights(clip, read_weights(Path(str(pretrained))), str(pretrained))
-    spec = ImageSpec(int(clip.visual.image_size[0]), *channels(preprocess))
-    return Towers(
-        clip, hub_tokenizer(name), spec, f"{name}:{tag or (Path(str(pretrained)).name if local else 'random')}"
-    )
+        more = f" --activation {flavor.activation} --mean-std {flavor.mean_std.name}"
+        raise TowersError(f"The weights {tag} of {name} could not be loaded: {error}\n{_LOCAL}{more}") from error
+    return Towers(clip, hub_tokenizer(name), spec_of(int(clip.visual.image_size[0]), flavor), f"{name}:{tag}")
 
 
-def channels(preprocess: dict[str, Any]) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Mean and standard deviation of an open_clip preprocessing configuration."""
-    mean, std = (tuple(float(value) for value in preprocess[key]) for key in ("mean", "std"))
-    if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-        raise ValueError(f"mean {mean} and std {std} must be three numbers each, std above 0")
-    return mean, std
+def random_towers(name: str, config: dict[str, Any], asked: Asked) -> Towers:
+    """Towers of a name with random weights, of the activation that is asked for."""
+    own = told_by_name(name)
+    activation, _ = agreed("--activation", [(own.source, own.activation)], asked.activation, asked.by)
+    clip = build_clip(config | {"quick_gelu": activation == "quick_gelu"})
+    mean_std = asked.mean_std or MEAN_STD["openai"]
+    spec = ImageSpec(int(clip.visual.image_size[0]), mean_std.mean, mean_std.std)
+    return Towers(clip, hub_tokenizer(name), spec, f"{name}:random", (f"{name} has random weights: give --pretrained",))
 
 
-def check_kind(name: str, config: dict[str, Any]) -> None:
-    """Refuse what has no plain ViT as its image tower. TowersError then."""
-    if "vision_cfg" not in config or config["vision_cfg"].get("timm_model_name") or is_resnet(config):
-        raise TowersError(
-            f"{name} does not have a plain ViT image tower with [CLS]; ClsCLIP needs one, as ViT-B-16 has."
-        )
+def local_towers(name: str, path: Path, asked: Asked, tag: str | None = None, wanted: Wanted | None = None) -> Towers:
+    """Towers of a name that open_clip knows, with the weights of a file.
+
+    Args:
+        name: in open_clip.
+        path: the file.
+        asked: what is known of them from elsewhere.
+        tag: of the weights, where the file was fetched by one.
+        wanted: what the weights must be before anything is built of them.
+    """
+    config: dict[str, Any] = open_clip.get_model_config(name)
+    check_kind(name, config)
+    read = read_weights(path)
+    weights = expected(read, wanted, path)
+    told = told_by_file(read) + ([] if tag is None else [told_by_tag(name, tag)])
+    flavor = choose([*told, *told_beside(path.parent), told_by_name(name)], asked, name, path.name)
+    config = own_size(config | {"quick_gelu": flavor.activation == "quick_gelu"}, weights)
+    clip = build_clip(config)
+    load_weights(clip, weights, str(path))
+    check_heads(clip, path)
+    notes = (f"{path.name}: {read.form}", *flavor.notes)
+    spec = spec_of(int(clip.visual.image_size[0]), flavor)
+    return Towers(clip, hub_tokenizer(name), spec, f"{name}:{tag or path.name}", notes)
 
 
-def check_shapes(config: Any, weights: Mapping[str, Tensor]) -> None:
-    """Compare what a configuration asks for with the weights that are there, before anything is built.
+def told_by_file(weights: Recognized) -> list[Told]:
+    """What a file says by itself of how it is run."""
+    found = [Told("the code in the file", weights.activation)] if weights.activation else []
+    if weights.openai:
+        found.append(Told("OpenAI's own file", "quick_gelu", MEAN_STD["openai"], "bicubic"))
+    return found
+
+
+def check_heads(clip: Any, path: Path) -> None:
+    """Compare a model's attention heads with the configuration beside its weights, where there is one.
 
     Raises:
-        TowersError: they differ, or the configuration asks for something else than numbers and switches.
+        TowersError: they differ: weights do not show it, since every number of heads has the same shapes.
     """
-    parts = [config] + [config.get(key) if isinstance(config, dict) else None for key in ("vision_cfg", "text_cfg")]
-    if not all(isinstance(part, dict) for part in parts):
-        raise TowersError("its model_cfg is no configuration of towers")
-    model, vision, text = parts
-    for part in parts:
-        for key, value in part.items():
-            if any(key.startswith(kind) for kind in ("timm_", "hf_")) and value not in (None, False):
-                raise TowersError(f"its {key} names a model of another library, which is not loaded")
-            plain = isinstance(value, (bool, int, float, str, type(None))) or key in ("vision_cfg", "text_cfg")
-            if not plain or (len(str(value)) > _MOST_CHARACTERS and key not in ("vision_cfg", "text_cfg")):
-                raise TowersError(f"its setting {key} has a value that cannot be")
-    own = "" if "token_embedding.weight" in weights else "text."
-    shapes = {name: tuple(value.shape) for name, value in weights.items()}
-    patch, size = vision.get("patch_size", 16), vision.get("image_size", 224)
-    grid = size // patch if type(size) is int and type(patch) is int and patch > 0 else 0
-    width, text_width = vision.get("width", 768), text.get("width", 512)
-    for name, shape in {
-        "visual.conv1.weight": (width, 3, patch, patch),
-        "visual.positional_embedding": (1 + grid * grid, width),
-        "visual.proj": (width, model.get("embed_dim")),
-        f"{own}token_embedding.weight": (text.get("vocab_size", 49408), text_width),
-        f"{own}positional_embedding": (text.get("context_length", 77), text_width),
-    }.items():
-        if name in shapes and shapes[name] != shape:
-            raise TowersError(f"its configuration asks for {name} of shape {shape}, and it has {shapes[name]}")
-    for prefix, part in (("visual.", vision), (own, text)):
-        there = {
-            name.split(".resblocks.")[1].split(".")[0]
-            for name in shapes
-            if name.startswith(f"{prefix}transformer.resblocks.")
-        }
-        if part.get("layers", 12) != len(there):
-            raise TowersError(f"its configuration asks for {part.get('layers', 12)} layers, and there are {len(there)}")
-    for part, divides in ((vision, vision.get("head_width", 64)), (text, text.get("heads", 8))):
-        wide = part.get("width")
-        if type(divides) is not int or divides < 1 or (type(wide) is int and wide % divides):
-            raise TowersError("its heads do not divide its width")
-    for part in (vision, text):
-        ratio = part.get("mlp_ratio", 4.0)
-        if isinstance(ratio, bool) or not isinstance(ratio, (int, float)) or not 0 < ratio <= 16:
-            raise TowersError("its mlp_ratio is not from 0 to 16")
+    folder = find_folder(path.parent)
+    if folder is None or folder.weights.name != path.name:
+        return
+    for which, tower, wanted in zip(("image", "text"), (clip.visual, clip), folder.heads(), strict=True):
+        blocks = getattr(tower, "transformer", None) or tower.text.transformer
+        heads = blocks.resblocks[0].attn.num_heads
+        if wanted not in (None, heads):
+            raise TowersError(
+                f"{folder.config.name} beside {path.name} says {wanted} attention heads of the {which} tower, and the "
+                f"name has {heads}. Give the folder itself: --towers {path.parent}"
+            )
 
 
-def is_resnet(config: dict[str, Any]) -> bool:
-    """True for open_clip's modified ResNets: their layers are a list, one number a stage."""
-    return not isinstance(config["vision_cfg"].get("layers", 12), int)
+def spec_of(size: int, flavor: Flavor) -> ImageSpec:
+    """Preprocessing of a flavor."""
+    return ImageSpec(size, flavor.mean_std.mean, flavor.mean_std.std, flavor.interpolation)
 
 
-def build_clip(config: dict[str, Any]) -> Any:
-    """An open_clip model with random weights from its configuration; nothing is fetched.
+def read_weights(path: Path) -> Recognized:
+    """Read a file of a CLIP's weights; never a pickle's code.
 
     Raises:
-        TowersError: the text tower comes from a hub, which plain construction must not ask.
+        TowersError: absent, damaged, or another model's.
     """
-    settings = {key: value for key, value in config.items() if key != "custom_text"}
-    if settings.get("text_cfg", {}).get("hf_model_name"):
-        raise TowersError(f"The text tower {settings['text_cfg']['hf_model_name']} is not open_clip's own transformer.")
-    if "multimodal_cfg" in settings:
-        raise TowersError("CoCa models pool by attention; ClsCLIP needs a plain ViT CLIP.")
-    if config.get("custom_text"):
-        return open_clip.CustomTextCLIP(**settings)
-    return open_clip.CLIP(**settings)
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Weights of a safetensors file, or of a torch file read with ``weights_only=True``; never a pickle's code.
-
-    Raises:
-        TowersError: absent or damaged.
-    """
-    try:
-        if path.suffix == ".safetensors":
-            with TensorFile(path) as file:
-                return read_tensors(file)
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise TowersError(f"No weights file {path}.") from error
-    except Exception as error:  # safetensors and torch raise many kinds for damaged files
-        raise TowersError(f"{path} cannot be read as weights: {error}") from error
-    weights = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
-    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise TowersError(f"{path} holds no state dictionary of tensors.")
-    return {name.removeprefix("module."): value for name, value in weights.items()}
+    return recognized(read_file(path), str(path))
 
 
 def load_weights(clip: nn.Module, weights: dict[str, Tensor], origin: str) -> None:
@@ -272,8 +254,7 @@ def load_weights(clip: nn.Module, weights: dict[str, Tensor], origin: str) -> No
     Raises:
         TowersError: a weight is absent, left over, of another shape, or not finite; the message names the first.
     """
-    ignored = ("input_resolution", "context_length", "vocab_size", "attn_mask")
-    weights = {name: value.float() for name, value in weights.items() if name not in ignored}
+    weights = {name: value.float() for name, value in weights.items()}
     expected = clip.state_dict()
     for name in sorted(expected.keys() - weights.keys()):
         raise TowersError(f"{origin} lacks the weight {name}; it belongs to another model.")
@@ -298,7 +279,7 @@ def save_towers(towers: Towers, model_config: dict[str, Any], folder: Path, dtyp
     """
     make_folder(folder)
     model_config = model_config | {"vision_cfg": model_config["vision_cfg"] | {"image_size": towers.image.size}}
-    preprocess = {"mean": towers.image.mean, "std": towers.image.std}
+    preprocess = {"mean": towers.image.mean, "std": towers.image.std, "interpolation": towers.image.interpolation}
     config = json.dumps({"model_cfg": model_config, "preprocess_cfg": preprocess}, indent=1)
     weights = {name.removeprefix("text."): value.to(dtype).contiguous() for name, value in towers.state_dict().items()}
     towers.tokenizer.no_padding()

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 
 from clsclip.run_files import TOWERS_FOLDER
+from clsclip.weights.flavor import HF_CONFIG, OPEN_CLIP_CONFIG
+from clsclip.weights.hub import is_hub_name, plain_name
 from clsclip_runtime.caches import not_private, users_folder
 from clsclip_runtime.documents import DocumentError, read_json
 from clsclip_runtime.errors import OutputError
@@ -25,7 +27,6 @@ from clsclip_runtime.paths import expanded, is_dir, is_file, make_folder, write_
 
 _FOLDER = "towers"
 _BESIDE_WEIGHTS = ("logit_scale", "logit_bias")
-_NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size", "attn_mask")
 
 
 @dataclass(frozen=True)
@@ -36,18 +37,21 @@ class TowersPlace:
         name: a folder, or an ``open_clip`` model.
         weights: file of the model's weights; None for a folder.
         tag: of the model, for its preprocessing; None for a folder and for weights without one.
+        label: name for people; None is the folder's.
     """
 
     name: str
     weights: Path | None = None
     tag: str | None = None
+    label: str | None = None
 
 
 def find_towers(source: str, beside: Path, fingerprint: str) -> list[TowersPlace]:
     """Find the towers that a checkpoint names.
 
     Args:
-        source: what its header says: a folder, or an ``open_clip`` name with ``:tag`` or ``:weights file``.
+        source: what its header says: a folder, an ``open_clip`` name with ``:tag`` or ``:weights file``, or
+            ``user/name`` on a hub.
         beside: folder of the checkpoint.
         fingerprint: of the towers.
 
@@ -68,7 +72,9 @@ def find_towers(source: str, beside: Path, fingerprint: str) -> list[TowersPlace
             found.append(TowersPlace(name, cached, rest))
     kept = _inside(beside, TOWERS_FOLDER)
     recalled = _recalled(fingerprint)
+    snapshot = cached_folder(source)
     found += [TowersPlace(str(kept))] if kept is not None and is_dir(kept) else []
+    found += [TowersPlace(str(snapshot), label=plain_name(source))] if snapshot is not None else []
     found += [recalled] if recalled is not None else []
     return list(dict.fromkeys(found))
 
@@ -87,6 +93,23 @@ def cached_weights(name: str, tag: str) -> Path | None:
     url = str(config.get("url") or "")
     path = expanded("~/.cache/clip") / PurePosixPath(url).name
     return path if url and is_file(path) else None
+
+
+def cached_folder(source: str) -> Path | None:
+    """The folder of ``user/name[@revision]`` in the hub's cache; None if it was never fetched."""
+    if not is_hub_name(source):
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    name, _, revision = plain_name(source).partition("@")
+    for file in (OPEN_CLIP_CONFIG, HF_CONFIG):
+        try:
+            found = try_to_load_from_cache(name, file, revision=revision or None)
+        except ValueError:  # no name on a hub
+            return None
+        if isinstance(found, str):
+            return Path(found).parent
+    return None
 
 
 def remember_towers(fingerprint: str, name: str, pretrained: str | None) -> None:
@@ -135,18 +158,17 @@ def _inside(folder: Path, name: str) -> Path | None:
     return found if found.is_relative_to(root) else None
 
 
-def fingerprint_of(weights: Mapping[str, Tensor], image_size: int) -> str:
-    """The fingerprint of towers that have these weights, by the names of a file; see ``Towers.fingerprint``.
+def digest_of(weights: Mapping[str, Tensor], image_size: int) -> str:
+    """The digest of towers that have these weights, by open_clip's names; see ``Towers.weights_digest``.
 
     Args:
-        weights: as the file holds them.
+        weights: by name.
         image_size: pixels a side of the pictures that the towers are to take.
     """
     named: dict[str, Tensor] = {}
     for name, value in weights.items():
-        if name.rpartition(".")[2] not in _NO_WEIGHTS:
-            own = name.startswith(("visual.", "text.")) or name in _BESIDE_WEIGHTS
-            named[name if own else f"text.{name}"] = value
+        own = name.startswith(("visual.", "text.")) or name in _BESIDE_WEIGHTS
+        named[name if own else f"text.{name}"] = value
     digest = hashlib.sha256()
     for name, value in sorted(named.items()):
         shape = tuple(value.shape)

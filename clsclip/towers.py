@@ -8,12 +8,13 @@ with a ``tokenizer.json`` beside them, which is how small towers of one's own ar
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
-from open_clip.transformer import ResidualAttentionBlock, VisionTransformer, text_global_pool
+from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTransformer, text_global_pool
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, normalize
@@ -21,14 +22,51 @@ from torch.nn.functional import interpolate, normalize
 from clsclip.errors import TowersError
 from clsclip.vit import block
 
+_PROBES = (
+    "a photo of a cat",
+    "A Wooden  Chair",
+    "the quick brown fox jumps over 13 lazy dogs",
+    "it's 12 o'clock!",
+    "déjà vu, Ångström, ξύλο, 犬, 🐕",
+    "abcdefghijklmnopqrstuvwxyz 0123456789 ~!@#$%^*()_+-=[]|;:,./?",
+    " ".join(["counterintuitiveness"] * 60),
+)
+"""Texts whose tokens tell a tokenizer: another vocabulary, case, or length gives others."""
+
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """How a picture becomes ``pixel_values``: size in pixels, channel mean and standard deviation of [0, 1] RGB."""
+    """How a picture becomes ``pixel_values``.
+
+    Attributes:
+        size: pixels a side.
+        mean, std: of each channel of [0, 1] RGB.
+        interpolation: filter that resizes.
+    """
 
     size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    interpolation: str = "bicubic"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What towers are.
+
+    Attributes:
+        settings: see :meth:`Towers.settings`.
+        weights: see :meth:`Towers.weights_digest`.
+    """
+
+    settings: Mapping[str, Any]
+    weights: str
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 over both."""
+        text = json.dumps({**self.settings, "weights": self.weights}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
 class Towers(nn.Module):
@@ -40,14 +78,17 @@ class Towers(nn.Module):
         image: preprocessing; its size may differ from the one the towers were trained at (position embeddings are
             resampled) but must be a multiple of the patch.
         name: for messages and manifests.
+        notes: what was assumed about them, for people.
 
     Raises:
         TowersError: the image tower is not a plain ViT with [CLS], or the size is not a multiple of the patch.
     """
 
-    def __init__(self, clip: nn.Module, tokenizer: Tokenizer, image: ImageSpec, name: str) -> None:
+    def __init__(
+        self, clip: nn.Module, tokenizer: Tokenizer, image: ImageSpec, name: str, notes: Sequence[str] = ()
+    ) -> None:
         super().__init__()
-        self.name = name
+        self.name, self.notes = name, tuple(notes)
         self.tokenizer = tokenizer
         self.visual = plain_vit(clip, name)
         self.text = TextTower(text_module(clip, name))
@@ -99,17 +140,21 @@ class Towers(nn.Module):
         if size < self.patch or size % self.patch:
             raise TowersError(f"Image size {size} is not a multiple of the patch of {self.name}: {self.patch} px.")
         table = self.visual.positional_embedding
-        old = round((table.shape[0] - 1) ** 0.5)
-        new = size // self.patch
-        if new != old:
+        if self._native_positions is not None and not table.requires_grad:
+            table = self._native_positions  # not from what an earlier resampling left
+        old, new = native_grid(table), size // self.patch
+        if new != native_grid(self.visual.positional_embedding):
             if self._native_positions is None:
                 self._native_positions = table.detach().clone()
-            patches = table[1:].detach().reshape(1, old, old, -1).permute(0, 3, 1, 2)
-            patches = interpolate(patches, size=(new, new), mode="bicubic", antialias=True, align_corners=False)
-            patches = patches.permute(0, 2, 3, 1).reshape(new * new, -1)
-            resampled = torch.cat([table[:1].detach(), patches])
-            self.visual.positional_embedding = nn.Parameter(resampled, requires_grad=table.requires_grad)
-        self.image = ImageSpec(size, self.image.mean, self.image.std)
+            resampled = table.detach()
+            if new != old:
+                patches = resampled[1:].reshape(1, old, old, -1).permute(0, 3, 1, 2)
+                patches = interpolate(patches, size=(new, new), mode="bicubic", antialias=True, align_corners=False)
+                patches = patches.permute(0, 2, 3, 1).reshape(new * new, -1)
+                resampled = torch.cat([resampled[:1], patches])
+            learns = self.visual.positional_embedding.requires_grad
+            self.visual.positional_embedding = nn.Parameter(resampled.clone(), requires_grad=learns)
+        self.image = replace(self.image, size=size)
 
     def embed(self, pixel_values: Tensor) -> Tensor:
         """Patch embedding: (C, 3, S, S) normalised pixels -> (C, 1 + m, d), [CLS] first."""
@@ -178,13 +223,42 @@ class Towers(nn.Module):
         return state
 
     def fingerprint(self) -> str:
-        """sha256 over names, shapes and float32 bytes of every weight: checkpoints name the towers they belong to.
+        """sha256 over all that their results hang on: weights and settings. Checkpoints name their towers by it."""
+        return self.identity().fingerprint
+
+    def identity(self) -> Identity:
+        """What they are. It takes a while: all weights are hashed."""
+        return Identity(self.settings(), self.weights_digest())
+
+    def settings(self) -> dict[str, Any]:
+        """What results hang on besides the weights, as JSON."""
+        towers: dict[str, Any] = {"image": self.visual, "text": self.text}
+        blocks = {which: tower.transformer.resblocks for which, tower in towers.items()}
+        table = self._native_positions if self._is_resampled() else self.visual.positional_embedding
+        mask = self.text.attn_mask
+        return {
+            "image_size": self.image.size,
+            "native_grid": native_grid(cast(Tensor, table)),
+            "mean": list(self.image.mean),
+            "std": list(self.image.std),
+            "interpolation": self.image.interpolation,
+            "activation": {which: joined_names(activation_of(one) for one in found) for which, found in blocks.items()},
+            "heads": {which: int(found[0].attn.num_heads) for which, found in blocks.items()},
+            "norm_eps": {which: epsilons(tower) for which, tower in towers.items()},
+            "context_length": self.context_length,
+            "end_token": self.end_token if self.pool_type == "eos" else self.text.token_embedding.num_embeddings - 1,
+            "pooling": "last" if self.pool_type == "last" else "first" if self.pool_type == "first" else "end_token",
+            "causal": mask is not None and bool((mask != 0).any()),
+            "tokens": hashlib.sha256(self.tokenize(_PROBES).numpy().tobytes()).hexdigest(),
+        }
+
+    def weights_digest(self) -> str:
+        """sha256 over names, shapes and float32 bytes of every weight.
 
         Position embeddings count as they were before any resampling, with the picture size they are resampled to:
         another machine's interpolation may differ in its last bits. (Of towers in training, as they are.)
         """
-        table = self.visual.positional_embedding
-        resampled = self._native_positions is not None and not table.requires_grad
+        resampled = self._is_resampled()
         digest = hashlib.sha256()
         for name, weight in sorted(self.state_dict().items()):
             digest.update(f"{name}{tuple(weight.shape)}".encode())
@@ -192,6 +266,34 @@ class Towers(nn.Module):
                 weight = cast(Tensor, self._native_positions)
             digest.update(weight.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
         return digest.hexdigest()
+
+    def _is_resampled(self) -> bool:
+        return self._native_positions is not None and not self.visual.positional_embedding.requires_grad
+
+
+def native_grid(table: Tensor) -> int:
+    """Patches a side of a table of position embeddings (1 + g * g, d)."""
+    return round((table.shape[0] - 1) ** 0.5)
+
+
+def activation_of(layer: Any) -> str:
+    """The activation of a block's MLP: ``gelu``, ``quick_gelu``, or another's own name."""
+    module = layer.mlp.gelu
+    if isinstance(module, QuickGELU):
+        return "quick_gelu"
+    if isinstance(module, nn.GELU):
+        return "gelu" if module.approximate == "none" else f"gelu_{module.approximate}"
+    return type(module).__name__.lower()
+
+
+def joined_names(names: Iterable[str]) -> str:
+    """Different names, joined by plus signs; towers have one."""
+    return "+".join(sorted(set(names)))
+
+
+def epsilons(tower: nn.Module) -> list[float]:
+    """What a tower's normalizations add to their variances; towers have one number."""
+    return sorted({module.eps for module in tower.modules() if isinstance(module, nn.LayerNorm)})
 
 
 class TextTower(nn.Module):

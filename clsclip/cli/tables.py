@@ -13,6 +13,7 @@ import click
 
 from clsclip.cli.data_options import DataOptions, data_options, open_data
 from clsclip.cli.protocol import size_protocol
+from clsclip.cli.tower_options import asked_flavor, flavor_options
 from clsclip.cli.train_model import check_random
 from clsclip.numbers import numbers
 from clsclip_runtime.cli.output import echo, json_option, print_json
@@ -32,6 +33,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--towers", required=True, metavar="NAME|DIR", help="open_clip name, or a folder of towers.")
 @click.option("--pretrained", metavar="TAG|FILE", help="Weights of a named tower.")
 @click.option("--random-towers", is_flag=True, help="Towers without weights, to test the machinery.")
+@flavor_options
 @click.option("--image-size", type=click.IntRange(min=16), help="Side of the model's pictures; default: the towers'.")
 @click.option("--runs", type=_PATH, required=True, metavar="DIR", help="Trainings and results; done ones are kept.")
 @click.option("--folds", default="0,1,2,3", show_default=True, callback=numbers, help="Folds to run.")
@@ -59,6 +61,8 @@ def table_command(
     towers: str,
     pretrained: str | None,
     random_towers: bool,
+    activation: str | None,
+    mean_std: str | None,
     image_size: int | None,
     runs: Path,
     folds: tuple[int, ...],
@@ -100,7 +104,7 @@ def table_command(
         raise click.UsageError(f"--clipseg-model is for tables 4 and 5, and this is table {number}.")
     check_random(towers, pretrained, random_towers=random_towers)
     data = DataOptions.from_values(values)
-    opened = load_towers(towers, pretrained, image_size=image_size)
+    opened = load_towers(towers, pretrained, image_size, asked_flavor(activation, mean_std))
 
     @lru_cache(maxsize=4)  # rows and seeds share their folds, and listing one can take minutes
     def open_fold(fold: int) -> Fold:

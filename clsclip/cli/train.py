@@ -15,6 +15,7 @@ import click
 
 from clsclip.cli import recipes
 from clsclip.cli.data_options import DataOptions, data_options, folds_asked, is_own, open_data, tell_data
+from clsclip.cli.tower_options import flavor_options
 from clsclip.cli.train_model import ModelOptions, build_model, check_use, inherit, open_towers, start_from
 from clsclip.cli.train_told import told
 from clsclip.errors import ClsclipError
@@ -54,6 +55,7 @@ Exit codes: 0 done, 1 a failure, 2 wrong use, 130 interrupted (what was done is 
 @click.option("--towers", metavar="NAME|DIR", help="open_clip model, or a folder of towers.")
 @click.option("--pretrained", metavar="TAG|FILE", help="Weights of an open_clip model: a tag or a local file.")
 @click.option("--random-towers", is_flag=True, help="Towers without weights, to test the machinery. They know no word.")
+@flavor_options
 @click.option(
     "--from-checkpoint",
     "start",
@@ -158,6 +160,8 @@ def command(context: click.Context, /, **options: Any) -> None:
 
     config = train_config(options, data)
     towers = open_towers(chosen, out, config.seed)
+    for note in towers.notes:
+        _log.info("note: %s", note)
     model = build_model(chosen, towers, config.seed)
     provenance: dict[str, Any] = {"split": found.told}
     if chosen.random_towers:

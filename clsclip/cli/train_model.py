@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from clsclip.cli.tower_options import asked_flavor
 from clsclip.run_files import STATE_FILE, TOWERS_FOLDER
 from clsclip.uses import USES_OF_TEXT
 from clsclip_runtime.paths import exists, is_dir
@@ -29,6 +30,8 @@ class ModelOptions:
     towers: str | None
     pretrained: str | None
     random_towers: bool
+    activation: str | None
+    mean_std: str | None
     start: Path | None
     image_size: int | None
     navigation_layers: tuple[int, ...] | None
@@ -58,6 +61,8 @@ def check_use(chosen: ModelOptions, out: Path, *, resume: bool) -> None:
             raise click.UsageError("--pretrained and --random-towers say something about --towers NAME. Give it.")
         if chosen.start is None and not resume:
             raise click.UsageError("Give --towers: an open_clip model or a folder of towers.")
+        if chosen.start is not None and (chosen.activation is not None or chosen.mean_std is not None):
+            raise click.UsageError("--activation and --mean-std are for --towers; a checkpoint tells them of its own.")
         return
     check_random(chosen.towers, chosen.pretrained, random_towers=chosen.random_towers)
 
@@ -68,7 +73,9 @@ def check_random(towers: str, pretrained: str | None, *, random_towers: bool) ->
     Raises:
         click.UsageError: says which option is missing.
     """
-    bare = pretrained is None and not is_dir(towers)
+    from clsclip.weights.hub import is_hub_name
+
+    bare = pretrained is None and not is_dir(towers) and not is_hub_name(towers)
     if bare and not random_towers:
         raise click.UsageError(
             f"--towers {towers} without --pretrained are random towers: they know no word, and no training on them "
@@ -128,18 +135,20 @@ def open_towers(chosen: ModelOptions, out: Path, seed: int) -> Towers:
     import torch
 
     from clsclip.checkpoint import read_header, towers_of
-    from clsclip.tower_files import CONFIG_FILE, load_towers
+    from clsclip.tower_files import load_towers
+    from clsclip.weights.folders import find_folder
 
-    kept = out / TOWERS_FOLDER
-    if chosen.random_towers and exists(kept / CONFIG_FILE):
-        towers = load_towers(str(kept), image_size=chosen.image_size)
+    kept, asked = out / TOWERS_FOLDER, asked_flavor(chosen.activation, chosen.mean_std)
+    begun = find_folder(kept) is not None
+    if chosen.random_towers and begun:
+        towers = load_towers(str(kept), None, chosen.image_size, asked)
         towers.name = f"{chosen.towers}:random"
         return towers
     if chosen.towers is not None:
         torch.manual_seed(seed)
-        return load_towers(chosen.towers, chosen.pretrained, image_size=chosen.image_size)
-    if chosen.start is None or exists(kept / CONFIG_FILE):
-        return load_towers(str(kept), image_size=chosen.image_size)
+        return load_towers(chosen.towers, chosen.pretrained, chosen.image_size, asked)
+    if chosen.start is None or begun:
+        return load_towers(str(kept), None, chosen.image_size, asked)
     towers = towers_of(chosen.start, read_header(chosen.start))
     if chosen.image_size is not None and chosen.image_size != towers.image.size:
         towers.resize(chosen.image_size)
@@ -177,18 +186,21 @@ def start_from(model: ClsClip, chosen: ModelOptions) -> dict[str, Any]:
     Raises:
         CheckpointError: it is damaged, was trained on other towers, or is another model; its picture size may differ.
     """
-    from clsclip.checkpoint import load_checkpoint, read_header
+    from clsclip.checkpoint import given_towers, load_checkpoint
+    from clsclip.differences import differences
     from clsclip.errors import CheckpointError
-    from clsclip.tower_files import load_towers
 
     checkpoint = chosen.start
     if checkpoint is None:
         raise ValueError("there is no checkpoint to start from")
     towers = None
     if chosen.towers is not None and not chosen.random_towers:
-        size = read_header(checkpoint)["towers"]["image_size"]
-        towers = load_towers(chosen.towers, chosen.pretrained, image_size=size)
+        towers = given_towers(checkpoint, chosen.towers, chosen.pretrained)
     source, header = load_checkpoint(checkpoint, towers)
+    before, now = ({**one.towers.settings(), "image_size": None} for one in (source, model))
+    if before != now:
+        other = "; ".join(differences(before, now)[:5])
+        raise CheckpointError(f"{checkpoint} was trained on towers that compute something else: {other}.")
     if source.config != model.config:
         before, now = asdict(source.config), asdict(model.config)
         differing = [f"{name} was {before[name]} and is {now[name]}" for name in before if before[name] != now[name]]

@@ -15,11 +15,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from clsclip.checkpoint import MASK_THRESHOLD, load_checkpoint, mask_threshold_of, read_header
+from clsclip.checkpoint import MASK_THRESHOLD, given_towers, load_checkpoint, mask_threshold_of
 from clsclip.errors import CheckpointError
 from clsclip.model import ClsClip
 from clsclip.preprocessing import image_spec
-from clsclip.tower_files import load_towers
 from clsclip.towers import Towers
 from clsclip_runtime.images import preprocess
 from clsclip_runtime.masks.upsampling import logit, mask_at
@@ -303,7 +302,7 @@ def open_predictor(
         segmenter = Segmenter.load(path, backend, threads=threads)
         return BundlePredictor(segmenter, None if presence else 0.0, search, name)
     if isinstance(towers, str):
-        towers = load_towers(towers, pretrained, image_size=read_header(path)["towers"]["image_size"])
+        towers = given_towers(path, towers, pretrained)
     model, header = load_checkpoint(path, towers)
     provenance = header["provenance"]
     threshold = float(provenance.get("presence_threshold") or 0.0) if presence else 0.0

@@ -12,6 +12,7 @@ from typing import Any
 from clsclip.data.base import Fold
 from clsclip.errors import TrainingError
 from clsclip.model import ClsClip
+from clsclip.towers import Identity
 from clsclip_runtime.paths import plain
 
 PRECISIONS = ("fp32", "bf16", "fp16")
@@ -158,7 +159,7 @@ class TrainConfig:
         return warm * self.learning_rate * 0.5 * (1 + math.cos(math.pi * since / length))
 
 
-def settings_of(model: ClsClip, fold: Fold, config: TrainConfig, fingerprint: str) -> dict[str, Any]:
+def settings_of(model: ClsClip, fold: Fold, config: TrainConfig, towers: Identity) -> dict[str, Any]:
     """All that decides which weights come out of a run, as plain JSON; two runs with equal settings are one run."""
     train = {name: value for name, value in asdict(config).items() if name not in WITHOUT_EFFECT}
     pairs = hashlib.sha256(json.dumps([fold.train_pairs, fold.seen]).encode()).hexdigest()
@@ -168,7 +169,7 @@ def settings_of(model: ClsClip, fold: Fold, config: TrainConfig, fingerprint: st
         "train": train,
         "model": asdict(model.config),
         "image_size": model.towers.image.size,
-        "towers": fingerprint,
+        "towers": {"weights": towers.weights, "settings": towers.settings},
         "data": data,
     }
     decoded: dict[str, Any] = plain(settings)  # tuples become lists, as they will in the file
@@ -184,20 +185,3 @@ def without_length(settings: Mapping[str, Any]) -> dict[str, Any]:
 def settings_digest(settings: dict[str, Any]) -> str:
     """sha256 of settings in a canonical form."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-
-
-def differences(before: Any, now: Any, name: str = "") -> list[str]:
-    """What differs between two settings, one line each: ``train.batch was 64 and is 32``."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        return [
-            line
-            for key in sorted(before.keys() | now.keys())
-            for line in differences(before.get(key), now.get(key), f"{name}.{key}" if name else key)
-        ]
-    if before == now:
-        return []
-
-    def short(value: object) -> str:
-        return text if len(text := json.dumps(value)) <= 60 else text[:57] + "..."
-
-    return [f"{name} was {short(before)} and is {short(now)}"]

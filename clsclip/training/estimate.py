@@ -58,7 +58,9 @@ def _counted(model: ClsClip, pairs: int) -> int:
 
 
 def tell_operations(model: ClsClip, config: TrainConfig, steps: int) -> None:
-    """Write into the log what a run of so many steps will compute."""
+    """Write into the log what a run of so many steps will compute; counted only where the log is read."""
+    if not _log.isEnabledFor(logging.INFO):
+        return
     images = config.pairs_per_step // config.words_per_picture
     step = operations(model, images, config.pairs_per_step)
     _log.info(

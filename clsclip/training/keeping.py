@@ -14,6 +14,7 @@ from clsclip.data.base import Fold
 from clsclip.errors import CheckpointError, ClsclipError, DataError, TrainingError
 from clsclip.run_files import BEST_FILE, CHECKPOINT_FILE, STATE_FILE
 from clsclip.tensors import read_tensors
+from clsclip.towers import Identity
 from clsclip.training.plan import Plan
 from clsclip.training.presence import fit_presence
 from clsclip.training.state import Restored, save_state
@@ -42,7 +43,7 @@ class Keeper:
         settings: that the state is of; see :func:`clsclip.training.config.settings_of`.
         provenance: of the run, for checkpoints; what is added to it later is written too.
         towers: where the checkpoint says that its towers are.
-        fingerprint: of the towers.
+        identity: of the towers.
     """
 
     def __init__(
@@ -53,10 +54,10 @@ class Keeper:
         settings: dict[str, Any],
         provenance: dict[str, Any],
         towers: str,
-        fingerprint: str,
+        identity: Identity,
     ) -> None:
         self.stepper, self.out, self.plan, self.settings = stepper, out, plan, settings
-        self.provenance, self.towers, self.fingerprint = provenance, towers, fingerprint
+        self.provenance, self.towers, self.identity = provenance, towers, identity
         self.model, self.config = stepper.model, stepper.config
         self.saved = 0
         self.presence: dict[str, float] | None = None
@@ -95,7 +96,7 @@ class Keeper:
             provenance |= {"presence_threshold": self.presence["threshold"], "presence_fit": self.presence}
         if self.validation is not None:
             provenance["validation"] = self.validation
-        save_checkpoint(self.model, self.out / name, self.towers, provenance, fingerprint=self.fingerprint)
+        save_checkpoint(self.model, self.out / name, self.towers, provenance, identity=self.identity)
 
     def rescue(self, error: BaseException, total: int) -> None:
         """Write what is done, since the run ends before its end; no error of its own hides ``error``."""
@@ -164,7 +165,11 @@ class Keeper:
         try:
             header = read_header(path)
             fit = header["provenance"].get("presence_fit")
-            if header["fingerprint"] != self.fingerprint or not isinstance(fit, dict) or fit.get("pictures") != wanted:
+            if (
+                header["fingerprint"] != self.identity.fingerprint
+                or not isinstance(fit, dict)
+                or fit.get("pictures") != wanted
+            ):
                 return None
             with TensorFile(path) as opened:
                 tensors = read_tensors(opened)

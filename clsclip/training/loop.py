@@ -136,8 +136,8 @@ class _Run:
     ) -> None:
         self.model, self.fold, self.config, self.out, self.plan = model, fold, config, out, plan
         self.processes = processes
-        self.fingerprint = model.towers.fingerprint()  # once: it hashes all frozen weights
-        self.settings = settings_of(model, fold, config, self.fingerprint)
+        self.identity = model.towers.identity()  # once: it hashes all frozen weights
+        self.settings = settings_of(model, fold, config, self.identity)
         self.provenance = run_provenance(fold, config, model) | dict(provenance)
         self.total = config.total_steps(plan.steps_per_epoch)
         if processes.first:
@@ -146,7 +146,7 @@ class _Run:
         self.passed_over: dict[str, str] = {}
         model.to(processes.device).eval()
         self.stepper = Stepper(model, self.text_tokens(), config, processes)
-        self.keeper = Keeper(self.stepper, out, plan, self.settings, self.provenance, towers, self.fingerprint)
+        self.keeper = Keeper(self.stepper, out, plan, self.settings, self.provenance, towers, self.identity)
 
     def text_tokens(self) -> Tensor:
         """(K, d_text) of the seen words, computed once: the text tower is frozen."""

@@ -15,9 +15,12 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from clsclip.errors import TrainingError
+from clsclip.checkpoint import read_header as read_checkpoint
+from clsclip.differences import differences
+from clsclip.errors import CheckpointError, TrainingError
+from clsclip.run_files import CHECKPOINT_FILE
 from clsclip.tensors import read_tensors
-from clsclip.training.config import differences, settings_digest, without_length
+from clsclip.training.config import settings_digest, without_length
 from clsclip.training.stepper import Stepper
 from clsclip_runtime.documents import parse_json
 from clsclip_runtime.paths import make_folder, write_bytes
@@ -123,6 +126,8 @@ def load_state(stepper: Stepper, path: Path, settings: dict[str, Any]) -> Restor
         TrainingError: damaged, not finite, or of a run with other settings; the message names them.
     """
     found, counters = read_header(path)
+    if isinstance(found.get("towers"), str):
+        found = found | {"towers": towers_of_before(found["towers"], path, settings["towers"])}
     other = differences(without_length(found), without_length(settings))
     if other:
         raise TrainingError(
@@ -153,6 +158,21 @@ def _lengths(settings: Mapping[str, Any]) -> tuple[tuple[int, int], ...]:
         return tuple((int(step), int(total)) for step, total in noted)
     steps = settings.get("train", {}).get("steps")
     return ((0, int(steps)),) if steps else ()
+
+
+def towers_of_before(weights: str, path: Path, now: Mapping[str, Any]) -> dict[str, Any]:
+    """What a state of 0.1 was trained on: it states the weights alone, and the checkpoint beside it names the towers.
+
+    Args:
+        weights: their digest.
+        path: the state.
+        now: weights and settings of the towers that are given.
+    """
+    try:
+        told = read_checkpoint(path.with_name(CHECKPOINT_FILE))["towers"]["settings"]
+    except CheckpointError:
+        told = {}
+    return {"weights": weights, "settings": {**now["settings"], **told}}
 
 
 def share_state(stepper: Stepper, step: int) -> int:

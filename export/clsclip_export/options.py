@@ -43,6 +43,7 @@ class Published:
         training_free: how CLIP's last layer runs, one of :data:`clsclip.training_free.METHODS`; None for CLIPSeg.
         towers: folder or open_clip name of CLIP's towers.
         pretrained: weights of ``towers``.
+        activation, mean_std: of the towers, where a weights file does not tell.
         image_size: pixels a side; None keeps what the weights come with.
         background: prompts that words compete with; none is the usual ones.
         templates: prompts of a word; none is the usual ones.
@@ -55,6 +56,8 @@ class Published:
     training_free: str | None = None
     towers: str | None = None
     pretrained: str | None = None
+    activation: str | None = None
+    mean_std: str | None = None
     image_size: int | None = None
     background: tuple[str, ...] = ()
     templates: tuple[str, ...] = ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from clsclip.base import WordSegmenter
+from clsclip.cli.tower_options import asked_flavor
 from clsclip.clipseg_files import load_clipseg
 from clsclip.errors import TowersError
 from clsclip.tower_files import load_towers
@@ -27,7 +28,8 @@ def load_published(chosen: Published) -> tuple[WordSegmenter, dict[str, Any], li
         return clipseg(chosen, chosen.clipseg)
     if chosen.training_free is None or chosen.towers is None:
         raise ValueError("neither CLIPSeg nor towers are asked for")
-    towers = load_towers(chosen.towers, chosen.pretrained, image_size=chosen.image_size)
+    asked = asked_flavor(chosen.activation, chosen.mean_std)
+    towers = load_towers(chosen.towers, chosen.pretrained, chosen.image_size, asked)
     if float(towers.logit_scale) <= 0:
         raise TowersError(f"The temperature of {towers.name} is not above 1: its weights were not trained as CLIP's.")
     templates = chosen.templates or TEMPLATES
@@ -35,6 +37,7 @@ def load_published(chosen: Published) -> tuple[WordSegmenter, dict[str, Any], li
     model = TrainingFree(towers, chosen.training_free, background, templates).eval()
     source = {"source": towers.name, "method": chosen.training_free, "training": "none"}
     header, notes = header_of(chosen, source, templates, None)
+    notes = [*towers.notes, *notes]
     if not chosen.background:
         notes.append(f"words compete with {len(BACKGROUND)} usual background prompts; --background FILE takes others")
     return model, header, notes

@@ -13,11 +13,15 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from clsclip.checkpoint import load_checkpoint, save_checkpoint
+from clsclip.checkpoint import given_towers, load_checkpoint, save_checkpoint, settings_before
 from clsclip.errors import CheckpointError, ClsclipError, TowersError
+from clsclip.model import ClsClip, ModelConfig
 from clsclip.tower_files import CONFIG_FILE, WEIGHTS_FILE, load_towers, read_weights, save_towers
-from clsclip.tower_places import cached_weights, find_towers, fingerprint_of, remember_towers
+from clsclip.tower_places import cached_weights, digest_of, find_towers, remember_towers
+from clsclip.weights.flavor import MEAN_STD, Asked
+from tests import weights
 from tests.tiny import tiny_config, tiny_model, tiny_towers
 
 NAMES_OPTIONS = r"--towers NAME_OR_FOLDER, and --pretrained"
@@ -63,10 +67,10 @@ def rewritten(run: Path, key: str, change: Callable[[Any], Any]) -> Path:
 
 
 @pytest.mark.parametrize("size", [32, 64])
-def test_the_fingerprint_of_a_file_is_that_of_its_towers(tmp_path: Path, size: int) -> None:
+def test_the_digest_of_a_file_is_that_of_its_towers(tmp_path: Path, size: int) -> None:
     save_towers(tiny_towers(), tiny_config(), tmp_path)
     towers = load_towers(str(tmp_path), image_size=size)
-    assert fingerprint_of(read_weights(tmp_path / WEIGHTS_FILE), size) == towers.fingerprint()
+    assert digest_of(read_weights(tmp_path / WEIGHTS_FILE).state, size) == towers.weights_digest()
 
 
 def test_towers_in_the_runs_own_folder_are_found(run: Path) -> None:
@@ -244,7 +248,115 @@ def test_checkpoints_have_the_mode_that_the_user_asks_for(tmp_path: Path) -> Non
 def test_weights_of_torch_are_compared_too(run: Path) -> None:
     """``name:file`` with a torch file in the run's folder: its fingerprint is asked before a model is built."""
     shutil.rmtree(run / "towers")
-    torch.save({"visual.proj": torch.zeros(2, 2)}, run / "w.pt")
+    torch.save({"visual.conv1.weight": torch.zeros(2, 2)}, run / "w.pt")
     path = rewritten(run, "towers", lambda towers: towers | {"source": "ViT-B-32:w.pt"})
     with pytest.raises(CheckpointError, match=r"other towers than those of .*w\.pt"):
         load_checkpoint(path)
+
+
+def as_before(run: Path, source: str = "towers") -> Path:
+    """The checkpoint as 0.1 wrote it: its fingerprint is that of the weights, and nothing else is told."""
+    digest = tiny_towers().weights_digest()
+    path = rewritten(run, "format", lambda _: "clsclip-checkpoint-1")
+    rewritten(run, "fingerprint", lambda _: digest)
+    rewritten(run, "towers", lambda towers: {"source": source, "name": "tiny", "image_size": towers["image_size"]})
+    return path
+
+
+def test_checkpoints_of_before_are_read_and_written_anew(run: Path) -> None:
+    path = as_before(run)
+    model, header = load_checkpoint(path)
+    assert header["fingerprint"] == model.towers.fingerprint()
+    save_checkpoint(model, path, "towers", header["provenance"])
+    assert load_checkpoint(path)[1]["towers"]["settings"] == json.loads(json.dumps(model.towers.settings()))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (change_of("model_cfg", "quick_gelu", value=True), "activation.image was .gelu. and is .quick_gelu."),
+        (change_of(*VISION, "head_width", value=24), "heads.image was 3 and is 2"),
+        (change_of(*TEXT, "heads", value=4), "heads.text was 2 and is 4"),
+        (change_of("preprocess_cfg", "mean", value=[0.1, 0.5, 0.5]), "mean was"),
+        (
+            change_of("preprocess_cfg", "interpolation", value="bilinear"),
+            "interpolation was .bicubic. and is .bilinear.",
+        ),
+        (change_of(*TEXT, "eos_id", value=7), "end_token was 2 and is 7"),
+    ],
+)
+def test_towers_that_compute_something_else_are_refused(
+    run: Path, change: Callable[[dict[str, Any]], None], says: str
+) -> None:
+    """The weights are the same; the configuration of the towers is not that of the training."""
+    path = run / "towers" / CONFIG_FILE
+    config = json.loads(path.read_text("utf-8"))
+    change(config)
+    path.write_text(json.dumps(config), "utf-8")
+    with pytest.raises(ClsclipError, match=f"{says}|the checkpoint says"):
+        load_checkpoint(run / "last.safetensors")
+    with pytest.raises(CheckpointError, match=says):
+        load_checkpoint(run / "last.safetensors", load_towers(str(run / "towers")))
+
+
+def test_a_header_that_contradicts_itself_is_damaged(run: Path) -> None:
+    path = rewritten(run, "towers", lambda towers: towers | {"settings": towers["settings"] | {"mean": [0, 0, 0]}})
+    with pytest.raises(CheckpointError, match="its fingerprint is not that of the towers that it describes"):
+        load_checkpoint(path)
+
+
+def named(run: Path, quick_gelu: bool) -> tuple[Path, Path]:
+    """A checkpoint on towers of a name, with their weights as a bare file in its folder."""
+    weights.register(run)
+    save_file(weights.state_of(weights.clip()), run / "w.safetensors")
+    asked = Asked("quick_gelu" if quick_gelu else "gelu")
+    towers = load_towers(weights.NAME, str(run / "w.safetensors"), asked=asked)
+    path = run / "named.safetensors"
+    save_checkpoint(
+        ClsClip(towers, ModelConfig(navigation_layers=(1,))).eval(), path, f"{weights.NAME}:w.safetensors", {}
+    )
+    return path, run / "w.safetensors"
+
+
+@pytest.mark.parametrize("quick_gelu", [False, True])
+def test_a_checkpoint_tells_what_its_weights_file_does_not(run: Path, quick_gelu: bool) -> None:
+    path, file = named(run, quick_gelu)
+    expected = "quick_gelu" if quick_gelu else "gelu"
+    found = load_checkpoint(path)[0].towers
+    given = given_towers(path, weights.NAME, str(file))
+    assert found.settings()["activation"]["image"] == given.settings()["activation"]["image"] == expected
+    assert found.fingerprint() == given.fingerprint()
+
+
+def test_a_checkpoint_refuses_towers_of_another_flavor(run: Path) -> None:
+    path, file = named(run, quick_gelu=False)
+    with pytest.raises(TowersError, match="says quick_gelu, and the checkpoint says gelu"):
+        given_towers(path, weights.QUICK, str(file))
+    other = load_towers(weights.QUICK, str(file))
+    with pytest.raises(
+        CheckpointError, match=r"compute something else: activation.image was .gelu. and is .quick_gelu."
+    ):
+        load_checkpoint(path, other)
+    pixels = load_towers(weights.NAME, str(file), asked=Asked("gelu", MEAN_STD["inception"]))
+    with pytest.raises(CheckpointError, match="compute something else: mean was"):
+        load_checkpoint(path, pixels)
+
+
+@pytest.mark.parametrize(
+    ("source", "activation"),
+    [
+        ("ViT-B-16:w.safetensors", "gelu"),
+        ("ViT-B-16-quickgelu:w.safetensors", "quick_gelu"),
+        ("ViT-B-16:openai", "quick_gelu"),
+        ("ViT-B-16:laion2b_s34b_b88k", "gelu"),
+        ("ViT-B-16", "gelu"),
+    ],
+)
+def test_what_0_1_ran_is_known_by_its_name(source: str, activation: str) -> None:
+    found = settings_before(source)
+    assert found["activation"] == {"image": activation, "text": activation} and len(found["mean"]) == 3
+
+
+def test_what_0_1_ran_of_a_folder_is_told_by_the_folder() -> None:
+    assert settings_before("towers") == {}
+    assert settings_before("ViT-L-14:laion2b_s32b_b82k")["mean"] == [0.5, 0.5, 0.5]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 import open_clip
@@ -23,6 +22,55 @@ def tiny_clip(**text: object) -> torch.nn.Module:
     torch.manual_seed(3)
     config = tiny_config()
     return open_clip.CLIP(**config | {"text_cfg": config["text_cfg"] | text}).eval()  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("sizes", [(64,), (16, 64), (64, 32), (48, 16, 32, 64, 32)])
+def test_resizing_often_equals_resizing_once(sizes: tuple[int, ...]) -> None:
+    """Positions come from the table that was trained, and not from what an earlier size left of it."""
+    often, once = tiny_towers(), tiny_towers()
+    for size in sizes:
+        often.resize(size)
+    if sizes[-1] != 32:
+        once.resize(sizes[-1])
+    assert torch.equal(often.visual.positional_embedding, once.visual.positional_embedding)
+    assert often.fingerprint() == once.fingerprint()
+
+
+def changed_clip(**changes: object) -> torch.nn.Module:
+    torch.manual_seed(0)
+    config = tiny_config()
+    parts = {part: config[part] | changes.get(part, {}) for part in ("vision_cfg", "text_cfg")}  # type: ignore[operator]
+    quick = bool(changes.get("quick_gelu"))
+    return open_clip.CLIP(embed_dim=config["embed_dim"], quick_gelu=quick, **parts).eval()
+
+
+@pytest.mark.parametrize(
+    ("changes", "mean", "filter_"),
+    [
+        ({"quick_gelu": True}, 0.5, "bicubic"),
+        ({"vision_cfg": {"head_width": 24}}, 0.5, "bicubic"),
+        ({"text_cfg": {"heads": 4}}, 0.5, "bicubic"),
+        ({"text_cfg": {"no_causal_mask": True}}, 0.5, "bicubic"),
+        ({"vision_cfg": {"norm_kwargs": {"eps": 1e-6}}}, 0.5, "bicubic"),
+        ({"text_cfg": {"eos_id": 7}}, 0.5, "bicubic"),
+        ({}, 0.48, "bicubic"),
+        ({}, 0.5, "bilinear"),
+    ],
+    ids=str,
+)
+def test_fingerprints_see_all_that_changes_results(changes: dict[str, object], mean: float, filter_: str) -> None:
+    """The same weights, and something else that decides what they compute: another fingerprint."""
+    spec = ImageSpec(32, (mean, 0.5, 0.5), (0.25, 0.25, 0.25), filter_)
+    other = Towers(changed_clip(**changes), tiny_towers().tokenizer, spec, "other").requires_grad_(False).eval()
+    assert other.weights_digest() == tiny_towers().weights_digest()
+    assert other.fingerprint() != tiny_towers().fingerprint()
+
+
+def test_fingerprints_see_the_tokenizer() -> None:
+    spec = tiny_towers().image
+    other = Towers(changed_clip(), clip_tokenizer(), spec, "other").requires_grad_(False).eval()
+    assert other.weights_digest() == tiny_towers().weights_digest()
+    assert other.fingerprint() != tiny_towers().fingerprint()
 
 
 @pytest.mark.parametrize("quick_gelu", [False, True])
@@ -98,23 +146,6 @@ def test_bad_weight_files(tmp_path: Path) -> None:
     weights.write_bytes(b"\x10\0\0\0\0\0\0\0{broken")
     with pytest.raises(TowersError, match="cannot be read"):
         load_towers(str(tmp_path))
-
-
-class Boom:
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return (Path.touch, (Path("boom"),))
-
-
-def test_torch_files_never_run_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from clsclip.tower_files import read_weights
-
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "evil.pt").write_bytes(pickle.dumps({"weight": Boom()}))
-    with pytest.raises(TowersError, match="cannot be read"):
-        read_weights(tmp_path / "evil.pt")
-    assert not (tmp_path / "boom").exists()
-    torch.save({"state_dict": {"module.a": torch.ones(2)}}, tmp_path / "good.pt")
-    assert read_weights(tmp_path / "good.pt")["a"].tolist() == [1, 1]
 
 
 CLIP_TOKENIZER = clip_tokenizer()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from clsclip.base import WordSegmenter
+from clsclip.preprocessing import image_spec
 from clsclip_runtime.bundle import memory
 from clsclip_runtime.bundle.specs import FROM_FILTER, PROBABILITY, ImageSpec
 
@@ -61,9 +62,9 @@ class Architecture(ABC):
         self.model, self.towers = model, model.towers
 
     @property
-    @abstractmethod
     def image(self) -> ImageSpec:
         """How images become ``pixel_values``."""
+        return image_spec(self.model)
 
     @property
     @abstractmethod

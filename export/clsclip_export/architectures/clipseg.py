@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from clsclip.clipseg import ClipSeg
 from clsclip_export.architectures.base import Architecture, Graph, ImageEncoder, TextEncoder
-from clsclip_runtime.bundle.specs import ImageSpec
 
 
 class Squares(nn.Module):
@@ -107,11 +106,6 @@ class ClipSegArchitecture(Architecture):
         super().__init__(model)
         self.reduced = tuple(f"reduced_{at}" for at in range(len(model.config.extract_layers)))
         self.image_features = (*self.reduced, "image_features", "patch_features")
-
-    @property
-    def image(self) -> ImageSpec:
-        spec = self.towers.image
-        return ImageSpec(spec.size, spec.mean, spec.std, "squash", self.model.interpolation)
 
     @property
     def mask_size(self) -> tuple[int, int]:

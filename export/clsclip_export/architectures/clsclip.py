@@ -7,11 +7,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from clsclip.model import ClsClip
-from clsclip.preprocessing import image_spec
 from clsclip_export.architectures.base import Architecture, Graph, ImageEncoder, TextEncoder
 from clsclip_export.architectures.sharing import shared_trunk
 from clsclip_runtime.bundle import memory
-from clsclip_runtime.bundle.specs import ImageSpec
 
 
 class Stem(nn.Module):
@@ -63,10 +61,6 @@ class ClsClipArchitecture(Architecture):
     model: ClsClip
     image_features = ("stem_tokens", "image_features", "patch_features")
     text_features = ("text_tokens", "text_features")
-
-    @property
-    def image(self) -> ImageSpec:
-        return image_spec(self.model)
 
     @property
     def mask_size(self) -> tuple[int, int]:

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from clsclip.training_free import SAME, TrainingFree, against
 from clsclip_export.architectures.base import Architecture, Graph, ImageEncoder, TextEncoder
-from clsclip_runtime.bundle.specs import ImageSpec
 
 
 class Product(nn.Module):
@@ -69,11 +68,6 @@ class TrainingFreeArchitecture(Architecture):
     def __init__(self, model: TrainingFree) -> None:
         super().__init__(model)
         self.templates = model.templates
-
-    @property
-    def image(self) -> ImageSpec:
-        spec = self.towers.image
-        return ImageSpec(spec.size, spec.mean, spec.std, "squash", "bicubic")
 
     @property
     def mask_size(self) -> tuple[int, int]:

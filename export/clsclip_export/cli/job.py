@@ -261,14 +261,14 @@ def load_model(chosen: Checkpoint | Published) -> tuple[WordSegmenter, Mapping[s
         for note in notes:
             echo(f"[i] {note}")
         return model, header
-    from clsclip.checkpoint import load_checkpoint, read_header
-    from clsclip.tower_files import load_towers
+    from clsclip.checkpoint import given_towers, load_checkpoint
     from clsclip.tower_places import remember_towers
 
     if chosen.towers is None:
         return load_checkpoint(chosen.path, None)
-    size = read_header(chosen.path)["towers"]["image_size"]
-    given = load_towers(chosen.towers, chosen.pretrained, image_size=size)
+    given = given_towers(chosen.path, chosen.towers, chosen.pretrained)
+    for note in given.notes:
+        echo(f"[i] {note}")
     model, header = load_checkpoint(chosen.path, given)
     remember_towers(header["fingerprint"], chosen.towers, chosen.pretrained)
     return model, header

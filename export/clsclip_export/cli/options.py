@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from clsclip.cli.tower_options import ACTIVATIONS, MEAN_STD
 from clsclip_export.cli.groups import check_groups, option
 from clsclip_export.cli.job import Calibrate, Checkpoint, Engines, Job
 from clsclip_export.cli.triton import TRITON, read_repository
@@ -67,6 +68,18 @@ _OPTIONS = (
     ),
     option("--towers", needs=_TOWERS, help="Folder or open_clip name, when not the one that the checkpoint names."),
     option("--pretrained", needs=("--towers",), help="Weights for --towers: a tag of open_clip or a local file."),
+    option(
+        "--activation",
+        type=click.Choice(ACTIVATIONS),
+        needs=("--training-free",),
+        help="Of the towers, where a weights file does not tell.",
+    ),
+    option(
+        "--mean-std",
+        type=click.Choice(MEAN_STD),
+        needs=("--training-free",),
+        help="Normalization of pixels, where a weights file does not tell.",
+    ),
     option(
         "--background",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -263,6 +276,8 @@ def read_model(values: dict[str, Any]) -> Checkpoint | Published | None:
         training_free=values["training_free"],
         towers=values["towers"],
         pretrained=values["pretrained"],
+        activation=values["activation"],
+        mean_std=values["mean_std"],
         image_size=values["image_size"],
         background=read_classes(values["background"]),
         templates=read_templates(values["templates"]),
