@@ -176,6 +176,9 @@ what was written is complete)."""
     "--isolated", is_flag=True, help="Run the model in a process with limits: for a bundle of somebody you do not know."
 )
 @click.option(
+    "--validated-only", is_flag=True, help="Refuse a model that was never validated, or that stands on random towers."
+)
+@click.option(
     "--memory-mb",
     type=click.IntRange(min=1),
     default=1024,

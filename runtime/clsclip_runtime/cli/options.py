@@ -13,11 +13,12 @@ import click
 from clsclip_runtime.bundle import opening
 from clsclip_runtime.bundle.hub import hub_folder, on_hub
 from clsclip_runtime.cli.arguments import STANDARD_INPUT, NamedSource, Piped
-from clsclip_runtime.errors import OutputError
+from clsclip_runtime.errors import BundleError, OutputError
 from clsclip_runtime.paths import absence, exists, file_sha256, is_dir
 from clsclip_runtime.version import __version__
 
 if TYPE_CHECKING:
+    from clsclip_runtime.bundle.specs import Manifest
     from clsclip_runtime.cli.zoom import Zooming
     from clsclip_runtime.detectors import Detector
     from clsclip_runtime.segmenter import Segmenter
@@ -53,6 +54,7 @@ class ModelOptions:
     engines: Path | None
     trust_engines: bool
     isolated: bool
+    validated_only: bool
 
     def __post_init__(self) -> None:
         if self.model is not None and not on_hub(self.model) and not is_dir(self.model):
@@ -61,6 +63,14 @@ class ModelOptions:
     def fetched(self) -> ModelOptions:
         """The same with the folder of a model on the hub. BundleError where it cannot be had."""
         return self if self.model is None or not on_hub(self.model) else replace(self, model=hub_folder(self.model))
+
+    def check(self, manifest: Manifest) -> None:
+        """BundleError where only a model that was validated is wanted, and this one was not."""
+        if self.validated_only and manifest.doubt is not None:
+            raise BundleError(
+                f"{manifest.doubt}. So --validated-only refuses it. Train with pictures kept back (clsclip-train --val "
+                "0.1) on CLIP's weights, or leave the option out"
+            )
 
     def load(self, detector: Detector | None) -> Segmenter:
         """Load the model; see ``Segmenter.load`` for what it raises."""

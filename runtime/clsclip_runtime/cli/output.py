@@ -48,6 +48,18 @@ def print_json(document: Mapping[str, Any]) -> None:
     click.echo(json.dumps(document, allow_nan=False), file=stream)
 
 
+class ToldOnce:
+    """Keeps what is the same for a whole run on its first line: why other backends were passed over."""
+
+    def __init__(self) -> None:
+        self._done = False
+
+    def __call__(self, document: dict[str, Any]) -> dict[str, Any]:
+        """A document of a result as it is printed next."""
+        first, self._done = not self._done, True
+        return document if first else document | {"backend_notes": []}
+
+
 def json_option(text: str) -> Callable[[Command], Command]:
     """Decorate a click command with the switch ``--json``, its parameter ``as_json``.
 

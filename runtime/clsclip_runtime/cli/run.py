@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from clsclip_runtime.cli.arguments import PROGRAM, STANDARD_INPUT, NamedSource
 from clsclip_runtime.cli.collected import Collected
-from clsclip_runtime.cli.output import echo, print_json, prints_to_terminal, standard_input
+from clsclip_runtime.cli.output import ToldOnce, echo, print_json, prints_to_terminal, standard_input
 from clsclip_runtime.cli.outputs import Origin, Record, refuse_overwriting
 from clsclip_runtime.cli.progress import Progress, duration
 from clsclip_runtime.cli.report import describe_model, table
@@ -53,6 +53,7 @@ class Run:
         self._notes = asked.notes
         self._sources = sources
         self._collected = None if self._output.out is None else Collected(self._output.out, self._output, asked.classes)
+        self._told_once = ToldOnce()
         together = [] if self._collected is None else self._collected.formats
         self._own_formats = [one for one in self._output.image_formats if one not in together]
         self._record = (
@@ -74,6 +75,7 @@ class Run:
         if not left:
             return 0
         with model.load(zooming.load_detector(model.backend, model.threads, dict(model.backend_options))) as segmenter:
+            model.check(segmenter.bundle.manifest)
             zooming.check(segmenter.bundle.manifest.detector is not None or zooming.detector is not None)
             if self._output.tables:
                 echo(describe_model(segmenter.bundle.manifest, segmenter.backend))
@@ -117,7 +119,7 @@ class Run:
         spec = segmenter.bundle.manifest.presence
         own = threshold if threshold is not None else None if spec is None else spec.threshold
         filtered = own if self._options.model.presence_filter is not False else None
-        videos = VideoRun(self._options, self._asked.classes, segment, threshold, filtered or None)
+        videos = VideoRun(self._options, self._asked.classes, segment, threshold, filtered or None, self._told_once)
         for number, source in enumerate(sources, 1):
             name = public_address(source.path) if "://" in source.path else source.path
             if self._output.tables:
@@ -169,7 +171,8 @@ class Run:
             result.notes.append("standard input goes on after this picture, which alone was read. See --stdin stream")
         files = [] if self._output.out is None else self._save(result, source, self._output.out, origin)
         if self._output.as_json:
-            print_json(result.to_json(parts=self._output.parts) | {"files": [readable(path) for path in files]})
+            document = self._told_once(result.to_json(parts=self._output.parts))
+            print_json(document | {"files": [readable(path) for path in files]})
         elif self._output.tables:
             echo(f"  {result.size[0]}x{result.size[1]} pixels, {result.timings['total']:.0f} ms")
             echo(table(result))

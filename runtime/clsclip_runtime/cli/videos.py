@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clsclip_runtime.cli.arguments import NamedSource, Piped
-from clsclip_runtime.cli.output import echo, print_json, prints_to_terminal, standard_input
+from clsclip_runtime.cli.output import ToldOnce, echo, print_json, prints_to_terminal, standard_input
 from clsclip_runtime.cli.progress import Progress
 from clsclip_runtime.cli.report import frame_table
 from clsclip_runtime.errors import one_line
@@ -34,6 +34,7 @@ class VideoRun:
         segment: Callable[[Sequence[Source], float | None], list[Result]],
         threshold: float | None,
         filtered: float | None,
+        told_once: ToldOnce,
     ) -> None:
         """Prepare a run.
 
@@ -43,10 +44,11 @@ class VideoRun:
             segment: the model, with a presence threshold.
             threshold: the presence threshold to give it; None is its own.
             filtered: what a class must reach to be found; None without a presence filter.
+            told_once: of the whole run.
         """
         self._threshold, self._filtered = threshold, filtered
         self._options, self._frames, self._output = options, options.frames, options.output
-        self._words, self._segment = words, segment
+        self._words, self._segment, self._told_once = words, segment, told_once
 
     def one(self, source: NamedSource) -> None:
         """Segment one source, and say what came of it even where it ends early."""
@@ -58,7 +60,7 @@ class VideoRun:
         totals = _Totals(len(self._words))
         reports: list[Sink] = [totals] if self._output.tables else []
         if self._output.as_json:
-            reports.append(_JsonLines(opened.name, self._output.parts))
+            reports.append(_JsonLines(opened.name, self._output.parts, self._told_once))
         threshold, follower = self._threshold, None
         if frames.smooth or frames.track:
             follower = Follower(smooth=bool(frames.smooth), track=bool(frames.track), presence_threshold=self._filtered)
@@ -233,12 +235,12 @@ class _Totals:
 class _JsonLines:
     """A sink that prints a document for every frame."""
 
-    def __init__(self, name: str, parts: bool) -> None:
-        self._name, self._parts = name, parts
+    def __init__(self, name: str, parts: bool, told_once: ToldOnce) -> None:
+        self._name, self._parts, self._told_once = name, parts, told_once
 
     def write(self, frame: Frame, result: Result) -> None:
         where = {"source": self._name, "frame": frame.index, "seconds": round(frame.seconds, 6)}
-        document = result.to_json(parts=self._parts)
+        document = self._told_once(result.to_json(parts=self._parts))
         print_json(document | where | {"notes": [*document["notes"], *frame.notes]})
 
     def close(self) -> None:

@@ -63,6 +63,8 @@ def test_results_and_the_command_tell_it(
     out = capsys.readouterr().out
     said = "random towers, which know no word; never validated" if doubtful else "validation: mIoU 100.0, leakage 0.00"
     assert out.count(said) == 1
+    assert main([*places, "--classes", "red", "--validated-only"]) == doubtful
+    assert ("So --validated-only refuses it" in capsys.readouterr().err) == doubtful
 
 
 def test_the_overlay_has_it_in_its_caption(tmp_path: Path) -> None:

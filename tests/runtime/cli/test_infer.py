@@ -80,6 +80,16 @@ def test_json_is_one_document_per_line_and_nothing_else(photo: Path, capsys: Cap
     assert not Path("clsclip-out").exists()
 
 
+def test_why_backends_were_passed_over_is_told_once(
+    photo: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clsclip_runtime.segmenter.notes_of", lambda backend: ("x is broken",))
+    shutil.copy(photo, "second.png")
+    assert main([str(photo), "second.png", "--classes", "red", "--json"]) == 0
+    lines = [json.loads(line)["backend_notes"] for line in capsys.readouterr().out.splitlines()]
+    assert lines[0][-1] == "x is broken" and lines[1] == []
+
+
 def test_json_with_out_lists_the_files(photo: Path, capsys: Captured) -> None:
     assert main([str(photo), "--classes", "red", "--json", "--out", "o", "--formats", "png"]) == 0
     assert json.loads(capsys.readouterr().out)["files"] == ["o/photo_red.png"]
