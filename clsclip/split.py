@@ -34,16 +34,20 @@ def split(fold: Fold, share: float | None, seed: int, *, own: bool) -> Split:
         share: of the training pictures; None is a tenth of one's own data where these bring no list of their own, and
             nothing of a benchmark, whose protocol says what is trained on.
         seed: of the choice.
-        own: data of one's own: a test side with other pictures than the training's is its validation.
+        own: data of one's own: a test side of their own is their validation, and what is in it is not trained on.
     """
     trained = {index for index, _ in fold.train_pairs}
-    keys = {fold.train.key(index) for index in trained}
-    given = own and len(fold.test) > 0 and not any(fold.test.key(index) in keys for index in range(len(fold.test)))
-    if given and share is None:
+    listed = {fold.test.key(index) for index in range(len(fold.test))} if own else set()
+    twice = {index for index in trained if fold.train.key(index) in listed}
+    if listed and share is None and len(twice) < len(trained):
         found = asking(fold, "seen")
         images = {index for index, _ in found.test_pairs}
         told = f"validation: {len(images)} pictures, by the data's own list"
-        return Split(fold, found if images else None, told if images else "no validation: its list is empty")
+        told = told if images else "no validation: no picture of the data's own list shows a class"
+        if twice:
+            told += f"; {len(twice)} of the training list are in it too, and are not trained on"
+            fold = replace(fold, train_pairs=tuple(pair for pair in fold.train_pairs if pair[0] not in twice))
+        return Split(fold, found if images else None, told)
     share = (0.1 if own else 0.0) if share is None else share
     if not share:
         return Split(fold, None, "no validation")

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from clsclip.data import Fold
+from clsclip.data.folder import first_look
 from clsclip.data.summary import summarize
 from clsclip.folds import FOLDS_OF, KINDS, StickerOptions, open_fold
 from clsclip_runtime.cli.output import echo
@@ -21,6 +22,7 @@ _PATH = click.Path(path_type=Path)
 _WITH_FILE = ("coco", "labelstudio")
 
 _TABLE_SECONDS = 3.0
+_LOOK_SECONDS = 2.0
 
 _STICKERS = StickerOptions()
 _WORD_SETS = click.Choice(["pascal", "coco", "all"])
@@ -185,14 +187,36 @@ def open_data(fold: int, data: DataOptions, part: str) -> Fold:
     )
 
 
-def tell_data(fold: Fold, data: DataOptions, *, err: bool = False) -> None:
+def tell_first(data: DataOptions, *, err: bool = False) -> bool:
+    """Print what a part of the data holds, where reading all of them takes long; returns whether it did.
+
+    A file of annotations is read whole before anything is known of it; masks are read one by one.
+
+    Raises:
+        DataError: the data cannot be read.
+    """
+    look = first_look(data.root, _LOOK_SECONDS) if data.kind == "folder" and data.root is not None else None
+    if look is None:
+        return False
+    for line in look.lines():
+        echo(line, err=err)
+    echo("all masks are read now", err=err)
+    return True
+
+
+def tell_data(fold: Fold, data: DataOptions, *, err: bool = False, told: bool = False) -> None:
     """Print what is trained on, class by class, and what was left out: within a few seconds, however much it is.
 
     Args:
         fold: as opened. The sticker world makes its pictures when they are needed, and has no table.
         data: which.
         err: print on standard error.
+        told: ``tell_first`` had figures; what was left out remains to be told.
     """
-    if data.kind != "stickers":
+    if told:
+        account = getattr(fold.train, "account", None)
+        for line in account.lines() if account is not None else ():
+            echo(f"note: {line}", err=err)
+    elif data.kind != "stickers":
         for line in summarize(fold.train, seconds=_TABLE_SECONDS, only=fold.seen).lines():
             echo(line, err=err)

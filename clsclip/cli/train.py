@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clsclip.cli import recipes
-from clsclip.cli.data_options import DataOptions, data_options, folds_asked, is_own, open_data, tell_data
+from clsclip.cli.data_options import DataOptions, data_options, folds_asked, is_own, open_data, tell_data, tell_first
 from clsclip.cli.tower_options import flavor_options
 from clsclip.cli.train_model import ModelOptions, build_model, check_use, inherit, open_towers, start_from
 from clsclip.cli.train_told import told
@@ -146,10 +146,11 @@ def command(context: click.Context, /, **options: Any) -> None:
     check_use(ModelOptions.from_values(options), out, resume=options["resume"])
     own = is_own(data)
     # Data before PyTorch: what is wrong with them shows in the first seconds.
+    looked = first and tell_first(data, err=options["as_json"])
     fold = open_data(folds[0], data, "both" if own else "train")
     found = split(fold, options["val"], options["seed"], own=own)
     if first:
-        tell_data(fold, data, err=options["as_json"])
+        tell_data(fold, data, err=options["as_json"], told=looked)
     _log.info("%s", found.told)
     if start is not None:
         _log.info("%s", inherit(context, options, start))

@@ -33,7 +33,7 @@ def check_class_list(lines: Sequence[str], path: Path) -> None:
         if line.startswith(("#", "//")):
             raise _refused(path, number, line, "is a comment. Remove it: every line counts as a class")
         name = line.split(":")[0].strip().strip("\"'").lower()
-        if name in _NEVER or (name in _BACKGROUND and all(_is_background(one) for one in lines[:number])):
+        if name in _NEVER or (name in _BACKGROUND and all(is_background(one) for one in lines[:number])):
             raise _refused(path, number, line, f"is no class. Remove it. {_RULE}")
         if _COLORED.search(line):
             raise _refused(path, number, line, f"has a color. Write the words alone. {_RULE}")
@@ -47,7 +47,8 @@ def check_class_list(lines: Sequence[str], path: Path) -> None:
         raise _refused(path, 1, lines[0], "is part of a YAML file. Write one word a line")
 
 
-def _is_background(line: str) -> bool:
+def is_background(line: str) -> bool:
+    """Whether a line names what is no class, as a rule."""
     return line.split(":")[0].strip().strip("\"'").lower() in _BACKGROUND
 
 

@@ -3,7 +3,8 @@
 ROOT/images/NAME.jpg       or any other suffix of a picture; in folders below, too
 ROOT/masks/NAME.png        indexed or grey: value i is line i of classes.txt, 0 background, 255 ignore
 ROOT/classes.txt           one class a line; with several prompts: helmet = safety helmet | hard hat
-ROOT/train.txt, val.txt    names, one a line; without them every picture is in both
+ROOT/train.txt, val.txt    names, one a line; where one is there, the other side is the rest; without both, every
+                           picture is in both
 
 Where classes.txt has one line and no mask holds another value than 0 and 255, 255 is that class.
 """
@@ -11,13 +12,13 @@ Where classes.txt has one line and no mask holds another value than 0 and 255, 2
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 
 from clsclip.data.account import Account
 from clsclip.data.base import IGNORE, Fold
-from clsclip.data.class_lists import check_class_list
+from clsclip.data.class_lists import check_class_list, is_background
 from clsclip.data.files import (
     MASK_SUFFIXES,
     bare_name,
@@ -27,12 +28,15 @@ from clsclip.data.files import (
     unique,
     without_suffix,
 )
+from clsclip.data.gather import count_others
 from clsclip.data.labels import LabelledImages, values_of
-from clsclip.data.places import images_below
+from clsclip.data.places import Places, images_below
 from clsclip.data.sides import fold_of, shared_out
+from clsclip.data.summary import Summary, summarize
 from clsclip.errors import DataError
 from clsclip_runtime.cli.progress import Progress
 from clsclip_runtime.errors import WordError
+from clsclip_runtime.images import SUFFIXES
 from clsclip_runtime.paths import is_file
 from clsclip_runtime.text.typed import typed_class
 
@@ -42,6 +46,12 @@ _log = logging.getLogger(__name__)
 ADVICE = "Value i is line i of classes.txt, 0 the background, 255 ignore."
 
 _ONLY_WHITE = "masks hold 0 and 255 alone: 255 is 'ignore', so their pictures teach nothing. Save classes as 1, 2, ..."
+
+_LISTS = {"train": "train.txt", "test": "val.txt"}
+"""The list of each side."""
+
+_FEW = 8
+"""Masks that tell whether all are black and white, before all are read."""
 
 Files = list[tuple[str, Path, Path]]
 
@@ -64,11 +74,13 @@ def open_folder(
     account = Account()
     classes, prompts = read_classes(root / "classes.txt", account)
     seen, held_out = shared_out(classes, novel, str(root / "classes.txt"))
-    images = without_suffix(images_below(root / "images"))
-    masks = without_suffix(images_below(root / "masks", MASK_SUFFIXES))
+    places = Places(root / "images")
+    images, masks = without_suffix(places.files), without_suffix(images_below(root / "masks", MASK_SUFFIXES))
+    count_others(places, account)
+    names = _names(root, images, masks, account)
     files = {
-        side: _files(root, f"{name}.txt", images, masks, allow_missing, account) if part in (side, "both") else []
-        for side, name in (("train", "train"), ("test", "val"))
+        side: _files(root, names[side], images, masks, allow_missing, account) if part in (side, "both") else []
+        for side in _LISTS
     }
     every = list({name: (name, image, mask) for one in files.values() for name, image, mask in one}.values())
     values = _values(every, account)
@@ -82,17 +94,79 @@ def open_folder(
     return fold_of(sides["train"], sides["test"], seen, held_out)
 
 
-def _files(
-    root: Path, list_name: str, images: dict[str, Path], masks: dict[str, Path], allow_missing: bool, account: Account
-) -> Files:
-    """(name, picture, mask) of the pictures in a list, or of all."""
-    path = root / list_name
-    names = unique(bare_name(line) for line in read_lines(path)) if is_file(path) else list(images)
-    if not is_file(path):
-        _log.warning("%s has no %s: every picture is taken", root, list_name)
+def first_look(root: Path, seconds: float) -> Summary | None:
+    """Count what a part of the training masks hold, taken from all over the data, without reading all of them.
+
+    Args:
+        root: see the module's text.
+        seconds: after which it ends.
+
+    Returns:
+        what was counted; None where all masks were read in that time, or there are none.
+
+    Raises:
+        DataError: as of ``open_folder``, as far as it is seen without the masks.
+    """
+    account = Account()
+    classes, prompts = read_classes(root / "classes.txt")
+    images, masks = (
+        without_suffix(images_below(root / name, suffixes))
+        for name, suffixes in (("images", SUFFIXES), ("masks", MASK_SUFFIXES))
+    )
+    names = _names(root, images, masks, account, quiet=True)["train"]
+    files = [(name, images[name], masks[name]) for name in names if name in images and name in masks]
+    data = LabelledImages("folder", classes, files, ADVICE, prompts, white=len(classes) == 1 and _looks_white(files))
+    summary = summarize(data, seconds=seconds)
+    return summary if 0 < summary.counted < summary.images else None
+
+
+def _looks_white(files: Files) -> bool:
+    """Whether the first masks hold 0 and 255 alone."""
+    held: set[int] = set()
+    for _, _, mask in files[:_FEW]:
+        with suppress(DataError):
+            held |= set(values_of(read_labels(mask)))
+    return IGNORE in held and held <= {0, IGNORE}
+
+
+def _names(
+    root: Path, images: Mapping[str, Path], masks: Mapping[str, Path], account: Account, *, quiet: bool = False
+) -> dict[str, list[str]]:
+    """The pictures of each side: those in its list, else those that are not in the other's, else all."""
+    listed = {side: names for side, name in _LISTS.items() if (names := _listed(root / name)) is not None}
+    if len(listed) < len(_LISTS):
         bare = [name for name in masks if name not in images]
         if bare:
             account.add("masks have no picture of their name", bare[0], len(bare))
+    if not listed:
+        if not quiet:
+            _log.warning("%s has no train.txt and no val.txt: every picture is on both sides", root)
+        return {side: list(images) for side in _LISTS}
+    for side, name in _LISTS.items():
+        if side not in listed:
+            other = next(iter(listed))
+            there = set(listed[other])
+            listed[side] = [one for one in images if one not in there]
+            told = f"{name} is not there: the {len(listed[side]):,} pictures that are not in {_LISTS[other]} are taken"
+            if not quiet:
+                _log.warning("%s: %s", root, told)
+    return listed
+
+
+def _listed(path: Path) -> list[str] | None:
+    """The names in a list; None where it is not there."""
+    return unique(bare_name(line) for line in read_lines(path)) if is_file(path) else None
+
+
+def _files(
+    root: Path,
+    names: list[str],
+    images: Mapping[str, Path],
+    masks: Mapping[str, Path],
+    allow_missing: bool,
+    account: Account,
+) -> Files:
+    """(name, picture, mask) of some pictures."""
     missing = [name for name in names if name not in images or name not in masks]
     drop_missing(missing, len(names), root, allow_missing)
     if missing:
@@ -147,6 +221,9 @@ def read_classes(path: Path, account: Account | None = None) -> tuple[tuple[str,
         asked = [typed_class(line) for line in lines]
     except WordError as error:
         raise DataError(f"{path}: {error}.") from error
+    for line in lines:
+        if is_background(line) and account is not None:
+            account.add("classes are named like the background, and are trained as all others", line)
     for note in (note for one in asked for note in one.notes):
         _log.warning("%s: %s", path, note)
         if account is not None:

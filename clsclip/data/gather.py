@@ -18,7 +18,7 @@ from clsclip.data.shapes import Polygons, Shape, Size
 from clsclip.errors import DataError
 from clsclip_runtime.cli.progress import Progress
 from clsclip_runtime.errors import AnnotationError, ImageError, WordError
-from clsclip_runtime.images import MAX_PIXELS, image_size
+from clsclip_runtime.images import MAX_PIXELS, by_suffix, image_size
 from clsclip_runtime.images.formats import check_size
 from clsclip_runtime.results.codecs.polygons import checked_points
 from clsclip_runtime.results.codecs.values import whole
@@ -149,6 +149,7 @@ def assemble(
         key = raw.place[: -len(Path(raw.place).suffix)]
         images.append(AnnotatedImage(key, places.files[raw.place], raw.size, tuple(things), frozenset(unsure)))
     _check_keys(images)
+    count_others(places, account)
     if not classes:
         raise DataError(f"The annotations name no class, so there is nothing to learn. ({_said(account)})")
     return AnnotatedImages(kind, classes, images, account)
@@ -193,6 +194,13 @@ def _problem(shape: Shape | None, size: Size) -> str:
     except AnnotationError as error:
         return str(error)
     return ""
+
+
+def count_others(places: Places, account: Account) -> None:
+    """Count the files among the pictures that may be pictures and cannot be read as one."""
+    if places.others:
+        reason = "files are no images that can be read, and were passed over"
+        account.add(reason, by_suffix(places.others), len(places.others))
 
 
 def _is_speck(part: object) -> bool:

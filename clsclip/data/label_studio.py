@@ -27,6 +27,11 @@ from clsclip_runtime.results.codecs.values import doubles
 
 _ELLIPSE_POINTS = 128
 
+_PREDICTED = (
+    "tasks hold predictions that nobody has accepted, and were left out. Accept them in Label Studio, and export; to "
+    "train on what a model found as it is, write it with clsclip-infer --formats coco"
+)
+
 
 def open_label_studio(path: Path, images: Path, *, allow_missing: bool = False) -> AnnotatedImages:
     """The pictures of an export.
@@ -68,12 +73,13 @@ def open_label_studio(path: Path, images: Path, *, allow_missing: bool = False) 
 
 def _results(task: dict[str, Any], account: Account) -> list[dict[str, Any]] | None:
     """What was drawn in a task; None, counted, where nobody has finished it."""
+    none = _PREDICTED if task.get("predictions") else "tasks are skipped, or not annotated yet"
     if "annotations" in task or "completions" in task:
         given = task.get("annotations", task.get("completions"))
         done = [one for one in given if isinstance(one, dict)] if isinstance(given, list) else []
         kept = [one for one in done if not one.get("was_cancelled") and isinstance(one.get("result"), list)]
         if not kept:
-            account.add("tasks are skipped, or not annotated yet", f"task {_of(task)}")
+            account.add(none, f"task {_of(task)}")
             return None
         if len(kept) > 1:
             account.add("annotations by further people were left out; the first one's count", f"task {_of(task)}",
@@ -83,7 +89,7 @@ def _results(task: dict[str, Any], account: Account) -> list[dict[str, Any]] | N
     lists = [value for value in task.values() if isinstance(value, list)]
     found = [one for value in lists for one in value if isinstance(one, dict) and "original_width" in one]
     if not found:
-        account.add("tasks are skipped, or not annotated yet", f"task {_of(task)}")
+        account.add(none, f"task {_of(task)}")
         return None
     return [{**one, "value": one} for one in found]
 

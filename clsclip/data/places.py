@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from clsclip.errors import DataError
-from clsclip_runtime.images import SUFFIXES
+from clsclip_runtime.images import SUFFIXES, is_other
 from clsclip_runtime.paths import absence, is_dir
 
 
@@ -19,9 +20,13 @@ def images_below(root: Path, suffixes: frozenset[str] = SUFFIXES) -> dict[str, P
     Raises:
         DataError: there is no such folder.
     """
+    return dict(sorted((name, path) for name, path in _files_below(root) if path.suffix.lower() in suffixes))
+
+
+def _files_below(root: Path) -> Iterator[tuple[str, Path]]:
+    """Files in a folder and those below it that are not hidden, by their path from there. DataError without it."""
     if not is_dir(root):
         raise DataError(f"{absence(root, 'folder').capitalize()}.")
-    found: dict[str, Path] = {}
     entered: set[str] = set()
     for folder, below, names in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
@@ -31,10 +36,9 @@ def images_below(root: Path, suffixes: frozenset[str] = SUFFIXES) -> dict[str, P
         entered.add(real)
         below[:] = sorted(name for name in below if not name.startswith("."))
         for name in names:
-            if not name.startswith(".") and Path(name).suffix.lower() in suffixes:
+            if not name.startswith("."):
                 path = Path(folder) / name
-                found[path.relative_to(root).as_posix()] = path
-    return dict(sorted(found.items()))
+                yield path.relative_to(root).as_posix(), path
 
 
 class Places:
@@ -43,13 +47,19 @@ class Places:
     Args:
         root: the folder; pictures in folders below it are found too.
 
+    Attributes:
+        files: the pictures, by their path from the folder, sorted.
+        others: names of files that may be pictures and cannot be read as one.
+
     Raises:
         DataError: there is no such folder.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.files = images_below(root)
+        found = list(_files_below(root))
+        self.files = dict(sorted((name, path) for name, path in found if path.suffix.lower() in SUFFIXES))
+        self.others = [path.name for _, path in found if is_other(path.name)]
         self._by_path: dict[str, list[str]] = {}
         self._by_name: dict[str, list[str]] = {}
         for one in self.files:

@@ -13,6 +13,7 @@ from clsclip.data.account import Account
 from clsclip.data.annotated import AnnotatedImages
 from clsclip.data.base import MaskDataset
 from clsclip.data.labels import LabelledImages
+from clsclip.errors import DataError
 
 _SHOWN_CLASSES = 60
 
@@ -137,7 +138,10 @@ def summarize(
         if end is not None and time.monotonic() > end:
             break
         found.counted = done
-        _count(found, data, index, only)
+        try:
+            _count(found, data, index, only)
+        except DataError as error:  # training passes it over, too
+            found.account.add("pictures could not be counted", error)
         progress(done)
     if only is not None:
         found.classes = [one for at, one in enumerate(found.classes) if at in only]

@@ -4,7 +4,8 @@ ROOT/data.yaml                names of the classes, and where the pictures of ea
 ROOT/images/train/NAME.jpg    or train/images/NAME.jpg, or wherever data.yaml says
 ROOT/labels/train/NAME.txt    a line a thing: class number, then x and y of its outline, as shares of the sides
 
-Without data.yaml, ``classes.txt`` names the classes (as Label Studio writes it), and all pictures are on both sides.
+Where data.yaml has one side alone, the other is the rest. Without data.yaml, ``classes.txt`` names the classes, as
+Label Studio writes it, and all pictures are on both sides.
 """
 
 from __future__ import annotations
@@ -58,6 +59,14 @@ def open_yolo(root: Path) -> tuple[AnnotatedImages, AnnotatedImages]:
                 images[place] = RawImage(place, size, list(_things(places.files[place], place, size, labels, account)))
     ordered = [labels[key] for key in sorted(labels)]
     chosen = {side: _chosen(places, given, root) for side, given in sides.items()}
+    for side, given in sides.items():
+        if given and not chosen[side]:
+            account.add("paths of data.yaml name no picture here", f"{side}: {given[0]}", len(given))
+    for side, other in (("train", "val"), ("val", "train")):
+        rest = {place for place in pictures if place not in chosen.get(other, ())}
+        if not chosen.get(side) and chosen.get(other) and rest:
+            account.add(f"pictures are in no list of data.yaml, and were taken for {side}", count=len(rest))
+            chosen[side] = rest
     if not chosen.get("train") or not chosen.get("val"):
         both = assemble("yolo", places, list(images.values()), account, ordered)
         return both, both

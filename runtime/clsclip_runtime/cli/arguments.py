@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from clsclip_runtime.images import SUFFIXES
+from clsclip_runtime.images import SUFFIXES, by_suffix, is_other
 from clsclip_runtime.images.addresses import kind_of_address, suffix_of_address
 from clsclip_runtime.paths import absence, exists, is_dir, is_file, readable
 
@@ -244,24 +244,27 @@ def sub_folders(folder: Path, leave_out: Path | None = None) -> list[Path]:
 
 
 def notes_about_folders(sources: Iterable[str], *, recursive: bool, leave_out: Path | None = None) -> list[str]:
-    """Sentences about folders that were passed over."""
+    """Sentences about folders that were passed over, and about files that cannot be read as images."""
     notes = []
     for source in sources:
         path = Path(source)
         if source == STANDARD_INPUT or "://" in source or not is_dir(path):
             continue
+        within = walk_folder(path, leave_out) if recursive else [path]
+        others = [child.name for one in within for child in _listed(one) if is_other(child.name) and is_file(child)]
+        if others:
+            notes.append(f"{source} has files that are no images which can be read, passed over: {by_suffix(others)}")
         if not recursive:
             count = len(sub_folders(path, leave_out))
             if count:
                 what = "a sub-folder, which was" if count == 1 else f"{count} sub-folders, which were"
                 notes.append(f"{source} has {what} passed over. Add --recursive for what is in there")
             continue
-        inner = walk_folder(path, leave_out)
-        links = [one for folder in inner for one in sub_folders(folder, leave_out) if one.is_symlink()]
+        links = [one for folder in within for one in sub_folders(folder, leave_out) if one.is_symlink()]
         if links:
             notes.append(f"links to folders were passed over: {links[0]}{' and more' if len(links) > 1 else ''}")
         if leave_out is not None and any(
-            os.path.realpath(one) == os.path.realpath(leave_out) for folder in inner for one in sub_folders(folder)
+            os.path.realpath(one) == os.path.realpath(leave_out) for folder in within for one in sub_folders(folder)
         ):
             notes.append(f"{leave_out} was passed over: the outputs go there")
     return notes

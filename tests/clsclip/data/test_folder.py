@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clsclip.data import folder
 from clsclip.data.base import prompts_of, trained_words
+from clsclip.data.folder import first_look
 from clsclip.errors import DataError
 from clsclip.folds import open_fold
 from tests.clsclip.data.made import labels_with, make_folder, save_image
@@ -52,6 +54,54 @@ def test_lists_and_novel_classes(root: Path) -> None:
     with pytest.raises(DataError, match=r"1 of 2 files .*: w"):
         open_fold("folder", root, -1)
     assert len(open_fold("folder", root, -1, allow_missing=True).test) == 1
+
+
+@pytest.mark.parametrize(
+    ("lists", "train", "test"),
+    [
+        ({"val.txt": "y"}, ["x.1", "z"], ["y"]),
+        ({"train.txt": "y\nz"}, ["y", "z"], ["x.1"]),
+        ({"val.txt": "x.1\ny\nz"}, [], ["x.1", "y", "z"]),
+        ({"train.txt": "y", "val.txt": "z"}, ["y"], ["z"]),
+    ],
+)
+def test_one_list_alone_leaves_the_rest_to_the_other_side(
+    root: Path, caplog: pytest.LogCaptureFixture, lists: dict[str, str], train: list[str], test: list[str]
+) -> None:
+    for name, text in lists.items():
+        (root / name).write_text(text + "\n")
+    fold = open_fold("folder", root, -1)
+    assert [fold.train.key(at) for at in range(len(fold.train))] == train
+    assert [fold.test.key(at) for at in range(len(fold.test))] == test
+    assert ("is not there: the" in caplog.text) == (len(lists) == 1)
+    alone = open_fold("folder", root, -1, part="train").train
+    assert [alone.key(at) for at in range(len(alone))] == train
+
+
+def test_files_that_are_no_images_and_odd_classes_are_counted(root: Path) -> None:
+    for name in ("a.psd", "b.PSD", "c.dng", "README", "notes.txt", ".hidden.psd"):
+        (root / "images" / name).write_bytes(b"x")
+    (root / "classes.txt").write_text("cup\nspoon\nbackground\n")
+    data = open_fold("folder", root, -1).train
+    lines = data.account.lines()  # type: ignore[attr-defined]
+    told = "4 files are no images that can be read, and were passed over (2 .psd, 1 .dng, 1 without a suffix; ...)"
+    assert told in lines
+    assert any("named like the background" in line and "background" in line for line in lines)
+
+
+def test_a_first_look_at_masks_that_take_long(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert first_look(root, 60) is None, "there is time for all"
+    (root / "masks" / "y.png").write_bytes(b"damaged")
+    real, read = folder.summarize, []
+    clock = iter(range(100))
+    monkeypatch.setattr("clsclip.data.summary.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr(folder, "summarize", lambda *given, **more: read.append(real(*given, **more)) or read[-1])
+    look = first_look(root, 2.5)
+    assert look is read[0] and look is not None
+    assert (look.pictures, look.counted) == (3, 2)
+    assert any("figures of 2 of them" in line for line in look.lines())
+    (root / "val.txt").write_text("x.1\ny\n")
+    assert first_look(root, 60) is None and read[-1].pictures == 1
 
 
 def test_grey_masks_do_as_well(root: Path) -> None:

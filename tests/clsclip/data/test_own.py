@@ -259,6 +259,21 @@ def test_label_studio_counts_what_it_leaves_out(tmp_path: Path) -> None:
     assert "1 regions without a label" in lines(fold)
 
 
+def test_predictions_that_nobody_accepted_are_told(tmp_path: Path) -> None:
+    """As ``clsclip-infer --formats labelstudio`` writes them, and as Label Studio exports them."""
+    save_picture(tmp_path / "dog.jpg", SIZE)
+    save_picture(tmp_path / "cat.jpg", SIZE)
+    found = [result({"points": PERCENT, "polygonlabels": ["cup"]}, "polygonlabels")]
+    predicted = {"data": {"image": "dog.jpg"}, "predictions": [{"result": found}]}
+    (tmp_path / "ls.json").write_text(json.dumps([predicted, predicted | {"annotations": []}]))
+    with pytest.raises(DataError, match=r"2 tasks hold predictions that nobody has accepted.*--formats coco"):
+        open_fold("labelstudio", None, -1, annotations=tmp_path / "ls.json", images=tmp_path)
+    accepted = {"data": {"image": "cat.jpg"}, "annotations": [{"result": found}], "predictions": [{"result": found}]}
+    (tmp_path / "ls.json").write_text(json.dumps([predicted, accepted]))
+    fold = open_fold("labelstudio", None, -1, annotations=tmp_path / "ls.json", images=tmp_path)
+    assert fold.train_pairs == ((0, 0),) and "1 tasks hold predictions" in lines(fold)
+
+
 def yolo(root: Path, text: str, names: str = "names: [cup, fork]\n") -> Fold:
     for side in ("train", "val"):
         save_image(root / "images" / side / f"{side[0]}.jpeg", SIZE)
@@ -280,6 +295,12 @@ def test_yolo(tmp_path: Path) -> None:
     assert fold.train_pairs == ((0, 1),)
     assert "it is a box and no outline" in lines(fold)
     assert "no numbers" in lines(fold) and "class 7" in lines(fold)
+    for side, other in (("train", "val"), ("val", "train")):
+        (tmp_path / "data.yaml").write_text(f"{side}: images/{side}\n{other}: /moved/away\nnames: [cup, fork]\n")
+        alone = open_fold("yolo", tmp_path, -1)
+        assert [alone.train.key(0), alone.test.key(0)] == ["images/train/t", "images/val/v"]
+        assert f"1 pictures are in no list of data.yaml, and were taken for {other}" in lines(alone)
+        assert f"1 paths of data.yaml name no picture here ({other}: /moved/away)" in lines(alone)
     (tmp_path / "data.yaml").write_text("names: {")
     with pytest.raises(DataError, match="cannot be read as YAML"):
         open_fold("yolo", tmp_path, -1)

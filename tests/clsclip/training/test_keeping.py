@@ -171,6 +171,17 @@ def test_a_split_is_made_where_the_data_bring_none() -> None:
     assert given.validation is not None and given.validation.test is other
 
 
+def test_what_is_in_the_own_list_is_not_trained_on() -> None:
+    fold = own_fold()
+    some = Squares(5)
+    listed = {some.key(index) for index in range(5)}
+    found = split(replace(fold, test=some), None, 3, own=True)
+    trained = {found.training.train.key(index) for index, _ in found.training.train_pairs}
+    assert trained and not trained & listed and "5 of the training list are in it too" in found.told
+    assert found.validation is not None and found.validation.test is some
+    assert split(replace(fold, test=some), None, 3, own=False).training.train_pairs == fold.train_pairs
+
+
 def test_no_class_loses_its_last_picture() -> None:
     fold = own_fold()
     training = split(fold, 0.9, 0, own=True).training

@@ -110,6 +110,12 @@ def test_sub_folders_that_are_passed_over_are_told(tree: Path, capsys: Captured)
     )
     assert main(["tree/b/deep er", "--classes", "red", "--json"]) == 0
     assert capsys.readouterr().err == ""
+    for name in ("a.psd", "b.PSD", "c.dng", "README", "labels.json", ".psd"):
+        (tree / "b" / "deep er" / name).write_bytes(b"x")
+    told = "files that are no images which can be read, passed over: 2 .psd, 1 .dng, 1 without a suffix\n"
+    for arguments in (["tree/b/deep er"], ["tree", "--recursive"]):
+        assert main([*arguments, "--classes", "red", "--json"]) == 0
+        assert capsys.readouterr().err == f"note: {arguments[0]} has {told}"
     (tree / "top.png").unlink()
     assert main([str(tree), "--classes", "red"]) == 2
     assert "has no pictures, only sub-folders. Look into them: --recursive" in capsys.readouterr().err
