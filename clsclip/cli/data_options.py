@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from clsclip.data import Fold
-from clsclip.data.folder import first_look
+from clsclip.data.own import first_look
 from clsclip.data.summary import summarize
 from clsclip.folds import FOLDS_OF, KINDS, StickerOptions, open_fold
 from clsclip_runtime.cli.output import echo
@@ -21,8 +22,12 @@ _PATH = click.Path(path_type=Path)
 
 _WITH_FILE = ("coco", "labelstudio")
 
-_TABLE_SECONDS = 3.0
 _LOOK_SECONDS = 2.0
+_TABLE_SECONDS, _LEAST_SECONDS = 3.0, 0.5
+"""What a table may take, and what it takes where reading the data took long."""
+
+_UNTIL_SECONDS = 4.0
+"""From a command's begin to the end of its table, where reading the data does not take longer."""
 
 _STICKERS = StickerOptions()
 _WORD_SETS = click.Choice(["pascal", "coco", "all"])
@@ -190,26 +195,31 @@ def open_data(fold: int, data: DataOptions, part: str) -> Fold:
 def tell_first(data: DataOptions, *, err: bool = False) -> bool:
     """Print what a part of the data holds, where reading all of them takes long; returns whether it did.
 
-    A file of annotations is read whole before anything is known of it; masks are read one by one.
+    A file of annotations is read whole before anything is known of it; masks, and files of each picture, are not.
 
     Raises:
         DataError: the data cannot be read.
     """
-    look = first_look(data.root, _LOOK_SECONDS) if data.kind == "folder" and data.root is not None else None
+    if data.root is None:
+        return False
+    look = first_look(data.kind, data.root, _LOOK_SECONDS, allow_missing=data.allow_missing)
     if look is None:
         return False
     for line in look.lines():
         echo(line, err=err)
-    echo("all masks are read now", err=err)
+    echo("this was a first look; all pictures are read now", err=err)
     return True
 
 
-def tell_data(fold: Fold, data: DataOptions, *, err: bool = False, told: bool = False) -> None:
+def tell_data(
+    fold: Fold, data: DataOptions, *, since: float | None = None, err: bool = False, told: bool = False
+) -> None:
     """Print what is trained on, class by class, and what was left out: within a few seconds, however much it is.
 
     Args:
         fold: as opened. The sticker world makes its pictures when they are needed, and has no table.
         data: which.
+        since: when the command began, by ``time.monotonic``; None is now.
         err: print on standard error.
         told: ``tell_first`` had figures; what was left out remains to be told.
     """
@@ -218,5 +228,7 @@ def tell_data(fold: Fold, data: DataOptions, *, err: bool = False, told: bool = 
         for line in account.lines() if account is not None else ():
             echo(f"note: {line}", err=err)
     elif data.kind != "stickers":
-        for line in summarize(fold.train, seconds=_TABLE_SECONDS, only=fold.seen).lines():
+        gone = 0.0 if since is None else time.monotonic() - since
+        seconds = min(_TABLE_SECONDS, max(_LEAST_SECONDS, _UNTIL_SECONDS - gone))
+        for line in summarize(fold.train, seconds=seconds, only=fold.seen).lines():
             echo(line, err=err)

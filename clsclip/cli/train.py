@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from importlib.util import find_spec
@@ -130,6 +131,7 @@ def command(context: click.Context, /, **options: Any) -> None:
     OUT gets last.safetensors and best.safetensors (for clsclip-export, at any time), training_state.safetensors (for
     --resume), a copy of the towers, train.jsonl and validation.jsonl (figures), curves.png, and contact sheets.
     """
+    begun = time.monotonic()
     if find_spec("torch") is None:  # told before the data are read
         raise ModuleNotFoundError("No module named 'torch'", name="torch")
     first = os.environ.get("RANK", "0") == "0"
@@ -150,7 +152,7 @@ def command(context: click.Context, /, **options: Any) -> None:
     fold = open_data(folds[0], data, "both" if own else "train")
     found = split(fold, options["val"], options["seed"], own=own)
     if first:
-        tell_data(fold, data, err=options["as_json"], told=looked)
+        tell_data(fold, data, since=begun, err=options["as_json"], told=looked)
     _log.info("%s", found.told)
     if start is not None:
         _log.info("%s", inherit(context, options, start))

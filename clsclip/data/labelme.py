@@ -12,7 +12,7 @@ import numpy as np
 from clsclip.data.account import Account
 from clsclip.data.annotated import AnnotatedImages
 from clsclip.data.gather import Raw, RawImage, Sizes, assemble, polygons_of
-from clsclip.data.places import Places, images_below
+from clsclip.data.places import Places, images_below, taken_within
 from clsclip.data.shapes import PastedMask, Shape, Size, rectangle
 from clsclip.errors import DataError
 from clsclip_runtime.documents import Bounds, DocumentError, read_json
@@ -26,12 +26,13 @@ _IGNORED, _BACKGROUND = "__ignore__", "_background_"
 _CIRCLE_POINTS = 128
 
 
-def open_labelme(root: Path, *, allow_missing: bool = False) -> AnnotatedImages:
+def open_labelme(root: Path, *, allow_missing: bool = False, within: float | None = None) -> AnnotatedImages:
     """The pictures of a folder, and of those below it, that have a file of labelme.
 
     Args:
         root: the folder.
         allow_missing: go on without pictures that are absent.
+        within: seconds after which no further file is read, for a first look; those that are, are from all over.
 
     Raises:
         DataError: there is no such file, or pictures are absent.
@@ -40,9 +41,10 @@ def open_labelme(root: Path, *, allow_missing: bool = False) -> AnnotatedImages:
 
     account, places = Account(), Places(root)
     found: dict[str, dict[str, Any]] = {}
-    for name, path in images_below(root, frozenset({".json"})).items():
+    files = images_below(root, frozenset({".json"}))
+    for name in taken_within(files, within):
         try:
-            document = read_json(path, _FILE)
+            document = read_json(files[name], _FILE)
         except (OSError, DocumentError) as error:
             account.add("files cannot be read and were left out", f"{name}: {error}")
             continue

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from clsclip.data.account import Account
 from clsclip.data.annotated import AnnotatedImages
 from clsclip.data.base import Fold
 from clsclip.data.coco_json import open_coco_json
+from clsclip.data.folder import first_look as look_at_folder
 from clsclip.data.folder import open_folder
 from clsclip.data.label_studio import open_label_studio
 from clsclip.data.labelme import open_labelme
 from clsclip.data.places import images_below
 from clsclip.data.sides import fold_of, shared_out
+from clsclip.data.summary import Summary, summarize
 from clsclip.data.yolo import CLASSES_NAMES, YAML_NAMES, open_yolo
 from clsclip.errors import DataError
 from clsclip_runtime.documents import ANNOTATIONS, DocumentError, read_json
@@ -20,6 +23,9 @@ from clsclip_runtime.paths import absence, is_dir, is_file
 
 _FILES = ("coco", "labelstudio")
 """Kinds that are one file of annotations beside pictures."""
+
+_MANY = 500
+"""Pictures from which on a part is looked at before all are read."""
 
 _JSON = frozenset({".json"})
 _COCO_KEYS = frozenset({"images", "annotations", "categories"})
@@ -68,6 +74,34 @@ def open_own(
             train = test = open_labelme(root, allow_missing=allow_missing)
     seen, held_out = shared_out(train.classes, novel, listing)
     return fold_of(train, test, seen, held_out)
+
+
+def first_look(kind: str, root: Path, seconds: float, *, allow_missing: bool = False) -> Summary | None:
+    """Count what a part of the training pictures show, where reading all of them takes long.
+
+    Args:
+        kind: "folder", "yolo" or "labelme": of these, a part can be read. A file of annotations is read whole.
+        root: the folder.
+        seconds: after which no further picture is read.
+        allow_missing: as of ``open_own``.
+
+    Returns:
+        what was counted, without what was left out; None where there are few pictures, or no part can be read.
+
+    Raises:
+        DataError: something is absent, or not what it must be.
+    """
+    if kind not in ("folder", "yolo", "labelme") or not is_dir(root) or len(images_below(root)) < _MANY:
+        return None
+    if kind == "folder":
+        return look_at_folder(root, seconds)
+    if kind == "yolo":
+        data = open_yolo(root, within=seconds)[0]
+    else:
+        data = open_labelme(root, allow_missing=allow_missing, within=seconds)
+    found = summarize(data, seconds=seconds)
+    found.account = Account()
+    return found
 
 
 def beside(annotations: Path) -> Path:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
+
+import numpy as np
 
 from clsclip.errors import DataError
 from clsclip_runtime.images import SUFFIXES, is_other
@@ -39,6 +42,18 @@ def _files_below(root: Path) -> Iterator[tuple[str, Path]]:
             if not name.startswith("."):
                 path = Path(folder) / name
                 yield path.relative_to(root).as_posix(), path
+
+
+def taken_within(names: Collection[str], seconds: float | None) -> Iterator[str]:
+    """All names in their order; with ``seconds``, names from all over, at least one, until that time is over."""
+    if seconds is None:
+        yield from names
+        return
+    end, ordered = time.monotonic() + seconds, list(names)
+    for number, at in enumerate(np.random.default_rng(0).permutation(len(ordered)).tolist()):
+        if number and time.monotonic() > end:
+            return
+        yield ordered[at]
 
 
 class Places:

@@ -21,7 +21,7 @@ from clsclip.data.account import Account
 from clsclip.data.annotated import AnnotatedImages
 from clsclip.data.files import read_lines
 from clsclip.data.gather import Raw, RawImage, Sizes, assemble, polygons_of
-from clsclip.data.places import Places
+from clsclip.data.places import Places, taken_within
 from clsclip.data.shapes import Size
 from clsclip.errors import DataError
 from clsclip_runtime.paths import is_file
@@ -31,11 +31,12 @@ CLASSES_NAMES = ("classes.txt", "obj.names")
 _MOST_BYTES = 1 << 22
 
 
-def open_yolo(root: Path) -> tuple[AnnotatedImages, AnnotatedImages]:
+def open_yolo(root: Path, *, within: float | None = None) -> tuple[AnnotatedImages, AnnotatedImages]:
     """The training and the validation pictures; both are all where no list tells them apart.
 
     Args:
         root: the folder, or its ``data.yaml``.
+        within: seconds after which no further picture is read, for a first look; those that are, are from all over.
 
     Raises:
         DataError: there is no list of classes or no picture.
@@ -54,7 +55,7 @@ def open_yolo(root: Path) -> tuple[AnnotatedImages, AnnotatedImages]:
         raise DataError(f"{root} holds no picture.")
     images: dict[str, RawImage] = {}
     with Sizes(places, account, len(places.files)) as sizes:
-        for place in places.files:
+        for place in taken_within(places.files, within):
             if (size := sizes.read(place)) is not None:
                 images[place] = RawImage(place, size, list(_things(places.files[place], place, size, labels, account)))
     ordered = [labels[key] for key in sorted(labels)]
@@ -63,7 +64,7 @@ def open_yolo(root: Path) -> tuple[AnnotatedImages, AnnotatedImages]:
         if given and not chosen[side]:
             account.add("paths of data.yaml name no picture here", f"{side}: {given[0]}", len(given))
     for side, other in (("train", "val"), ("val", "train")):
-        rest = {place for place in pictures if place not in chosen.get(other, ())}
+        rest = {place for place in images if place not in chosen.get(other, ())}
         if not chosen.get(side) and chosen.get(other) and rest:
             account.add(f"pictures are in no list of data.yaml, and were taken for {side}", count=len(rest))
             chosen[side] = rest

@@ -98,10 +98,10 @@ def test_a_first_look_at_masks_that_take_long(root: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(folder, "summarize", lambda *given, **more: read.append(real(*given, **more)) or read[-1])
     look = first_look(root, 2.5)
     assert look is read[0] and look is not None
-    assert (look.pictures, look.counted) == (3, 2)
+    assert (look.images, look.counted) == (3, 2)
     assert any("figures of 2 of them" in line for line in look.lines())
     (root / "val.txt").write_text("x.1\ny\n")
-    assert first_look(root, 60) is None and read[-1].pictures == 1
+    assert first_look(root, 60) is None and read[-1].images == 1
 
 
 def test_grey_masks_do_as_well(root: Path) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 from clsclip.data.annotated import AnnotatedImages
 from clsclip.data.base import Fold, possible
 from clsclip.data.class_lists import check_class_list
-from clsclip.data.own import recognized
+from clsclip.data.own import first_look, recognized
 from clsclip.errors import DataError
 from clsclip.folds import open_fold
 from clsclip.training.plan import check_fold
@@ -261,8 +261,8 @@ def test_label_studio_counts_what_it_leaves_out(tmp_path: Path) -> None:
 
 def test_predictions_that_nobody_accepted_are_told(tmp_path: Path) -> None:
     """As ``clsclip-infer --formats labelstudio`` writes them, and as Label Studio exports them."""
-    save_picture(tmp_path / "dog.jpg", SIZE)
-    save_picture(tmp_path / "cat.jpg", SIZE)
+    save_image(tmp_path / "dog.jpg", SIZE)
+    save_image(tmp_path / "cat.jpg", SIZE)
     found = [result({"points": PERCENT, "polygonlabels": ["cup"]}, "polygonlabels")]
     predicted = {"data": {"image": "dog.jpg"}, "predictions": [{"result": found}]}
     (tmp_path / "ls.json").write_text(json.dumps([predicted, predicted | {"annotations": []}]))
@@ -272,6 +272,26 @@ def test_predictions_that_nobody_accepted_are_told(tmp_path: Path) -> None:
     (tmp_path / "ls.json").write_text(json.dumps([predicted, accepted]))
     fold = open_fold("labelstudio", None, -1, annotations=tmp_path / "ls.json", images=tmp_path)
     assert fold.train_pairs == ((0, 0),) and "1 tasks hold predictions" in lines(fold)
+
+
+def test_a_first_look_where_many_files_take_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def look(kind: str, root: Path, seconds: float) -> tuple[int, int]:
+        found = first_look(kind, root, seconds)
+        assert found is not None and not found.account.lines()
+        return found.images, found.classes[0].instances
+
+    shapes = [shape("polygon", [[1, 1], [20, 1], [20, 20]], "cup")]
+    for name in ("a", "b", "c"):
+        save_image(tmp_path / "labelme" / f"{name}.jpg", SIZE)
+        found = {"shapes": shapes, "imagePath": f"{name}.jpg", "imageWidth": SIZE[0], "imageHeight": SIZE[1]}
+        (tmp_path / "labelme" / f"{name}.json").write_text(json.dumps(found))
+    yolo(tmp_path / "yolo", "0 0.1 0.1 0.9 0.1 0.5 0.9\n")
+    assert first_look("labelme", tmp_path / "labelme", 60) is None, "they are few"
+    assert first_look("coco", tmp_path / "labelme", 60) is None
+    monkeypatch.setattr("clsclip.data.own._MANY", 2)
+    assert look("labelme", tmp_path / "labelme", 60) == (3, 3)
+    assert look("labelme", tmp_path / "labelme", 0)[0] == 1
+    assert look("yolo", tmp_path / "yolo", 60) == (1, 1)
 
 
 def yolo(root: Path, text: str, names: str = "names: [cup, fork]\n") -> Fold:
