@@ -50,7 +50,7 @@ def test_folds_hold_out_five_classes_each() -> None:
 @pytest.mark.parametrize("of", ["JPEGImages/*.jpg", "SegmentationClassAug/*.png", "list"])
 def test_other_suffixes_are_found(voc: Path, of: str) -> None:
     wanted = open_fold("pascal", voc, 0)
-    mask, shape = wanted.train.mask(0, 6), wanted.train.picture(0).shape
+    mask, shape = wanted.train.mask(0, 6), wanted.train.image(0).shape
     if of == "list":
         for path in (voc / "ImageSets" / "Segmentation").glob("*.txt"):
             path.write_text(path.read_text().replace("\n", ".jpg\r\n"))
@@ -60,7 +60,7 @@ def test_other_suffixes_are_found(voc: Path, of: str) -> None:
     found = open_fold("pascal", voc, 0)
     assert (found.train_pairs, found.test_pairs) == (wanted.train_pairs, wanted.test_pairs)
     assert (found.train.mask(0, 6) == mask).all() and mask.any()
-    assert found.train.picture(0).shape == shape
+    assert found.train.image(0).shape == shape
 
 
 def test_lists_from_masks(voc: Path) -> None:

@@ -16,8 +16,10 @@ from PIL import Image, ImageDraw
 from pycocotools.coco import COCO
 
 from clsclip_runtime import Result, Segmenter
+from clsclip_runtime.masks.rle import RleMask
 from clsclip_runtime.results.codecs.cvat import encode_cvat
-from clsclip_runtime.results.yolo import data_yaml
+from clsclip_runtime.results.labelme import labelme_file
+from clsclip_runtime.results.yolo import data_yaml, lines_of_mask
 from tests.runtime.tiny_bundle import paint
 
 PYTHON = "CLSCLIP_ANNOTATION_TOOLS"
@@ -104,6 +106,30 @@ def test_ultralytics(written: Path, tmp_path: Path) -> None:
     for of_class, points in zip(classes, segments, strict=True):
         masks[of_class] |= polygon2mask(SIZE[::-1], [(points * SIZE).reshape(-1)], downsample_ratio=1) > 0
     np.testing.assert_array_equal(masks, wanted)
+
+
+@pytest.mark.parametrize("wide", [1, 2, 3])
+def test_specks_are_polygons_too(wide: int, tmp_path: Path) -> None:
+    """A pixel has one corner to write, and a row two; readers want three points."""
+    from ultralytics.data.utils import polygon2mask, verify_image_label
+
+    mask = np.zeros(SIZE[::-1], bool)
+    mask[7, 5 : 5 + wide] = True
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    image, label = tmp_path / "images" / "x.png", tmp_path / "labels" / "x.txt"
+    Image.new("RGB", SIZE).save(image)
+    label.write_text(lines_of_mask(1, RleMask.from_mask(mask)))
+    read = verify_image_label((str(image), str(label), "", False, 2, 0, 0, False))
+    assert (read[6], read[8]) == (1, 0), read[9]
+    (points,) = read[3]
+    drawn = polygon2mask(SIZE[::-1], [(points * SIZE).reshape(-1)], downsample_ratio=1)
+    np.testing.assert_array_equal(drawn > 0, mask)
+    (shape,) = labelme_file([("red", RleMask.from_mask(mask))], "x.png", SIZE)["shapes"]
+    assert len(shape["points"]) >= 3
+    canvas = Image.new("1", SIZE)
+    ImageDraw.Draw(canvas).polygon([tuple(point) for point in shape["points"]], outline=1, fill=1)
+    np.testing.assert_array_equal(np.asarray(canvas), mask)
 
 
 def test_the_description_of_a_data_set_is_yaml(tmp_path: Path) -> None:
