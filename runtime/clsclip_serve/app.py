@@ -14,6 +14,7 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.staticfiles import StaticFiles
 
+from clsclip_runtime.images.addresses import Asking, fetch
 from clsclip_runtime.inference.features import ImageFeatures
 from clsclip_runtime.results.result import Result
 from clsclip_runtime.version import __version__
@@ -31,6 +32,8 @@ from clsclip_serve.asked import (
 )
 from clsclip_serve.engine import DrainingError
 from clsclip_serve.keys import ApiKeys
+from clsclip_serve.labelstudio.images import LabelStudio
+from clsclip_serve.labelstudio.routes import labelstudio_routes
 from clsclip_serve.metrics import CONTENT_TYPE
 from clsclip_serve.open_inference import open_inference
 from clsclip_serve.problems import ProblemError, add_handlers, request_id
@@ -41,14 +44,28 @@ _T = TypeVar("_T")
 POLICY = "default-src 'self'; img-src 'self' blob: data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 """Nothing from outside, and no script but the page's own files."""
 
+PUBLIC = Asking(redirects=False, public=True)
+"""How a client's address is asked."""
+
+FETCH_SECONDS = 20.0
+
 VIEWS = {"overlay": answers.overlay, "labels": answers.labels}
 
 
 PAGE = Path(__file__).parent / "page"
 
 
-def create_app(service: Service, keys: ApiKeys | None = None, *, page: bool = True) -> FastAPI:
-    """The application: an ASGI program around a loaded segmenter, with a page at ``/`` for people."""
+def create_app(
+    service: Service, keys: ApiKeys | None = None, *, page: bool = True, studio: LabelStudio | None = None
+) -> FastAPI:
+    """The application: an ASGI program around a loaded segmenter.
+
+    Args:
+        service: that answers.
+        keys: None lets everybody in.
+        page: a page for people at ``/``.
+        studio: the Label Studio whose pictures are fetched.
+    """
     app = FastAPI(title="ClsCLIP", version=__version__, docs_url=None, redoc_url=None)
     app.state.service = service
     add_handlers(app)
@@ -56,6 +73,7 @@ def create_app(service: Service, keys: ApiKeys | None = None, *, page: bool = Tr
     app.add_middleware(Around, metrics=service.metrics, keys=keys)
     app.include_router(_routes(service))
     app.include_router(open_inference(service))
+    app.include_router(labelstudio_routes(service, studio, _unless_gone))
     if page:
         app.mount("/page", StaticFiles(directory=PAGE))
         app.add_route("/", _page, include_in_schema=False)
@@ -100,7 +118,7 @@ def _routes(service: Service) -> APIRouter:
             raise ProblemError(415, "send multipart/form-data or application/json")
         asked = asked_of(await request.body())
         options = Options(**asked.model_dump(exclude={"image", "classes"}))
-        return await answer(request, _content(asked, service), asked.classes, options, view)
+        return await answer(request, await _content(asked, service), asked.classes, options, view)
 
     @router.post("/v1/images", status_code=201, summary="Keep a picture for its next words")
     async def keep(request: Request) -> Response:
@@ -174,12 +192,17 @@ async def _gone(request: Request) -> None:
         pass
 
 
-def _content(asked: AskedOfImage, service: Service) -> bytes | ImageFeatures:
+async def _content(asked: AskedOfImage, service: Service) -> bytes | ImageFeatures:
     """The picture of a request in JSON."""
     if asked.image.type == "id":
         return _kept(service, asked.image.value)
     if asked.image.type == "url":
-        raise ProblemError(400, "this server fetches no addresses. Send the picture itself")
+        if service.options.urls == "off":
+            raise ProblemError(400, "this server fetches no addresses. Send the picture itself")
+        # The time of a request's queue begins when its picture is there.
+        return await service.fetched(
+            lambda most: fetch(asked.image.value, max_bytes=most, seconds=FETCH_SECONDS, asking=PUBLIC)
+        )
     try:
         return base64.b64decode(asked.image.value, validate=True)
     except (binascii.Error, ValueError) as error:

@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -15,7 +16,8 @@ from clsclip_runtime.cli.runner import run_command
 from clsclip_runtime.segmenter import Segmenter
 from clsclip_runtime.version import __version__
 from clsclip_serve.keys import ApiKeys
-from clsclip_serve.options import ServerOptions
+from clsclip_serve.labelstudio.images import LabelStudio, private_note
+from clsclip_serve.options import URLS, ServerOptions
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _USUAL = ServerOptions()
@@ -38,6 +40,10 @@ _USUAL = ServerOptions()
 @click.option("--images-mb", default=_USUAL.images_mb, show_default=True, help="Pictures kept for their next words.")
 @click.option("--images-ttl", default=_USUAL.images_ttl, show_default=True, help="Seconds that one is kept.")
 @click.option("--api-keys", type=click.Path(path_type=Path), metavar="FILE", help="A key on every line.")
+@click.option(
+    "--urls", type=click.Choice(URLS), default=_USUAL.urls, show_default=True, help="Fetch clients' https URLs."
+)
+@click.option("--label-studio", metavar="URL", help="Its tasks' pictures are fetched; token in LABEL_STUDIO_API_KEY.")
 @click.option("--no-page", is_flag=True, help="Serve programs alone, and no page for people.")
 @click.version_option(__version__, prog_name="clsclip-serve")
 def command(
@@ -49,20 +55,24 @@ def command(
     host: str,
     port: int,
     api_keys: Path | None,
+    label_studio: str | None,
     no_page: bool,
-    **limits: float,
+    **limits: Any,
 ) -> int:
     """Segment pictures over HTTP: POST a picture and words to /v1/segment."""
     from clsclip_serve.server import serve
     from clsclip_serve.service import Service
 
-    options = ServerOptions(**limits)  # type: ignore[arg-type]
+    options = ServerOptions(**limits)
+    studio = None if label_studio is None else LabelStudio.from_environment(label_studio)
+    if studio is not None and (note := private_note(host)):
+        echo(f"note: {note}", err=True)
     keys = None if api_keys is None else ApiKeys.read(api_keys)
     if host not in LOOPBACK and keys is None:
         echo(f"note: whoever reaches {host}:{port} may use this server. --api-keys FILE asks for a key", err=True)
     segmenter = Segmenter.load(model, backend, detector=detector, threads=threads, isolated=isolated)
     segmenter(np.full((32, 32, 3), 127, np.uint8), "thing")  # whatever an engine prepares is done now
-    return asyncio.run(serve(Service(segmenter, options), keys, host, port, page=not no_page))
+    return asyncio.run(serve(Service(segmenter, options), keys, host, port, page=not no_page, studio=studio))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 from pathlib import Path
@@ -38,10 +39,20 @@ class ApiKeys:
         return cls(keys)
 
     def open(self, header: str | None) -> bool:
-        """Whether an ``Authorization: Bearer KEY`` header has one of the keys."""
+        """Whether an ``Authorization`` header has one of the keys: ``Bearer KEY``, or ``Basic`` with it as password."""
         kind, _, key = (header or "").partition(" ")
+        if kind.lower() == "basic":
+            key = _password(key)
         digest = hashlib.sha256(key.strip().encode("utf-8", "replace")).digest()
         found = False
         for one in self._digests:  # all of them, so that the time tells nothing
             found |= hmac.compare_digest(one, digest)
-        return found and kind.lower() == "bearer"
+        return found and kind.lower() in ("bearer", "basic")
+
+
+def _password(text: str) -> str:
+    """Of basic authentication; empty if it has none."""
+    try:
+        return base64.b64decode(text.strip(), validate=True).decode("utf-8").partition(":")[2]
+    except ValueError:
+        return ""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from clsclip_runtime.errors import OptionError
 from clsclip_runtime.options import number_in
+
+URLS = ("off", "public")
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,7 @@ class ServerOptions:
         max_words: of a request.
         images_mb: mebibytes of pictures that are kept for their next words.
         images_ttl: seconds for which a picture is kept after its last use.
+        urls: ``off``, or ``public``: pictures at https addresses of public hosts are fetched for clients.
 
     Raises:
         OptionError: a value makes no sense.
@@ -33,6 +37,7 @@ class ServerOptions:
     max_words: int = 1000
     images_mb: float = 512.0
     images_ttl: float = 600.0
+    urls: str = "off"
 
     def __post_init__(self) -> None:
         number_in("queue", self.queue, 1, 100_000)
@@ -43,3 +48,5 @@ class ServerOptions:
         number_in("max_words", self.max_words, 1, 1_000_000)
         number_in("images_mb", self.images_mb, 0, 1 << 20)
         number_in("images_ttl", self.images_ttl, 1, 1_000_000)
+        if self.urls not in URLS:
+            raise OptionError(f"urls must be {' or '.join(URLS)}, and is {self.urls!r}")

@@ -14,16 +14,25 @@ import uvicorn
 from clsclip_runtime.cli.output import echo
 from clsclip_serve.app import create_app
 from clsclip_serve.keys import ApiKeys
+from clsclip_serve.labelstudio.images import LabelStudio
 from clsclip_serve.service import Service
 
 
-async def serve(service: Service, keys: ApiKeys | None, host: str, port: int, *, page: bool = True) -> int:
+async def serve(
+    service: Service,
+    keys: ApiKeys | None,
+    host: str,
+    port: int,
+    *,
+    page: bool = True,
+    studio: LabelStudio | None = None,
+) -> int:
     """Serve until SIGINT or SIGTERM; the exit code.
 
     The first signal lets what was accepted be answered, and nothing new be taken; the second ends at once.
     """
     config = uvicorn.Config(
-        create_app(service, keys, page=page),
+        create_app(service, keys, page=page, studio=studio),
         host=host,
         port=port,
         log_level="warning",

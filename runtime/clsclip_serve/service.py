@@ -25,6 +25,12 @@ _T = TypeVar("_T")
 THREADS = 2
 """That read pictures and write answers."""
 
+FETCHERS = 4
+"""Threads that wait for other servers' pictures."""
+
+OptionsOfSize = Callable[[tuple[int, int]], Options]
+"""Options that are known when the picture's (width, height) is."""
+
 
 @dataclass
 class Service:
@@ -49,17 +55,22 @@ class Service:
         )
         self.metrics = Metrics(lambda: self.engine.depth, lambda: self.kept.nbytes)
         self._threads = ThreadPoolExecutor(THREADS, "clsclip-pictures")
+        self._fetchers = ThreadPoolExecutor(FETCHERS, "clsclip-fetch")
         self.stopping = False
         self._accepted = 0
         """Requests between their first byte and their answer: pictures in memory are bounded by them."""
 
     async def segment(
-        self, content: bytes | ImageFeatures, classes: Classes, options: Options, write: Callable[[Result, float], _T]
+        self,
+        content: bytes | ImageFeatures,
+        classes: Classes,
+        options: Options | OptionsOfSize,
+        write: Callable[[Result, float], _T],
     ) -> _T:
         """Segment an encoded file, or a picture that is kept, and write the answer in another thread."""
         with self._place():
             image = content if isinstance(content, ImageFeatures) else await self.read(content)
-            found = await self._run(image, classes, options)
+            found = await self._run(image, classes, options if isinstance(options, Options) else options(image.size))
             result: Result = found.value
             self.metrics.queue.observe(found.waited)
             for step, milliseconds in result.timings.items():
@@ -83,6 +94,13 @@ class Service:
         most = self.segmenter.limits.max_pixels
         return await self.in_thread(lambda: open_image(content, max_pixels=most))
 
+    async def fetched(self, fetch: Callable[[int], bytes]) -> bytes:
+        """A picture of another server, by a function of the bytes that it may have."""
+        if self.stopping:
+            raise DrainingError
+        most = int(self.options.max_upload_mb * 1e6)
+        return await asyncio.get_running_loop().run_in_executor(self._fetchers, fetch, most)
+
     async def in_thread(self, run: Callable[[], _T]) -> _T:
         """Run what takes long, so that no handler does."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, run)
@@ -105,6 +123,7 @@ class Service:
         self.stop()
         self.engine.drain()
         self._threads.shutdown()
+        self._fetchers.shutdown()
 
 
 class _Place:

@@ -1,7 +1,7 @@
 """Pictures at http and https addresses, within bounds on bytes and time.
 
-Whoever can give an address can make this machine ask for it, inside its own network as well. A server must not hand on
-its clients' addresses unchecked.
+Whoever can give an address can make this machine ask for it, inside its own network as well. A server that takes its
+clients' addresses asks with ``Asking(public=True, redirects=False)``.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import io
 import re
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import Any, Literal
@@ -32,6 +33,7 @@ from urllib.request import (
 
 from clsclip_runtime.errors import ImageError
 from clsclip_runtime.images.formats import SUFFIXES
+from clsclip_runtime.images.public_hosts import PublicConnection
 from clsclip_runtime.paths import public_address, readable
 from clsclip_runtime.version import __version__
 
@@ -50,26 +52,62 @@ class StreamAddressError(ImageError):
     """What an address gives is a video or a camera's stream, not a picture."""
 
 
+class RefusedError(ImageError):
+    """The server at an address refuses, or sends elsewhere.
+
+    Attributes:
+        status: HTTP code.
+        location: where it sends to; empty if nowhere.
+    """
+
+    def __init__(self, message: str, status: int, location: str) -> None:
+        """An answer that is none."""
+        super().__init__(message)
+        self.status, self.location = status, location
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How an address is asked.
+
+    Attributes:
+        headers: sent too, and to no other server.
+        body: sent by POST.
+        redirects: follow them; else they are a ``RefusedError``.
+        public: https alone, and only hosts that everybody can reach; no proxy stands between.
+    """
+
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+    redirects: bool = True
+    public: bool = False
+
+
+_PLAIN = Asking()
+
+
 def is_address(text: str) -> bool:
     """Whether a text is an address, of whatever scheme, and not a path."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:(//|.*;base64,)", text[:200]) is not None
 
 
-def fetch(address: str, *, max_bytes: int = MAX_BYTES, seconds: float = TIMEOUT_S) -> bytes:
+def fetch(address: str, *, max_bytes: int = MAX_BYTES, seconds: float = TIMEOUT_S, asking: Asking = _PLAIN) -> bytes:
     """The encoded picture at an address.
 
     Args:
         address: ``http://`` or ``https://``; a user and a password in it are sent.
         max_bytes: refuse more.
         seconds: for all of it.
+        asking: what is sent, and to whom.
 
     Raises:
         ImageError: it cannot be reached, gives no picture, or exceeds a bound.
+        RefusedError: the server answers with an error.
         StreamAddressError: it gives a video or a stream.
     """
     name = public_address(address)
     data = bytearray()
-    with _answer(address, seconds) as answer:
+    with _answer(address, seconds, asking) as answer:
         kind = answer.headers.get_content_type()
         if kind.startswith("video/") or kind == "multipart/x-mixed-replace":
             raise StreamAddressError(f"{name} gives a video or a camera's stream ({kind}), not a picture")
@@ -107,7 +145,7 @@ def kind_of_address(address: str) -> Literal["picture", "stream"]:
 
 
 @contextmanager
-def _answer(address: str, seconds: float) -> Iterator[HTTPResponse]:
+def _answer(address: str, seconds: float, asking: Asking = _PLAIN) -> Iterator[HTTPResponse]:
     """The server's answer, of which nothing but the headers has been read. ImageError whatever goes wrong."""
     name = public_address(address)
     scheme = address.partition(":")[0].lower()
@@ -116,14 +154,17 @@ def _answer(address: str, seconds: float) -> Iterator[HTTPResponse]:
             f"no picture can be read from {readable(address[:80])}: of addresses, http:// and https:// are read. "
             "Load it into a file first"
         )
+    if asking.public and scheme != "https":
+        raise ImageError(f"{name} cannot be read: of addresses, https:// is fetched here")
     try:
-        with _opener(seconds).open(_request(address), timeout=seconds) as answer:
+        with _opener(seconds, asking).open(_request(address, asking), timeout=seconds) as answer:
             yield answer
     except ImageError:
         raise
     except HTTPError as error:
         error.close()
-        raise ImageError(f"{name} cannot be read: the server answered {error.code} {error.reason}") from error
+        told = f"{name} cannot be read: the server answered {error.code} {error.reason}"
+        raise RefusedError(told, error.code, error.headers.get("Location", "")) from error
     except TimeoutError as error:
         raise _late(name, seconds) from error
     except URLError as error:
@@ -139,12 +180,14 @@ def _late(name: str, seconds: float) -> ImageError:
     return ImageError(f"{name} took longer than {seconds:g} s. Try again, or load it into a file first")
 
 
-def _request(address: str) -> Request:
+def _request(address: str, asking: Asking) -> Request:
     """A request without the user in its address, who goes into a header."""
     parts = urlsplit(address)
     headers = {"User-Agent": f"clsclip/{__version__}", "Accept": "image/*, */*;q=0.5"}
     plain = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment=""))
-    request = Request(_quoted(plain), headers=headers)  # noqa: S310 - the scheme was checked
+    request = Request(_quoted(plain), asking.body, headers)  # noqa: S310 - the scheme was checked
+    for name, value in asking.headers.items():
+        request.add_unredirected_header(name, value)
     if parts.username is not None:
         secret = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         # Not told to whom the server redirects.
@@ -163,14 +206,18 @@ def _quoted(address: str) -> str:
     )
 
 
-def _opener(seconds: float) -> OpenerDirector:
+def _opener(seconds: float, asking: Asking) -> OpenerDirector:
     """What opens http and https, and follows redirects to them alone."""
     deadline = time.monotonic() + seconds
     opener = OpenerDirector()
-    for handler in (
-        *(ProxyHandler(), UnknownHandler(), HTTPDefaultErrorHandler(), HTTPRedirectHandler(), HTTPErrorProcessor()),
-        *(_Http(deadline), _Https(deadline)),
-    ):
+    handlers = [UnknownHandler(), HTTPDefaultErrorHandler(), HTTPErrorProcessor()]
+    if asking.redirects:
+        handlers.append(HTTPRedirectHandler())
+    if asking.public:
+        handlers.append(_Https(deadline, PublicConnection))
+    else:
+        handlers += [ProxyHandler(), _Http(deadline), _Https(deadline, HTTPSConnection)]
+    for handler in handlers:
         opener.add_handler(handler)
     return opener
 
@@ -185,12 +232,12 @@ class _Http(HTTPHandler):
 
 
 class _Https(HTTPSHandler):
-    def __init__(self, deadline: float) -> None:
+    def __init__(self, deadline: float, kind: type[HTTPSConnection]) -> None:
         super().__init__()
-        self._deadline = deadline
+        self._deadline, self._kind = deadline, kind
 
     def https_open(self, req: Request) -> HTTPResponse:
-        return self.do_open(partial(_timed, HTTPSConnection, self._deadline), req)
+        return self.do_open(partial(_timed, self._kind, self._deadline), req)
 
 
 def _timed(kind: Any, deadline: float, host: str, **options: Any) -> Any:

@@ -48,27 +48,58 @@ def labelstudio_regions(label: str, mask: RleMask, number: int, *, polygons: boo
         number: of the first region; their ids are counted from it.
         polygons: polygons in place of a brush.
     """
-    width, height = mask.size
     kind = "polygonlabels" if polygons else "brushlabels"
-    values = _polygons(mask) if polygons else [{"format": "rle", "rle": encode_brush(mask)}]
     return [
-        {
-            "id": f"r{at}",
-            "type": kind,
-            "value": value | {kind: [label]},
-            "from_name": FROM_NAME,
-            "to_name": TO_NAME,
-            "original_width": width,
-            "original_height": height,
-            "image_rotation": 0,
-        }
-        for at, value in enumerate(values, number)
+        {"id": f"r{at}"} | labelstudio_region(mask.size, kind, value, label, (FROM_NAME, TO_NAME))
+        for at, value in enumerate(labelstudio_values(mask, kind), number)
     ]
+
+
+def labelstudio_values(mask: RleMask, kind: str) -> list[dict[str, Any]]:
+    """A mask as what regions hold: one brush, a box around it, or all its polygons; none if it is empty.
+
+    Args:
+        mask: of a class.
+        kind: ``brushlabels``, ``polygonlabels`` or ``rectanglelabels``.
+    """
+    if not mask.area:
+        return []
+    if kind == "rectanglelabels":
+        x, y, wide, high = (100 * one / side for one, side in zip(mask.box, mask.size * 2, strict=True))
+        return [{"x": x, "y": y, "width": wide, "height": high, "rotation": 0}]
+    return _polygons(mask) if kind == "polygonlabels" else _brush(mask)
+
+
+def labelstudio_region(
+    size: tuple[int, int], kind: str, value: dict[str, Any], label: str, names: tuple[str, str]
+) -> dict[str, Any]:
+    """A region of a prediction, without an identifier.
+
+    Args:
+        size: (width, height) of the image.
+        kind: ``brushlabels``, ``polygonlabels`` or ``rectanglelabels``.
+        value: of ``labelstudio_values``.
+        label: of the labeling configuration.
+        names: ``from_name`` and ``to_name``, which the configuration must have.
+    """
+    return {
+        "type": kind,
+        "value": value | {kind: [label]},
+        "from_name": names[0],
+        "to_name": names[1],
+        "original_width": size[0],
+        "original_height": size[1],
+        "image_rotation": 0,
+    }
 
 
 def image_address(path: str) -> str:
     """How Label Studio names a file below the folder that it serves."""
     return f"/data/local-files/?d={quote(path)}"
+
+
+def _brush(mask: RleMask) -> list[dict[str, Any]]:
+    return [{"format": "rle", "rle": encode_brush(mask)}]
 
 
 def _polygons(mask: RleMask) -> list[dict[str, Any]]:

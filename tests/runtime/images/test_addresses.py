@@ -20,7 +20,15 @@ from PIL import Image
 from clsclip_runtime import ImageError, Segmenter, open_image
 from clsclip_runtime.cli.infer import main
 from clsclip_runtime.images import addresses
-from clsclip_runtime.images.addresses import StreamAddressError, fetch, kind_of_address, suffix_of_address
+from clsclip_runtime.images.addresses import (
+    Asking,
+    RefusedError,
+    StreamAddressError,
+    fetch,
+    kind_of_address,
+    suffix_of_address,
+)
+from clsclip_runtime.images.public_hosts import connect_public, is_public
 from tests.runtime.images.corpus import cases
 from tests.runtime.tiny_bundle import paint
 
@@ -221,3 +229,54 @@ def test_warnings_of_a_decoder_are_notes(capfd: pytest.CaptureFixture[str]) -> N
     told = capfd.readouterr()
     assert told.err == ""
     assert "a warning: Corrupt EXIF data" in json.loads(told.out)["notes"][0]
+
+
+def test_who_may_not_be_sent_elsewhere_is_told(server: tuple[str, list[tuple[str, str | None]]]) -> None:
+    address, seen = server
+    with pytest.raises(RefusedError, match="302") as told:
+        fetch(f"{address}/moved.png", asking=Asking(redirects=False))
+    assert told.value.location.endswith("/good.png")
+    assert fetch(f"{address}/good.png", asking=Asking({"Authorization": "Token x"}, redirects=False)) == png()
+    assert seen[-1] == ("/good.png", "Token x")
+
+
+PRIVATE = """127.0.0.1 10.1.2.3 172.16.0.1 192.168.0.1 169.254.169.254 100.64.0.1 0.0.0.0 255.255.255.255 224.0.0.1
+192.0.2.1 ::1 :: fe80::1%eth0 fc00::1 ::ffff:127.0.0.1 ::ffff:8.8.8.8 2002:7f00:1::1 64:ff9b::7f00:1 2001:0:7f00:1::1
+2001:db8::1 ff02::1"""
+
+
+def test_private_hosts_are_known() -> None:
+    assert [one for one in PRIVATE.split() if is_public(one)] == []
+    assert all(map(is_public, ("8.8.8.8", "1.1.1.1", "2606:4700:4700::1111")))
+
+
+def test_private_hosts_are_not_connected_to(
+    server: tuple[str, list[tuple[str, str | None]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, seen = server
+    secure = plain.replace("http://", "https://")
+    for address in (plain, f"{secure}/good.png", secure.replace("127.0.0.1", "localhost"), "https://[::1]/a.png"):
+        with pytest.raises(ImageError, match=r"private network|https://"):
+            fetch(address, asking=Asking(redirects=False, public=True), seconds=3)
+    # One private address among several is enough: whoever connects takes any of them.
+    both = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, 443)) for host in ("8.8.8.8", "127.0.0.1")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **options: both)
+    with pytest.raises(ImageError, match="private network"):
+        connect_public("rebinding.example", 443, 1)
+    assert seen == []
+
+
+def test_what_was_checked_is_connected_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, 443)) for host in ("8.8.8.8", "1.1.1.1")]
+
+    def connect(place: tuple[str, int], timeout: float) -> str:
+        asked.append(place)
+        if place[0] == "8.8.8.8":
+            raise OSError("no route")
+        return "connected"
+
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **options: found)
+    monkeypatch.setattr(socket, "create_connection", connect)
+    assert connect_public("two.example", 443, 1) == "connected"
+    assert asked == [("8.8.8.8", 443), ("1.1.1.1", 443)]
