@@ -1,7 +1,7 @@
 # Both from a bare machine with Python; run again, they only do what is missing.
 PYTHON ?= python3
 
-.PHONY: help demo plus test test-fast test-slow test-ascii installs planted fuzz check docs docs-test dist cpp cpp-sanitize cpp-aarch64 cpp-no-tokenizer clean
+.PHONY: help demo plus serve test test-fast test-slow test-ascii installs planted fuzz check docs docs-test dist cpp cpp-sanitize cpp-aarch64 cpp-no-tokenizer clean
 
 help:  ## this list
 	@awk -F ':.*  ## ' '/^[a-z0-9-]+:.*  ## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -16,6 +16,14 @@ plus: .venv/demo.done  ## ClsCLIP+: tiny things, missed in the whole picture and
 	.venv/demo/bin/clsclip-infer examples/tiny.png --classes $(TINY_WORDS) --out out/whole
 	.venv/demo/bin/clsclip-infer examples/tiny.png --classes $(TINY_WORDS) --regions examples/tiny.json --out out/plus
 	@echo "Look at out/whole/tiny_overlay.png and out/plus/tiny_overlay.png"
+
+serve: .venv/serve.done  ## install the server alone, and serve on http://127.0.0.1:8000; options in SERVE
+	.venv/serve/bin/clsclip-serve $(SERVE)
+
+.venv/serve.done: setup.cfg pyproject.toml $(shell find runtime -name '*.py' -o -path '*/page/*' 2>/dev/null)
+	$(PYTHON) -m venv .venv/serve
+	.venv/serve/bin/pip install --quiet --disable-pip-version-check '.[serve]'
+	touch $@
 
 TINY_WORDS = snake caterpillar "top hat" folder
 

@@ -11,7 +11,6 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, FastAPI, Header, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
-from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.staticfiles import StaticFiles
 
 from clsclip_runtime.images.addresses import Asking, fetch
@@ -69,8 +68,7 @@ def create_app(
     app = FastAPI(title="ClsCLIP", version=__version__, docs_url=None, redoc_url=None)
     app.state.service = service
     add_handlers(app)
-    app.add_middleware(RequestBodyLimitMiddleware, max_body_size=int(service.options.max_upload_mb * 1e6))
-    app.add_middleware(Around, metrics=service.metrics, keys=keys)
+    app.add_middleware(Around, service=service, keys=keys)
     app.include_router(_routes(service))
     app.include_router(open_inference(service))
     app.include_router(labelstudio_routes(service, studio, _unless_gone))

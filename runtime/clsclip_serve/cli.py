@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from clsclip_runtime.cli.output import echo
 from clsclip_runtime.cli.runner import run_command
 from clsclip_runtime.segmenter import Segmenter
 from clsclip_runtime.version import __version__
+from clsclip_serve.batching import measure_batch
 from clsclip_serve.keys import ApiKeys
 from clsclip_serve.labelstudio.images import LabelStudio, private_note
 from clsclip_serve.options import URLS, ServerOptions
@@ -33,7 +35,8 @@ _USUAL = ServerOptions()
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
 @click.option("--queue", default=_USUAL.queue, show_default=True, help="Requests that may wait.")
 @click.option("--timeout", default=_USUAL.timeout, show_default=True, help="Seconds that one may wait.")
-@click.option("--batch", default=_USUAL.batch, show_default=True, help="Requests that may share one call.")
+@click.option("--upload-timeout", default=_USUAL.upload_timeout, show_default=True, help="Seconds of a body.")
+@click.option("--batch", default="auto", show_default=True, metavar="N", help="Requests that may share one call.")
 @click.option("--batch-wait-ms", default=_USUAL.batch_wait_ms, show_default=True, help="For others to share it.")
 @click.option("--max-upload-mb", default=_USUAL.max_upload_mb, show_default=True)
 @click.option("--max-words", default=_USUAL.max_words, show_default=True, help="Of a request.")
@@ -55,6 +58,7 @@ def command(
     host: str,
     port: int,
     api_keys: Path | None,
+    batch: str,
     label_studio: str | None,
     no_page: bool,
     **limits: Any,
@@ -63,7 +67,8 @@ def command(
     from clsclip_serve.server import serve
     from clsclip_serve.service import Service
 
-    options = ServerOptions(**limits)
+    auto = batch == "auto"
+    options = ServerOptions(batch=1 if auto else int(batch) if batch.isdecimal() else 0, **limits)
     studio = None if label_studio is None else LabelStudio.from_environment(label_studio)
     if studio is not None and (note := private_note(host)):
         echo(f"note: {note}", err=True)
@@ -72,6 +77,10 @@ def command(
         echo(f"note: whoever reaches {host}:{port} may use this server. --api-keys FILE asks for a key", err=True)
     segmenter = Segmenter.load(model, backend, detector=detector, threads=threads, isolated=isolated)
     segmenter(np.full((32, 32, 3), 127, np.uint8), "thing")  # whatever an engine prepares is done now
+    if auto:
+        measured = measure_batch(segmenter)
+        options = replace(options, batch=measured.batch)
+        echo(str(measured), err=True)
     return asyncio.run(serve(Service(segmenter, options), keys, host, port, page=not no_page, studio=studio))
 
 

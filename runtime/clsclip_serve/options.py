@@ -17,6 +17,7 @@ class ServerOptions:
     Attributes:
         queue: requests that may wait; more are answered 503.
         timeout: seconds that a request may wait; it is answered 504 then. What has begun is finished.
+        upload_timeout: seconds that the body of a request may take; it is answered 408 then.
         batch: requests that may share one call of the engine.
         batch_wait_ms: milliseconds for which a request waits for others, where ``batch`` is over 1.
         max_upload_mb: megabytes of a request; larger ones are answered 413.
@@ -31,6 +32,7 @@ class ServerOptions:
 
     queue: int = 64
     timeout: float = 30.0
+    upload_timeout: float = 60.0
     batch: int = 1
     batch_wait_ms: float = 5.0
     max_upload_mb: float = 20.0
@@ -42,6 +44,7 @@ class ServerOptions:
     def __post_init__(self) -> None:
         number_in("queue", self.queue, 1, 100_000)
         number_in("timeout", self.timeout, 0.01, 86_400)
+        number_in("upload_timeout", self.upload_timeout, 0.01, 86_400)
         number_in("batch", self.batch, 1, 1024)
         number_in("batch_wait_ms", self.batch_wait_ms, 0, 10_000)
         number_in("max_upload_mb", self.max_upload_mb, 0.001, 512)

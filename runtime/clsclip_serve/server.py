@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import signal
 import socket
@@ -13,9 +14,13 @@ import uvicorn
 
 from clsclip_runtime.cli.output import echo
 from clsclip_serve.app import create_app
+from clsclip_serve.connections import WatchedProtocol
 from clsclip_serve.keys import ApiKeys
 from clsclip_serve.labelstudio.images import LabelStudio
 from clsclip_serve.service import Service
+
+LAME_DUCK_S = 1.0
+"""Between a signal and the end of listening."""
 
 
 async def serve(
@@ -27,15 +32,20 @@ async def serve(
     page: bool = True,
     studio: LabelStudio | None = None,
 ) -> int:
-    """Serve until SIGINT or SIGTERM; the exit code.
+    """Serve until SIGINT, SIGTERM or SIGHUP; the exit code.
 
-    The first signal lets what was accepted be answered, and nothing new be taken; the second ends at once.
+    The first signal lets what was accepted be answered, and nothing new be taken; the second ends at once. For
+    ``LAME_DUCK_S`` seconds it listens still, and answers 503: a connection that was made but not yet read from is reset
+    when it is closed, and so are those that wait in the backlog of a listener. SIGHUP is left alone where it is
+    ignored, as by ``nohup``.
     """
     config = uvicorn.Config(
         create_app(service, keys, page=page, studio=studio),
         host=host,
         port=port,
         log_level="warning",
+        http=WatchedProtocol,
+        timeout_graceful_shutdown=math.ceil(2 * service.options.timeout),
         access_log=False,
         server_header=False,
     )
@@ -47,11 +57,13 @@ async def serve(
             os._exit(128 + number)
         asked.append(number)
         service.stop()
-        server.should_exit = True
+        loop.call_later(LAME_DUCK_S, setattr, server, "should_exit", True)
 
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop, number)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+            loop.add_signal_handler(number, stop, number)
     await server.serve()
     service.close()
     return 0 if server.started else 1
@@ -63,6 +75,11 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for _ in range(2):  # whoever is in the backlog is accepted: a listener that is closed resets them
+            await asyncio.sleep(0)
+        await super().shutdown(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,11 @@ from PIL import Image, ImageDraw
 from pycocotools import mask as coco_mask
 
 from clsclip_runtime import Segmenter
+from clsclip_runtime.images.addresses import Asking
+from clsclip_serve import app
 from clsclip_serve.app import create_app
 from clsclip_serve.keys import ApiKeys
+from clsclip_serve.options import ServerOptions
 from clsclip_serve.service import Service
 from tests.runtime.tiny_bundle import paint
 
@@ -133,7 +137,12 @@ BAD = {
     "no file": (422, {"files": {"other": ("a", image())}, "data": {"classes": "red"}}, "image"),
     "another field": (422, {"files": {"image": ("a", image())}, "data": {"classes": "red", "word": "x"}}, "word"),
     "many words": (413, {"files": {"image": ("a", image())}, "data": {"classes": ["red"] * 6}}, "6 words"),
-    "a large body": (413, {"files": {"image": ("a", bytes(300_000))}, "data": {"classes": "red"}}, ""),
+    "a large body": (413, {"files": {"image": ("a", bytes(300_000))}, "data": {"classes": "red"}}, "0.2 MB"),
+    "a large body that is not announced": (
+        413,
+        {"content": iter([bytes(150_000)] * 2), "headers": {"content-type": "multipart/form-data; boundary=x"}},
+        "0.2 MB",
+    ),
     "text": (415, {"content": b"red"}, "multipart"),
     "no JSON": (422, {"content": b"{", "headers": {"content-type": "application/json"}}, "JSON"),
     "an address": (400, {"json": {"image": {"type": "url", "value": "http://a"}, "classes": ["red"]}}, "no addresses"),
@@ -148,11 +157,10 @@ def test_what_cannot_be_answered_is_told(client: TestClient, name: str) -> None:
     answer = client.post("/v1/segment", **request)
     assert answer.status_code == code, answer.text
     assert part in answer.text
-    if code != 413 or part:
-        assert answer.headers["content-type"] == "application/problem+json"
-        document = answer.json()
-        assert document["status"] == code
-        assert document["id"] == answer.headers["x-request-id"]
+    assert answer.headers["content-type"] == "application/problem+json"
+    document = answer.json()
+    assert document["status"] == code
+    assert document["id"] == answer.headers["x-request-id"]
 
 
 @pytest.mark.parametrize(
@@ -200,3 +208,23 @@ def test_model_health_and_figures(client: TestClient, service: Service) -> None:
 def test_the_identifier_of_a_request_is_given_back(client: TestClient) -> None:
     assert client.get("/healthz", headers={"X-Request-Id": "mine-1"}).headers["x-request-id"] == "mine-1"
     assert client.get("/healthz", headers={"X-Request-Id": "a b\tc"}).headers["x-request-id"].startswith("req-")
+
+
+def test_addresses_are_fetched_where_that_is_allowed(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def fetch(address: str, **options: Any) -> bytes:
+        asked.append((address, options["asking"], options["max_bytes"]))
+        return image()
+
+    one = Service(Segmenter.load(bundle, "onnxruntime-cpu", word_cache=False), ServerOptions(urls="public"))
+    client = TestClient(create_app(one), raise_server_exceptions=False)
+    image = {"type": "url", "value": "https://127.0.0.1/a.png"}
+    refused = client.post("/v1/segment", json={"image": image, "classes": WORDS})
+    assert refused.status_code == 400
+    assert "private network" in refused.json()["detail"]
+    monkeypatch.setattr(app, "fetch", fetch)
+    found = client.post("/v1/segment", json={"image": image, "classes": WORDS})
+    assert found.json()["classes"] == post(client).json()["classes"]
+    assert asked == [(image["value"], Asking(redirects=False, public=True), 20_000_000)]
+    one.close()

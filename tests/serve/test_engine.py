@@ -10,6 +10,7 @@ import pytest
 
 from clsclip_runtime.errors import WordError
 from clsclip_runtime.images import DecodedImage, open_image
+from clsclip_serve.batching import Measured, measure_batch
 from clsclip_serve.engine import DrainingError, Engine, Job, LateError, QueueFullError
 from tests.runtime.tiny_bundle import paint
 
@@ -131,3 +132,23 @@ def test_what_was_accepted_is_finished(image: DecodedImage) -> None:
     slow.go.set()
     ending.join(10)
     assert (first.result(0).value, second.result(0).value) == ("first", "second")
+
+
+def test_the_better_batch_is_kept() -> None:
+    class Timed:
+        def __init__(self, alone: float, together: float) -> None:
+            self.alone, self.together, self.pictures = alone, together, 0
+
+        def __call__(self, image: Any, classes: Any, **options: Any) -> None:
+            time.sleep(self.alone)
+            self.pictures += 1
+
+        def batch(self, images: Any, classes: Any, **options: Any) -> None:
+            time.sleep(self.together)
+            self.pictures += len(images)
+
+    slower, faster = Timed(0.001, 0.05), Timed(0.01, 0.001)
+    assert measure_batch(slower).batch == 1  # type: ignore[arg-type]
+    assert measure_batch(faster).batch == 8  # type: ignore[arg-type]
+    assert slower.pictures == faster.pictures == 48
+    assert str(Measured(0.1, 0.095)) == "8 pictures take 100 ms one by one and 95 ms together: --batch 1"

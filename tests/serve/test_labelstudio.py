@@ -18,7 +18,7 @@ from clsclip_serve.keys import ApiKeys
 from clsclip_serve.labelstudio.images import LabelStudio, private_note
 from clsclip_serve.service import Service
 from tests.serve.studio_stub import LEGACY, PERSONAL, StudioStub
-from tests.serve.test_api import picture
+from tests.serve.test_api import image
 
 BRUSH = """<View><!-- a comment --><Image name="photo" value="$image" zoom="true"/>
 <BrushLabels name="brush" toName="photo"><Label value="red"/><Label value="Grass" predicted_values="green, lime"/>
@@ -30,7 +30,7 @@ PATH = "/data/upload/1/a%20b.png"
 
 @pytest.fixture
 def stub() -> Iterator[StudioStub]:
-    one = StudioStub(picture())
+    one = StudioStub(image())
     yield one
     one.close()
 
@@ -72,7 +72,7 @@ def mask(region: dict[str, Any]) -> Any:
 
 def test_labels_are_words_and_masks_are_the_runtimes(client: TestClient, segmenter: Segmenter) -> None:
     found = regions(client)
-    wanted = segmenter(picture(), {"red": "red", "Grass": ["green", "lime"], "b": "blue"})
+    wanted = segmenter(image(), {"red": "red", "Grass": ["green", "lime"], "b": "blue"})
     marked = [one for one in wanted if one.area]
     assert len(marked) >= 2
     assert [one["value"]["brushlabels"] for one in found] == [[one.name] for one in marked]
@@ -87,7 +87,7 @@ def test_typed_words_go_to_the_label_selected(client: TestClient, segmenter: Seg
     typed = {"id": "a", "type": "textarea", "from_name": "prompt", "value": {"text": ["green, red"]}}
     point = {"id": "b", "type": "brushlabels", "from_name": "brush", "value": {"brushlabels": ["b"]}}
     found = {one["value"]["brushlabels"][0]: mask(one) for one in regions(client, drawn=[typed, point])}
-    wanted = segmenter(picture(), {"b": "green", "red": "red"})
+    wanted = segmenter(image(), {"b": "green", "red": "red"})
     assert set(found) == {"b", "red"}
     for name, one in found.items():
         assert np.array_equal(one, wanted[name].mask)
@@ -99,7 +99,7 @@ def test_typed_words_go_to_the_label_selected(client: TestClient, segmenter: Seg
 def test_rectangles_are_regions(client: TestClient, segmenter: Segmenter) -> None:
     value = {"x": 5, "y": 10, "width": 50, "height": 40, "rotation": 0, "rectanglelabels": ["red"]}
     found = regions(client, drawn=[{"type": "rectanglelabels", "from_name": "box", "value": value}])
-    wanted = segmenter(picture(), ["red"], regions=Proposals.from_boxes([[16, 24, 176, 120]], ["red"], source="x"))
+    wanted = segmenter(image(), ["red"], regions=Proposals.from_boxes([[16, 24, 176, 120]], ["red"], source="x"))
     assert [one["value"]["brushlabels"] for one in found] == [["red"]]
     assert np.array_equal(mask(found[0]), wanted["red"].mask)
 
@@ -110,7 +110,7 @@ def test_what_the_configuration_has_is_drawn(client: TestClient, segmenter: Segm
         f"""<View><Image name="i" value="$image"/><{kind} name="x" toName="i"><Label value="red"/></{kind}></View>"""
     )
     found = regions(client, config=config)
-    one = segmenter(picture(), ["red"])["red"]
+    one = segmenter(image(), ["red"])["red"]
     assert {region["type"] for region in found} == {kind.lower()}
     assert one.box is not None
     if kind == "RectangleLabels":

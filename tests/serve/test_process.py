@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,31 +27,34 @@ def start(bundle: Path | None, *options: str) -> tuple[subprocess.Popen[str], st
     command = [sys.executable, "-m", "clsclip_serve.cli", *model, "--port", "0", *options]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": paths})
     assert process.stderr is not None
-    line = process.stderr.readline()
-    found = re.search(r"http://\S+", line)
-    assert found is not None, line + process.stderr.read()
-    return process, found[0]
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if found := re.search(r"serving on (http://\S+)", line):
+            return process, found[1]
+    raise AssertionError("".join(lines))
 
 
 @pytest.mark.slow
-def test_sigterm_loses_no_accepted_request(bundle: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_loses_no_accepted_request(bundle: Path, number: signal.Signals) -> None:
     process, address = start(bundle, "--backend", "onnxruntime-cpu", "--threads", "1")
     assert address.startswith("http://127.0.0.1:")
 
-    def ask(number: int) -> int:
+    def ask(_: int) -> int:
         form = {"classes": ["red", "green"]}
         try:
             return httpx.post(
                 f"{address}/v1/segment", files={"image": ("a", image())}, data=form, timeout=30
             ).status_code
-        except httpx.TransportError:
-            return 0  # it listens no more, and had not taken the connection
+        except httpx.ConnectError:
+            return 0  # it listens no more; a connection that was made is answered
 
     try:
         with ThreadPoolExecutor(8) as pool:
             answers = [pool.submit(ask, number) for number in range(40)]
             assert answers[4].result(30) == 200
-            process.send_signal(signal.SIGTERM)
+            process.send_signal(number)
             codes = [one.result(30) for one in answers]
         process.communicate(timeout=30)
     finally:
@@ -60,9 +65,47 @@ def test_sigterm_loses_no_accepted_request(bundle: Path) -> None:
     assert codes.count(200) >= 5
 
 
+@pytest.mark.slow
+def test_quiet_clients_are_told_and_others_are_served(bundle: Path) -> None:
+    """Half a head, nothing at all, a body that does not come, and one that is refused while it still comes."""
+    process, address = start(bundle, "--backend", "onnxruntime-cpu", "--threads", "1", "--upload-timeout", "1",
+                             "--max-upload-mb", "1")  # fmt: skip
+    host, port = address.removeprefix("http://").split(":")
+    head = b"POST /v1/segment HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+    sent = {"": b"408", "POST /v1": b"408", "slow": b"408", "large": b"413"}
+    try:
+        connections = {}
+        for name in sent:
+            one = connections[name] = socket.create_connection((host, int(port)), 30)
+            if name == "slow":
+                one.sendall(head + b"Content-Length: 100\r\n\r\n{")
+            elif name == "large":
+                one.sendall(head + b"Content-Length: 3000000\r\n\r\n" + bytes(2_900_000))
+                time.sleep(0.5)
+                one.sendall(bytes(100_000))  # it would be reset by now
+            else:
+                one.sendall(name.encode())
+        assert httpx.get(f"{address}/healthz").status_code == 200
+        for name, code in sent.items():
+            answer = b""
+            while b'"status"' not in answer.replace(b" ", b"") and (part := connections[name].recv(65536)):
+                answer += part
+            assert answer.startswith(b"HTTP/1.1 " + code), name
+            assert b"problem+json" in answer and b"detail" in answer, name
+            connections[name].close()
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def test_bad_options_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--model", str(tmp_path / "none")]) == 1
     assert "no such bundle" in capsys.readouterr().err
+    for batch in ("0", "many", "-1"):
+        assert main(["--batch", batch]) == 2
+        assert "batch must be" in capsys.readouterr().err
+    assert main(["--label-studio", "nowhere"]) == 2
+    assert "label_studio must be an address" in capsys.readouterr().err
     assert main(["--queue", "0"]) == 2
     assert "queue must be" in capsys.readouterr().err
     (tmp_path / "keys").write_text("short\n")
