@@ -219,12 +219,12 @@ def test_addresses_are_fetched_where_that_is_allowed(bundle: Path, monkeypatch: 
 
     one = Service(Segmenter.load(bundle, "onnxruntime-cpu", word_cache=False), ServerOptions(urls="public"))
     client = TestClient(create_app(one), raise_server_exceptions=False)
-    image = {"type": "url", "value": "https://127.0.0.1/a.png"}
-    refused = client.post("/v1/segment", json={"image": image, "classes": WORDS})
+    sent = {"type": "url", "value": "https://127.0.0.1/a.png"}
+    refused = client.post("/v1/segment", json={"image": sent, "classes": WORDS})
     assert refused.status_code == 400
     assert "private network" in refused.json()["detail"]
     monkeypatch.setattr(app, "fetch", fetch)
-    found = client.post("/v1/segment", json={"image": image, "classes": WORDS})
+    found = client.post("/v1/segment", json={"image": sent, "classes": WORDS})
     assert found.json()["classes"] == post(client).json()["classes"]
-    assert asked == [(image["value"], Asking(redirects=False, public=True), 20_000_000)]
+    assert asked == [(sent["value"], Asking(redirects=False, public=True), 20_000_000)]
     one.close()
