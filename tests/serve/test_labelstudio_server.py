@@ -44,8 +44,9 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
         *("--data-dir", str(folder), "--username", "a@b.example", "--password", "secret123", "--user-token", TOKEN),
     ]
     settings = {
-        "ML_BLOCK_LOCAL_IP": "false", "SSRF_PROTECTION_ENABLED": "false", "COLLECT_ANALYTICS": "False", "LATEST_VERSION_CHECK": "False", "SENTRY_DSN": "",
+        "ML_BLOCK_LOCAL_IP": "false", "SSRF_PROTECTION_ENABLED": "false",
         "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true",
+        "COLLECT_ANALYTICS": "False", "LATEST_VERSION_CHECK": "False", "SENTRY_DSN": "",
     }  # fmt: skip
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | settings
     with (folder / "log").open("wb") as log:

@@ -31,8 +31,8 @@ def private_note(host: str) -> str | None:
         return None
     return (
         f'Label Studio 1.23 and newer refuses a backend at a private address such as {host} ("URL resolves to a '
-        'reserved network address"). Start it with ML_BLOCK_LOCAL_IP=false and SSRF_PROTECTION_ENABLED=false: the second '
-        "is for the webhook that it makes"
+        'reserved network address"). Start it with ML_BLOCK_LOCAL_IP=false and SSRF_PROTECTION_ENABLED=false, '
+        "which its webhook for the backend needs"
     )
 
 
