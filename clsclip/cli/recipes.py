@@ -53,6 +53,7 @@ _CHOSEN: dict[str, tuple[Any, str]] = {
     "flip": (True, "the one augmentation; crops would cut classes away"),
     "precision": ("fp32", "bf16 is faster on a GPU that has it: --precision bf16"),
     "presence_pictures": (500, "fits the presence head; no mask depends on it"),
+    "val": (0.02, "pictures kept back for best.safetensors, curves and contact sheets; with all of them: --val 0"),
 }
 
 RECIPES = {

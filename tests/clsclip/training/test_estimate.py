@@ -87,6 +87,7 @@ def test_a_recipe_is_what_the_paper_says() -> None:
     assert pascal["kind"] == "pascal" and pascal["batch"] == 64 and pascal["epochs"] == 200
     assert pascal["learning_rate"] == 1e-3 and pascal["navigation_layers"] == (2, 3, 4)
     assert (pascal["towers"], pascal["pretrained"]) == ("ViT-B-16", "openai")
+    assert pascal["val"] == 0.02, "a recipe validates, which a benchmark's own protocol does not"
     lines = recipes.told(context)
     assert "from the paper" in lines[0] and "lr 0.001" in lines[0] and "batch 64" in lines[0]
     assert any("chosen here: dice 0.5 (the loss is not named" in line for line in lines)
