@@ -117,7 +117,7 @@ def test_a_process_that_dies_is_replaced(bundle: Path, tmp_path: Path) -> None:
     assert len(pool.notes) <= 2 and all("was ended by SIGKILL" in one for one in pool.notes)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_an_image_that_takes_processes_with_it_is_a_row(bundle: Path, tmp_path: Path) -> None:
     """A pipe that nobody writes to is read for ever; the process that does it is ended."""
     folder = draw(tmp_path / "images", 12)
@@ -141,6 +141,7 @@ def test_a_model_that_cannot_be_loaded_is_told_once(bundle: Path, tmp_path: Path
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root mounts a disk")
 def test_a_full_disk_loses_nothing(bundle: Path, tmp_path: Path) -> None:
     """On a file system of its own, whose size is 256 KiB, and grows later."""
     folder, out = draw(tmp_path / "images", 3000), tmp_path / "disk"
