@@ -44,6 +44,11 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning"),  # pycocotools and numpy 2
 ]
 
+PATIENT = (
+    *("--allow-gpu-metrics=false", "--model-load-thread-count=1"),
+    "--backend-config=python,stub-timeout-seconds=120",  # of a busy machine
+)
+
 STAND_IN = """
 import json
 from pathlib import Path
@@ -97,11 +102,11 @@ def triton(repository: Path, folder: Path) -> Iterator[tuple[str, str]]:
     libraries = f"{python.stdout.strip()}:{site / 'nvidia_pytriton.libs'}"
     log = (folder / "log").open("w")
     process = subprocess.Popen(
-        [*map(str, command), "--allow-gpu-metrics=false"],
+        [*map(str, command), *PATIENT],
         stdout=log, stderr=log, env=os.environ | {"LD_LIBRARY_PATH": libraries, "PYTHONPATH": ""},
     )  # fmt: skip
     try:
-        until = time.monotonic() + 90
+        until = time.monotonic() + 180
         while True:
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{ports[0]}/v2/health/ready", timeout=5)
