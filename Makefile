@@ -6,11 +6,13 @@ PYTHON ?= python3
 help:  ## this list
 	@awk -F ':.*  ## ' '/^[a-z0-9-]+:.*  ## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
 
-demo: .venv/demo.done  ## the main job: install the runtime alone, segment a cluttered picture
-	.venv/demo/bin/clsclip-infer examples/cluttered.png --classes $(DEMO_WORDS) --out out
-	@echo "Look at out/cluttered_overlay.png"
+demo: .venv/demo.done  ## the main job: install the runtime alone, segment three pictures, lay out twelve that nobody chose
+	.venv/demo/bin/clsclip-infer $(DEMO_PICTURES) --classes $(DEMO_WORDS) --out out
+	.venv/demo/bin/python examples/09_twelve.py out/twelve.png
+	@echo "Look at out/judge_0005_overlay.png and out/twelve.png"
 
-DEMO_WORDS = bottle boat dog fish pizza
+DEMO_PICTURES = $(addprefix examples/judge/judge_00, $(addsuffix .png, 05 01 10))
+DEMO_WORDS = "bubble tea" rhinoceros "roller skate" "stop sign" robot hamster telephone alien steak pear
 
 plus: .venv/demo.done  ## ClsCLIP+: tiny things, missed in the whole picture and found in their boxes
 	.venv/demo/bin/clsclip-infer examples/tiny.png --classes $(TINY_WORDS) --out out/whole

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -10,7 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.pages import material
 
@@ -54,6 +57,27 @@ def test_a_video(tmp_path: Path) -> None:
     document = json.loads((tmp_path / "out" / "clip.json").read_text("utf-8"))
     assert len(document["images"]) == 10
     assert all("track_id" in one for one in document["annotations"])
+
+
+def test_the_twelve_are_as_they_were_made() -> None:
+    """Pixels and label maps have the digest that their maker gave them; words are shown or absent, never both."""
+    entries = json.loads((EXAMPLES / "judge" / "words.json").read_text("utf-8"))
+    assert [one["file"] for one in entries] == [f"judge_{seed:04d}.png" for seed in range(12)]
+    for entry in entries:
+        path = EXAMPLES / "judge" / entry["file"]
+        pixels, labels = (np.asarray(Image.open(one)) for one in (path, path.with_name(f"{path.stem}_masks.png")))
+        assert hashlib.sha256(pixels.tobytes() + labels.tobytes()).hexdigest() == entry["sha256"]
+        assert set(np.unique(labels)) - {0} == set(range(1, 1 + len(entry["shown"])))
+        assert not set(entry["shown"]) & set(entry["absent"])
+
+
+@pytest.mark.long
+def test_twelve_pictures(tmp_path: Path) -> None:
+    told = run(sys.executable, EXAMPLES / "09_twelve.py", tmp_path / "twelve.png")
+    figures = [float(one) for one in re.findall(r"mean IoU (\d\.\d\d)", told)]
+    assert len(figures) == 12 and figures == sorted(figures)
+    with Image.open(tmp_path / "twelve.png") as sheet:
+        assert sheet.size == (4 * 248, 3 * 268)
 
 
 @pytest.mark.long

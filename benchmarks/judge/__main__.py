@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
 import click
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.judge import ladder
-from benchmarks.judge.maker import Maker
+from benchmarks.judge.maker import Maker, Scene
 from benchmarks.judge.scenes import TRAINED_STYLES
 from clsclip.reproduce.stickers.vocabulary import nouns
 
@@ -26,16 +29,41 @@ def main() -> None:
 @click.option("--out", required=True, type=click.Path(path_type=Path))
 @click.option("--first", default=0, show_default=True, help="Seed of the first picture.")
 @click.option("--count", default=12, show_default=True)
-def images(stickers: Path, out: Path, first: int, count: int) -> None:
+@click.option(
+    "--masks", is_flag=True, help="Label maps too, and words.json: the words shown, and two of the next picture's."
+)
+def images(stickers: Path, out: Path, first: int, count: int, masks: bool) -> None:
     """Write pictures as PNG files, and a JSON line with the words and boxes of each."""
     maker = Maker(stickers, TRAINED_STYLES)
     out.mkdir(parents=True, exist_ok=True)
-    for seed in range(first, first + count):
-        scene = maker.scene(seed)
-        path = out / f"judge_{seed:04d}.png"
+    scenes = [maker.scene(seed) for seed in range(first, first + count)]
+    asked = []
+    for scene, other in zip(scenes, [*scenes[1:], scenes[0]], strict=True):
+        path = out / f"judge_{scene.seed:04d}.png"
         Image.fromarray(scene.pixels).save(path, optimize=True)
         things = [{"word": nouns()[thing.noun].name, "box": thing.box} for thing in scene.things]
         click.echo(json.dumps({"file": str(path), "digest": scene.digest(), "things": things}))
+        if masks:
+            labels = _label_map(scene)
+            Image.fromarray(labels).save(out / f"judge_{scene.seed:04d}_masks.png", optimize=True)
+            digest = hashlib.sha256(scene.pixels.tobytes() + labels.tobytes()).hexdigest()
+            shown, absent = _names(scene), [name for name in _names(other) if name not in _names(scene)]
+            asked.append({"file": path.name, "sha256": digest, "shown": shown, "absent": absent[:2]})
+    if masks:
+        (out / "words.json").write_text("[\n" + ",\n".join(map(json.dumps, asked)) + "\n]\n", "utf-8")
+
+
+def _names(scene: Scene) -> list[str]:
+    """The words of what a picture shows, from the back to the front, each once."""
+    return list(dict.fromkeys(nouns()[thing.noun].name for thing in scene.things))
+
+
+def _label_map(scene: Scene) -> NDArray[np.uint8]:
+    """(H, W): 1 + the position of the word in ``_names``; 0 is the ground."""
+    labels = np.zeros(scene.pixels.shape[:2], np.uint8)
+    for number, noun in enumerate(dict.fromkeys(thing.noun for thing in scene.things), 1):
+        labels[scene.mask(noun)] = number
+    return labels
 
 
 @main.command()
