@@ -55,7 +55,7 @@ class LoadedEngine:
         """Of a tensor at its largest."""
         axes = self.inputs.get(name) or self.outputs[name]
         shape = self.engine.get_tensor_shape(name)
-        most = [self.limits[axis][1] if axis is not None else size for size, axis in zip(shape, axes, strict=True)]
+        most = [shape[at] if axis is None else self.limits[axis][1] for at, axis in enumerate(axes)]
         return math.prod(most) * self.dtype(name).itemsize
 
 
