@@ -1,0 +1,1 @@
+"""How ``clsclip-serve`` stands load and hostile clients."""
