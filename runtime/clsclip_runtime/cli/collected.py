@@ -1,4 +1,4 @@
-"""Documents that hold all pictures of a run: COCO's, Label Studio's, and YOLO's folder of labels."""
+"""Documents that hold all pictures of a run: COCO's, Label Studio's, YOLO's folder of labels, and contact sheets."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from clsclip_runtime.errors import OutputError
 from clsclip_runtime.paths import is_file, make_folder, write_text
 from clsclip_runtime.results.coco import coco_document
 from clsclip_runtime.results.labelstudio import TO_NAME, image_address, labelstudio_task
+from clsclip_runtime.results.sheet import TILES, ContactSheets, sheet_name
 from clsclip_runtime.results.streams import CocoWriter, ListWriter
 from clsclip_runtime.results.yolo import data_yaml, yolo_lines
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from clsclip_runtime.cli.options import OutputOptions
     from clsclip_runtime.results.result import Result
 
-COCO, TASKS, YOLO = "coco", "labelstudio", "yolo"
+COCO, TASKS, YOLO, SHEET = "coco", "labelstudio", "yolo", "sheet"
 LABELS = "labels"
 """YOLO's folder."""
 
@@ -39,6 +40,8 @@ class Collected:
         self.folder, self._output, self._classes = folder, output, classes
         self._coco = CocoWriter(folder / "coco.json") if COCO in self.formats else None
         self._tasks = ListWriter(folder / "labelstudio.json") if TASKS in self.formats else None
+        self._sheets = ContactSheets(folder) if output.sheet else None
+        self._sheet_count = 1
         self._images = 0
         self._labels: list[Path] = []
         self._old_images: dict[str, tuple[dict[str, Any], list[Any], dict[str, Any]]] | None = None
@@ -48,10 +51,13 @@ class Collected:
     def outputs(self) -> list[Path]:
         """The files and folders in ``folder`` that it writes."""
         found = [one.path for one in (self._coco, self._tasks) if one is not None]
+        found += [self.folder / sheet_name(at) for at in range(self._sheet_count if self._sheets else 0)]
         return [*found, self.folder / LABELS, self.folder / "data.yaml"] if YOLO in self.formats else found
 
     def check(self, sources: Iterable[NamedSource]) -> None:
-        """Raise OutputError if two pictures would have the same labels, since YOLO knows them by name alone."""
+        """Count the sheets; OutputError if two pictures would have the same labels: YOLO knows them by name alone."""
+        sources = list(sources)
+        self._sheet_count = max(1, -(-len(sources) // TILES))
         taken: dict[Path, str] = {}
         for source in sources if YOLO in self.formats else ():
             path = self._label_file(source)
@@ -63,8 +69,8 @@ class Collected:
                 )
 
     def holds(self, source: NamedSource) -> bool:
-        """Whether the documents of an earlier run hold a picture."""
-        return (
+        """Whether the documents of an earlier run hold a picture. A sheet is drawn from results, and so holds none."""
+        return self._sheets is None and (
             (self._coco is None or source.relative in self._coco_before())
             and (self._tasks is None or image_address(source.relative) in self._tasks_before())
             and (YOLO not in self.formats or is_file(self._label_file(source)))
@@ -98,6 +104,8 @@ class Collected:
             write_text(path, yolo_lines(result))
             self._labels.append(path)
             files.append(path)
+        if self._sheets is not None:
+            files.append(self._sheets.add(name, result))
         return files
 
     def close(self) -> list[Path]:
@@ -106,6 +114,9 @@ class Collected:
         for one in documents:
             one.close()
         written = [one.path for one in documents if one.done]
+        if self._sheets is not None:
+            self._sheets.close()
+            written += self._sheets.done
         if self._labels:
             path = self.folder / "data.yaml"
             write_text(path, data_yaml(self._classes))

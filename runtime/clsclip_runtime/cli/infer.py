@@ -100,9 +100,9 @@ what was written is complete)."""
 @click.option(
     "--formats",
     metavar="LIST",
-    help="Of png (a mask per word), overlay, labels, coco, npz, labelstudio, yolo, labelme; commas between. coco, "
-    "labelstudio and yolo hold all pictures of a run. Of a video, overlay is a video, coco and labelstudio are a file, "
-    "the others, and frames, a folder with files of every frame. "
+    help="Of png (a mask per word), overlay, labels, coco, npz, labelstudio, yolo, labelme, sheet; commas between. "
+    "coco, labelstudio, yolo and sheet (small pictures side by side) hold all pictures of a run. Of a video, overlay "
+    "is a video, coco and labelstudio are a file, the others, and frames, a folder with files of every frame. "
     f"[default: {IMAGE_FORMATS}; of videos {VIDEO_FORMATS}]",
 )
 @click.option(

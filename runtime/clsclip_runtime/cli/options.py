@@ -27,6 +27,8 @@ DEFAULT_FOLDER = Path("clsclip-out")
 IMAGE_FORMATS, VIDEO_FORMATS = "png,overlay", "overlay"
 FRAMES = "frames"
 """The format of videos alone: frames as pictures."""
+SHEET = "sheet"
+"""The format of pictures alone: contact sheets of the whole run."""
 
 Pairs = tuple[tuple[str, str], ...]
 """``NAME=VALUE`` options, split."""
@@ -165,6 +167,7 @@ class OutputOptions:
         polygons: polygons in place of run-length codes.
         together: documents of many pictures hold all of them, because there are several or may be.
         frames: frames of videos are written as pictures.
+        sheet: contact sheets of all pictures of the run are written.
     """
 
     out: Path | None
@@ -177,6 +180,7 @@ class OutputOptions:
     polygons: bool = False
     together: bool = False
     frames: bool = False
+    sheet: bool = False
 
     @classmethod
     def from_options(
@@ -204,16 +208,19 @@ class OutputOptions:
             [name.strip() for name in (default if formats is None else formats).split(",")]
             for default in (IMAGE_FORMATS, VIDEO_FORMATS)
         ]
-        frames = FRAMES in typed[0]
+        own = {FRAMES, SHEET}  # of whole runs, which no result has by itself
+        frames, sheet = FRAMES in typed[0], SHEET in typed[0]
         chosen = [
-            [] if names == [FRAMES] else check_formats([name for name in names if name != FRAMES]) for names in typed
+            [] if set(names) <= own else check_formats([name for name in names if name not in own]) for names in typed
         ]
         if out is None and as_json and skip_existing:
             raise click.UsageError("--skip-existing looks for files, and --json writes none. Add --out")
         folder = DEFAULT_FOLDER if out is None and not as_json else out
         if folder is not None:
             check_folder(folder)
-        return cls(folder, chosen[0], chosen[1], as_json, quiet, skip_existing, parts, polygons, together, frames)
+        return cls(
+            folder, chosen[0], chosen[1], as_json, quiet, skip_existing, parts, polygons, together, frames, sheet
+        )
 
     @property
     def tables(self) -> bool:

@@ -46,7 +46,8 @@ class Run:
             sources: all of them; their files are never overwritten.
             notes: sentences for the user about the sources.
         """
-        self._source_notes = notes
+        videos = options.output.sheet and any(one.kind != "picture" for one in sources)
+        self._source_notes = [*notes, *(["frames of videos and streams are on no sheet"] if videos else [])]
         self._options, self._output = options, options.output
         # Where tables are printed, what was changed about words is told once, and not again for every picture.
         self._asked = replace(asked, notes=()) if self._output.tables else asked

@@ -184,7 +184,7 @@ def _legend(result: Result, width: int, size: int, palette: list[Color]) -> Imag
         draw.text((right - figures_width, y), entry.figures, fill=ink, font=font_for("", size))
         font = font_for(entry.name, size)
         start = x + swatch + margin
-        draw.text((start, y), _fit(entry.name, font, right - figures_width - margin - start), fill=ink, font=font)
+        draw.text((start, y), fit_text(entry.name, font, right - figures_width - margin - start), fill=ink, font=font)
     for at, text in enumerate(lines):
         font = font_for(text, size - 2)
         draw.text((margin, margin + (rows + at) * line), text, fill=_FAINT, font=font)
@@ -197,13 +197,14 @@ def _wrapped(text: str, font: Font, width: float) -> list[str]:
     for word in text.split(" "):
         longer = f"{lines[-1]} {word}".strip()
         if lines[-1] and font.getlength(longer) > width:
-            lines.append(_fit(word, font, width))
+            lines.append(fit_text(word, font, width))
         else:
-            lines[-1] = _fit(longer, font, width)
+            lines[-1] = fit_text(longer, font, width)
     return lines
 
 
-def _fit(text: str, font: Font, width: float) -> str:
+def fit_text(text: str, font: Font, width: float) -> str:
+    """A text that is cut, with dots at its end, where it is wider than so many pixels."""
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(text + "...") > width:
