@@ -13,6 +13,7 @@ from clsclip_runtime.results import sheet
 from tests.runtime.tiny_bundle import paint
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.usefixtures("embedded_tiny"),
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
 ]
