@@ -13,7 +13,7 @@ from clsclip.data.folder import first_look as look_at_folder
 from clsclip.data.folder import open_folder
 from clsclip.data.label_studio import open_label_studio
 from clsclip.data.labelme import open_labelme
-from clsclip.data.places import images_below
+from clsclip.data.places import has_many, images_below
 from clsclip.data.sides import fold_of, shared_out
 from clsclip.data.summary import Summary, summarize
 from clsclip.data.yolo import CLASSES_NAMES, YAML_NAMES, open_yolo
@@ -91,7 +91,7 @@ def first_look(kind: str, root: Path, seconds: float, *, allow_missing: bool = F
     Raises:
         DataError: something is absent, or not what it must be.
     """
-    if kind not in ("folder", "yolo", "labelme") or not is_dir(root) or len(images_below(root)) < _MANY:
+    if kind not in ("folder", "yolo", "labelme") or not is_dir(root) or not has_many(root, _MANY):
         return None
     if kind == "folder":
         return look_at_folder(root, seconds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Collection, Iterator
+from itertools import islice
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -24,6 +25,12 @@ def images_below(root: Path, suffixes: frozenset[str] = SUFFIXES) -> dict[str, P
         DataError: there is no such folder.
     """
     return dict(sorted((name, path) for name, path in _files_below(root) if path.suffix.lower() in suffixes))
+
+
+def has_many(root: Path, count: int) -> bool:
+    """Whether there are so many images in a folder and those below it; no more are looked at than that takes."""
+    found = (name for name, _ in _files_below(root) if os.path.splitext(name)[1].lower() in SUFFIXES)  # noqa: PTH122
+    return len(list(islice(found, count))) == count
 
 
 def _files_below(root: Path) -> Iterator[tuple[str, Path]]:
