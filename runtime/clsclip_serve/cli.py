@@ -14,6 +14,7 @@ import numpy as np
 
 from clsclip_runtime.cli.output import echo
 from clsclip_runtime.cli.runner import run_command
+from clsclip_runtime.limits import Limits
 from clsclip_runtime.segmenter import Segmenter
 from clsclip_runtime.version import __version__
 from clsclip_serve.batching import measure_batch
@@ -30,6 +31,7 @@ _USUAL = ServerOptions()
 @click.option("--backend", default="auto", show_default=True, help="Engine; see clsclip-doctor.")
 @click.option("--detector", type=click.Path(path_type=Path), metavar="FILE", help="ONNX detector for zoom_in.")
 @click.option("--threads", type=click.IntRange(1, 1024), help="Of one call of the engine.")
+@click.option("--memory-mb", default=512, show_default=True, type=click.IntRange(1), help="Of one call of a graph.")
 @click.option("--isolated", is_flag=True, help="Run the bundle in a process with limits: for bundles of strangers.")
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
@@ -54,6 +56,7 @@ def command(
     backend: str,
     detector: Path | None,
     threads: int | None,
+    memory_mb: int,
     isolated: bool,
     host: str,
     port: int,
@@ -75,7 +78,9 @@ def command(
     keys = None if api_keys is None else ApiKeys.read(api_keys)
     if host not in LOOPBACK and keys is None:
         echo(f"note: whoever reaches {host}:{port} may use this server. --api-keys FILE asks for a key", err=True)
-    segmenter = Segmenter.load(model, backend, detector=detector, threads=threads, isolated=isolated)
+    segmenter = Segmenter.load(
+        model, backend, detector=detector, threads=threads, isolated=isolated, limits=Limits(memory_mb=memory_mb)
+    )
     segmenter(np.full((32, 32, 3), 127, np.uint8), "thing")  # whatever an engine prepares is done now
     if auto:
         measured = measure_batch(segmenter)
