@@ -20,6 +20,8 @@ from tests.pages.blocks import ROOT, Block, blocks
 from tests.pages.material import lay_out
 
 SHELL = ("bash", "-euo", "pipefail", "-c")
+MOST_SECONDS = 1800
+"""Of one command: one that does not end, such as a server, is a fault of the page."""
 
 
 def run_page(path: Path, work: Path) -> int:
@@ -39,7 +41,7 @@ def run_page(path: Path, work: Path) -> int:
                 elif block.serves and at == len(block.commands):
                     servers.append(serve(command, block.serves))
                 else:
-                    subprocess.run([*SHELL, command], check=True, stdin=subprocess.DEVNULL)
+                    subprocess.run([*SHELL, command], check=True, stdin=subprocess.DEVNULL, timeout=MOST_SECONDS)
                 print(f"    {time.monotonic() - begin:.1f} s", flush=True)
                 count += 1
     finally:
@@ -78,7 +80,7 @@ def main() -> int:
     page, work = (Path(argument).resolve() for argument in sys.argv[1:])
     try:
         run_page(page, work)
-    except (subprocess.CalledProcessError, RuntimeError) as error:
+    except (subprocess.SubprocessError, RuntimeError) as error:
         print(f"FAILED: {error}", flush=True)
         return 1
     except Exception:
