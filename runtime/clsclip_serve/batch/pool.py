@@ -30,7 +30,8 @@ _STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if h
 @dataclass
 class _Worker:
     process: Any
-    pipe: Connection
+    pipe: Any
+    """Our end; its class is the system's own."""
     ready: bool = False
     left: deque[str] = field(default_factory=deque)
     chunk: Chunk = field(default_factory=lambda: Chunk(()))
@@ -122,7 +123,7 @@ class ProcessPool:
         if not said:
             yield None
         for pipe in said:
-            worker = pipes[pipe]  # type: ignore[index]
+            worker = pipes[pipe]
             try:
                 message = parse_json(worker.pipe.recv_bytes(), DATA_FILE)
             except (EOFError, OSError):
