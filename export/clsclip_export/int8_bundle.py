@@ -95,7 +95,7 @@ def write_graphs(bundle: Bundle, calibration: Calibration, folder: Path) -> None
             feeds[name].append(inputs)
     protos = {}
     for name in names:
-        model = onnx.load(bundle.path(name))
+        model = onnx.load_model_from_string(bundle.graph(name).model())
         protos[name] = quantized(model, feeds.pop(name)) if name in feeds else model
     save_shared(protos, folder, WEIGHTS_FILE)
     for name in set(bundle.manifest.files) - {*names, WEIGHTS_FILE}:
