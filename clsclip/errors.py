@@ -30,5 +30,9 @@ class CheckpointError(ClsclipError):
     """A checkpoint is damaged, or was trained on other towers."""
 
 
+class DeviceError(ClsclipError):
+    """A device of PyTorch is unknown, or not there."""
+
+
 class TrainingError(ClsclipError):
     """A training run cannot start, go on, or be resumed."""

@@ -40,7 +40,7 @@ _FEW = 20
 @click.option("--write", is_flag=True, help="Store both thresholds in the model.")
 @click.option("--backend", type=click.Choice(["auto", *BACKENDS]), default="auto", help="Engine of bundles.")
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Threads of a bundle's engine.")
-@click.option("--device", default="cpu", show_default=True, help="Where checkpoints run: cpu, cuda.")
+@click.option("--device", default="auto", show_default=True, help="Where checkpoints run: auto, cpu, cuda.")
 @click.option("--towers", metavar="NAME|DIR", help="Towers of a checkpoint, where it does not find them by itself.")
 @click.option("--pretrained", metavar="TAG|FILE", help="Weights of --towers NAME.")
 @json_option("One JSON document on standard output.")

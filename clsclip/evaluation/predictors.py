@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clsclip.checkpoint import MASK_THRESHOLD, given_towers, load_checkpoint, mask_threshold_of
+from clsclip.devices import choose_device
 from clsclip.errors import CheckpointError
 from clsclip.model import ClsClip
 from clsclip.preprocessing import image_spec
@@ -288,7 +289,7 @@ def open_predictor(
         backend: engine of a bundle.
         threads: threads of a bundle's engine; None lets it decide.
         presence: give absent words an empty mask, by the model's own threshold.
-        device: where a checkpoint runs.
+        device: where a checkpoint runs: "auto", "cpu", "cuda".
         towers: of a checkpoint, or their name or folder; None finds those that it names.
         pretrained: weights of ``towers`` by name.
         search: how a bundle searches whole pictures; checkpoints search them plainly.
@@ -296,6 +297,7 @@ def open_predictor(
     Raises:
         CheckpointError, TowersError: the checkpoint or its towers cannot be loaded.
         BundleError, BackendError: the bundle cannot be loaded.
+        DeviceError: the device is unknown, or not there.
     """
     if path is None or path.suffix != CHECKPOINT_SUFFIX:
         name = None if path is None else path.name.removesuffix(".clsclip")
@@ -303,10 +305,11 @@ def open_predictor(
         return BundlePredictor(segmenter, None if presence else 0.0, search, name)
     if isinstance(towers, str):
         towers = given_towers(path, towers, pretrained)
+    chosen = str(choose_device(device))
     model, header = load_checkpoint(path, towers)
     provenance = header["provenance"]
     threshold = float(provenance.get("presence_threshold") or 0.0) if presence else 0.0
     templates = provenance.get("templates") or DEFAULT_TEMPLATES
     folder = path.absolute().parent.name
     name = f"{folder}/{path.stem}" if folder else path.stem
-    return CheckpointPredictor(model, templates, threshold, name, device, mask_threshold_of(provenance), provenance)
+    return CheckpointPredictor(model, templates, threshold, name, chosen, mask_threshold_of(provenance), provenance)

@@ -15,6 +15,7 @@ import torch
 import torch.distributed
 from torch import Tensor
 
+from clsclip.devices import choose_device
 from clsclip.errors import TrainingError
 
 
@@ -76,7 +77,7 @@ def join_processes(device: str) -> Iterator[Processes]:
         device: "auto", or a device of torch; of "cuda" every process takes the one of its local rank.
 
     Raises:
-        TrainingError: the device is not there.
+        DeviceError: the device is not there.
     """
     chosen = choose_device(device)
     count = int(os.environ.get("WORLD_SIZE", "1"))
@@ -100,20 +101,3 @@ def join_processes(device: str) -> Iterator[Processes]:
     finally:
         if not joined_before:
             torch.distributed.destroy_process_group()
-
-
-def choose_device(device: str) -> torch.device:
-    """The device by name; "auto" is the GPU where there is one.
-
-    Raises:
-        TrainingError: unknown, or not there.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise TrainingError(f"There is no device {device!r}. Choose auto, cpu or cuda.") from error
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise TrainingError(f"PyTorch finds no GPU, and the device is {device!r}. Choose --device cpu.")
-    return chosen

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from clsclip.errors import CheckpointError
+from clsclip.errors import CheckpointError, DeviceError
 from clsclip.evaluation import BundlePredictor, CheckpointPredictor, Method, Protocol, evaluate, open_predictor
 from clsclip_runtime.errors import BundleError
 from tests.clsclip.evaluation.doubles import MadeImages
@@ -105,3 +105,12 @@ def test_models_that_are_not_there(tmp_path: Path) -> None:
         open_predictor(tmp_path / "none.safetensors")
     with pytest.raises(BundleError):
         open_predictor(tmp_path / "none.clsclip")
+
+
+@pytest.mark.parametrize(("device", "message"), [("cuda", "finds no GPU"), ("gpu0", "no device 'gpu0'")])
+def test_a_device_that_is_not_there_is_told_before_anything_is_loaded(
+    tmp_path: Path, device: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(DeviceError, match=message):
+        open_predictor(tmp_path / "none.safetensors", device=device)

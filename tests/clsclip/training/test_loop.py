@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from clsclip.checkpoint import load_checkpoint
 from clsclip.checkpoint import read_header as read_checkpoint_header
-from clsclip.errors import DataError, TowersError, TrainingError
+from clsclip.errors import DataError, DeviceError, TowersError, TrainingError
 from clsclip.model import ClsClip
 from clsclip.preprocessing import image_spec
 from clsclip.run_files import STATE_FILE
@@ -306,10 +306,10 @@ def test_settings_that_cannot_be_meant_are_refused() -> None:
 def test_devices_and_precisions_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="fp16 needs a GPU"):
         run(tmp_path, precision="fp16")
-    with pytest.raises(TrainingError, match="no device 'abacus'"):
+    with pytest.raises(DeviceError, match="no device 'abacus'"):
         run(tmp_path, device="abacus")
     if not torch.cuda.is_available():
-        with pytest.raises(TrainingError, match="finds no GPU"):
+        with pytest.raises(DeviceError, match="finds no GPU"):
             run(tmp_path, device="cuda")
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write"):
