@@ -168,7 +168,9 @@ def extra(name: str) -> Callable[[Path], None]:
 def gpu(work: Path) -> None:
     """The command that README, doctor and messages print; then another extra brings the CPU edition back."""
     made = Environment(work / "gpu-command")
-    line = next(one.strip() for one in (ROOT / "README.md").read_text("utf-8").splitlines() if "[gpu]' && pip" in one)
+    line = next(one for one in (ROOT / "README.md").read_text("utf-8").splitlines() if "[gpu]' && pip" in one).split(
+        "`"
+    )[1]
     made.shell(line)
     providers = "import onnxruntime; print(*onnxruntime.get_available_providers())"
     if "CUDAExecutionProvider" not in made.python(providers):

@@ -127,5 +127,6 @@ MADE: dict[str, Callable[[Path], None]] = {
 def lay_out(work: Path, text: str) -> None:
     """Make in ``work`` what a page's ``text`` names; ``last.safetensors`` finds its towers beside it."""
     for name, maker in MADE.items():
-        if name in text and not (work / name).exists():
+        named = name in text or (name == "towers" and "last.safetensors" in text)
+        if named and not (work / name).exists():
             maker(work / name)
