@@ -103,12 +103,17 @@ def link(source: Path) -> Callable[[Path], None]:
     return lambda path: path.symlink_to(source)
 
 
+def towers(path: Path) -> None:
+    """A copy: a checkpoint takes towers from its own folder alone, and a link leads out of it."""
+    shutil.copytree(STICKERS / "towers", path)
+
+
 MADE: dict[str, Callable[[Path], None]] = {
     "examples": link(ROOT / "examples"),
     "benchmarks": link(ROOT / "benchmarks"),
     "build": link(ROOT / "build"),
     "last.safetensors": link(STICKERS / "last.safetensors"),
-    "towers": link(STICKERS / "towers"),
+    "towers": towers,
     "photos": many,
     "holiday": folder,
     "words.txt": words,
