@@ -1,4 +1,7 @@
-"""Mutants of a bundle's graphs and weights: single bytes, structure, tensors, and encodings that no exporter writes."""
+"""Mutants of a bundle's graphs and weights: single bytes, structure, tensors, and encodings that no exporter writes.
+
+Longer than other files: it is a list of mutations.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""ClsCLIP+ on the tiny bundle, whose masks are known by hand."""
+"""ClsCLIP+ on the tiny bundle, whose masks are known by hand.
+
+Longer than other files: all ways to give boxes have the same cases.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Data of one's own as people have them: COCO, Label Studio, YOLO, labelme; and what is refused."""
+"""Data of one's own as people have them: COCO, Label Studio, YOLO, labelme; and what is refused.
+
+Longer than other files: every format has the same cases.
+"""
 
 from __future__ import annotations
 

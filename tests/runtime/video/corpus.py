@@ -1,5 +1,7 @@
 """A corpus of odd videos, made by FFmpeg and by hand: what each holds, and what must be said about it.
 
+Longer than other files: it is a list of videos.
+
     python -m tests.runtime.video.corpus FOLDER
 
 writes them all, for other programs to try.
