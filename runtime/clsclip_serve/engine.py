@@ -8,12 +8,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from clsclip_runtime.images import DecodedImage
 from clsclip_runtime.inference.features import ImageFeatures
 from clsclip_runtime.results.result import Result
 from clsclip_runtime.segmenter import Segmenter
+from clsclip_serve.together import together
 
 Segmentable = DecodedImage | ImageFeatures
 
@@ -178,15 +180,11 @@ class Engine:
                 job.future.set_result(Answered(one, seconds, len(jobs)))
 
     def _results(self, jobs: Sequence[Job]) -> list[Any]:
-        if len(jobs) == 1:
-            return [_caught(lambda: self._one(jobs[0]))]
         options = dict(jobs[0].options)
         images = [job.image for job in jobs if isinstance(job.image, DecodedImage)]
         classes = [job.classes for job in jobs]
-        try:
-            return list(self.segmenter.batch(images, classes, return_errors=True, **options))
-        except Exception:  # once more, one by one: one request never fails another
-            return [_caught(lambda job=job: self._one(job)) for job in jobs]  # type: ignore[misc]
+        batch = partial(self.segmenter.batch, images, classes, return_errors=True, **options)
+        return together(batch, [partial(self._one, job) for job in jobs])
 
     def _one(self, job: Job) -> Result | ImageFeatures:
         options: dict[str, Any] = dict(job.options)
@@ -207,10 +205,3 @@ def _begun(job: Job) -> bool:
             job.future.set_exception(LateError())
         return False
     return job.future.set_running_or_notify_cancel()
-
-
-def _caught(run: Callable[[], Any]) -> Any:
-    try:
-        return run()
-    except Exception as error:
-        return error

@@ -7,6 +7,7 @@ alone; requests with different numbers of words share an execution.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from clsclip_runtime.protocols import GraphFile
 from clsclip_runtime.segmenter import Segmenter
 from clsclip_serve.problems import as_problem
 from clsclip_serve.tensors import OUTPUTS, Question, outputs, questions
+from clsclip_serve.together import together
 
 BUNDLE = "bundle.clsclip"
 """Folder beside ``model.py``."""
@@ -134,20 +136,9 @@ class RuntimeModel:
         options = dict(group[0].options.of_call())
         if group[0].options.regions is not None:
             options["regions"] = group[0].options.boxes()
-            return [self._one(group[0], options)]
-        if len(group) == 1:
-            return [self._one(group[0], options)]
-        try:
-            images, classes = [one.image for one in group], [one.classes for one in group]
-            return list(self._segmenter.batch(images, classes, return_errors=True, **options))
-        except Exception:  # once more, one by one: one request never fails another
-            return [self._one(one, options) for one in group]
-
-    def _one(self, question: Question, options: dict[str, Any]) -> Any:
-        try:
-            return self._segmenter(question.image, question.classes, **options)
-        except Exception as error:
-            return error
+        images, classes = [one.image for one in group], [one.classes for one in group]
+        batch = partial(self._segmenter.batch, images, classes, return_errors=True, **options)
+        return together(batch, [partial(self._segmenter, one.image, one.classes, **options) for one in group])
 
     def _response(self, request: Any, found: Any) -> Any:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ from clsclip_serve.batch.job import Job
 from clsclip_serve.batch.places import Place, RemoteError
 from clsclip_serve.batch.schema import error_row, row_of
 from clsclip_serve.batch.sources import Chunk, Reader
+from clsclip_serve.together import together
 
 _T = TypeVar("_T")
 BAD_INPUT = (ImageError, WordError, OptionError, RegionError)
@@ -84,18 +86,8 @@ class Rows:
 
     def _found(self, images: Sequence[DecodedImage]) -> list[Result | Exception]:
         options: dict[str, Any] = dict(self._job.options)
-        if len(images) > 1:
-            try:
-                return list(self._segmenter.batch(images, self._asked, return_errors=True, **options))
-            except Exception:  # once more, one by one: one image never fails another
-                return [self._one(image, options) for image in images]
-        return [self._one(image, options) for image in images]
-
-    def _one(self, image: DecodedImage, options: dict[str, Any]) -> Result | Exception:
-        try:
-            return self._segmenter(image, self._asked, **options)
-        except Exception as error:  # of this image; the next may be well
-            return error
+        batch = partial(self._segmenter.batch, images, self._asked, return_errors=True, **options)
+        return together(batch, [partial(self._segmenter, image, self._asked, **options) for image in images])
 
     def _row(self, name: str, found: Result | Exception) -> dict[str, Any]:
         if isinstance(found, Result):
