@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import io
 import json
-import threading
 import zipfile
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from PIL import Image
 
+from tests.serve.stub import Stub
 
-class CvatStub:
+
+class CvatStub(Stub):
     """A server on this machine; what is uploaded stands in ``shapes``."""
 
     def __init__(self, frames: list[Image.Image], labels: list[str], version: str) -> None:
@@ -21,33 +22,12 @@ class CvatStub:
         self.frames, self.labels, self.version = frames, labels, version
         self.shapes: list[dict[str, Any]] = []
         self.unknown: list[str] = []
-        stub = self
+        super().__init__()
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                stub.answer(self, None)
-
-            def do_PATCH(self) -> None:
-                size = int(self.headers.get("Content-Length", 0))
-                stub.answer(self, json.loads(self.rfile.read(size)))
-
-            def do_PUT(self) -> None:
-                self.do_PATCH()
-
-            def log_message(self, *arguments: Any) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"http://127.0.0.1:{self._server.server_address[1]}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def close(self) -> None:
-        """End it."""
-        self._server.shutdown()
-        self._server.server_close()
-
-    def answer(self, handler: BaseHTTPRequestHandler, body: Any) -> None:
-        """One request."""
+    def answer(self, handler: BaseHTTPRequestHandler) -> None:
+        """See :class:`Stub`."""
+        size = int(handler.headers.get("Content-Length", 0))
+        body = json.loads(handler.rfile.read(size)) if handler.command != "GET" else None
         url = urlsplit(handler.path)
         content, kind = self._content(url.path.rstrip("/"), parse_qs(url.query), body)
         handler.send_response(200 if content is not None else 404)

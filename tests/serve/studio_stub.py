@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from http.server import BaseHTTPRequestHandler
+
+from tests.serve.stub import Stub
 
 LEGACY, PERSONAL = "0123456789abcdef0123456789abcdef01234567", "head.body.sign"
 
 
-class StudioStub:
+class StudioStub(Stub):
     """A server on this machine that gives one picture to whoever has a token."""
 
     def __init__(self, content: bytes) -> None:
@@ -18,26 +18,11 @@ class StudioStub:
         self.content = content
         self.asked: list[str] = []
         self.refreshed = 0
-        stub = self
+        super().__init__()
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                stub.get(self)
-
-            def do_POST(self) -> None:
-                stub.post(self)
-
-            def log_message(self, *arguments: Any) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"http://127.0.0.1:{self._server.server_address[1]}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def close(self) -> None:
-        """End it."""
-        self._server.shutdown()
-        self._server.server_close()
+    def answer(self, handler: BaseHTTPRequestHandler) -> None:
+        """See :class:`Stub`."""
+        (self.get if handler.command == "GET" else self.post)(handler)
 
     def get(self, handler: BaseHTTPRequestHandler) -> None:
         """A picture, or what Label Studio answers in its place."""
