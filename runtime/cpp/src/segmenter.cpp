@@ -10,6 +10,7 @@
 #include "detectors/detector.hpp"
 #include "errors.hpp"
 #include "images/resize.hpp"
+#include "inference/domain.hpp"
 #include "inference/model.hpp"
 #include "inference/refinement.hpp"
 #include "inference/scheduler.hpp"
@@ -254,9 +255,6 @@ Result Segmenter::Model::segment(ImageRequest image, CallRequest call, Timings& 
                                            " boxes, of which the image shows nothing"));
         }
     }
-    if (manifest.doubt) {
-        state->notes.push_back(*manifest.doubt);
-    }
     if (call.zoom && call.zoom->boxes_as_masks) {
         call.filter.reset();
         state->logits_height = state->logits_width = 1;
@@ -276,6 +274,12 @@ Result Segmenter::Model::segment(ImageRequest image, CallRequest call, Timings& 
         const Timings::Step step(timings, "refine");
         std::tie(state->logits_height, state->logits_width) =
             refine(found, image, {state->logits_height, state->logits_width}, mask_logit, options.limits);
+    }
+    if (found.far) {
+        state->notes.push_back(domain_note(*manifest.domain));
+    }
+    if (manifest.doubt) {
+        state->notes.push_back(*manifest.doubt);
     }
     state->take(std::move(found));
     if (call.tiles) {

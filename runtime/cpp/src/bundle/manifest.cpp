@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <set>
+#include <sstream>
 
 #include "bundle/section.hpp"
 #include "bundle/trust.hpp"
@@ -195,30 +196,40 @@ void check_profile(const Section& section) {
     }
 }
 
-/// `domain` tells the Python runtime which images are far from the model's; here it is checked alone.
-void check_domain(const Section& section, const std::vector<FeatureSpec>& features) {
-    if (!section.lacks("test")) {
-        const Section test = section.section("test");
-        const std::string name = test.text("feature");
-        const auto feature = std::find_if(features.begin(), features.end(), [&](const FeatureSpec& one) {
-            return one.name == name && !one.shape.empty();
-        });
-        if (feature == features.end()) {
-            test.bad("feature", "the name of an image feature that is no single number", test.get("feature"));
-        }
-        const Json& weights = test.get("weights");
-        const auto count = 2 * static_cast<std::size_t>(feature->shape.back());
-        const bool numbers = weights.is_array() && weights.size() == count &&
-                             std::all_of(weights.begin(), weights.end(), [](const Json& one) {
-                                 return one.is_number() && std::isfinite(one.get<double>());
-                             });
-        if (!numbers) {
-            test.bad("weights", text_of("a list of ", count, " numbers"), weights);
-        }
-        (void)test.number("bias", -kMostBias, kMostBias, true);
+DomainTest read_domain_test(const Section& test, const std::vector<FeatureSpec>& features) {
+    DomainTest found;
+    found.feature = test.text("feature");
+    const auto feature = std::find_if(features.begin(), features.end(), [&](const FeatureSpec& one) {
+        return one.name == found.feature && !one.shape.empty();
+    });
+    if (feature == features.end()) {
+        test.bad("feature", "the name of an image feature that is no single number", test.get("feature"));
     }
-    (void)section.text("name");
-    (void)section.text("description");
+    const Json& weights = test.get("weights");
+    const auto count = 2 * static_cast<std::size_t>(feature->shape.back());
+    const bool numbers = weights.is_array() && weights.size() == count &&
+                         std::all_of(weights.begin(), weights.end(), [](const Json& one) {
+                             return one.is_number() && std::isfinite(one.get<double>());
+                         });
+    if (!numbers) {
+        test.bad("weights", text_of("a list of ", count, " numbers"), weights);
+    }
+    found.weights = weights.get<std::vector<double>>();
+    found.bias = test.number("bias", -kMostBias, kMostBias, true);
+    return found;
+}
+
+DomainSpec read_domain(const Section& section, const std::vector<FeatureSpec>& features) {
+    DomainSpec spec;
+    if (!section.lacks("test")) {
+        spec.test = read_domain_test(section.section("test"), features);
+    }
+    spec.name = section.text("name");
+    std::istringstream words(section.text("description"));
+    for (std::string word; words >> word;) {
+        spec.description += (spec.description.empty() ? "" : " ") + word;
+    }
+    return spec;
 }
 
 /// An entry of `requires` that this version does not know may change masks.
@@ -337,7 +348,7 @@ Manifest parse_manifest(std::string_view document, const std::string& folder) {
     }
     manifest.features = read_features(top, taken);
     if (!top.lacks("domain")) {
-        check_domain(top.section("domain"), manifest.features);
+        manifest.domain = read_domain(top.section("domain"), manifest.features);
     }
     manifest.text = read_text(top.section("text"), taken);
     manifest.mask.threshold = mask.number("threshold", 0, 1, false);

@@ -91,6 +91,20 @@ struct DetectorSpec {
     bool class_agnostic = false;
 };
 
+/// A line through a feature that tells images which the model does not know.
+struct DomainTest {
+    std::string feature;          ///< an image feature of d values a place
+    std::vector<double> weights;  ///< 2 d: of the mean and of the standard deviation of the feature over its places
+    double bias = 0;              ///< added; above 0 an image is far from what the model knows
+};
+
+/// What a model knows.
+struct DomainSpec {
+    std::string name;
+    std::string description;  ///< completes "it knows"
+    std::optional<DomainTest> test;
+};
+
 /// What a file of the bundle must be: lower-case hexadecimal SHA-256 and size in bytes.
 struct FileEntry {
     std::string sha256;
@@ -109,6 +123,7 @@ struct Manifest {
     MemorySpec memory;
     std::optional<DetectorSpec> detector;
     std::optional<TilesSpec> tiles;  ///< none where nobody fitted them
+    std::optional<DomainSpec> domain;
     std::map<std::string, FileEntry> files;
     std::optional<std::string> doubt;  ///< a note, where nobody validated the model
 

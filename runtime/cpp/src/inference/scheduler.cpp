@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "images/resize.hpp"
+#include "inference/domain.hpp"
 #include "inference/queue.hpp"
 #include "limits.hpp"
 #include "masks/upsampling.hpp"
@@ -149,6 +150,9 @@ private:
         std::vector<std::int64_t> crops, classes;
         for (std::size_t at = 0; at < group.size(); ++at) {
             const Crop& crop = group[at];
+            if (manifest_.domain && crop.box == kWhole && !crop.tiled) {
+                found_.far = is_far(*manifest_.domain, *features, at);
+            }
             const std::vector<bool> chosen = presence ? filtered(crop, presence->row(at)) : crop.asked;
             for (std::size_t name = 0; name < chosen.size(); ++name) {
                 if (chosen[name]) {

@@ -31,6 +31,7 @@ void Findings::join(std::span<const std::size_t> class_of_word, std::size_t clas
     joined.pairs = std::move(pairs);
     joined.logits = std::move(logits);
     joined.proposals = std::move(proposals);
+    joined.far = far;
     *this = std::move(joined);
 }
 

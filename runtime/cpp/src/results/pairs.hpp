@@ -36,6 +36,7 @@ struct Findings {
     std::vector<Pair> pairs;
     std::vector<float> logits;  ///< (P, h, w)
     std::optional<Proposals> proposals;  ///< the boxes that were used
+    bool far = false;  ///< the whole image was encoded, and is unlike what the model knows
 
     /// Nothing is searched yet, of K classes or words.
     void begin(std::size_t classes);
