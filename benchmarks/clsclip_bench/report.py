@@ -216,8 +216,7 @@ def markdown(document: Mapping[str, Any]) -> str:
     measured = [row for row in rows if row["whole_ms"] is not None]
     lines = [table([title for title, _ in COLUMNS], [[_entry(row, key) for _, key in COLUMNS] for row in measured])]
     lines.append(peaks_sentence(document))
-    lines += not_measured(rows)
-    lines += [f"Left out: {name}: {reason}" for name, reason in document.get("left_out", {}).items()]
+    lines += [over_the_peak(measured), *not_measured(rows), *left_out(document)]
     return "\n\n".join(line for line in lines if line) + "\n"
 
 
@@ -227,7 +226,28 @@ def not_measured(rows: Iterable[Row]) -> list[str]:
     for row in rows:
         if row["whole_ms"] is None:
             missing.setdefault((row["name"], row["reason"]), []).append(f"{row['crops']} x {row['classes']}")
-    return [f"Not measured: {name}, {', '.join(sizes)}: {reason}" for (name, reason), sizes in missing.items()]
+    together: dict[tuple[str, str], list[str]] = {}
+    for (name, reason), sizes in missing.items():
+        together.setdefault((", ".join(sizes), reason), []).append(name)
+    return [f"Not measured: {'; '.join(names)}, {sizes}: {reason}" for (sizes, reason), names in together.items()]
+
+
+def left_out(document: Mapping[str, Any]) -> list[str]:
+    """A sentence for every reason why engines were left out as a whole."""
+    together: dict[str, list[str]] = {}
+    for name, reason in document.get("left_out", {}).items():
+        together.setdefault(reason, []).append(name)
+    return [f"Left out: {'; '.join(names)}: {reason}" for reason, names in together.items()]
+
+
+def over_the_peak(rows: Iterable[Row]) -> str:
+    """What a share above 100 % means, where a row has one."""
+    if not any(row["peak_share"] is not None and row["peak_share"] > 1 for row in rows):
+        return ""
+    return (
+        "Over 100 % of peak: the peak is the fastest matrix product that was found in the same rounds. A graph exceeds "
+        "it where its own products suit the machine better, or where other programs took time from the peak's."
+    )
 
 
 def peaks_sentence(document: Mapping[str, Any]) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
-from clsclip_runtime.paths import CACHE_VARIABLE, expanded, users_cache
+from clsclip_runtime.paths import CACHE_VARIABLE, cannot_write, expanded, users_cache
 
 OFF = "off"
 """Value of :data:`CACHE_VARIABLE` for no cache at all."""
@@ -35,3 +37,26 @@ def not_private(folder: Path) -> str | None:
     if found.st_mode & 0o077:
         return f"{folder} is open to other users (mode {stat.S_IMODE(found.st_mode):o})"
     return None
+
+
+def bytes_of(files: Iterable[Path]) -> int:
+    """How large files are together; those that are gone count nothing."""
+    total = 0
+    for path in files:
+        with suppress(OSError):
+            total += path.lstat().st_size
+    return total
+
+
+def remove(files: Iterable[Path]) -> None:
+    """Remove files, and the folders that are empty then; OutputError names the first that cannot be removed."""
+    folders = set()
+    for path in files:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise cannot_write(path, error) from error
+        folders.add(path.parent)
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()

@@ -7,9 +7,10 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import packages_distributions
+from pathlib import Path
 
 import numpy as np
 
@@ -18,16 +19,19 @@ from clsclip_runtime.backends.cuda.driver import Driver, ask_driver
 from clsclip_runtime.backends.select import AUTO, BACKENDS
 from clsclip_runtime.backends.tensorrt.edition import EDITIONS, TensorRtEdition, find_edition
 from clsclip_runtime.backends.tensorrt.engine_files import Machine, engine_files, misfit, read_plan
-from clsclip_runtime.backends.tensorrt.engine_place import EnginePlace, passed_over
+from clsclip_runtime.backends.tensorrt.engine_place import EnginePlace, cached_files, passed_over
 from clsclip_runtime.bundle.opening import Bundle
+from clsclip_runtime.caches import bytes_of, users_folder
 from clsclip_runtime.errors import BackendError, BundleError, ClsclipRuntimeError
 from clsclip_runtime.extras import gpu_command
 from clsclip_runtime.libraries import installed
+from clsclip_runtime.paths import CACHE_VARIABLE
+from clsclip_runtime.text.cache import word_files
 from clsclip_runtime.version import __version__
 
 OK, FAIL, INFO = "ok", "fail", "info"
 
-GROUPS = ("machine", "TensorRT", "bundle", "engines", "backends")
+GROUPS = ("machine", "cache", "TensorRT", "bundle", "engines", "backends")
 """In this order."""
 
 BUILDS_WHEN_LOADED = ("onnxruntime-tensorrt",)
@@ -63,6 +67,7 @@ def examine(path: str | os.PathLike[str] | None = None) -> Iterator[Finding]:
     """
     driver = ask_driver()
     yield from machine(driver)
+    yield from cache()
     editions: list[TensorRtEdition] = []
     for name in EDITIONS:
         finding, edition = tensorrt(name)
@@ -113,6 +118,20 @@ def shared_folders() -> Iterator[Finding]:
         again = f"pip uninstall -y {' '.join(names)} && pip install --no-deps {kept}"
         fix = gpu_command() if kept == "onnxruntime-gpu" else again
         yield Finding("machine", module, FAIL, detail, fix)
+
+
+KEPT: dict[str, Callable[[Path], list[Path]]] = {"words": word_files, "engines": cached_files}
+"""What the user's cache keeps that grows, and the files of each."""
+
+
+def cache() -> Iterator[Finding]:
+    """Where the user's cache lies, and how much it keeps."""
+    folder = users_folder()
+    for name, files in KEPT.items():
+        if folder is None:
+            yield Finding("cache", name, INFO, f"none is kept ({CACHE_VARIABLE}=off, or no home folder)")
+        else:
+            yield Finding("cache", name, INFO, f"{folder / name}, {bytes_of(files(folder)) / 2**20:.1f} MiB")
 
 
 def tensorrt(name: str) -> tuple[Finding, TensorRtEdition | None]:

@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 import clsclip_runtime.doctor as doctor_module
+from clsclip_runtime import Segmenter
 from clsclip_runtime.backends import select
 from clsclip_runtime.backends.cuda.driver import Driver, Gpu, ask_driver
 from clsclip_runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
@@ -123,3 +125,29 @@ def test_backends_are_tried_and_not_guessed(bundle: Path, monkeypatch: pytest.Mo
     assert code == 1
     assert output.splitlines()[-1] == "Nothing here runs this bundle."
     assert output.count("does not load") == len(broken), "each by its own reason"
+
+
+def test_the_cache_is_measured_and_cleared(bundle: Path, user_cache: Path) -> None:
+    with Segmenter.load(bundle, backend="onnxruntime-cpu") as segmenter:
+        segmenter(np.zeros((32, 32, 3), np.uint8), ["cat"])
+    plan = write_engine(bundle / "trunk.onnx")
+    mine = user_cache / "words" / "mine.txt"
+    mine.write_text("not of this program", "utf-8")
+    words = sum(path.stat().st_size for path in (user_cache / "words").glob("*.sqlite*"))
+    assert words > 0
+    found = {one.name: one.detail for one in doctor_module.cache()}
+    assert found["words"] == f"{user_cache / 'words'}, {words / 2**20:.1f} MiB"
+    code, output = run("--clear-cache", "words", "--clear-cache", "engines", "--json")
+    removed = json.loads(output)["removed_bytes"]
+    assert code == 0
+    assert removed["words"] == words
+    assert removed["engines"] > 0
+    assert not plan.exists()
+    assert list((user_cache / "words").iterdir()) == [mine]
+    assert run("--clear-cache", "words") == (0, f"words: removed 0 files, 0.0 MiB ({user_cache / 'words'})\n")
+
+
+def test_without_a_cache_nothing_is_kept_or_removed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CLSCLIP_CACHE", "off")
+    assert [one.detail for one in doctor_module.cache()] == ["none is kept (CLSCLIP_CACHE=off, or no home folder)"] * 2
+    assert run("--clear-cache", "words") == (0, "words: removed 0 files, 0.0 MiB (there is no cache)\n")

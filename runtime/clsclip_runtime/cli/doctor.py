@@ -13,9 +13,10 @@ import click
 
 from clsclip_runtime.backends import select
 from clsclip_runtime.backends.select import AUTO, BACKENDS
+from clsclip_runtime.caches import bytes_of, remove, users_folder
 from clsclip_runtime.cli.output import echo, json_option, print_json
 from clsclip_runtime.cli.runner import run_command
-from clsclip_runtime.doctor import FAIL, INFO, OK, Finding, examine
+from clsclip_runtime.doctor import FAIL, INFO, KEPT, OK, Finding, examine
 from clsclip_runtime.errors import printable
 from clsclip_runtime.version import __version__
 
@@ -32,13 +33,22 @@ _NAME_WIDTH = 24
     "--model", type=click.Path(path_type=Path), metavar="DIR|hf:USER/NAME", help="Bundle. Default: the embedded model."
 )
 @click.option("--backend", type=click.Choice(list(BACKENDS)), help="Exit with 1 unless this one works.")
+@click.option(
+    "--clear-cache",
+    type=click.Choice(list(KEPT)),
+    multiple=True,
+    help="Remove these from the cache of this user, and end. Repeatable.",
+)
 @json_option("One JSON document instead of lines.")
 @click.version_option(__version__, prog_name=PROGRAM)
-def command(model: Path | None, backend: str | None, as_json: bool) -> int:
+def command(model: Path | None, backend: str | None, clear_cache: tuple[str, ...], as_json: bool) -> int:
     """Try every backend on this machine, and say what works, why the rest does not, and what fixes it.
 
     Exit codes: 0 a backend runs the bundle (with --backend: that one), 1 none does, 2 wrong use.
     """
+    if clear_cache:
+        clear(clear_cache, as_json)
+        return 0
     findings: list[Finding] = []
     for finding in examine(model):
         if not as_json:
@@ -51,6 +61,24 @@ def command(model: Path | None, backend: str | None, as_json: bool) -> int:
     else:
         echo(f"\n{summary(works, backend)}")
     return 0 if fine else 1
+
+
+def clear(names: Sequence[str], as_json: bool) -> None:
+    """Remove what the user's cache keeps under ``names``, and say how much that was.
+
+    Raises:
+        OutputError: a file cannot be removed.
+    """
+    removed, folder = {}, users_folder()
+    for name in names:
+        files = [] if folder is None else KEPT[name](folder)
+        removed[name] = bytes_of(files)
+        remove(files)
+        if not as_json:
+            where = "there is no cache" if folder is None else folder / name
+            echo(f"{name}: removed {len(files)} files, {removed[name] / 2**20:.1f} MiB ({where})")
+    if as_json:
+        print_json({"removed_bytes": removed})
 
 
 def summary(works: list[str], backend: str | None) -> str:

@@ -38,8 +38,12 @@ Place: TypeAlias = "str | os.PathLike[str] | bool | None"
 MAX_BYTES = 256 << 20
 """Of all text encoders' databases together; the oldest words go. At ViT-B/16's widths that is 55,000 words."""
 
+WORDS = "words"
+"""Folder of a cache."""
+
 _FORMAT = "3"
 _ATTEMPTS = 4
+_LOGS = ("", "-wal", "-shm", "-journal")
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
@@ -94,7 +98,7 @@ class WordCache:
                 raise OptionError(reason) from error
             _log.warning("%s", reason)
             return None
-        return cls(folder / "words", _key(bundle, engine), bundle.manifest.text.features)
+        return cls(folder / WORDS, _key(bundle, engine), bundle.manifest.text.features)
 
     def read(self, words: Sequence[str]) -> dict[str, EncodedWord]:
         """Those of ``words`` that are there."""
@@ -216,6 +220,12 @@ class WordCache:
         return EncodedWord(arrays, bool(row.truncated))
 
 
+def word_files(cache: Path) -> list[Path]:
+    """Every file of encoded words in a cache folder, SQLite's logs too."""
+    all_files = [path.with_name(path.name + one) for path in _databases(cache / WORDS) for one in _LOGS]
+    return [path for path in all_files if exists(path)]
+
+
 _NAME = re.compile(r"[0-9a-zA-Z_-]+\.[0-9]{1,9}\.sqlite")
 
 
@@ -239,7 +249,7 @@ def _size(path: Path) -> int:
 
 def _remove(path: Path) -> None:
     """Remove a database and its logs, as far as that is possible."""
-    for suffix in ("", "-wal", "-shm", "-journal"):
+    for suffix in _LOGS:
         with suppress(OSError):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
 

@@ -96,6 +96,23 @@ def test_the_table(tmp_path: Path) -> None:
     assert rest[-1] == "Not measured: later, 4 x 100: no time left"
 
 
+def test_reasons_stand_once_however_many_rows_have_them() -> None:
+    late = [
+        row_of(Measured(spec(name), Workload(1, classes), reason="no time left"))
+        for name in ("one", "two")
+        for classes in (5, 100)
+    ]
+    made = document(row_of(measured(operations=1e6)), *late) | {"left_out": {"a": "no GPU", "b": "no GPU", "c": "off"}}
+    assert markdown(made).split("\n\n")[-3:] == [
+        "Not measured: one; two, 1 x 5, 1 x 100: no time left",
+        "Left out: a; b: no GPU",
+        "Left out: c: off\n",
+    ]
+    assert "Over 100 %" not in markdown(made)
+    made["rows"][0]["peak_share"] = 1.39
+    assert "Over 100 % of peak: the peak is the fastest matrix product" in markdown(made)
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [(None, "–"), (0.0, "0"), (1234.5, "1,234"), (12.34, "12.3"), (0.01234, "0.0123"), (1e-7, "0.000000100")],

@@ -104,6 +104,11 @@ def cached_engines(fingerprint: str) -> Path | None:
     return None if cache is None or not fingerprint else cache / FOLDER / fingerprint
 
 
+def cached_files(cache: Path) -> list[Path]:
+    """Every engine in a cache folder, with its description and what was compiled from it."""
+    return sorted(path for one in (".plan", ".json", ".cache") for path in (cache / FOLDER).glob(f"*/*{one}"))
+
+
 def passed_over(bundle: Path) -> tuple[str, ...]:
     """A note where a bundle has a folder of engines: none of them is used."""
     if not is_dir(bundle / FOLDER):
