@@ -1,7 +1,7 @@
 # Both from a bare machine with Python; run again, they only do what is missing.
 PYTHON ?= python3
 
-.PHONY: help demo plus serve test test-fast test-slow test-ascii installs planted fuzz check docs docs-test dist cpp cpp-sanitize cpp-aarch64 cpp-no-tokenizer clean
+.PHONY: help demo plus serve web test test-fast test-slow test-ascii installs planted fuzz check docs docs-test dist cpp cpp-sanitize cpp-aarch64 cpp-no-tokenizer clean
 
 help:  ## this list
 	@awk -F ':.*  ## ' '/^[a-z0-9-]+:.*  ## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -26,6 +26,12 @@ serve: .venv/serve.done  ## install the server alone, and serve on http://127.0.
 	$(PYTHON) -m venv .venv/serve
 	.venv/serve/bin/pip install --quiet --disable-pip-version-check '.[serve]'
 	touch $@
+
+web:  ## the model in the browser alone, on http://127.0.0.1:8001; needs npm
+	cd examples/web && npm install
+	rm -rf examples/web/model.clsclip
+	cp -R runtime/clsclip_runtime/models/stickers.clsclip examples/web/model.clsclip
+	$(PYTHON) -m http.server 8001 --bind 127.0.0.1 --directory examples/web
 
 TINY_WORDS = snake caterpillar "top hat" folder
 

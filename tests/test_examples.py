@@ -33,7 +33,7 @@ def run(*command: str | Path) -> str:
 def test_the_list_names_every_example() -> None:
     listed = set(re.findall(r"^\| \[`([^`]+)`\]", (EXAMPLES / "README.md").read_text("utf-8"), re.MULTILINE))
     numbered = {path.name for path in EXAMPLES.iterdir() if re.match(r"\d\d_", path.name)}
-    assert listed == numbered | {"quickstart.ipynb", "cpp/", "c/"}
+    assert listed == numbered | {"quickstart.ipynb", "cpp/", "c/", "web/"}
 
 
 @pytest.mark.long
