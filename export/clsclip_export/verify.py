@@ -16,7 +16,7 @@ from clsclip_export.check_data import KINDS, CheckData, images_of, reference_pix
 from clsclip_export.divergence import explain_failure
 from clsclip_export.errors import ParityError
 from clsclip_export.graphs import Exported
-from clsclip_export.parity import MIN_COSINE, MIN_IOU, ROUNDED, TOLERANCE, Case, Parity, check_parity
+from clsclip_export.parity import MIN_COSINE, MIN_IOU, ON_THE_FENCE, ROUNDED, TOLERANCE, Case, Parity, check_parity
 from clsclip_export.precision import rounded
 from clsclip_export.profiles import Profile
 from clsclip_export.weights import WEIGHTS_FILE, save_shared
@@ -131,6 +131,7 @@ def parity_figures(parity: list[Parity], data: CheckData) -> dict[str, Any]:
         figures["half"] = {
             "min_cosine_allowed": MIN_COSINE,
             "min_mask_iou_allowed": MIN_IOU,
+            "logit_difference_not_judged_of_stress_images": ON_THE_FENCE,
             "min_cosine": {output: min(row.cosine for row in found) for output, found in half.items()},
             "min_mask_iou": {output: min(values) for output, values in judged.items() if values},
             "graphs_run": runs,

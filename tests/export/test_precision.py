@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import load_file
 
+from clsclip.checkpoint import load_checkpoint
 from clsclip.model import ClsClip
 from clsclip.preprocessing import image_spec
 from clsclip_export import bundle as bundle_module
@@ -28,7 +29,7 @@ from clsclip_export.check_data import CheckData
 from clsclip_export.errors import CheckDataError, ParityError, PrecisionError, ProfileError
 from clsclip_export.graphs import Exported, ExportedGraph, export_graph, export_graphs, graphs
 from clsclip_export.options import BundleOptions
-from clsclip_export.parity import pooled_iou, row_cosines
+from clsclip_export.parity import Case, parity_of, pooled_iou, row_cosines
 from clsclip_export.precision import HALF_DTYPES, half_values, rounded, to_half
 from clsclip_export.profiles import Profile, parse_bounds
 from clsclip_runtime.text.encoded import EncodedWords
@@ -36,6 +37,7 @@ from tests.tiny import tiny_model
 
 SMALL = Profile(crops=(1, 1, 2), classes=(1, 2, 3), pairs=(1, 2, 4))
 HALVES = ("fp16", "bf16")
+STICKERS = Path(__file__).parents[2] / "models" / "stickers"
 
 
 @pytest.fixture(scope="module")
@@ -287,6 +289,25 @@ def test_figures() -> None:
     assert pooled_iou(first, second, 0.0) is None
     first[0, :5], second[0, :4], second[1, 0, :5] = 1, 1, 1
     assert pooled_iou(first, second, 0.0) == pytest.approx(40 / 55)
+
+
+@pytest.mark.parametrize(
+    ("kind", "difference", "passes"), [("stress", 0.1, True), ("stress", 0.3, False), ("real", 0.1, False)]
+)
+def test_words_on_the_fence(tiny: Exported, kind: str, difference: float, passes: bool) -> None:
+    """Half of the pixels lie a hair above the threshold, half below, and rounding turns them around."""
+    theirs = np.where(np.arange(64).reshape(1, 8, 8) % 2, 0.04, -0.04).astype(np.float32)
+    case = Case(tiny.graphs["segmenter.onnx"].graph, Path("segmenter.onnx"), "fp16")
+    for ours in (theirs - np.sign(theirs) * np.float32(difference), np.where(theirs > 0, np.nan, theirs)):
+        figures = parity_of(case, "mask_logits", (1, 1, 1), kind, ours, theirs, 0.0)
+        assert (figures.fault is None) == (passes and not np.isnan(ours).any()), figures.line()
+
+
+@pytest.mark.slow
+def test_the_shipped_checkpoints_in_half(tmp_path: Path) -> None:
+    for name in ("last", "exact"):
+        model, header = load_checkpoint(STICKERS / f"{name}.safetensors")
+        write_bundle(model.eval(), header, tmp_path / name, BundleOptions(name, precision="fp16"))
 
 
 def test_bad_profiles_and_check_data(tmp_path: Path) -> None:
