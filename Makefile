@@ -14,9 +14,9 @@ demo: .venv/demo.done  ## the main job: install the runtime alone, segment three
 DEMO_PICTURES = $(addprefix examples/judge/judge_00, $(addsuffix .png, 05 01 10))
 DEMO_WORDS = "bubble tea" rhinoceros "roller skate" "stop sign" robot hamster telephone alien steak pear
 
-plus: .venv/demo.done  ## ClsCLIP+: tiny things, missed in the whole picture and found in their boxes
+plus: .venv/demo.done  ## ClsCLIP+: tiny things, missed in the whole picture and found in its parts, without a detector or boxes
 	.venv/demo/bin/clsclip-infer examples/tiny.png --classes $(TINY_WORDS) --out out/whole
-	.venv/demo/bin/clsclip-infer examples/tiny.png --classes $(TINY_WORDS) --regions examples/tiny.json --out out/plus
+	.venv/demo/bin/clsclip-infer examples/tiny.png --classes $(TINY_WORDS) --zoom-in --refine --out out/plus
 	@echo "Look at out/whole/tiny_overlay.png and out/plus/tiny_overlay.png"
 
 serve: .venv/serve.done  ## install the server alone, and serve on http://127.0.0.1:8000; options in SERVE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -27,15 +28,20 @@ def test_demo_picture() -> None:
                 assert both < 0.2 * min(result.mask(first).sum(), result.mask(second).sum())
 
 
-def test_tiny_things_are_found_in_their_boxes_alone() -> None:
+def test_tiny_things_are_found_in_their_boxes_and_in_tiles_alone() -> None:
     """The README's picture of ClsCLIP+."""
     words = ["snake", "caterpillar", "top hat", "folder"]
     image = ROOT / "examples" / "tiny.png"
     with Segmenter.load() as segmenter:
         assert "found" not in statuses(segmenter(image, words))
         near = segmenter(image, words, regions=RegionFile(ROOT / "examples" / "tiny.json").of(str(image)))
+        tiled = segmenter(image, words, zoom_in=True, refine=True)
     assert statuses(near) == ("found",) * 4
     assert all(near[word].searched == ("regions",) for word in words)
+    assert statuses(tiled) == ("found",) * 4
+    for one in json.loads((ROOT / "examples" / "tiny.json").read_text("utf-8")):
+        mask, (left, top, width, height) = tiled.mask(one["class"]), one["bbox"]
+        assert mask[top : top + height, left : left + width].sum() > 0.9 * mask.sum(), one["class"]
 
 
 def test_checkpoint_and_bundle_are_the_same_model() -> None:

@@ -2,7 +2,7 @@
 
     python benchmarks/regions/example.py STICKERS examples
 
-Writes tiny.png, and tiny.json with the boxes of its things and their names; `make plus` segments it in both ways.
+Writes tiny.png, and tiny.json with the boxes of its things and their names; `make plus` segments it as a whole and in tiles.
 """
 
 from __future__ import annotations
