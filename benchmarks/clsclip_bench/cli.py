@@ -16,6 +16,7 @@ from clsclip_bench.ours import MODES, SPELLINGS
 from clsclip_runtime.cli.output import echo, json_option, print_json
 from clsclip_runtime.cli.progress import Progress
 from clsclip_runtime.cli.runner import FAILURE, INTERRUPTED, fail, run_command
+from clsclip_runtime.cli.sections import Command
 from clsclip_runtime.errors import OptionError, one_line
 from clsclip_runtime.paths import absence, exists, is_dir, is_file
 from clsclip_runtime.version import __version__
@@ -29,13 +30,23 @@ EXAMPLES = """\b
 Examples:
   clsclip-bench
   clsclip-bench --model model.clsclip --model model-int8.clsclip --minutes 5
-  clsclip-bench --backend onnxruntime-cpu --crops 1 --classes 1,20 --report new.json --plot new.png
+  clsclip-bench --backend onnxruntime-cpu --crops 1 --classes 1,20
+  clsclip-bench --report new.json --plot new.png
   clsclip-bench --compare old.json --fail-slower 10
   clsclip-bench --from new.json --compare old.json --markdown table.md
 
 \b
-Exit codes: 0 measured, 1 nothing could be, or a row became slower than --fail-slower allows,
-2 wrong use, 130 interrupted (what was measured is kept)."""
+Exit codes: 0 measured, 1 nothing could be, or a row became slower than
+--fail-slower allows, 2 wrong use, 130 interrupted (what was measured
+is kept)."""
+
+SECTIONS = {
+    "What is measured": (
+        *("--mode", "--crops", "--classes", "--picture", "--side", "--words", "--max-classes"),
+        *("--threads", "--memory-mb"),
+    ),
+    "Reports": ("--report", "--markdown", "--plot", "--compare", "--fail-slower", "--from"),
+}
 
 
 def parse_counts(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, ...]:
@@ -51,6 +62,8 @@ def parse_counts(ctx: click.Context, param: click.Parameter, value: str) -> tupl
 
 
 @click.command(
+    cls=Command,
+    sections=SECTIONS,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=EXAMPLES,
     help="""Measure bundles on this machine: times, throughput, memory, loading, and % of the machine's peak.

@@ -22,6 +22,7 @@ from clsclip.errors import ClsclipError
 from clsclip_runtime.cli.output import echo, json_option, print_json
 from clsclip_runtime.cli.progress import LogHandler, Progress
 from clsclip_runtime.cli.runner import run_command
+from clsclip_runtime.cli.sections import Group
 from clsclip_runtime.errors import ImageError, one_line
 from clsclip_runtime.images import open_image
 from clsclip_runtime.paths import readable, write_bytes
@@ -42,7 +43,7 @@ Examples:
 Exit codes: 0 done, 1 a failure, 2 wrong use."""
 
 
-@click.group(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name=PROGRAM)
 def command() -> None:
     """Check masks and annotations before training, and convert them.
@@ -66,7 +67,7 @@ def _data_of_root(function: Any) -> Any:
     return function
 
 
-@command.command()
+@command.command(short_help="Count what ROOT holds and what was left out.")
 @_data_of_root
 @click.option("--sheet", type=_PATH, metavar="PNG", help="Write a contact sheet: pictures with masks over them.")
 @click.option("--sheet-pictures", type=click.IntRange(1, 400), default=24, show_default=True, help="Pictures on it.")
@@ -116,7 +117,7 @@ def check(
         print_json(document)
 
 
-@command.command()
+@command.command(short_help="Write it in another format.")
 @_data_of_root
 @click.argument("out", type=_PATH)
 @click.option("--to", type=click.Choice(FORMATS), required=True, help="Format to write.")

@@ -41,14 +41,25 @@ _OPTIONS = (
     click.option("--splits", type=_PATH, metavar="DIR", help="pascal: customary lists. Default: made from the masks."),
     click.option("--allow-missing", is_flag=True, help="Go on without absent pictures, and say how many."),
     click.option("--novel", multiple=True, metavar="WORD", help="Own data: a class held out of training; repeat."),
-    click.option("--words", type=_WORD_SETS, default=_STICKERS.words, help="stickers: word set."),
-    click.option("--style", "styles", multiple=True, metavar="NAME", help="stickers: drawings; repeat. Default: noto."),
-    click.option("--side", type=click.IntRange(min=16), default=_STICKERS.side, help="stickers: side in pixels."),
-    click.option("--sizes", type=float, nargs=2, default=_STICKERS.sizes, help="stickers: things' share of the side."),
-    click.option("--things", type=int, nargs=2, default=_STICKERS.things, help="stickers: fewest and most a picture."),
-    click.option("--close-ups", type=click.FloatRange(0, 1), default=0.0, help="stickers: share of close-ups."),
-    click.option("--world-seed", type=int, default=_STICKERS.seed, help="stickers: names the world."),
+    click.option("--words", type=_WORD_SETS, default=_STICKERS.words, help="Word set."),
+    click.option("--style", "styles", multiple=True, metavar="NAME", help="Drawings; repeat. Default: noto."),
+    click.option("--side", type=click.IntRange(min=16), default=_STICKERS.side, help="Side in pixels."),
+    click.option(
+        "--sizes", type=float, nargs=2, default=_STICKERS.sizes, help="Things' share of the side, least and most."
+    ),
+    click.option("--things", type=int, nargs=2, default=_STICKERS.things, help="Fewest and most a picture."),
+    click.option("--close-ups", type=click.FloatRange(0, 1), default=0.0, help="Share of close-ups."),
+    click.option("--world-seed", type=int, default=_STICKERS.seed, help="Names the world."),
 )
+
+
+STICKER_SECTION = {
+    "The sticker world (--data stickers)": (
+        *("--words", "--style", "--side", "--sizes", "--things", "--close-ups", "--world-seed"),
+        *("--train-pictures", "--test-pictures"),
+    )
+}
+"""Of a command's help."""
 
 
 @dataclass(frozen=True)
@@ -83,14 +94,14 @@ _TRAIN_IMAGES = click.option(
     "train_images",
     type=click.IntRange(min=1),
     default=_STICKERS.train_images,
-    help="stickers: to train on.",
+    help="To train on.",
 )
 _TEST_IMAGES = click.option(
     "--test-pictures",
     "test_images",
     type=click.IntRange(min=1),
     default=_STICKERS.test_images,
-    help="stickers: of the test.",
+    help="Of the test.",
 )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clsclip.cli.benchmark import benchmark_options, run_benchmark
-from clsclip.cli.data_options import DataOptions, data_options, folds_asked, is_own, open_data
+from clsclip.cli.data_options import STICKER_SECTION, DataOptions, data_options, folds_asked, is_own, open_data
 from clsclip.cli.protocol import size_protocol
 from clsclip.cli.tables import table_command
 from clsclip.cli.threshold import threshold_command
@@ -24,7 +24,8 @@ from clsclip_runtime.cli.options import take
 from clsclip_runtime.cli.output import echo, json_option, print_json
 from clsclip_runtime.cli.progress import LogHandler, Progress
 from clsclip_runtime.cli.runner import run_command
-from clsclip_runtime.cli.zoom import CropOptions, crop_options
+from clsclip_runtime.cli.sections import Group
+from clsclip_runtime.cli.zoom import CROP_FLAGS, CropOptions, crop_options
 from clsclip_runtime.libraries import import_matplotlib
 from clsclip_runtime.paths import exists, plain, readable
 
@@ -40,17 +41,29 @@ _FILE = click.Path(path_type=Path)
 
 EXAMPLES = """\b
 Examples:
-  clsclip-eval run --data pascal --root VOC2012 --splits splits/pascal --fold all --model model.clsclip
-  clsclip-eval run --data coco --root COCO --fold 0 --model last.safetensors --json
-  clsclip-eval run --data folder --root mine --model model.clsclip --detector yolov8n.onnx
-  clsclip-eval run --data folder --root mine --model model.clsclip --presence --zoom-in --refine
-  clsclip-eval run --data pascal --root VOC2012 --fold 0 --detector yolov8n.onnx --boxes-as-masks
+  clsclip-eval run --data folder --root mine --model model.clsclip
+  clsclip-eval run --data folder --root mine --model model.clsclip --presence
+  clsclip-eval run --data pascal --root VOC2012 --splits lists --fold all
+  clsclip-eval run --data coco --root COCO --fold 0 --model last.safetensors
   clsclip-eval run --benchmark voc21 --root VOC2012 --model model.clsclip
-  clsclip-eval show --data pascal --root VOC2012 --fold 0 --model a.clsclip --model b.clsclip --out show.png
-  clsclip-eval attention photo.jpg dog cat --model last.safetensors --out attention.png"""
+  clsclip-eval show --data folder --root mine --model a.clsclip --out show.png
+  clsclip-eval threshold --data folder --root mine --model a.clsclip --write
+  clsclip-eval attention photo.jpg dog --model last.safetensors --out dog.png
+
+\b
+Exit codes: 0 done, 1 a failure, 2 wrong use, 130 interrupted."""
+
+RUNNING = {"How models run": ("--backend", "--threads", "--device", "--towers", "--pretrained")}
+SECTIONS = {
+    "Regions (ClsCLIP+)": (
+        *("--detector", "--regions", "--true-regions", "--zoom-in", "--boxes-as-masks", *CROP_FLAGS),
+    ),
+    **RUNNING,
+    **STICKER_SECTION,
+}
 
 
-@click.group(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="clsclip")
 def command() -> None:
     """Measure models on benchmarks, and draw what they do.
@@ -105,7 +118,7 @@ class MethodOptions(CropOptions):
     pretrained: str | None
 
 
-@command.command()
+@command.command(short_help="Measure mIoU, FB-IoU, leakage, which-word mIoU.", sections=SECTIONS)
 @data_options("test", or_benchmark=True)
 @benchmark_options
 @method_options
@@ -174,7 +187,7 @@ def run(
         echo(table(reports))
 
 
-@command.command()
+@command.command(sections=SECTIONS, short_help="Draw truths and masks of models side by side.")
 @data_options("test")
 @method_options
 @click.option("--model", "models", type=_FILE, multiple=True, metavar="PATH", help="Bundle or checkpoint; repeat.")
@@ -208,7 +221,7 @@ def show(
     _tell_file(out, as_json)
 
 
-@command.command()
+@command.command(short_help="Draw where the encoder looks.")
 @click.argument("image", type=_FILE)
 @click.argument("words", nargs=-1, required=True)
 @click.option("--model", type=_FILE, required=True, metavar="CKPT", help="Checkpoint (.safetensors).")

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clsclip.cli.data_options import DataOptions, data_options, open_data
+from clsclip.cli.data_options import STICKER_SECTION, DataOptions, data_options, open_data
 from clsclip.cli.protocol import size_protocol
 from clsclip.cli.tower_options import asked_flavor, flavor_options
 from clsclip.cli.train_model import check_random
 from clsclip.numbers import numbers
 from clsclip_runtime.cli.output import echo, json_option, print_json
+from clsclip_runtime.cli.sections import Command
 from clsclip_runtime.paths import is_dir, plain, write_json
 
 if TYPE_CHECKING:
@@ -27,7 +28,12 @@ if TYPE_CHECKING:
 _PATH = click.Path(path_type=Path)
 
 
-@click.command(name="table")
+@click.command(
+    name="table",
+    cls=Command,
+    sections=STICKER_SECTION,
+    short_help="Train and measure a table of the paper, 1 to 7.",
+)
 @click.argument("number", type=click.IntRange(1, 7))
 @data_options("both")
 @click.option("--towers", required=True, metavar="NAME|DIR", help="open_clip name, or a folder of towers.")
@@ -42,17 +48,23 @@ _PATH = click.Path(path_type=Path)
 @click.option("--epochs", default=200, show_default=True, help="Of every training.")
 @click.option("--steps", type=click.IntRange(min=1), help="Of every training, in place of --epochs.")
 @click.option("--batch", type=click.IntRange(min=1), help="Pairs a step; default: the paper's, 64 (COCO 512).")
-@click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), default="fp32", show_default=True)
+@click.option(
+    "--precision", type=click.Choice(["fp32", "bf16", "fp16"]), default="fp32", show_default=True, help="Of trainings."
+)
 @click.option("--device", default="auto", show_default=True, help="Where trainings run.")
 @click.option("--workers", type=click.IntRange(min=0), default=2, show_default=True, help="Of trainings.")
 @click.option("--template", default="a photo of a {}", show_default=True, help="Prompt for a word.")
-@click.option("--decoder-heads", type=click.IntRange(min=1), help="Default: one for 64 channels.")
+@click.option(
+    "--decoder-heads", type=click.IntRange(min=1), help="Attention heads of the decoder. Default: one for 64 channels."
+)
 @click.option("--detector", type=_PATH, metavar="ONNX", help="Regions of ClsCLIP+ (tables 4 to 7).")
 @click.option("--regions", type=_PATH, metavar="JSON", help="Manual regions (table 7), or ClsCLIP+'s without detector.")
 @click.option("--true-regions", is_flag=True, help="ClsCLIP+'s are the true masks' boxes: the best of any detector.")
 @click.option("--clipseg-model", type=_PATH, metavar="DIR", help="Bundle of CLIPSeg, for its row in tables 4 and 5.")
 @click.option("--protocol", default="original", show_default=True, help="original, or a side: 480, 473, 400.")
-@click.option("--episodes", type=click.Choice(["1000", "every"]), default="1000", show_default=True)
+@click.option(
+    "--episodes", type=click.Choice(["1000", "every"]), default="1000", show_default=True, help="Pairs asked."
+)
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N pictures of every fold.")
 @click.option("--report", type=_PATH, metavar="FILE", help="Write every figure here too, as JSON.")
 @json_option("Print the figures as one JSON document in place of the table.")

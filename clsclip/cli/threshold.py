@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clsclip.cli.data_options import DataOptions, data_options, folds_asked, is_own, open_data
+from clsclip.cli.data_options import STICKER_SECTION, DataOptions, data_options, folds_asked, is_own, open_data
 from clsclip.data import GROUPS, Fold, asking
 from clsclip.data.marks import marked
 from clsclip.errors import DataError
 from clsclip_runtime.backends.select import BACKENDS
 from clsclip_runtime.cli.output import echo, json_option, print_json
 from clsclip_runtime.cli.progress import Progress
+from clsclip_runtime.cli.sections import Command
 from clsclip_runtime.libraries import import_matplotlib
 from clsclip_runtime.paths import exists, plain, readable
 
@@ -27,7 +28,9 @@ _FEW = 20
 """Pictures below which it is said that there are few."""
 
 
-@click.command(name="threshold")
+@click.command(
+    name="threshold", cls=Command, sections=STICKER_SECTION, short_help="Fit mask and presence threshold on pictures."
+)
 @data_options("test")
 @click.option("--model", type=_FILE, required=True, metavar="PATH", help="Bundle or checkpoint.")
 @click.option("--fold", type=click.Choice(["0", "1", "2", "3"]), help="Fold, where the data have folds.")

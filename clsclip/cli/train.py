@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clsclip.cli import recipes
-from clsclip.cli.data_options import DataOptions, data_options, folds_asked, is_own, open_data, tell_data, tell_first
+from clsclip.cli.data_options import (
+    STICKER_SECTION,
+    DataOptions,
+    data_options,
+    folds_asked,
+    is_own,
+    open_data,
+    tell_data,
+    tell_first,
+)
 from clsclip.cli.tower_options import flavor_options
 from clsclip.cli.train_model import ModelOptions, build_model, check_use, inherit, open_towers, start_from
 from clsclip.cli.train_told import told
@@ -26,6 +35,7 @@ from clsclip.split import split
 from clsclip_runtime.cli.output import echo, json_option, print_json
 from clsclip_runtime.cli.progress import LogHandler
 from clsclip_runtime.cli.runner import run_command
+from clsclip_runtime.cli.sections import Command
 
 if TYPE_CHECKING:
     from clsclip.training import TrainConfig
@@ -39,19 +49,44 @@ _COUNT = click.IntRange(min=1)
 
 EXAMPLES = """\b
 Examples:
-  clsclip-train --towers ViT-B-16 --pretrained openai --data pascal --root VOC2012 --fold 0 --out runs/pascal0
-  clsclip-train --towers ViT-B-16 --pretrained openai --data coco --root COCO --fold 1 --out runs/coco1
+  clsclip-train --towers ViT-B-16 --pretrained openai --data folder \\
+    --root mine --absent 0.25 --out runs/mine
+  clsclip-train ... --out runs/mine --resume
+  clsclip-train --from-checkpoint runs/mine/best.safetensors --data folder \\
+    --root more --out runs/more
   clsclip-train --recipe pascal --root VOC2012 --fold 0 --out runs/pascal0
-  clsclip-train --towers my_towers --data folder --root mine --out runs/mine --steps 2000 --absent 0.25
-  clsclip-train ... --out runs/pascal0 --resume
-  clsclip-train --from-checkpoint runs/mine/best.safetensors --data folder --root more --out runs/more
+  clsclip-train --towers ViT-B-16 --pretrained openai --data coco \\
+    --root COCO --fold 1 --out runs/coco1
   torchrun --nproc-per-node 2 -m clsclip.cli.train ...
 
 \b
-Exit codes: 0 done, 1 a failure, 2 wrong use, 130 interrupted (what was done is written: go on with --resume)."""
+Exit codes: 0 done, 1 a failure, 2 wrong use, 130 interrupted (what was done
+is written: go on with --resume)."""
+
+SECTIONS = {
+    "Towers and start": ("--random-towers", "--activation", "--mean-std", "--from-checkpoint", "--image-size"),
+    "Model": (
+        *("--navigation-layers", "--use-of-text", "--visual-prompts", "--decoder-inputs", "--decoder-layers"),
+        *("--decoder-heads", "--upscale", "--template", "--presence-pictures"),
+    ),
+    "Optimization": (
+        *("--accumulate", "--lr", "--weight-decay", "--restart-epochs", "--restart-factor", "--warmup"),
+        *("--words-per-picture", "--flip", "--dice", "--clip-norm"),
+    ),
+    "Checkpoints and validation": (
+        *("--save-every", "--save-minutes", "--validate-minutes", "--validation-pictures", "--log-every"),
+        *("--tensorboard", "--strict"),
+    ),
+    **STICKER_SECTION,
+}
 
 
-@click.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.command(
+    cls=Command,
+    sections=SECTIONS,
+    epilog=EXAMPLES,
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
+)
 @recipes.recipe_option
 @click.option("--towers", metavar="NAME|DIR", help="open_clip model, or a folder of towers.")
 @click.option("--pretrained", metavar="TAG|FILE", help="Weights of an open_clip model: a tag or a local file.")

@@ -18,6 +18,7 @@ from clsclip_export.errors import ExportError
 from clsclip_runtime.cli.output import json_option, print_json
 from clsclip_runtime.cli.progress import LogHandler
 from clsclip_runtime.cli.runner import run_command
+from clsclip_runtime.cli.sections import Command
 from clsclip_runtime.version import __version__
 
 PROGRAM = "clsclip-export"
@@ -26,21 +27,48 @@ EXAMPLES = """
 \b
 Examples:
   clsclip-export --ckpt last.safetensors --out model.clsclip
-  clsclip-export --ckpt last.safetensors --towers ViT-B-16 --pretrained vit_b16.safetensors --out model.clsclip
-  clsclip-export --ckpt last.safetensors --out model.clsclip --detector yolo11n.onnx
-  clsclip-export --ckpt last.safetensors --out small.clsclip --classes-file words.txt --no-text-encoder
+  clsclip-export --ckpt last.safetensors --out model.clsclip --fp16
+  clsclip-export --ckpt last.safetensors --out model.clsclip --int8 \\
+    --calibration-images photos
+  clsclip-export --ckpt last.safetensors --out model.clsclip \\
+    --detector yolo11n.onnx
+  clsclip-export --ckpt last.safetensors --out small.clsclip \\
+    --classes-file words.txt --no-text-encoder
   clsclip-export --clipseg CIDAS/clipseg-rd64-refined --out clipseg.clsclip
-  clsclip-export --training-free naclip --towers ViT-B-16 --pretrained openai --out clip.clsclip
-  clsclip-export --from-bundle model.clsclip --out new.clsclip --detector yolo11n.pt --trust-pickle
-  clsclip-export --ckpt last.safetensors --out model.clsclip --fp16 --check-images photos --check-words boat
-  clsclip-export --ckpt last.safetensors --out model.clsclip --int8 --calibration-images photos
-  clsclip-export --from-bundle model.clsclip --out small.clsclip --int8 --calibration-images photos
-  clsclip-export --ckpt last.safetensors --out model.clsclip --fp16 --engine tensorrt-rtx --pairs 1,8,64
+  clsclip-export --training-free naclip --towers ViT-B-16 \\
+    --pretrained openai --out clip.clsclip
+  clsclip-export --from-bundle model.clsclip --out small.clsclip --int8 \\
+    --calibration-images photos
   clsclip-export --from-bundle model.clsclip --engine tensorrt
-"""
+
+\b
+Exit codes: 0 written, and right; 1 a failure, 2 wrong use, 130 interrupted.
+A bundle that does not compute the same is not written."""
+
+SECTIONS = {
+    "Weights other than a checkpoint's": (
+        *("--towers", "--pretrained", "--activation", "--mean-std", "--background", "--templates", "--image-size"),
+    ),
+    "Precision": ("--fp32", "--fp16", "--bf16", "--int8", "--calibration-images", "--calibration-words", "--accept"),
+    "What the bundle carries": (
+        *("--classes-file", "--no-text-encoder", "--tiles-presence", "--detector", "--detector-names"),
+        *("--detector-format", "--detector-license", "--detector-side", "--trust-pickle"),
+    ),
+    "Checks": ("--check-images", "--check-words"),
+    "TensorRT engines": (
+        *("--engine", "--engines", "--crops", "--classes", "--pairs", "--workspace", "--version-compatible"),
+        *("--hardware-compatible", "--strip-weights", "--tf32", "--optimization-level"),
+    ),
+    "Triton": (
+        *("--triton", "--triton-layout", "--triton-platform", "--triton-engines", "--triton-gpu"),
+        "--triton-environment",
+    ),
+}
 
 
-@click.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    cls=Command, sections=SECTIONS, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @export_options
 @json_option("One JSON document on standard output; lines go to the other.")
 @click.version_option(__version__, prog_name=PROGRAM)

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from clsclip_runtime.cli.sections import Command
 from clsclip_runtime.images import SUFFIXES, by_suffix, is_other
 from clsclip_runtime.images.addresses import kind_of_address, suffix_of_address
 from clsclip_runtime.paths import absence, exists, is_dir, is_file, readable
@@ -55,7 +56,7 @@ def spread_words(arguments: Sequence[str], option: str) -> list[str]:
     return spread
 
 
-class MultiWordCommand(click.Command):
+class MultiWordCommand(Command):
     """A command whose option ``--classes`` takes words until the next option."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

@@ -15,6 +15,7 @@ from clsclip_runtime.bundle.opening import Bundle
 from clsclip_runtime.bundle.upgrade import NEW_SCHEMA, upgrade_bundle
 from clsclip_runtime.cli.output import echo, json_option, print_json
 from clsclip_runtime.cli.runner import run_command
+from clsclip_runtime.cli.sections import Group
 from clsclip_runtime.errors import one_line
 from clsclip_runtime.paths import readable
 from clsclip_runtime.version import __version__
@@ -24,13 +25,25 @@ PROGRAM = "clsclip-bundle"
 _FOLDER = click.Path(path_type=Path)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+EXAMPLES = """\b
+Examples:
+  clsclip-bundle inspect model.clsclip
+  clsclip-bundle verify model.clsclip
+  clsclip-bundle compare model.clsclip small.clsclip photos/*.jpg
+  clsclip-bundle edit model.clsclip --name mine --license MIT
+  clsclip-bundle upgrade old.clsclip new.clsclip
+
+\b
+Exit codes: 0 done, 1 a failure, 2 wrong use."""
+
+
+@click.group(cls=Group, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name=PROGRAM)
 def command() -> None:
     """Work on bundles, the folders that clsclip-export writes."""
 
 
-@command.command()
+@command.command(short_help="Bring a bundle of clsclip 0.1 to this version.")
 @click.argument("old", type=_FOLDER)
 @click.argument("new", type=_FOLDER)
 @click.option("--force", is_flag=True, help="Replace NEW if it exists, once the upgraded bundle is complete.")
@@ -49,7 +62,7 @@ def upgrade(old: Path, new: Path, force: bool, as_json: bool) -> None:
     echo(f"{new} written: schema version {NEW_SCHEMA}")
 
 
-@command.command()
+@command.command(short_help="Show licenses, trust, thresholds and cost.")
 @click.argument("bundle", type=_FOLDER, required=False)
 @click.option("--backend", type=click.Choice(["auto", *BACKENDS]), default="auto", help="Engine whose cost is taken.")
 @click.option("--no-cost", is_flag=True, help="Do not run the model: no times, no memory.")
@@ -85,7 +98,7 @@ def _shown(name: str, value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-@command.command()
+@command.command(short_help="Check every file and graph.")
 @click.argument("bundle", type=_FOLDER, required=False)
 @json_option("One JSON document on standard output.")
 def verify(bundle: Path | None, as_json: bool) -> None:
@@ -101,7 +114,7 @@ def verify(bundle: Path | None, as_json: bool) -> None:
         echo(f"{opened.folder}: {files} files, {size / 2**20:.1f} MiB, every one is what the manifest states")
 
 
-@command.command()
+@command.command(short_help="Show in what two bundles differ.")
 @click.argument("first", type=_FOLDER)
 @click.argument("second", type=_FOLDER)
 @click.argument("images", metavar="[PICTURES]...", type=_FOLDER, nargs=-1)
@@ -140,7 +153,7 @@ def compare(
         echo(f"{one_line(row['picture'])}: {agree}, {row['ms'][0]:.0f} and {row['ms'][1]:.0f} ms")
 
 
-@command.command()
+@command.command(short_help="Change name, license, prompts, thresholds.")
 @click.argument("bundle", type=_FOLDER)
 @click.option("--name", help="Name of the model.")
 @click.option("--license", help="License of the weights.")

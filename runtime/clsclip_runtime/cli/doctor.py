@@ -16,6 +16,7 @@ from clsclip_runtime.backends.select import AUTO, BACKENDS
 from clsclip_runtime.caches import bytes_of, remove, users_folder
 from clsclip_runtime.cli.output import echo, json_option, print_json
 from clsclip_runtime.cli.runner import run_command
+from clsclip_runtime.cli.sections import Command
 from clsclip_runtime.doctor import FAIL, INFO, KEPT, OK, Finding, examine
 from clsclip_runtime.errors import printable
 from clsclip_runtime.version import __version__
@@ -28,7 +29,19 @@ MARKS = {OK: click.style("ok  ", fg="green"), FAIL: click.style("fail", fg="red"
 _NAME_WIDTH = 24
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+EXAMPLES = """\b
+Examples:
+  clsclip-doctor
+  clsclip-doctor --model model.clsclip --backend tensorrt
+  clsclip-doctor --json
+  clsclip-doctor --clear-cache words
+
+\b
+Exit codes: 0 a backend runs the bundle (with --backend: that one),
+1 none does, 2 wrong use."""
+
+
+@click.command(cls=Command, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--model", type=click.Path(path_type=Path), metavar="DIR|hf:USER/NAME", help="Bundle. Default: the embedded model."
 )
@@ -42,10 +55,7 @@ _NAME_WIDTH = 24
 @json_option("One JSON document instead of lines.")
 @click.version_option(__version__, prog_name=PROGRAM)
 def command(model: Path | None, backend: str | None, clear_cache: tuple[str, ...], as_json: bool) -> int:
-    """Try every backend on this machine, and say what works, why the rest does not, and what fixes it.
-
-    Exit codes: 0 a backend runs the bundle (with --backend: that one), 1 none does, 2 wrong use.
-    """
+    """Try every backend on this machine, and say what works, why the rest does not, and what fixes it."""
     if clear_cache:
         clear(clear_cache, as_json)
         return 0

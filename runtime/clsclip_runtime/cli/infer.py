@@ -33,7 +33,7 @@ from clsclip_runtime.cli.options import (
 )
 from clsclip_runtime.cli.output import json_option
 from clsclip_runtime.cli.runner import run_command
-from clsclip_runtime.cli.zoom import Zooming, ZoomOptions, zoom_options
+from clsclip_runtime.cli.zoom import ZOOM_FLAGS, Zooming, ZoomOptions, zoom_options
 from clsclip_runtime.images import MAX_PIXELS
 from clsclip_runtime.inference.presence import check_filter
 from clsclip_runtime.paths import exists
@@ -60,9 +60,27 @@ Exit codes: 0 all done, 1 a failure (the other sources are done),
 2 wrong use, 130 interrupted (143 by SIGTERM, 129 by SIGHUP;
 what was written is complete)."""
 
+MASKS = (
+    *("--presence-threshold", "--presence-filter", "--max-classes", "--mask-threshold", "--min-area", "--largest"),
+    *("--fill-holes", "--refine", "--parts", "--polygons"),
+)
+SECTIONS = {
+    "Masks": MASKS,
+    "Small things (ClsCLIP+)": ZOOM_FLAGS,
+    "Videos, cameras, streams": (
+        *("--every", "--max-frames", "--drop-frames", "--batch", "--container", "--codec", "--stream-option"),
+        *("--reconnect", "--smooth", "--track", "--stdin", "--fps"),
+    ),
+    "Engine and limits": (
+        *("--backend", "--backend-option", "--threads", "--engines", "--trust-engines", "--isolated"),
+        *("--validated-only", "--memory-mb", "--max-pixels"),
+    ),
+}
+
 
 @click.command(
     cls=MultiWordCommand,
+    sections=SECTIONS,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=EXAMPLES,
     help="""Segment the things that words name, in pictures and videos.

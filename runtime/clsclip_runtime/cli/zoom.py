@@ -20,6 +20,13 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 _FILE = click.Path(path_type=Path)
 
 
+CROP_FLAGS = ("--fallback", "--crop-margin", "--region-threshold", "--mask-margin")
+ZOOM_FLAGS = (
+    *("--zoom-in", "--detector", "--detector-names", "--detector-format", "--confidence", "--regions"),
+    *("--class-agnostic", "--boxes-as-masks", *CROP_FLAGS),
+)
+
+
 def crop_options(command: Command) -> Command:
     """Decorate a click command with the options of how regions are searched; see ``CropOptions``."""
     for option in reversed(

@@ -13,6 +13,7 @@ import click
 
 from clsclip_runtime.backends.select import BACKENDS
 from clsclip_runtime.cli.arguments import MultiWordCommand, parse_pairs
+from clsclip_runtime.cli.infer import MASKS
 from clsclip_runtime.cli.output import echo, json_option, print_json
 from clsclip_runtime.cli.progress import duration
 from clsclip_runtime.cli.runner import INTERRUPTED, run_command
@@ -31,7 +32,7 @@ EXAMPLES = """\b
 Examples:
   clsclip-batch images/ --classes bottle boat --out masks
   clsclip-batch s3://bucket/images --classes dog --out s3://bucket/dogs
-  clsclip-batch "s3://bucket/shards/*.parquet" --classes-file words.txt --out masks
+  clsclip-batch "shards/*.parquet" --classes-file words.txt --out masks
   clsclip-batch images/ --classes dog --out masks --share 3/8
   clsclip-batch images/ --classes dog --out masks --ray auto --workers 16
   clsclip-batch images/ --classes dog --out masks --coco dogs.json
@@ -40,6 +41,16 @@ Examples:
 Exit codes: 0 every image has a row, 1 a failure, 2 wrong use, 130
 interrupted (143 by SIGTERM, 129 by SIGHUP). Whatever the end, files that
 were written stay, and the same command does the rest."""
+
+SECTIONS = {
+    "Masks, as in clsclip-infer": MASKS,
+    "Small things (ClsCLIP+)": ("--zoom-in", "--detector"),
+    "Files of the table": ("--rows", "--seconds", "--coco", "--retry-errors"),
+    "Engine and limits": (
+        *("--threads", "--batch", "--backend", "--backend-option", "--memory-mb", "--max-pixels", "--image-seconds"),
+    ),
+    "Several machines": ("--share", "--ray", "--ray-cpus", "--actor-cpus", "--actor-gpus"),
+}
 
 
 def parse_share(context: click.Context, parameter: click.Parameter, value: str) -> tuple[int, int]:
@@ -52,6 +63,7 @@ def parse_share(context: click.Context, parameter: click.Parameter, value: str) 
 
 @click.command(
     cls=MultiWordCommand,
+    sections=SECTIONS,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=EXAMPLES,
     help="""Segment many images by words into a table: Parquet files, a row for each image.
@@ -69,23 +81,55 @@ def parse_share(context: click.Context, parameter: click.Parameter, value: str) 
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Of each process's engine [default: 1].")
 @click.option("--batch", type=click.IntRange(1, 1024), default=1, show_default=True, help="Images that share a call.")
 @click.option("--backend", type=click.Choice(["auto", *BACKENDS]), default="auto", show_default=True, help="Engine.")
-@click.option("--backend-option", "backend_options", multiple=True, metavar="NAME=VALUE", callback=parse_pairs)
-@click.option("--presence-threshold", type=click.FloatRange(0, 1), metavar="0..1", help="As in clsclip-infer.")
-@click.option("--presence-filter/--no-presence-filter", "presence_filter", default=None, help="As in clsclip-infer.")
-@click.option("--max-classes", type=click.IntRange(min=1), metavar="N", help="As in clsclip-infer.")
-@click.option("--mask-threshold", type=click.FloatRange(1e-6, 1 - 1e-6), metavar="0..1", help="As in clsclip-infer.")
-@click.option("--min-area", type=click.IntRange(min=0), default=0, metavar="N", help="As in clsclip-infer.")
-@click.option("--largest", is_flag=True, help="As in clsclip-infer.")
-@click.option("--fill-holes", is_flag=True, help="As in clsclip-infer.")
-@click.option("--refine", is_flag=True, help="As in clsclip-infer.")
+@click.option(
+    "--backend-option",
+    "backend_options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=parse_pairs,
+    help="An option of it; repeat.",
+)
+@click.option(
+    "--presence-threshold", type=click.FloatRange(0, 1), metavar="0..1", help="Words scoring below are absent."
+)
+@click.option(
+    "--presence-filter/--no-presence-filter", "presence_filter", default=None, help="Find first what an image shows."
+)
+@click.option("--max-classes", type=click.IntRange(min=1), metavar="N", help="Segment at most the N likeliest.")
+@click.option(
+    "--mask-threshold",
+    type=click.FloatRange(1e-6, 1 - 1e-6),
+    metavar="0..1",
+    help="Probability that a pixel must exceed.",
+)
+@click.option("--min-area", type=click.IntRange(min=0), default=0, metavar="N", help="Leave out parts of fewer pixels.")
+@click.option("--largest", is_flag=True, help="Keep the largest part of every mask alone.")
+@click.option("--fill-holes", is_flag=True, help="Make holes of masks part of them.")
+@click.option("--refine", is_flag=True, help="Give masks the edges of the picture.")
 @click.option("--zoom-in", is_flag=True, help="ClsCLIP+: regions of the detector, or tiles where there is none.")
 @click.option("--detector", type=click.Path(path_type=Path), metavar="ONNX", help="Finds the regions of --zoom-in.")
 @click.option(
-    "--memory-mb", type=click.IntRange(min=1), default=1024, show_default=True, help="Of a call of the model."
+    "--memory-mb",
+    type=click.IntRange(min=1),
+    default=1024,
+    show_default=True,
+    help="Bound on the activations of one call, MiB.",
 )
-@click.option("--max-pixels", type=click.IntRange(min=1), default=MAX_PIXELS, show_default=True, metavar="N")
 @click.option(
-    "--rows", "shard_rows", type=click.IntRange(1, 1_000_000), default=1000, show_default=True, help="Of a file."
+    "--max-pixels",
+    type=click.IntRange(min=1),
+    default=MAX_PIXELS,
+    show_default=True,
+    metavar="N",
+    help="Refuse larger images.",
+)
+@click.option(
+    "--rows",
+    "shard_rows",
+    type=click.IntRange(1, 1_000_000),
+    default=1000,
+    show_default=True,
+    help="Most rows of a file.",
 )
 @click.option(
     "--seconds",
@@ -96,17 +140,23 @@ def parse_share(context: click.Context, parameter: click.Parameter, value: str) 
     help="After which a file is written with fewer rows: what a kill loses.",
 )
 @click.option(
-    "--image-seconds", type=click.FloatRange(1, 86_400), default=600.0, show_default=True, help="Most of one."
+    "--image-seconds",
+    type=click.FloatRange(1, 86_400),
+    default=600.0,
+    show_default=True,
+    help="Most seconds of one image.",
 )
 @click.option(
     "--share", default="1/1", callback=parse_share, metavar="I/N", help="Do the I-th of N parts: on N machines."
 )
 @click.option("--retry-errors", is_flag=True, help="Do images again whose rows have an error.")
 @click.option("--coco", metavar="FILE", help="Write the whole table as one COCO document at the end.")
-@click.option("--ray", "ray_address", metavar="local|ADDRESS", help="On a Ray cluster, in place of processes.")
-@click.option("--ray-cpus", type=click.IntRange(1), metavar="N", help="That --ray local says it has.")
-@click.option("--actor-cpus", type=click.FloatRange(0.01), default=1.0, show_default=True, help="Of an actor of Ray.")
-@click.option("--actor-gpus", type=click.FloatRange(0), default=0.0, show_default=True, help="Of an actor of Ray.")
+@click.option("--ray", "ray_address", metavar="local|auto|ADDRESS", help="Ray cluster, in place of processes.")
+@click.option("--ray-cpus", type=click.IntRange(1), metavar="N", help="CPUs that --ray local may use.")
+@click.option(
+    "--actor-cpus", type=click.FloatRange(0.01), default=1.0, show_default=True, help="CPUs of an actor of Ray."
+)
+@click.option("--actor-gpus", type=click.FloatRange(0), default=0.0, show_default=True, help="GPUs of an actor of Ray.")
 @json_option("A JSON document of the run at the end.")
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 @click.version_option(__version__, prog_name=PROGRAM)
