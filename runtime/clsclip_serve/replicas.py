@@ -24,8 +24,15 @@ class Front:
     program: Any = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Whatever comes."""
-        await Front.program(scope, receive, send)
+        """Whatever comes. Ray's proxy names every request, and writes the name that ours has into the answer too."""
+
+        async def send_once(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                headers = [one for one in message["headers"] if bytes(one[0]).lower() != b"x-request-id"]
+                message = {**message, "headers": headers}
+            await send(message)
+
+        await Front.program(scope, receive, send_once)
 
 
 class Replica:
