@@ -5,6 +5,7 @@ Rotation that the file's metadata ask for is applied.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
@@ -66,7 +67,7 @@ def open_video(path: str | os.PathLike[str]) -> Capture:
         raise VideoError(f"cannot read {name}: {error.strerror or error}") from error
     try:
         return Capture(av.open(file, options=_ALONE, metadata_errors="ignore", buffer_size=_BUFFER), name, file=file)
-    except (av.FFmpegError, ValueError) as error:
+    except (av.FFmpegError, ValueError, OSError) as error:
         begin = file.begin()
         file.close()
         if begin.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(_LISTS):
@@ -150,7 +151,7 @@ def open_piped_video(pipe: IO[bytes], *, name: str = STANDARD_INPUT_NAME) -> Cap
     av = import_av()
     try:
         return Capture(av.open(_Unseekable(pipe), options=_ALONE, metadata_errors="ignore"), name, live=True)
-    except (av.FFmpegError, ValueError) as error:
+    except (av.FFmpegError, ValueError, OSError) as error:
         raise VideoError(
             f"{name} is not a video that can be read from a pipe ({reason_of(error)}). Send Matroska or MPEG-TS, such "
             "as: ffmpeg -i IN -c copy -f matroska -"
@@ -167,15 +168,24 @@ class _File:
         return b"" if self._number is None else os.read(self._number, count)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        return -1 if self._number is None else os.lseek(self._number, offset, whence)
+        """The new place, or a negative number as FFmpeg has them: damaged files ask for places that no file has."""
+        if self._number is None:
+            return -errno.EBADF
+        try:
+            return os.lseek(self._number, offset, whence)
+        except OSError as error:
+            return -(error.errno or errno.EINVAL)
 
     def tell(self) -> int:
         return self.seek(0, os.SEEK_CUR)
 
     def begin(self) -> bytes:
-        """The first bytes."""
+        """The first bytes; none where they cannot be read."""
         self.seek(0)
-        return self.read(64)
+        try:
+            return self.read(64)
+        except OSError:
+            return b""
 
     def close(self) -> None:
         number, self._number = self._number, None

@@ -185,9 +185,21 @@ class Capture:
                 )
                 self._notes.setdefault("size", note)
             if index % every == 0:
-                yield Frame(image_of(frame), index, seconds, notes)
+                image = self._image_of(index, frame)
+                if image is not None:
+                    yield Frame(image, index, seconds, notes)
             pending = next(self._decoded, None)
         self._check_end(clock.last)
+
+    def _image_of(self, index: int, frame: Any) -> Any:
+        """The image of a frame; None where its pixels are of a kind that cannot be converted, which is damage too."""
+        try:
+            return image_of(frame)
+        except (self._av.FFmpegError, ValueError) as error:
+            _log.warning("%s: frame %d cannot be converted (%s)", self.name, index, reason_of(error))
+            self._damaged.append(index)
+            self._given -= 1
+            return None
 
     def close(self) -> None:
         """See ``FrameSource.close``."""
@@ -241,7 +253,7 @@ class Capture:
         start = time.monotonic()
         try:
             return next(packets, None)
-        except self._av.FFmpegError as error:
+        except (self._av.FFmpegError, OSError) as error:  # FFmpeg's, or of the file that it reads
             if self._container.format.name == "mpjpeg" and error.errno == errno.EIO:
                 return None  # which is how pictures that are pushed over HTTP end
             if self._timeout_s is not None and late(self._av, error, start, self._timeout_s):

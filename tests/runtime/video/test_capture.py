@@ -5,6 +5,7 @@ Longer than other files: all kinds of sources keep the same promises, and share 
 
 from __future__ import annotations
 
+import errno
 import http.server
 import io
 import os
@@ -18,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import av
 import cv2
@@ -26,7 +28,16 @@ import pytest
 
 from clsclip_runtime.errors import VideoError
 from clsclip_runtime.paths import public_address
-from clsclip_runtime.video import Frame, Reconnecting, capture, open_camera, open_piped_video, open_stream, open_video
+from clsclip_runtime.video import (
+    Frame,
+    Reconnecting,
+    capture,
+    decoding,
+    open_camera,
+    open_piped_video,
+    open_stream,
+    open_video,
+)
 from tests.runtime.video.made import make_video, number_of, numbered, read_video
 
 
@@ -49,6 +60,54 @@ def test_every_frame_of_a_file(tmp_path: Path, suffix: str) -> None:
 def test_each_nth_frame(tmp_path: Path) -> None:
     frames = list(open_video(make_video(tmp_path / "a.mp4", 20)).frames(7))
     assert [(frame.index, number_of(frame.image)) for frame in frames] == [(0, 0), (7, 7), (14, 14)]
+
+
+def test_places_that_no_file_has(tmp_path: Path) -> None:
+    file = capture._File(make_video(tmp_path / "a.mp4", 3))
+    assert file.seek(-1) == -errno.EINVAL
+    assert file.seek(5) == 5
+    file.close()
+    assert file.seek(5) == -errno.EBADF
+
+
+def test_a_disk_that_fails_while_a_video_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, read, left = make_video(tmp_path / "a.mkv", 200, width=640, height=480), capture._File.read, [10**9]
+
+    def failing(self: capture._File, count: int) -> bytes:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(self, count)
+
+    monkeypatch.setattr(capture._File, "read", failing)
+    left[0] = 0
+    with pytest.raises(VideoError, match=r"not a video that can be read.*Input/output error"):
+        open_video(path)
+    left[0] = 10**9
+    source = open_video(path)
+    frames = source.frames()
+    next(frames)
+    left[0] = 0
+    with pytest.raises(VideoError, match=r"broke off after \d+ frames: Input/output error"):
+        list(frames)
+    source.close()
+
+
+def test_a_frame_whose_pixels_cannot_be_converted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    convert, calls = decoding.image_of, [0]
+
+    def failing(frame: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == 4:  # the first call measures
+            raise av.error.OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        return convert(frame)
+
+    monkeypatch.setattr(decoding, "image_of", failing)
+    source, frames = open_video(make_video(tmp_path / "a.mkv", 6)), []
+    with pytest.raises(VideoError, match=r"1 of 6 frames of .* are damaged, the first is frame 2"):
+        for frame in source.frames():
+            frames.append(frame.index)
+    assert frames == [0, 1, 3, 4, 5]
 
 
 def test_rotation_of_the_metadata_is_respected(tmp_path: Path) -> None:
