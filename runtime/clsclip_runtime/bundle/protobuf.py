@@ -59,8 +59,13 @@ def fields(data: Bytes, at: int, end: int, known: Mapping[int, int]) -> Iterator
             seen |= bit
         wire = tag & 7
         if wire == LENGTH:
-            length, start = varint(data, at, end)
-            at = start + length
+            # Most lengths are one byte, and a call for each would be a good part of loading a bundle.
+            if at < end and data[at] < 0x80:
+                start = at + 1
+                at = start + data[at]
+            else:
+                length, start = varint(data, at, end)
+                at = start + length
             if at > end:
                 raise NotProtobufError(f"a field ends beyond its message at byte {end}")
             yield tag, start, at
