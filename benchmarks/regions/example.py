@@ -2,7 +2,8 @@
 
     python benchmarks/regions/example.py STICKERS examples
 
-Writes tiny.png, and tiny.json with the boxes of its things and their names; `make plus` segments it as a whole and in tiles.
+Writes tiny.png, and tiny.json with the boxes of its things and their names. `make plus` segments it as a whole and in
+tiles.
 """
 
 from __future__ import annotations

@@ -13,11 +13,12 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
-from tests.pages.blocks import ROOT, blocks, pages
+from tests.pages.blocks import EVERYWHERE, ROOT, blocks, pages
 
 
 @click.command()
@@ -44,10 +45,25 @@ def main(chosen: tuple[str, ...], only_list: bool, work: Path) -> None:
         click.echo(f"{'failed' if code else 'ok    '} {name}: {count} commands, {time.monotonic() - begin:.0f} s")
         failed += [name] if code else []
     click.echo("\nNot run here:")
-    for where, command, reason in left_out:
-        click.echo(f"  {where}: {' '.join(command.split())[:100]}\n      {reason}")
+    for line in told(left_out):
+        click.echo(f"  {line}")
     if failed:
         raise click.ClickException(f"failed: {', '.join(failed)}; see log.txt in their folders below {work}")
+
+
+def told(left_out: list[tuple[str, str, str]]) -> Iterator[str]:
+    """A line for every block and reason; what is left out on every page is counted together.
+
+    Args:
+        left_out: place, command and reason of each.
+    """
+    everywhere = {why for _, why in EVERYWHERE}
+    places: dict[tuple[str, str], list[str]] = {}
+    for where, command, reason in left_out:
+        places.setdefault(("" if reason in everywhere else where, reason), []).append(" ".join(command.split()))
+    for (where, reason), commands in places.items():
+        count = f"{len(commands)} {'command' if len(commands) == 1 else 'commands'}"
+        yield f"{where}: {reason} ({count}: {commands[0][:60]})" if where else f"{count} of all pages: {reason}"
 
 
 def run(page: Path, folder: Path) -> int:

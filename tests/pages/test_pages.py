@@ -111,6 +111,24 @@ def test_a_page_is_run_in_order_until_something_fails(tmp_path: Path, monkeypatc
     assert not (tmp_path / "three").exists()
 
 
+def test_what_was_left_out_is_told_once_a_block() -> None:
+    installs, make = script.EVERYWHERE[0][1], script.EVERYWHERE[1][1]
+    left_out = [
+        ("a.md:1", "pip install .", installs),
+        ("a.md:9", "one  --x", "a GPU"),
+        ("a.md:9", "two", "a GPU"),
+        ("b.md:2", "cd x", installs),
+        ("b.md:5", "three", "a GPU"),
+        ("b.md:7", "make y", make),
+    ]
+    assert list(script.told(left_out)) == [
+        f"2 commands of all pages: {installs}",
+        "a.md:9: a GPU (2 commands: one --x)",
+        "b.md:5: a GPU (1 command: three)",
+        f"1 command of all pages: {make}",
+    ]
+
+
 @pytest.mark.long
 def test_the_readme_runs(tmp_path: Path) -> None:
     done = CliRunner().invoke(script.main, ["README.md", "--work", str(tmp_path)])

@@ -34,7 +34,7 @@ class Command(click.Command):
         listed: dict[str, list[tuple[str, str]]] = {title: [] for title in (MAIN, *self.sections)}
         for one in self.get_params(ctx):
             record = one.get_help_record(ctx)
-            if record is not None:
+            if record is not None and isinstance(one, click.Option):  # arguments stand in the usage
                 listed[title_of.get(one.opts[0], MAIN)].append(record)
         for title, records in listed.items():
             if records:
