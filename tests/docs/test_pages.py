@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import importlib.util
 import json
 import re
@@ -103,6 +104,15 @@ def test_the_changelog_names_every_old_name() -> None:
     sections = [section for key, section in old.items() if key not in ("about", "values")]
     missing = [name for section in sections for name in section if not set(name.split()) <= names]
     assert missing == []
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/guides/first-steps.md"])
+def test_tables_of_extras_have_all_of_them(page: str) -> None:
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg", "utf-8")
+    rows = re.findall(r"^\| (`[^|]*) \| [^|]*", (ROOT / page).read_text("utf-8"), re.MULTILINE)
+    named = {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
+    assert set(config["options.extras_require"]) <= named
 
 
 @pytest.fixture(scope="module")
