@@ -47,6 +47,7 @@ async function show(file) {
   try {
     const pixels = await decode(file), { width, height } = pixels;
     for (const name of ["picture", "masks"]) Object.assign($(name), { width, height });
+    $("view").style.setProperty("--ratio", width / height);
     $("picture").getContext("2d").putImageData(pixels, 0, 0);
     $("drop").hidden = true;
     $("view").hidden = $("other").hidden = false;

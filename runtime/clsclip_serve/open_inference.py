@@ -127,7 +127,8 @@ def read_request(body: bytes, header: str | None) -> tuple[dict[str, Any], dict[
     except DocumentError as error:
         raise ProblemError(400, f"the request is no JSON: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError, struct.error) as error:
-        raise ProblemError(400, f"the request is none of the protocol's: {type(error).__name__} {error}") from error
+        wanted = "inputs, each with name, shape, datatype BYTES, and data or the size of its binary data"
+        raise ProblemError(400, f"the request is none of the protocol's, which wants {wanted}") from error
     if len(rest):
         raise ProblemError(400, f"{len(rest)} bytes are behind the last tensor")
     return document, tensors

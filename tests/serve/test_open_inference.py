@@ -111,7 +111,7 @@ def test_about_the_model(client: TestClient) -> None:
         ({"outputs": [{"name": "X"}]}, 400, "no output X"),
         ({"inputs": []}, 400, "behind the last tensor"),
         ({"inputs": [{"name": "IMAGE", "shape": [1, 1], "datatype": "FP32"}]}, 400, "FP32"),
-        ({"inputs": 3}, 400, "none of the protocol's"),
+        ({"inputs": 3}, 400, "none of the protocol's, which wants inputs"),
     ],
 )
 def test_what_is_wrong_is_told(client: TestClient, change: dict[str, Any], code: int, told: str) -> None:

@@ -95,6 +95,7 @@ def test_masks_on_the_canvas_are_the_runtimes(browser: Any, address: str, width:
     page.locator(".chip").nth(1).hover()
     assert np.array_equal(masks(page), result["boat"].mask)
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert page.locator("#view").bounding_box()["height"] <= 900
     page.screenshot(path=tmp_path / "page.png", full_page=True)
     assert problems == []
     page.close()

@@ -64,6 +64,7 @@ async function send() {
 async function drawPicture() {
   const [width, height] = state.size;
   for (const name of ["picture", "masks"]) Object.assign($(name), { width, height });
+  $("view").style.setProperty("--ratio", width / height);
   const context = $("picture").getContext("2d");
   try {
     // The browser turns a picture as the server does.
