@@ -1,8 +1,9 @@
 """ClsCLIP, ClsCLIP+, boxes drawn by hand and boxes alone, on large sticker pictures; small things apart.
 
-    python benchmarks/regions/plus.py STICKERS DETECTOR [--model BUNDLE] [--pictures 200] [--report FILE]
+    python benchmarks/regions/plus.py STICKERS [DETECTOR] [--model BUNDLE] [--pictures 200] [--report FILE]
 
-STICKERS is the ``node_modules`` folder with the sticker packages, DETECTOR an ONNX file such as ``detector.py`` writes.
+STICKERS is the ``node_modules`` folder with the sticker packages, DETECTOR an ONNX file such as ``detector.py`` writes;
+without one, its rows are left out.
 Pictures are of 1024 px with 1 to 8 things of 2 to 60 % of the side. Every (picture, word) pair is asked once, and as
 many absent words; everything goes through the runtime as a user would call it. Prints a Markdown table.
 
@@ -68,7 +69,7 @@ class Row:
 
 @click.command()
 @click.argument("stickers", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument("detector", type=click.Path(exists=True, path_type=Path))
+@click.argument("detector", required=False, type=click.Path(exists=True, path_type=Path))
 @click.option("--model", type=click.Path(exists=True, path_type=Path), help="Default: the embedded bundle.")
 @click.option("--words", type=click.Choice(["coco", "all"]), default="coco", show_default=True, help="What is asked.")
 @click.option("--pictures", "images", default=200, show_default=True)
@@ -81,7 +82,7 @@ class Row:
 @click.option("--report", "report_path", type=click.Path(path_type=Path))
 def main(
     stickers: Path,
-    detector: Path,
+    detector: Path | None,
     model: Path | None,
     words: str,
     images: int,
@@ -149,14 +150,19 @@ def looks(
     named = TruthRegions().find(key, image, truths)
     anything = Proposals.from_boxes(named.boxes)
     yield "ClsCLIP, whole picture", segmenter(image, words)
-    yield "ClsCLIP+, regions of the detector", segmenter(image, words, zoom_in=zoom)
+    yield "ClsCLIP, whole picture, refined", segmenter(image, words, refine=True)
+    yield "ClsCLIP+, tiles", segmenter(image, words, regions="tiles")
+    yield "ClsCLIP+, tiles, refined", segmenter(image, words, regions="tiles", refine=True)
+    if segmenter.detector is not None:
+        yield "ClsCLIP+, regions of the detector", segmenter(image, words, zoom_in=zoom)
     if segmenter.detector is not None and not segmenter.detector.class_agnostic:
         nameless = replace(zoom, class_agnostic=True, confidence=max(zoom.confidence or 0, NAMELESS_CONFIDENCE))
         yield "ClsCLIP+, the detector's boxes without their names", segmenter(image, words, zoom_in=nameless)
     yield "ClsCLIP+, boxes by hand, without names", segmenter(image, words, regions=anything, zoom_in=zoom)
     yield "ClsCLIP+, boxes by hand, named", segmenter(image, words, regions=named, zoom_in=zoom)
     papers = replace(zoom, mask_threshold=0.5, mask_margin=None)
-    yield f"{PAPERS}, regions of the detector", segmenter(image, words, zoom_in=papers)
+    if segmenter.detector is not None:
+        yield f"{PAPERS}, regions of the detector", segmenter(image, words, zoom_in=papers)
     yield f"{PAPERS}, boxes by hand, named", segmenter(image, words, regions=named, zoom_in=papers)
     alone = ZoomIn(boxes_as_masks=True)
     yield "boxes by hand alone as masks", segmenter(image, words, regions=named, zoom_in=alone)

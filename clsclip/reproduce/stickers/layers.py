@@ -68,7 +68,9 @@ def noise_bank() -> npt.NDArray[np.float32]:
 
 
 def noise_of(rng: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
-    """Normal numbers of a shape with at most a million of them, from a random place of :func:`noise_bank`."""
+    """Normal numbers of a shape, from a random place of :func:`noise_bank`; a shape of more begins it again."""
     bank, count = noise_bank(), math.prod(shape)
-    start = int(rng.integers(0, len(bank) - count + 1))
+    start = int(rng.integers(0, max(1, len(bank) - count + 1)))
+    if count > len(bank):
+        return np.resize(bank, shape)
     return bank[start : start + count].reshape(shape)

@@ -20,7 +20,7 @@ from clsclip.reproduce.schedule import Schedule
 from clsclip.reproduce.stickers.captions import train_tokenizer
 from clsclip.reproduce.stickers.grounds import MAKERS, POOL_SIDE, crop_ground, halves
 from clsclip.reproduce.stickers.images import StickerWorld
-from clsclip.reproduce.stickers.layers import Pyramid, recolored
+from clsclip.reproduce.stickers.layers import Pyramid, noise_of, recolored
 from clsclip.reproduce.stickers.mosaics import CaptionedBatches, recoloured
 from clsclip.reproduce.stickers.sheets import STYLES, StickerBook, emoji_file_stems, icon_name, icon_set, load_sticker
 from clsclip.reproduce.stickers.vocabulary import PASCAL_NOUNS, nouns
@@ -302,3 +302,11 @@ def test_icon_sets_are_read(tmp_path: Path) -> None:
     icon_set.cache_clear()
     with pytest.raises(DataError, match="no icon set"):
         StickerBook(tmp_path, ["blobs"])
+
+
+def test_noise_of_images_beyond_the_bank() -> None:
+    """Of 1024 x 1024 pixels there are more numbers than are kept."""
+    for shape in ((64, 48, 3), (1024, 1024, 3)):
+        noise = noise_of(np.random.default_rng(3), shape)
+        assert noise.shape == shape
+        assert abs(float(noise.mean())) < 0.02 and abs(float(noise.std()) - 1) < 0.02
