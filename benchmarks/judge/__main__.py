@@ -14,6 +14,7 @@ from PIL import Image
 from benchmarks.judge import ladder
 from benchmarks.judge.maker import Maker, Scene
 from benchmarks.judge.scenes import TRAINED_STYLES
+from clsclip.evaluation.predictors import Search
 from clsclip.reproduce.stickers.vocabulary import nouns
 
 STICKERS = click.argument("stickers", type=click.Path(exists=True, file_okay=False, path_type=Path))
@@ -74,6 +75,8 @@ def _label_map(scene: Scene) -> NDArray[np.uint8]:
 @click.option("--kind", type=click.Choice(ladder.KINDS), default="model", show_default=True)
 @click.option("--data", type=click.Choice(ladder.DATA), default="judge", show_default=True)
 @click.option("--presence/--no-presence", default=True, help="Empty masks below the model's threshold.")
+@click.option("--tiles", is_flag=True, help="Let a bundle search tiles beside the whole image.")
+@click.option("--refine", is_flag=True, help="Give a bundle's masks the edges of the image.")
 @click.option("--pictures", "count", type=click.IntRange(min=1), help="Default: 500 of the judge, 1,000 of training.")
 @click.option("--choice", is_flag=True, help="The seeds that choices are made on, not those of the figures.")
 @click.option("--label", help="What the ladder calls the row; without it nothing is written.")
@@ -83,6 +86,8 @@ def score(
     kind: str,
     data: str,
     presence: bool,
+    tiles: bool,
+    refine: bool,
     count: int | None,
     choice: bool,
     label: str | None,
@@ -90,7 +95,8 @@ def score(
     """Score one model, print the figures as JSON, and with --label write them into the ladder."""
     if label and (count or choice):
         raise click.UsageError("The ladder has whole runs on the figures' seeds: leave out --pictures and --choice.")
-    (row,) = ladder.measure(stickers, [ladder.Row(label or "", data, kind, model, presence)], count, choice)
+    search = Search(tiles=tiles, refine=refine) if tiles or refine else None
+    (row,) = ladder.measure(stickers, [ladder.Row(label or "", data, kind, model, presence, search)], count, choice)
     click.echo(json.dumps(row, indent=1))
     if label:
         ladder.record(row)

@@ -18,6 +18,7 @@ from benchmarks.judge.figures import SIZES, Count, asked
 from benchmarks.judge.maker import Scene
 from benchmarks.judge.scenes import CHOICE, FIGURES, TRAINED_STYLES, UNSEEN_STYLES, judge_scenes, training_scenes
 from clsclip.evaluation import CheckpointPredictor, Predictor, open_predictor
+from clsclip.evaluation.predictors import Search
 from clsclip.model import ClsClip, ModelConfig
 from clsclip.reproduce.stickers.vocabulary import nouns
 from clsclip.tower_files import CONFIG_FILE, load_towers
@@ -51,6 +52,7 @@ class Row:
         model: a bundle or checkpoint, or a folder of towers for the rows without decoder; None is the embedded bundle,
             and its checkpoint for those rows.
         presence: give words below the model's threshold an empty mask.
+        search: how a bundle searches an image; None is the whole image, plainly.
     """
 
     label: str
@@ -58,11 +60,15 @@ class Row:
     kind: str = "model"
     model: Path | None = None
     presence: bool = True
+    search: Search | None = None
 
 
 ROWS = (
     Row("embedded (stickers-v3)", "judge"),
     Row("embedded, presence off", "judge", presence=False),
+    Row("embedded, refined", "judge", search=Search(refine=True)),
+    Row("embedded, tiles", "judge", search=Search(tiles=True)),
+    Row("embedded, tiles, refined", "judge", search=Search(tiles=True, refine=True)),
     Row("its towers: cosine, one threshold", "judge", "cosine"),
     Row("its towers: cosine, best word wins", "judge", "cosine-winner"),
     Row("its towers: maskclip, one threshold", "judge", "maskclip"),
@@ -88,7 +94,7 @@ def scenes_of(stickers: Path, data: str, count: int | None, choice: bool = False
 def predictor_of(stickers: Path, row: Row) -> Predictor:
     """What draws the row's masks; a row without decoder has its threshold fitted here."""
     if row.kind == "model":
-        return open_predictor(row.model, presence=row.presence)
+        return open_predictor(row.model, presence=row.presence, search=row.search)
     path = row.model or EMBEDDED
     if is_file(path / CONFIG_FILE):
         checkpoint: Predictor = CheckpointPredictor(
