@@ -37,19 +37,19 @@ class MaskDataset(Protocol):
         ...
 
     def key(self, index: int) -> str:
-        """The picture's name, unique within the data set."""
+        """Return the picture's name, unique within the data set."""
         ...
 
     def shown(self, index: int) -> tuple[int, ...]:
-        """Ids of the classes with at least one pixel in the picture, sorted."""
+        """Return the ids of the classes with at least one pixel in the picture, sorted."""
         ...
 
     def image(self, index: int) -> NDArray[np.uint8]:
-        """The picture, (H, W, 3) uint8 RGB. Raises DataError when its file cannot be read."""
+        """Return the picture, (H, W, 3) uint8 RGB. Raises DataError when its file cannot be read."""
         ...
 
     def mask(self, index: int, class_id: int) -> NDArray[np.uint8]:
-        """One class's mask, (H, W) uint8 of the picture's size: 1 the class, 0 not, 255 ignore."""
+        """Return one class's mask, (H, W) uint8 of the picture's size: 1 the class, 0 not, 255 ignore."""
         ...
 
 

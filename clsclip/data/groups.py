@@ -12,7 +12,7 @@ GROUPS = ("novel", "seen", "all")
 
 
 def asking(fold: Fold, group: str) -> Fold:
-    """The fold's test with another group of words asked.
+    """Return the fold's test with another group of words asked.
 
     Args:
         fold: as opened.

@@ -37,12 +37,12 @@ class ShuffledWords:
     def predict(
         self, image: NDArray[np.uint8], words: Sequence[str], mask_threshold: float | None = None
     ) -> Prediction:
-        """The masks of the other words."""
+        """Return the masks of the other words."""
         return self.predictor.predict(image, [self.instead[word] for word in words], mask_threshold)
 
 
 def prompted(method: Method, data: MaskDataset) -> Method:
-    """The same method, asked the prompts of classes that have others than their name."""
+    """Return the same method, asked the prompts of classes that have others than their name."""
     prompts = prompts_of(data)
     if method.predictor is None or not prompts:
         return method
@@ -50,7 +50,7 @@ def prompted(method: Method, data: MaskDataset) -> Method:
 
 
 def shuffled(method: Method, words: Sequence[str]) -> Method:
-    """The same method asked other words; its regions, where it has some, are still those of the right word.
+    """Return the same method asked other words; its regions, where it has some, are still those of the right word.
 
     Raises:
         DataError: it has no predictor to mislead, or there are fewer than two words.

@@ -134,7 +134,7 @@ class Report:
     own: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON types; NaN becomes null."""
+        """Return it as plain JSON types; NaN becomes null."""
         document: dict[str, Any] = plain(asdict(self))
         document["pictures"] = document.pop("images")
         return document

@@ -122,15 +122,15 @@ class Scores:
         return added
 
     def iou(self, class_id: int) -> float:
-        """IoU of a class, percent; NaN without episodes."""
+        """Return the IoU of a class, percent; NaN without episodes."""
         return _percent(*self.counts[class_id, 1])
 
     def precision(self, class_id: int | None = None) -> float:
-        """Share of the marked pixels that are the class, percent; the mean over the classes where none is given."""
+        """Return the share of marked pixels that are the class, percent; without a class the mean."""
         return self._share_of(0, class_id)
 
     def recall(self, class_id: int | None = None) -> float:
-        """Share of the class's pixels that are marked, percent; the mean over the classes where none is given."""
+        """Return the share of the class's pixels that are marked, percent; without a class the mean."""
         return self._share_of(1, class_id)
 
     def _share_of(self, which: int, class_id: int | None) -> float:

@@ -72,7 +72,7 @@ class Predictor(Protocol):
     def predict(
         self, image: NDArray[np.uint8], words: Sequence[str], mask_threshold: float | None = None
     ) -> Prediction:
-        """Masks of K different words in a picture (H, W, 3) uint8 RGB.
+        """Segment K different words in a picture (H, W, 3) uint8 RGB.
 
         With ``mask_threshold`` the picture is a box of these words: all are drawn, and that is the probability above
         which a pixel is theirs; see :class:`clsclip_runtime.ZoomIn`.
@@ -144,7 +144,7 @@ class BundlePredictor:
         return found if isinstance(found, Mapping) else {}
 
     def logits(self, image: NDArray[np.uint8], words: Sequence[str]) -> Logits:
-        """Mask logits and presence of words, whatever their presence is."""
+        """Return mask logits and presence of words, whatever their presence is."""
         result = self.segmenter(image, words, presence_threshold=0.0)
         return Logits(result.logits, _presence(result))
 
@@ -205,17 +205,17 @@ class CheckpointPredictor:
         return Prediction(masks, presence, absent)
 
     def pixel_values(self, image: NDArray[np.uint8]) -> torch.Tensor:
-        """(H, W, 3) uint8 -> (1, 3, S, S) float32, by the runtime's preprocessing."""
+        """Turn (H, W, 3) uint8 into (1, 3, S, S) float32, by the runtime's preprocessing."""
         return torch.from_numpy(preprocess(Image.fromarray(image), self._spec))[None].to(self.device)
 
     @torch.no_grad()
     def text_tokens(self, words: Sequence[str]) -> torch.Tensor:
-        """Text tokens (K, d_text), averaged over the templates."""
+        """Return text tokens (K, d_text), averaged over the templates."""
         return self._encode(words)[0]
 
     @torch.no_grad()
     def logits(self, image: NDArray[np.uint8], words: Sequence[str]) -> Logits:
-        """Mask logits (K, h, w) at the model's resolution, and presence (K,), both float32."""
+        """Return mask logits (K, h, w) at the model's resolution, and presence (K,), both float32."""
         values = self.pixel_values(image)
         tokens, features = self._encode(words)
         stem, pooled, patches = self.model.encode_image(values)
@@ -259,7 +259,7 @@ class Prompted:
     def predict(
         self, image: NDArray[np.uint8], words: Sequence[str], mask_threshold: float | None = None
     ) -> Prediction:
-        """Masks of classes, each the union of those of its prompts, with the highest presence."""
+        """Return masks of classes, each the union of those of its prompts, with the highest presence."""
         prompts = [self.prompts.get(word, (word,)) for word in words]
         asked = list(dict.fromkeys(word for own in prompts for word in own))
         found = self.predictor.predict(image, asked, mask_threshold)
@@ -282,7 +282,7 @@ def open_predictor(
     pretrained: str | None = None,
     search: Search | None = None,
 ) -> Predictor:
-    """A model by its path: a bundle's folder, a checkpoint's ``.safetensors``; None is the embedded bundle.
+    """Open a model by its path: a bundle's folder, a checkpoint's ``.safetensors``; None is the embedded bundle.
 
     Args:
         path: the model.

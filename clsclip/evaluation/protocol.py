@@ -41,7 +41,7 @@ class Protocol:
         return f"{self.size or 'original'}, {'every pair once' if self.every else f'{EPISODES} episodes'}"
 
     def describe(self, fold: Fold) -> str:
-        """The protocol in words, for a report."""
+        """Return the protocol in words, for a report."""
         size = (
             "masks compared at the pictures' own sizes"
             if self.size is None
@@ -56,28 +56,28 @@ class Protocol:
         return f"{self.name}: {size}; {episodes}"
 
     def image(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The picture (H, W, 3) uint8 as the model gets it."""
+        """Return the picture (H, W, 3) uint8 as the model gets it."""
         if self.size is None:
             return pixels
         squashed = Image.fromarray(pixels).resize((self.size, self.size), Image.Resampling.BILINEAR)
         return np.asarray(squashed, np.uint8)
 
     def mask(self, truth: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The mask (H, W) uint8 that predictions are compared with."""
+        """Return the mask (H, W) uint8 that predictions are compared with."""
         if self.size is None:
             return truth
         rows, columns = (nearest(length, self.size) for length in truth.shape)
         return np.ascontiguousarray(truth[rows[:, None], columns])
 
     def boxes(self, boxes: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-        """Boxes (N, 4) xyxy of a picture of ``size`` = (width, height), in the pixels of :meth:`picture`."""
+        """Return boxes (N, 4) xyxy of a picture of ``size`` = (width, height), in the pixels of :meth:`picture`."""
         if self.size is None:
             return boxes
         scale = np.array([self.size / size[0], self.size / size[1]] * 2, np.float32)
         return (boxes * scale).astype(np.float32)
 
     def weights(self, fold: Fold) -> dict[tuple[int, int], int]:
-        """How many episodes every (picture index, class id) stands for, in the order of the test's pairs."""
+        """Count how many episodes every (picture index, class id) stands for, in the order of the test's pairs."""
         pairs = list(dict.fromkeys(fold.test_pairs))
         if self.every:
             return dict.fromkeys(pairs, 1)

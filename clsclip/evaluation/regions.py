@@ -39,7 +39,7 @@ class RegionSource(Protocol):
     def name(self) -> str: ...
 
     def find(self, key: str, image: NDArray[np.uint8], truths: Mapping[str, NDArray[np.uint8]]) -> Proposals:
-        """Regions of a picture.
+        """Find regions of a picture.
 
         Args:
             key: the picture's name in its data set.

@@ -8,7 +8,7 @@ from clsclip.evaluation.evaluate import Report, mean_of
 
 
 def table(reports: Sequence[Report]) -> str:
-    """A Markdown table, one row a fold, and the mean of every method's; the protocol and notes below."""
+    """Return a Markdown table, one row a fold, and the mean of every method's; the protocol and notes below."""
     if reports and all(one.own for one in reports):
         return plain_table(reports)
     rows = [["method", "data", "fold", "mIoU", "FB-IoU", "leakage", "which-word", "episodes"]]

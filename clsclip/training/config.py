@@ -138,11 +138,11 @@ class TrainConfig:
         return self.pairs_per_step - self.absent_pairs
 
     def total_steps(self, steps_per_epoch: int) -> int:
-        """Steps of the whole run."""
+        """Count the steps of the whole run."""
         return self.steps if self.steps is not None else self.epochs * steps_per_epoch
 
     def rate(self, step: int, steps_per_epoch: int) -> float:
-        """The learning rate of step ``step`` (counted from 0): cosine annealing with warm restarts.
+        """Return the learning rate of step ``step`` (counted from 0): cosine annealing with warm restarts.
 
         The same as torch's ``CosineAnnealingWarmRestarts`` stepped with fractions of an epoch, but a function of the
         step alone, so that a resumed run needs nothing to be restored.

@@ -44,15 +44,15 @@ class Limits:
                 raise OptionError(f"{field.name} must be a whole number of 1 or more, and it is {value!r}")
 
     def crops(self, memory: MemorySpec) -> int:
-        """Crops of one call of the image encoder, at least one."""
+        """Count the crops of one call of the image encoder, at least one."""
         return self._at_most(fitting(self.memory_mb, memory.crop_bytes))
 
     def pairs(self, memory: MemorySpec) -> int:
-        """Pairs of one call of the trunk, at least one."""
+        """Count the pairs of one call of the trunk, at least one."""
         return self._at_most(fitting(self.memory_mb, memory.pair_bytes))
 
     def presence_words(self, memory: MemorySpec, crops: int) -> int:
-        """Words of one call of the presence graph with this number of crops, at least one."""
+        """Count the words of one call of the presence graph with this number of crops, at least one."""
         return fitting(self.memory_mb, crops * memory.presence_pair_bytes)
 
     def check_result(self, what: str, size: int, instead: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import importlib.util
+import inspect
 import json
 import re
 from collections.abc import Iterator
@@ -125,6 +126,24 @@ def hooks() -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+NO_VERBS = re.compile(r"(The|A|An|All|Every|One|What|Whether|How|Where|Which|Of|For)\b|\(")
+
+
+@pytest.mark.long
+def test_docstrings_of_the_reference_begin_with_a_verb(hooks: Any) -> None:
+    nouns = []
+    for package, (_, names) in hooks.packages().items():
+        for name in names:
+            thing = getattr(importlib.import_module(package), name)
+            members = vars(thing).items() if inspect.isclass(thing) else [("", thing)]
+            for member, value in members:
+                function = getattr(value, "__func__", value)
+                text = inspect.getdoc(function) or ""
+                if inspect.isfunction(function) and not member.startswith("_") and NO_VERBS.match(text):
+                    nouns.append(f"{package}.{name}.{member}: {text.splitlines()[0]}")
+    assert nouns == []
 
 
 @pytest.mark.parametrize(

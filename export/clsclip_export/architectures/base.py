@@ -78,15 +78,15 @@ class Architecture(ABC):
 
     @abstractmethod
     def graphs(self) -> list[Graph]:
-        """The graphs of a bundle."""
+        """Return the graphs of a bundle."""
 
     @abstractmethod
     def section(self) -> dict[str, Any]:
-        """The manifest's ``model``: for people, no runtime reads it."""
+        """Return the manifest's ``model``: for people, no runtime reads it."""
 
     @abstractmethod
     def description(self) -> str:
-        """A sentence for people."""
+        """Return a sentence for people."""
 
     @abstractmethod
     def pair_bytes(self) -> int:
@@ -111,17 +111,17 @@ class Architecture(ABC):
         return {"from": FROM_FILTER, "form": PROBABILITY, "threshold": 0.0}
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
-        """Texts -> (K, L) int64."""
+        """Turn texts into tokens, (K, L) int64."""
         return self.towers.tokenize(texts)
 
     @torch.no_grad()
     def encode_texts(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        """Prompted words -> text features by name, (K, ...) each."""
+        """Encode prompted words: text features by name, (K, ...) each."""
         return dict(zip(self.text_features, self.model.encode_text(self.tokenize(texts)), strict=True))
 
     @torch.no_grad()
     def tensors(self, pixel_values: Tensor, token_ids: Tensor, pairs: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
-        """Inputs of every graph by name.
+        """Return inputs of every graph by name.
 
         Args:
             pixel_values: (C, 3, S, S).
@@ -138,7 +138,7 @@ class Architecture(ABC):
         }
 
     def examples(self, crops: int = 2, classes: int = 3, pairs: int = 5, seed: int = 0) -> dict[str, Tensor]:
-        """Random inputs of every graph: C crops, K classes, P pairs that reach the first and the last of both."""
+        """Make random inputs of every graph: C crops, K classes, P pairs that reach the first and last of both."""
         generator = torch.Generator().manual_seed(seed)
         towers, size = self.towers, self.towers.image.size
         pixel_values = torch.randn(crops, 3, size, size, generator=generator)

@@ -102,7 +102,7 @@ class Bundle:
         return bundle
 
     def graph(self, name: str) -> GraphFile:
-        """The graph ``name``, for an engine: verified and walked, with its weights in memory.
+        """Return the graph ``name``, for an engine: verified and walked, with its weights in memory.
 
         Raises:
             BundleError: the manifest does not list it, or its files are not any more what was verified.
@@ -118,22 +118,22 @@ class Bundle:
             raise self._no_graph(name, error) from error
 
     def signature(self, name: str) -> Signature:
-        """What the graph ``name`` takes and gives. BundleError as :meth:`graph`."""
+        """Tell what the graph ``name`` takes and gives. BundleError as :meth:`graph`."""
         return signature_of(self._walked(name).model)
 
     def digests(self, name: str) -> Mapping[str, str]:
-        """SHA-256 of the graph ``name`` and of every file that holds its weights, by name. BundleError as `graph`."""
+        """Return SHA-256 of a graph and of the files that hold its weights, by name. BundleError as :meth:`graph`."""
         files = [name, *sorted(_listed(name, location) for location in self._walked(name).locations)]
         return {one: self.manifest.files[one].sha256 for one in files}
 
     def read(self, name: str) -> bytes:
-        """The content of a small file, such as the tokenizer, as it was verified. BundleError as :meth:`graph`."""
+        """Return a small file, such as the tokenizer, as it was verified. BundleError as :meth:`graph`."""
         self.path(name)
         held = self._held.files.get(name)
         return bytes(self._verified(name) if held is None else held)
 
     def path(self, name: str) -> Path:
-        """Absolute path of the file ``name``; BundleError if the manifest does not list it."""
+        """Return the absolute path of the file ``name``; BundleError if the manifest does not list it."""
         if name not in self.manifest.files:
             raise BundleError(f"{self.folder} has no {name} among the files of its manifest. {AGAIN}")
         return self.folder / name

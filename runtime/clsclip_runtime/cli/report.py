@@ -17,10 +17,18 @@ if TYPE_CHECKING:
     from clsclip_runtime.results.result import Result
 
 
-def describe_model(manifest: Manifest, backend: str) -> str:
-    """Which model runs where, and what it is and is not."""
+FOR_PHOTOGRAPHS = (
+    "For photographs: clsclip-export --clipseg CIDAS/clipseg-rd64-refined --out clipseg.clsclip, "
+    "then --model clipseg.clsclip; or train your own: clsclip-train --help"
+)
+"""The way out for who has the embedded model alone."""
+
+
+def describe_model(manifest: Manifest, backend: str, *, embedded: bool = False) -> str:
+    """Say which model runs where, and what it is and is not; of the embedded one, how to get another."""
     licenses = ", ".join(f"{part} {text}" for part, text in manifest.licenses.items())
     lines = [f"model {manifest.name} ({manifest.precision}, {licenses}) on {backend}", manifest.description]
+    lines += [FOR_PHOTOGRAPHS] if embedded else []
     return "\n".join(one_line(one) for one in (*lines, manifest.trust) if one)
 
 

@@ -79,7 +79,8 @@ class Run:
             model.check(segmenter.bundle.manifest)
             zooming.check(segmenter.bundle.manifest.detector is not None or zooming.detector is not None)
             if self._output.tables:
-                echo(describe_model(segmenter.bundle.manifest, segmenter.backend))
+                manifest = segmenter.bundle.manifest
+                echo(describe_model(manifest, segmenter.backend, embedded=model.model is None))
                 for note in self._notes:
                     echo(f"note: {one_line(note)}")
             with self._progress(left) as progress:

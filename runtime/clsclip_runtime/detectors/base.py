@@ -170,7 +170,7 @@ class Detector:
         iou: float = 0.7,
         max_detections: int = 300,
     ) -> Detector:
-        """The detector that a bundle carries; see ``load`` for the numbers.
+        """Load the detector that a bundle carries; see ``load`` for the numbers.
 
         Raises:
             DetectorError: the bundle carries none.
@@ -233,7 +233,7 @@ class Detector:
         return self.batch([image], confidence)[0]
 
     def batch(self, images: Sequence[Pixels], confidence: float | None = None) -> list[Proposals]:
-        """Boxes in every picture, in ceil(pictures / batch_size) calls of the engine, the surest first.
+        """Find boxes in every picture, in ceil(pictures / batch_size) calls of the engine, the surest first.
 
         They lie inside the picture and are never empty. Those of a detector that knows no classes have none.
 

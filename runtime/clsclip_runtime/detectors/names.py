@@ -39,7 +39,7 @@ _GIVE = "Give them: names=('cat', 'dog'), or a file of names, one a line"
 
 
 def read_names(given: Sequence[str] | str | os.PathLike[str]) -> tuple[str, ...]:
-    """Class names as a user gives them.
+    """Read class names as a user gives them.
 
     Args:
         given: the names in the order of the detector's classes; or "coco"; or a file: plain text with one name a

@@ -76,7 +76,7 @@ def open_stored(source: str | os.PathLike[str] | bytes, *, max_pixels: int = MAX
 
 
 def image_size(source: str | os.PathLike[str] | bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """(width, height) of a picture as ``open_image`` gives it, without decoding its pixels: damage there is not seen.
+    """Return (width, height) of a picture as ``open_image`` gives it, without decoding: damage is not seen.
 
     Raises:
         ImageError: as ``open_image``.
@@ -87,7 +87,7 @@ def image_size(source: str | os.PathLike[str] | bytes, *, max_pixels: int = MAX_
 
 
 def read_all(file: IO[bytes], name: str) -> bytes:
-    """All bytes of a picture from a pipe or a file object.
+    """Read all bytes of a picture from a pipe or a file object.
 
     Raises:
         ImageError: it cannot be read, is text, or does not end within ``MAX_BYTES``.

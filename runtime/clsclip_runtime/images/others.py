@@ -19,13 +19,13 @@ _COMPANIONS = frozenset(
 
 
 def is_other(name: str) -> bool:
-    """Whether a file is passed over that somebody may take for an image, by its name; hidden files are not."""
+    """Tell whether a file is passed over that somebody may take for an image, by its name; hidden files are not."""
     suffix = PurePath(name).suffix.lower()
     return not name.startswith(".") and suffix not in SUFFIXES and suffix not in _COMPANIONS
 
 
 def by_suffix(names: Iterable[str]) -> str:
-    """How many files there are of each suffix, the most first: ``3 .psd, 1 .dng``."""
+    """Count how many files there are of each suffix, the most first: ``3 .psd, 1 .dng``."""
     counts = Counter(PurePath(name).suffix.lower() for name in names).items()
     found = sorted(counts, key=lambda one: (-one[1], not one[0], one[0]))
     return ", ".join(f"{count:,} {suffix or 'without a suffix'}" for suffix, count in found)

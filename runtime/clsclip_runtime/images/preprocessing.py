@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def cropped(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
-    """The part of a picture inside ``box``, xyxy in whole pixels, which must lie within the picture.
+    """Return the part of a picture inside ``box``, xyxy in whole pixels, which must lie within the picture.
 
     Pillow's own ``crop`` holds what it gives against a limit that the whole process shares.
     """
@@ -22,7 +22,7 @@ def cropped(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
 
 
 def preprocess(image: Image.Image, spec: ImageSpec) -> npt.NDArray[np.float32]:
-    """The encoder's input (3, S, S) float32 for an RGB picture: resized as 8-bit, scaled to 0..1, normalised."""
+    """Return the encoder's input (3, S, S) float32 for an RGB picture: resized as 8-bit, scaled to 0..1, normalized."""
     resampling = Image.Resampling[spec.interpolation.upper()]
     small = image.resize((spec.size, spec.size), resampling)
     pixels = np.asarray(small, dtype=np.float32) / np.float32(255)

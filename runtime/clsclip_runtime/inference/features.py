@@ -44,7 +44,7 @@ class ImageFeatures:
         return sum(array.nbytes for array in self.arrays.values())
 
     def to_host(self) -> ImageFeatures:
-        """The same features in host memory, for any backend of the same bundle; themselves if they are there.
+        """Return the same features in host memory, for any backend of the same bundle; themselves if they are there.
 
         Raises:
             BackendError: CUDA fails.
@@ -54,7 +54,7 @@ class ImageFeatures:
         return replace(self, arrays={name: to_host(array) for name, array in self.arrays.items()})
 
     def detected_by(self, detector: Detector, confidence: float | None = None) -> Proposals:
-        """What a detector finds in the image; it is kept until the detector is asked with another bound.
+        """Return what a detector finds in the image; it is kept until the detector is asked with another bound.
 
         Args:
             detector: finds it.

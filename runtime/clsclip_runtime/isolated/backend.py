@@ -57,7 +57,7 @@ class Isolation:
                 raise OptionError(f"{name} of an isolated process must be a whole number of 1 or more, not {value!r}")
 
     def memory_of(self, bundle: Bundle) -> int:
-        """MiB of address space for the graphs of a bundle."""
+        """Count the MiB of address space for the graphs of a bundle."""
         if self.memory_mb is not None:
             return self.memory_mb
         return 4096 + _WEIGHTS_MANY_TIMES * sum(one.bytes for one in bundle.manifest.files.values()) // _MIB

@@ -31,7 +31,7 @@ class RleMask:
 
     @classmethod
     def from_mask(cls, mask: Bools) -> RleMask:
-        """The runs of a mask (height, width)."""
+        """Return the runs of a mask (height, width)."""
         height, width = mask.shape
         inside = np.zeros((height, width + 2), np.bool_)
         inside[:, 1:-1] = mask
@@ -40,7 +40,7 @@ class RleMask:
 
     @classmethod
     def from_flips(cls, size: tuple[int, int], flips: Integers) -> RleMask:
-        """The mask that changes at some places, counted along the rows one after the other.
+        """Return the mask that changes at some places, counted along the rows one after the other.
 
         Args:
             size: (width, height).
@@ -63,7 +63,7 @@ class RleMask:
 
     @classmethod
     def joined(cls, size: tuple[int, int], parts: Sequence[RleMask]) -> RleMask:
-        """The pixels of any of ``parts``, all of this size."""
+        """Return the pixels of any of ``parts``, all of this size."""
         if len(parts) == 1:
             return parts[0]
         if not parts:
@@ -83,18 +83,18 @@ class RleMask:
         return cls(size, rows, columns, end - rows * stride)
 
     def placed(self, left: int, top: int, size: tuple[int, int]) -> RleMask:
-        """The same mask with its corner at (left, top) of another of ``size`` = (width, height), where it has room."""
+        """Return the mask with its corner at (left, top) of another of ``size`` = (width, height), if it has room."""
         return RleMask(size, self.rows + top, self.starts + left, self.ends + left)
 
     def within(self, box: tuple[int, int, int, int]) -> RleMask:
-        """The pixels inside ``box``, xyxy."""
+        """Return the pixels inside ``box``, xyxy."""
         left, top, right, bottom = box
         starts, ends = np.maximum(self.starts, left), np.minimum(self.ends, right)
         kept = (self.rows >= top) & (self.rows < bottom) & (starts < ends)
         return RleMask(self.size, self.rows[kept], starts[kept], ends[kept])
 
     def resized(self, size: tuple[int, int]) -> RleMask:
-        """The mask at another ``size`` = (width, height): every pixel is the one that lies under its center."""
+        """Return the mask at another ``size`` = (width, height): every pixel is the one that lies under its center."""
         (width, height), (wide, high) = size, self.size
         columns = (np.arange(width) * 2 + 1) * wide // (2 * width)
         rows = (np.arange(height) * 2 + 1) * high // (2 * height)
@@ -112,7 +112,7 @@ class RleMask:
         return [x, y, int(self.ends.max()) - x, int(self.rows[-1]) - y + 1]
 
     def packed(self) -> npt.NDArray[np.uint8]:
-        """The mask's bits, eight pixels a byte, the left one highest: (height, ceil(width / 8)) uint8."""
+        """Return the mask's bits, eight pixels a byte, the left one highest: (height, ceil(width / 8)) uint8."""
         width, height = self.size
         stride = -(-width // 8)
         whole = np.zeros((height, stride + 1), np.uint8)  # toggles of all bytes behind; one more, for ends at the edge
@@ -127,11 +127,11 @@ class RleMask:
         return bits[:, :stride]
 
     def mask(self) -> Bools:
-        """The mask (height, width) bool."""
+        """Return the mask (height, width) bool."""
         return np.unpackbits(self.packed(), axis=1, count=self.size[0]).view(np.bool_)
 
     def row_flips(self) -> Integers:
-        """Where the mask changes, counted along the rows one after the other; see ``from_flips``."""
+        """Return where the mask changes, counted along the rows one after the other; see ``from_flips``."""
         width, height = self.size
         places = np.stack([self.rows * width + self.starts, self.rows * width + self.ends], axis=1).reshape(-1)
         # A row that ends in the mask is followed by one that begins in it: no change between them.
@@ -140,12 +140,12 @@ class RleMask:
         return changes
 
     def transposed(self) -> RleMask:
-        """The mask with its rows as columns, of ``size`` = (height, width)."""
+        """Return the mask with its rows as columns, of ``size`` = (height, width)."""
         width, height = self.size
         return RleMask.from_flips((height, width), self.column_flips())
 
     def column_flips(self) -> Integers:
-        """Where the mask changes, counted down the columns one after the other: (n,) int64, ascending.
+        """Return where the mask changes, counted down the columns one after the other: (n,) int64, ascending.
 
         The first pixel counts as a change if it is in the mask, the end does not.
         """

@@ -70,7 +70,7 @@ class ZoomIn:
 
 
 def crop_windows(boxes: Floats, size: tuple[int, int], zoom: ZoomIn) -> tuple[Windows, npt.NDArray[np.int64]]:
-    """The window of every box that shows a part of the picture.
+    """Make the window of every box that shows a part of the picture.
 
     Args:
         boxes: (N, 4) xyxy in pixels, any numbers.
@@ -95,7 +95,7 @@ def crop_windows(boxes: Floats, size: tuple[int, int], zoom: ZoomIn) -> tuple[Wi
 
 
 def box_windows(boxes: Floats, size: tuple[int, int]) -> tuple[Windows, npt.NDArray[np.int64]]:
-    """The pixels that boxes cover, corners rounded; see ``crop_windows``. Boxes that round to nothing have none."""
+    """Return the pixels that boxes cover, corners rounded; boxes that round to nothing have none."""
     inside, index = _inside(boxes, size)
     whole: Windows = np.rint(inside).astype(np.int64)
     full = np.flatnonzero((whole[:, 2:] > whole[:, :2]).all(axis=1))
@@ -113,7 +113,7 @@ def _inside(boxes: Floats, size: tuple[int, int]) -> tuple[npt.NDArray[np.float6
 
 
 def mask_limits(boxes: Floats, windows: Windows, size: tuple[int, int], mask_margin: float) -> Windows:
-    """Where the masks of boxes may be: (M, 4) int64 xyxy, the boxes and ``mask_margin`` around them, inside
+    """Return where the masks of boxes may be: (M, 4) int64 xyxy, the boxes and ``mask_margin`` around them, inside
     their windows.
 
     Args:

@@ -60,7 +60,7 @@ class RegionFile:
         return sum(map(len, self._boxes.values()))
 
     def of(self, image: str) -> Proposals:
-        """The boxes of one picture; a note says so when the file has boxes, and none of this picture.
+        """Return the boxes of one picture; a note says so when the file has boxes, and none of this picture.
 
         Args:
             image: its path or name; an entry names it by path, file name, name without suffix, or COCO's number

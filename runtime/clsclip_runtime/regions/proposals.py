@@ -70,7 +70,7 @@ class Proposals(metaclass=OldNames):
         scores: npt.ArrayLike | None = None,
         source: str = "boxes",
     ) -> Proposals:
-        """Proposals of a person's own boxes.
+        """Make proposals of a person's own boxes.
 
         Args:
             boxes: (N, 4) xyxy in pixels. Not x, y, width, height, and not shares of the image.
@@ -107,7 +107,7 @@ class Proposals(metaclass=OldNames):
         return cls(corners, weights, classes, known, source)
 
     def anonymous(self) -> Proposals:
-        """The same boxes without their classes: every word is asked of each."""
+        """Return the same boxes without their classes: every word is asked of each."""
         return replace(self, classes=np.full(len(self), ANY, np.int64), names=())
 
 

@@ -14,7 +14,7 @@ TILES = "tiles"
 
 
 def tile_windows(size: tuple[int, int], scales: Sequence[int], overlap: float) -> Integers:
-    """The windows of all tiles, each scale's row by row.
+    """List the windows of all tiles, each scale's row by row.
 
     Args:
         size: (width, height) of the image in pixels.

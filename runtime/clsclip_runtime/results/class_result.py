@@ -72,11 +72,11 @@ class ClassResult:
         return self.rle().mask()
 
     def rle(self) -> RleMask:
-        """The mask as runs of pixels, which take little memory."""
+        """Return the mask as runs of pixels, which take little memory."""
         return self._rle()
 
     def to_json(self) -> dict[str, Any]:
-        """All but the mask, as plain JSON types; box xywh in pixels or null."""
+        """Return all but the mask, as plain JSON types; box xywh in pixels or null."""
         match = self.match
         return {
             "name": self.name,

@@ -61,11 +61,11 @@ class Instance:
         return self.rle().mask()
 
     def rle(self) -> RleMask:
-        """The mask at the image's size as runs of pixels, which take little memory."""
+        """Return the mask at the image's size as runs of pixels, which take little memory."""
         return self._rle()
 
     def to_json(self) -> dict[str, Any]:
-        """All but the mask, as plain JSON types; box xywh in pixels."""
+        """Return all but the mask, as plain JSON types; box xywh in pixels."""
         left, top, right, bottom = self.box
         document = {
             "class": self.name,

@@ -114,7 +114,7 @@ class Result:
         return logits
 
     def index(self, name: str | int) -> int:
-        """Position of a class in ``classes``; a position is checked. OptionError if there is none."""
+        """Return the position of a class in ``classes``; a position is checked. OptionError if there is none."""
         if isinstance(name, str):
             if name not in self.classes:
                 with suppress(WordError):
@@ -187,11 +187,11 @@ class Result:
         return f"presence below {self.presence_threshold:.2f}"
 
     def mask(self, name: str | int) -> Bools:
-        """Mask (H, W) bool of one class, by name or position: its regions' masks joined (eq. 9 of the paper)."""
+        """Return the mask (H, W) bool of one class, by name or position: its regions' masks joined (paper, eq. 9)."""
         return self.rle(name).mask()
 
     def probabilities(self, name: str | int, size: tuple[int, int] | None = None) -> Floats:
-        """How likely each pixel belongs to one class: (H, W) float32 in 0..1, before masks are cleaned.
+        """Return how likely each pixel belongs to one class: (H, W) float32 in 0..1, before masks are cleaned.
 
         The mask is where they exceed ``mask_threshold``. In regions that name the class, which have a threshold of
         their own, probabilities are moved so that this is true there too. They are 0 where it was not segmented.
@@ -206,11 +206,11 @@ class Result:
         return maps.probabilities(self, self.index(name), self._sized(size))
 
     def mask_at_size(self, name: str | int, size: tuple[int, int]) -> Bools:
-        """Mask (height, width) bool of one class at another ``size`` = (width, height)."""
+        """Return the mask (height, width) bool of one class at another ``size`` = (width, height)."""
         return self.rle(name, size).mask()
 
     def rle(self, name: str | int, size: tuple[int, int] | None = None) -> RleMask:
-        """The mask of one class as runs of pixels: its area, its box and files of it are made from them.
+        """Return the mask of one class as runs of pixels: its area, its box and files of it are made from them.
 
         Args:
             name: its name or position.
@@ -231,7 +231,7 @@ class Result:
         return tuple(RleMask.joined(self.size, own) for own in masks)
 
     def rle_of(self, pairs: Sequence[int]) -> RleMask:
-        """The mask of an instance, which some of the ``pairs`` make, cleaned."""
+        """Return the mask of an instance, which some of the ``pairs`` make, cleaned."""
         return self.cleaning(self._joined_rle(pairs, self.size))
 
     def _pair_rle(self, at: int, size: tuple[int, int]) -> RleMask:
@@ -266,7 +266,7 @@ class Result:
         return tuple(one for one in self.all_instances() if one.rle().area)
 
     def all_instances(self) -> Iterator[Instance]:
-        """Every region and whole image that was segmented, in the order of the classes, also those without pixels."""
+        """Return every region and whole image that was segmented, in the order of the classes, also empty ones."""
         return all_instances(self)
 
     @cached_property
@@ -278,7 +278,7 @@ class Result:
         return parts_of(self.instances) if self.tracked is None else self.tracked
 
     def objects(self, *, parts: bool = False) -> tuple[Instance, ...]:
-        """What outputs take for one object: every instance, or every connected part."""
+        """List what outputs take for one object: every instance, or every connected part."""
         return self.parts if parts or self.tracked is not None else self.instances
 
     def _sized(self, size: tuple[int, int] | None) -> tuple[int, int]:
@@ -292,7 +292,7 @@ class Result:
         return RleMask.joined(size, [self._pair_rle(at, size) for at in pairs])
 
     def labels(self, size: tuple[int, int] | None = None, *, background: bool = True) -> npt.NDArray[np.int32]:
-        """Label map (H, W) int32: 0 for none, else 1 + the position of the strongest class at that pixel.
+        """Return the label map (H, W) int32: 0 for none, else 1 + the position of the strongest class at that pixel.
 
         Args:
             size: (width, height) in pixels; None is the image's.
@@ -302,7 +302,7 @@ class Result:
         return maps.labels(self, self._sized(size), background)
 
     def to_json(self, *, parts: bool = False) -> dict[str, Any]:
-        """All but the masks, as plain JSON types: areas in pixels and percent, boxes xywh in pixels or null.
+        """Return all but the masks, as plain JSON types: areas in pixels and percent, boxes xywh in pixels or null.
 
         Args:
             parts: ``instances`` are the connected ``parts``.
@@ -310,7 +310,7 @@ class Result:
         return json_document(self, parts)
 
     def to_coco(self, image_id: int = 1, *, parts: bool = False, polygons: bool = False) -> dict[str, Any]:
-        """A COCO document of this image; masks as compressed RLE, one annotation for each mask with pixels.
+        """Return a COCO document of this image; masks as compressed RLE, one annotation for each mask with pixels.
 
         Args:
             image_id: number of the image.
@@ -328,7 +328,7 @@ class Result:
         return coco_document(self, image_id, parts=parts, polygons=polygons)
 
     def to_supervision(self, *, parts: bool = False) -> Any:
-        """The instances as ``supervision.Detections``: boxes of the masks, masks, scores, class ids and names.
+        """Return the instances as ``supervision.Detections``: boxes of the masks, masks, scores, class ids and names.
 
         Args:
             parts: the connected ``parts`` in place of the instances.
@@ -342,7 +342,7 @@ class Result:
         return to_supervision(self, parts)
 
     def overlay(self, **options: Any) -> Any:
-        """The image with its masks, names and a legend, as an RGB ``PIL.Image.Image``.
+        """Return the image with its masks, names and a legend, as an RGB ``PIL.Image.Image``.
 
         Args:
             options: ``alpha=0.5`` of the masks; ``palette``, (red, green, blue) of each class; ``labels=True``, names

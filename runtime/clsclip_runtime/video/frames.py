@@ -53,7 +53,7 @@ class FrameSource(Protocol):
     def notes(self) -> tuple[str, ...]: ...
 
     def frames(self, every: int = 1) -> Iterator[Frame]:
-        """The frames in order, once; only those whose index ``every`` divides.
+        """Return the frames in order, once; only those whose index ``every`` divides.
 
         Raises:
             VideoError: there is none, or it ends too early; the frames before that have been given.

@@ -43,6 +43,14 @@ def fails(capsys: Captured, code: int, *arguments: str) -> str:
     return line
 
 
+def test_the_embedded_model_names_a_way_to_photographs(photo: Path, tmp_path: Path, capsys: Captured) -> None:
+    assert main([str(photo), "--classes", "red"]) == 0
+    assert "For photographs: clsclip-export --clipseg" in capsys.readouterr().out
+    other = make_bundle(tmp_path / "other.clsclip")
+    assert main([str(photo), "--classes", "red", "--model", str(other)]) == 0
+    assert "For photographs" not in capsys.readouterr().out
+
+
 def test_a_picture_and_its_words(photo: Path, capsys: Captured) -> None:
     assert main([str(photo), "--classes", "red", "blue", "dining table"]) == 0
     captured = capsys.readouterr()
