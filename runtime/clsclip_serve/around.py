@@ -6,7 +6,7 @@ import re
 import secrets
 import time
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -21,6 +21,7 @@ OPEN = ("/healthz", "/readyz", "/")
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _REJECTED = {408: "slow", 413: "size", 503: "queue", 504: "late"}
+_GONE = 499
 _SPARE = 64
 """Requests whose bodies may come in, beside those that wait."""
 
@@ -70,6 +71,8 @@ class Around:
                 await refused(scope, body.receive, send_more)
             else:
                 await self._app(scope, body.receive, send_more)
+        except ClientDisconnect:  # it went away before its body had come: nobody waits for an answer
+            status = _GONE
         except Exception as error:
             found = as_problem(error)
             if status == 0:

@@ -77,9 +77,34 @@ class _Server(uvicorn.Server):
         yield
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        for _ in range(2):  # whoever is in the backlog is accepted: a listener that is closed resets them
-            await asyncio.sleep(0)
+        await self._accept_the_last()
         await super().shutdown(sockets)
+
+    async def _accept_the_last(self) -> None:
+        """Listen no more, and accept all who are in the backlog: a listener that is closed resets them.
+
+        The loop would accept them some time before it closes the listener, and reset those who come in between.
+        """
+        mine = [socket.socket(fileno=os.dup(one.fileno())) for server in self.servers for one in server.sockets]
+        for server in self.servers:
+            server.close()
+        last = []
+        for listening in mine:
+            listening.setblocking(False)
+            with listening, contextlib.suppress(BlockingIOError):  # until nobody is left
+                while True:
+                    last.append(listening.accept()[0])
+        loop = asyncio.get_running_loop()
+        for one in last:
+            with contextlib.suppress(OSError):  # it has gone
+                one.setblocking(False)
+                await loop.connect_accepted_socket(self._protocol, one)
+
+    def _protocol(self) -> asyncio.Protocol:
+        protocol: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return protocol
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
