@@ -45,8 +45,10 @@ EXTRAS = {
     "serve": (),
     "hub": (),
     "scale": (),
+    "ray": ("ray",),
+    "peers": ("transformers",),
 }
-"""Modules that each extra must bring. Extras that setup.cfg does not have are left out of the run."""
+"""Modules that each extra must bring. ``tensorrt`` needs its maker's own index, and ``dev`` is what runs the tests."""
 
 
 class FailedError(Exception):

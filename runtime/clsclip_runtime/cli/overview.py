@@ -42,14 +42,18 @@ Examples:
 @click.version_option(__version__, prog_name=PROGRAM)
 def command(as_json: bool) -> None:
     """List the commands of this project, what each does, and what some of them need first."""
-    missing = {name: extra for name, (_, module, extra) in COMMANDS.items() if module and find_spec(module) is None}
+    missing = {
+        name: extra for name, (_, module, extra) in COMMANDS.items() if module and extra and find_spec(module) is None
+    }
     if as_json:
         print_json({"version": __version__, "commands": {name: name not in missing for name in COMMANDS}})
         return
     echo(f"clsclip {__version__}\n")
     for name, (text, _, _) in COMMANDS.items():
         extra = missing.get(name)
-        echo(f"  {name:<15} {text}" + (f"; first: {install_command(extra)}" if extra else ""))
+        echo(f"  {name:<15} {text}" + (f" (needs the extra {extra})" if extra else ""))
+    if missing:
+        echo(f"\nAn extra is added like this: {install_command(next(iter(missing.values())))}")
     echo("\nEach has --help. Segment a picture: clsclip-infer photo.jpg --classes bottle boat")
 
 
