@@ -30,7 +30,7 @@ BEYOND_THE_SCHEMA = (
     r"must be smallest, usual and largest number, ascending",
     r"must be such that one call has at most",
     r"must be the name of a text feature of unit norm",
-    r"must be the name of an image feature that is no single number",
+    r"must be lists by the names of image features that are no single numbers",
     r"must be a list of \d+ numbers",
 )
 """Messages of refusals by a relation of several values, which JSON Schema cannot express."""

@@ -1,8 +1,10 @@
 #!/bin/sh
 # The embedded model from nothing: towers on captions, then ClsCLIP on masks of the trained words, in two forms.
-#   sh benchmarks/method/embedded.sh STICKERS OUT       STICKERS: node_modules with the sticker packages
+#   sh benchmarks/method/embedded.sh STICKERS OUT PHOTOGRAPHS
+# STICKERS: node_modules with the sticker packages; PHOTOGRAPHS: a folder of .jpg files, such as VOC2012/JPEGImages, of
+# which every second one draws the line between what the model knows and photographs.
 set -eu
-stickers=$1 out=$2
+stickers=$1 out=$2 photographs=$3
 styles="--style noto --style fluent"
 [ -f "$out/towers/open_clip_model.safetensors" ] || python -m clsclip.reproduce.stickers pretrain --stickers "$stickers" $styles \
     --out "$out/towers" --steps 6000
@@ -23,4 +25,6 @@ train large text_token+similarity+stem 128 1 900 --lr 7e-4 --from-checkpoint "$o
 # A third of the pictures as close as the crops of regions are: ClsCLIP+ asks such pictures.
 train embedded text_token+similarity+stem 128 5 600 --lr 6e-4 --warmup 20 --seed 5 --train-pictures 7000 --close-ups 0.35 \
     --from-checkpoint "$out/large/last.safetensors"
+python -m clsclip.reproduce.stickers domain "$out/embedded/last.safetensors" --stickers "$stickers" $styles \
+    --photographs "$photographs"
 clsclip-export --ckpt "$out/embedded/last.safetensors" --out "$out/stickers.clsclip" --name stickers-v3 --force

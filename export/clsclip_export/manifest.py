@@ -84,7 +84,7 @@ def build_manifest(
         "precision": options.precision,
         "opset": OPSET,
         "files": file_entries(folder),
-        "provenance": provenance,
+        "provenance": {key: value for key, value in provenance.items() if key != "domain"},
         "tools": {tool: version(tool) for tool in ("torch", "onnx", "onnxruntime", "open_clip_torch", "tokenizers")},
     }
     document |= architecture.more()

@@ -127,12 +127,13 @@ def test_domains_are_checked_alike(parts: Parts) -> None:
     feature = next(one for one in document()["features"] if one["shape"])
     weights = [0.5] * (2 * feature["shape"][-1])
     right = {"name": "photographs", "description": "Of streets.", "test": None}
-    test = {"feature": feature["name"], "weights": weights, "bias": -1.5}
+    test = {"weights": {feature["name"]: weights}, "bias": -1.5}
     for domain, taken in (
         (right, True),
         (right | {"test": test}, True),
-        (right | {"test": test | {"weights": weights[1:]}}, False),
-        (right | {"test": test | {"feature": "of_tomorrow"}}, False),
+        (right | {"test": test | {"weights": {feature["name"]: weights[1:]}}}, False),
+        (right | {"test": test | {"weights": {"of_tomorrow": weights}}}, False),
+        (right | {"test": test | {"weights": {}}}, False),
         (right | {"test": test | {"bias": "1"}}, False),
         ({}, False),
         ({"name": "photographs"}, False),

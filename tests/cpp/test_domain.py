@@ -35,7 +35,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         features = [np.asarray(plain.set_image(image_of(seed)).arrays["anything"])[0] for seed in range(20)]
     pooled = [one.reshape(-1, GRID) for one in features]
     scores = [float(np.concatenate([one.mean(axis=0), one.std(axis=0)]) @ weights) for one in pooled]
-    test = {"feature": "anything", "weights": weights, "bias": -float(np.median(scores))}
+    test = {"weights": {"anything": weights}, "bias": -float(np.median(scores))}
     document["domain"] = {"name": "colors", "description": "flat\n  colors, é", "test": test}
     sign(folder, document)
     return folder

@@ -5,13 +5,17 @@ Training with masks and evaluation are ``clsclip-train --data stickers`` and ``c
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import numpy as np
 import torch
 from PIL import Image
 
+from clsclip.checkpoint import change_provenance, load_checkpoint
 from clsclip.numbers import numbers
+from clsclip.reproduce.domain import Pixels, fit_line, pooled_features, sticker_images
 from clsclip.reproduce.naming import single_things
 from clsclip.reproduce.pretrain import PretrainConfig, new_towers, pretrain
 from clsclip.reproduce.stickers.captions import train_tokenizer
@@ -23,6 +27,8 @@ from clsclip.reproduce.stickers.vocabulary import nouns
 from clsclip.tower_files import CONFIG_FILE, load_towers
 from clsclip_runtime.cli.output import echo, print_json
 from clsclip_runtime.documents import read_json
+from clsclip_runtime.images import open_image
+from clsclip_runtime.paths import write_json
 
 STICKERS = click.option(
     "--stickers",
@@ -57,6 +63,54 @@ def images(stickers: Path, styles: tuple[str, ...], out: Path, count: int, side:
         path = out / f"sticker_{seed}_{index:04d}.png"
         Image.fromarray(image.pixels).save(path)
         print_json({"file": str(path), "words": [nouns()[noun].name for noun in image.nouns]})
+
+
+@main.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@STICKERS
+@STYLE
+@click.option(
+    "--photographs",
+    required=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of photographs (.jpg). Every second one is kept back, to measure on.",
+)
+@click.option("--pictures", "count", default=6000, show_default=True, help="Sticker pictures to fit on.")
+@click.option("--measured", default=1000, show_default=True, help="Sticker pictures to measure on.")
+@click.option("--seed", default=7000, show_default=True)
+@click.option("--bundle", type=click.Path(path_type=Path), help="Its manifest gets the domain too.")
+def domain(
+    model: Path,
+    stickers: Path,
+    styles: tuple[str, ...],
+    photographs: Path,
+    count: int,
+    measured: int,
+    seed: int,
+    bundle: Path | None,
+) -> None:
+    """Fit the line that tells stickers from photographs, and write it into a checkpoint: exports carry it."""
+    loaded, _ = load_checkpoint(model)
+    book, files = StickerBook(stickers, styles), sorted(photographs.glob("*.jpg"))
+    if len(files) < 2:
+        raise click.ClickException(f"{photographs} holds {len(files)} .jpg files, and two or more are needed.")
+
+    def read(chosen: list[Path]) -> Iterator[Pixels]:
+        return (np.asarray(open_image(one).image.convert("RGB")) for one in chosen)
+
+    near, widths = pooled_features(loaded, sticker_images(book, count, seed))
+    far, _ = pooled_features(loaded, read(files[::2]))
+    line = fit_line(near, far, widths)
+    fresh, _ = pooled_features(loaded, sticker_images(book, measured, seed + 1000))
+    others, _ = pooled_features(loaded, read(files[1::2]))
+    change_provenance(model, {"domain": line.to_json()})
+    if bundle is not None:
+        path = bundle / "manifest.json"
+        write_json(path, read_json(path) | {"domain": line.to_json()})
+    echo(
+        f"told {line.told(others):.1%} of {len(others)} other photographs, and {line.told(fresh):.1%} of {len(fresh)} "
+        "other sticker pictures"
+    )
 
 
 @main.command()

@@ -200,11 +200,15 @@ def _domain(section: Section, features: tuple[FeatureSpec, ...]) -> DomainSpec:
     test = section.optional("test")
     found = None
     if test is not None:
-        name, widths = test.text("feature"), {one.name: one.shape[-1] for one in features if one.shape}
-        if name not in widths:
-            raise bad_value(test.key("feature"), "the name of an image feature that is no single number", name)
-        weights = test.numbers("weights", 2 * widths[name])
-        found = DomainTest(name, weights, test.number("bias", -_MOST_BIAS, _MOST_BIAS, inclusive=True))
+        weights, widths = test.section("weights"), {one.name: one.shape[-1] for one in features if one.shape}
+        if not weights.data or not weights.data.keys() <= widths.keys():
+            raise bad_value(
+                test.key("weights"), "lists by the names of image features that are no single numbers", weights.data
+            )
+        found = DomainTest(
+            {name: weights.numbers(name, 2 * widths[name]) for name in weights.data},
+            test.number("bias", -_MOST_BIAS, _MOST_BIAS, inclusive=True),
+        )
     return DomainSpec(section.text("name"), " ".join(section.text("description").split()), found)
 
 

@@ -167,16 +167,15 @@ class DetectorSpec:
 
 @dataclass(frozen=True)
 class DomainTest:
-    """A line through a feature that tells images which the model does not know.
+    """A line through features that tells images which the model does not know.
 
     Attributes:
-        feature: an image feature of d values a place.
-        weights: 2 d numbers, of the mean and of the standard deviation of the feature over its places.
+        weights: by image feature of d values a place: 2 d numbers, of its mean and of its standard deviation over its
+            places.
         bias: added; above 0 an image is far from what the model knows.
     """
 
-    feature: str
-    weights: tuple[float, ...]
+    weights: Mapping[str, tuple[float, ...]]
     bias: float
 
 

@@ -18,22 +18,16 @@ def is_far(domain: DomainSpec, features: Arrays, row: int) -> bool:
         row: which of the C crops.
     """
     test = domain.test
-    if test is None or test.feature not in features:
+    if test is None or not test.weights.keys() <= features.keys():
         return False
-    return score(to_host(features[test.feature])[row], np.array(test.weights), test.bias) > 0
+    parts = [pooled(to_host(features[name])[row]) @ np.array(weights) for name, weights in test.weights.items()]
+    return float(sum(parts)) + test.bias > 0
 
 
-def score(feature: Floats, weights: Doubles, bias: float) -> float:
-    """The line's value for one image: above 0 it is far.
-
-    Args:
-        feature: (..., d) float32; all axes but the last are pooled.
-        weights: (2 d,) float64, of the mean and of the standard deviation over the pooled axes.
-        bias: added.
-    """
-    tokens = feature.reshape(-1, feature.shape[-1]).astype(np.float64)
-    pooled = np.concatenate([tokens.mean(axis=0), tokens.std(axis=0)])
-    return float(pooled @ weights + bias)
+def pooled(feature: Floats) -> Doubles:
+    """The mean and the standard deviation of a feature over its places: (..., d) float32 -> (2 d,) float64."""
+    places = feature.reshape(-1, feature.shape[-1]).astype(np.float64)
+    return np.concatenate([places.mean(axis=0), places.std(axis=0)])
 
 
 def sentence(domain: DomainSpec) -> str:

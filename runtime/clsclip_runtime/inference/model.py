@@ -81,9 +81,11 @@ class LoadedModel:
         close_with(self, list(graphs.values()))
         self._trunk, self._presence = graphs[TRUNK], graphs.get(PRESENCE)
         self._encoders = {first: graphs[first]}
-        # A trunk may read features that the stem does not give.
+        # A trunk may read features that the stem does not give, and so may the test of the domain.
         self._of_trunk = tuple(name for name in self._trunk.inputs if name in self._features)
-        self._has_stem = has_stem and set(self._of_trunk) <= _outputs(bundle, STEM)
+        test = None if manifest.domain is None else manifest.domain.test
+        judged = set() if test is None else set(test.weights)
+        self._has_stem = has_stem and judged <= set(self._of_trunk) <= _outputs(bundle, STEM)
         if first == STEM and not self._has_stem:
             self._encoder(IMAGE_ENCODER)
         on_disk = WordCache.from_bundle(bundle, backend.name, word_cache)

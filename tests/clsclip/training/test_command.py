@@ -17,6 +17,8 @@ from clsclip.checkpoint import load_checkpoint
 from clsclip.cli.train import main
 from clsclip.reproduce.stickers.captions import train_tokenizer
 from clsclip.tower_files import save_towers
+from clsclip.weights.flavor import MEAN_STD
+from tests import weights
 from tests.clsclip.training.tiny_fold import write_squares
 from tests.tiny import tiny_config, tiny_towers
 
@@ -58,6 +60,27 @@ def test_a_run_and_its_resumption(folder: Path, tmp_path: Path, capsys: pytest.C
     assert main(arguments(folder, out, *use, "--resume", "--seed", "9")) == 1
     captured = capsys.readouterr()
     assert "train.seed was 0 and is 9" in captured.err and captured.err.count("\n") == 1
+
+
+def test_a_folder_of_transformers_whose_mean_and_std_are_asked_for(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a processor it does not tell them: a run goes on with those that it began with, and with no others."""
+    theirs = weights.save_transformers(tmp_path / "clip", weights.clip())
+    (theirs / "preprocessor_config.json").unlink()
+    use = arguments(folder, tmp_path / "run", "--presence-pictures", "0", "--navigation-layers", "1")
+    use[use.index("--towers") + 1] = str(theirs)
+    assert main([*use, "--mean-std", "imagenet"]) == 0, capsys.readouterr().err
+    path = tmp_path / "run" / "last.safetensors"
+    settings = load_checkpoint(path)[1]["towers"]["settings"]
+    assert settings["mean"] == list(MEAN_STD["imagenet"].mean) and settings["activation"]["image"] == "quick_gelu"
+    capsys.readouterr()
+    for other in (["--mean-std", "openai"], []):  # what is assumed where nothing is asked for
+        assert main([*use, *other, "--resume"]) == 1
+        assert "settings.mean was [0.485, 0.456, 0.406] and is [0.48145466" in capsys.readouterr().err
+    assert main([*use, "--mean-std", "imagenet", "--resume"]) == 0, capsys.readouterr().err
+    assert "nothing was left to do" in capsys.readouterr().out
+    assert load_checkpoint(path)[1]["towers"]["settings"] == settings
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from clsclip_runtime import BundleError, Segmenter
-from clsclip_runtime.inference.domain import score
+from clsclip_runtime.inference.domain import pooled
 from clsclip_runtime.regions import ZoomIn
 from tests.runtime.tiny_bundle import SIZE, manifest, sign
 
@@ -18,7 +18,7 @@ BLUE, RED = (0, 0, 255), (255, 0, 0)
 
 
 def domain(weights: list[float], bias: float, feature: str = "stem_tokens") -> dict[str, Any]:
-    test = {"feature": feature, "weights": weights, "bias": bias}
+    test = {"weights": {feature: weights}, "bias": bias}
     return {"name": "colors", "description": "plain colors", "test": test}
 
 
@@ -36,22 +36,20 @@ def told(notes: list[str]) -> bool:
     return any("unlike what the model knows (colors: plain colors)" in note for note in notes)
 
 
-def test_the_score_is_a_sum_over_means_and_deviations() -> None:
-    rng = np.random.default_rng(0)
-    feature, weights = rng.normal(size=(3, 5, 4)).astype(np.float32), rng.normal(size=8)
-    expected = 0.25
+def test_features_are_pooled_to_means_and_deviations() -> None:
+    feature = np.random.default_rng(0).normal(size=(3, 5, 4)).astype(np.float32)
+    found = pooled(feature)
     for at in range(4):
         values = [float(value) for value in feature[..., at].ravel()]
         mean = sum(values) / len(values)
         deviation = (sum((value - mean) ** 2 for value in values) / len(values)) ** 0.5
-        expected += mean * weights[at] + deviation * weights[4 + at]
-    assert score(feature, weights, 0.25) == pytest.approx(expected, abs=1e-9)
+        assert found[at] == pytest.approx(mean, abs=1e-9) and found[4 + at] == pytest.approx(deviation, abs=1e-9)
 
 
 def test_images_on_the_far_side_are_told(bundle: Path, tmp_path: Path) -> None:
     with loaded(bundle, tmp_path, None) as segmenter:
         means = {
-            color: score(np.asarray(segmenter.set_image(plain(color)).arrays["stem_tokens"])[0], np.eye(6)[2], 0.0)
+            color: pooled(np.asarray(segmenter.set_image(plain(color)).arrays["stem_tokens"])[0])[2]
             for color in (BLUE, RED)
         }
     shutil.rmtree(tmp_path / "own.clsclip")
@@ -81,7 +79,8 @@ def test_images_on_the_far_side_are_told(bundle: Path, tmp_path: Path) -> None:
         (domain([1.0] * 5, 0.0), "a list of 6 numbers"),
         (domain([1.0] * 5 + [float("nan")], 0.0), "manifest.json"),
         (domain([1.0] * 6, 1e10), "bias"),
-        (domain([1.0] * 6, 0.0, "nothing"), "the name of an image feature"),
+        (domain([1.0] * 6, 0.0, "nothing"), "the names of image features"),
+        ({"name": "colors", "description": "x", "test": {"weights": {}, "bias": 0}}, "the names of image features"),
     ],
 )
 def test_what_makes_no_sense_is_refused(bundle: Path, tmp_path: Path, stated: object, message: str) -> None:

@@ -198,23 +198,27 @@ void check_profile(const Section& section) {
 
 DomainTest read_domain_test(const Section& test, const std::vector<FeatureSpec>& features) {
     DomainTest found;
-    found.feature = test.text("feature");
-    const auto feature = std::find_if(features.begin(), features.end(), [&](const FeatureSpec& one) {
-        return one.name == found.feature && !one.shape.empty();
-    });
-    if (feature == features.end()) {
-        test.bad("feature", "the name of an image feature that is no single number", test.get("feature"));
+    const Section all = test.section("weights");
+    for (const auto& [name, weights] : all.data().items()) {
+        const auto feature = std::find_if(features.begin(), features.end(), [&](const FeatureSpec& one) {
+            return one.name == name && !one.shape.empty();
+        });
+        if (feature == features.end()) {
+            test.bad("weights", "lists by the names of image features that are no single numbers", all.data());
+        }
+        const auto count = 2 * static_cast<std::size_t>(feature->shape.back());
+        const bool numbers = weights.is_array() && weights.size() == count &&
+                             std::all_of(weights.begin(), weights.end(), [](const Json& one) {
+                                 return one.is_number() && std::isfinite(one.get<double>());
+                             });
+        if (!numbers) {
+            all.bad(name, text_of("a list of ", count, " numbers"), weights);
+        }
+        found.weights[name] = weights.get<std::vector<double>>();
     }
-    const Json& weights = test.get("weights");
-    const auto count = 2 * static_cast<std::size_t>(feature->shape.back());
-    const bool numbers = weights.is_array() && weights.size() == count &&
-                         std::all_of(weights.begin(), weights.end(), [](const Json& one) {
-                             return one.is_number() && std::isfinite(one.get<double>());
-                         });
-    if (!numbers) {
-        test.bad("weights", text_of("a list of ", count, " numbers"), weights);
+    if (found.weights.empty()) {
+        test.bad("weights", "lists by the names of image features that are no single numbers", all.data());
     }
-    found.weights = weights.get<std::vector<double>>();
     found.bias = test.number("bias", -kMostBias, kMostBias, true);
     return found;
 }

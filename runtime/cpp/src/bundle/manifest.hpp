@@ -91,11 +91,11 @@ struct DetectorSpec {
     bool class_agnostic = false;
 };
 
-/// A line through a feature that tells images which the model does not know.
+/// A line through features that tells images which the model does not know.
 struct DomainTest {
-    std::string feature;          ///< an image feature of d values a place
-    std::vector<double> weights;  ///< 2 d: of the mean and of the standard deviation of the feature over its places
-    double bias = 0;              ///< added; above 0 an image is far from what the model knows
+    /// By image feature of d values a place: 2 d, of its mean and of its standard deviation over its places.
+    std::map<std::string, std::vector<double>> weights;
+    double bias = 0;  ///< added; above 0 an image is far from what the model knows
 };
 
 /// What a model knows.

@@ -6,10 +6,10 @@
 
 namespace clsclip {
 
-double domain_score(std::span<const float> feature, std::span<const double> weights, double bias) {
+double domain_part(std::span<const float> feature, std::span<const double> weights) {
     const std::size_t width = weights.size() / 2, places = feature.size() / width;
     const auto count = static_cast<double>(places);
-    double score = bias;
+    double part = 0;
     for (std::size_t at = 0; at < width; ++at) {
         double mean = 0, squares = 0;
         for (std::size_t place = 0; place < places; ++place) {
@@ -20,17 +20,24 @@ double domain_score(std::span<const float> feature, std::span<const double> weig
             const double off = feature[place * width + at] - mean;
             squares += off * off;
         }
-        score += weights[at] * mean + weights[width + at] * std::sqrt(squares / count);
+        part += weights[at] * mean + weights[width + at] * std::sqrt(squares / count);
     }
-    return score;
+    return part;
 }
 
 bool is_far(const DomainSpec& domain, const Tensors& features, std::size_t row) {
     if (!domain.test) {
         return false;
     }
-    const auto found = features.find(domain.test->feature);
-    return found != features.end() && domain_score(found->second.row(row), domain.test->weights, domain.test->bias) > 0;
+    double score = domain.test->bias;
+    for (const auto& [name, weights] : domain.test->weights) {
+        const auto found = features.find(name);
+        if (found == features.end()) {
+            return false;
+        }
+        score += domain_part(found->second.row(row), weights);
+    }
+    return score > 0;
 }
 
 std::string domain_note(const DomainSpec& domain) {

@@ -10,10 +10,9 @@
 
 namespace clsclip {
 
-/// The line's value for one image: above 0 it is far.
-///
-/// `feature` holds places x d values; `weights` are 2 d: of the mean and of the standard deviation over the places.
-[[nodiscard]] double domain_score(std::span<const float> feature, std::span<const double> weights, double bias);
+/// One feature's part in the line's value: `feature` holds places x d values, and `weights` are 2 d, of the mean and of the
+/// standard deviation over the places.
+[[nodiscard]] double domain_part(std::span<const float> feature, std::span<const double> weights);
 
 /// Whether one whole image looks unlike all that the model was trained on. `row` is which of the crops in `features`.
 [[nodiscard]] bool is_far(const DomainSpec& domain, const Tensors& features, std::size_t row);

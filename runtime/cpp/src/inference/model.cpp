@@ -107,8 +107,10 @@ LoadedModel::LoadedModel(const Bundle& bundle, const Backend& backend, bool for_
                                                                : Names{"mask_logits"});
     if (bundle.has(kStem)) {
         const std::vector<std::string> given = bundle.outputs(kStem);
+        const auto& domain = bundle.manifest.domain;
         has_stem_ = std::all_of(features_.begin(), features_.end(), [&](const FeatureSpec& one) {
-            return !trunk_takes(one.name) || std::find(given.begin(), given.end(), one.name) != given.end();
+            const bool judged = domain && domain->test && domain->test->weights.contains(one.name);
+            return trunk_takes(one.name) ? std::find(given.begin(), given.end(), one.name) != given.end() : !judged;
         });
     }
     (void)encoder((for_presence && presence_) || !has_stem_);
