@@ -1,4 +1,4 @@
-"""One tiny CLIP in every form in which people have weights; nothing is downloaded."""
+"""One CLIP, tiny or not, in every form in which people have weights; nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def register(folder: Path) -> None:
     open_clip.add_model_config(folder)
 
 
-def clip(quick_gelu: bool = True) -> Any:
+def clip(quick_gelu: bool = True, config: dict[str, Any] | None = None) -> Any:
     """The model: random weights whose activations matter."""
     torch.manual_seed(7)
-    model = open_clip.CLIP(**CONFIG, quick_gelu=quick_gelu).eval()
+    model = open_clip.CLIP(**config or CONFIG, quick_gelu=quick_gelu).eval()
     with torch.no_grad():
         for name, value in model.named_parameters():
             if value.ndim >= 2 and "embedding" not in name:
@@ -52,13 +52,15 @@ def transformers_of(model: Any, quick_gelu: bool = True) -> Any:
     from transformers import CLIPConfig, CLIPModel
 
     activation = "quick_gelu" if quick_gelu else "gelu"
-    vision = {"hidden_size": 48, "intermediate_size": 192, "num_hidden_layers": 4, "num_attention_heads": 3}
-    text = {"hidden_size": 32, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}
+    patch = model.visual.conv1.kernel_size[0]
+    size = patch * round((len(model.visual.positional_embedding) - 1) ** 0.5)
+    vision = tower_of(model.visual.transformer.resblocks) | {"image_size": size, "patch_size": patch}
+    text = tower_of(model.transformer.resblocks) | {"max_position_embeddings": len(model.positional_embedding)}
     theirs = CLIPModel(
         CLIPConfig(
-            vision_config=vision | {"image_size": 32, "patch_size": 8, "hidden_act": activation},
-            text_config=text | {"max_position_embeddings": 20, "hidden_act": activation},
-            projection_dim=24,
+            vision_config=vision | {"hidden_act": activation},
+            text_config=text | {"hidden_act": activation},
+            projection_dim=model.visual.proj.shape[1],
         )
     ).eval()
     with torch.no_grad():
@@ -77,6 +79,17 @@ def transformers_of(model: Any, quick_gelu: bool = True) -> Any:
         theirs.text_projection.weight.copy_(model.text_projection.T)
         theirs.logit_scale.copy_(model.logit_scale)
     return theirs
+
+
+def tower_of(layers: Any) -> dict[str, int]:
+    """A tower's sizes by the names of transformers."""
+    first = layers[0]
+    return {
+        "hidden_size": first.attn.embed_dim,
+        "intermediate_size": first.mlp.c_fc.out_features,
+        "num_hidden_layers": len(layers),
+        "num_attention_heads": first.attn.num_heads,
+    }
 
 
 def fill_tower(theirs: Any, ours: Any) -> None:
@@ -135,11 +148,11 @@ def save_archive(path: Path, model: nn.Module, root: type[nn.Module] = Quick, *,
     return path
 
 
-def save_open_clip(folder: Path, model: nn.Module, **more: Any) -> Path:
+def save_open_clip(folder: Path, model: nn.Module, config: dict[str, Any] | None = None, **more: Any) -> Path:
     """A folder in open_clip's layout, without a tokenizer of its own."""
     folder.mkdir(parents=True, exist_ok=True)
     preprocess = {"mean": open_clip.OPENAI_DATASET_MEAN, "std": open_clip.OPENAI_DATASET_STD}
-    document = {"model_cfg": CONFIG | {"quick_gelu": True} | more, "preprocess_cfg": preprocess}
+    document = {"model_cfg": (config or CONFIG) | {"quick_gelu": True} | more, "preprocess_cfg": preprocess}
     (folder / "open_clip_config.json").write_text(json.dumps(document), "utf-8")
     save_file(state_of(model), folder / "open_clip_model.safetensors")
     return folder
@@ -148,8 +161,9 @@ def save_open_clip(folder: Path, model: nn.Module, **more: Any) -> Path:
 def save_transformers(folder: Path, model: nn.Module, quick_gelu: bool = True) -> Path:
     """A folder as ``save_pretrained`` writes it, with a processor."""
     transformers_of(model, quick_gelu).save_pretrained(folder)
+    size = model.visual.image_size[0] if isinstance(model.visual.image_size, tuple) else model.visual.image_size
     processor = {
-        **{"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}, "do_center_crop": True},
+        **{"size": {"shortest_edge": size}, "crop_size": {"height": size, "width": size}, "do_center_crop": True},
         **{"image_mean": open_clip.OPENAI_DATASET_MEAN, "image_std": open_clip.OPENAI_DATASET_STD, "resample": 3},
     }
     (folder / "preprocessor_config.json").write_text(json.dumps(processor), "utf-8")

@@ -15,13 +15,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from clsclip.clipseg_files import load_clipseg
 from clsclip.errors import TowersError
 from clsclip.tower_files import load_towers, read_weights
 from clsclip.towers import Towers
 from clsclip.weights.files import read_file
 from clsclip.weights.flavor import MEAN_STD, Asked
 from clsclip.weights.names import OPENAI_KEYS
-from tests import weights
+from tests import clipseg, weights
 
 QUICK = Asked("quick_gelu")
 
@@ -85,9 +86,9 @@ def hugging_face(path: Path, clip: Any, prefix: str) -> Path:
     return safetensors(path, {f"{prefix}{name}": value.contiguous() for name, value in state.items()})
 
 
-def compared(towers: Towers, clip: Any) -> None:
+def compared(towers: Towers, clip: Any, size: int = 32) -> None:
     """Towers against open_clip's own forward passes."""
-    pixels, ids = torch.randn(2, 3, 32, 32), towers.tokenize(["a cat", "a wooden chair"])
+    pixels, ids = torch.randn(2, 3, size, size), towers.tokenize(["a cat", "a wooden chair"])
     with torch.no_grad():
         image, _ = towers.features(towers.run_layers(towers.embed(pixels), 0, towers.layers))
         tokens = towers.text_tokens(ids)
@@ -331,6 +332,9 @@ def test_names_on_a_hub_load_from_its_cache(tmp_path: Path, monkeypatch: pytest.
     openai, laion = "openai/clip-vit-base-patch16", "laion/CLIP-ViT-B-16-laion2B-s34B-b88K"
     weights.save_transformers(hub(tmp_path, openai), clip)
     weights.save_open_clip(hub(tmp_path, laion), clip)
+    clipseg.save(clipseg.reference(**clipseg.TINY), hub(tmp_path, "CIDAS/clipseg-rd64-refined"))
+    model, source = load_clipseg("CIDAS/clipseg-rd64-refined")
+    assert model.towers.image.size == 48 and source.license == "apache-2.0" and source.revision is not None
     found = [load_towers(one) for one in (openai, f"hf:{openai}", f"hf-hub:{laion}")]
     assert len({one.fingerprint() for one in found}) == 1
     assert found[0].name == openai
@@ -344,6 +348,36 @@ def test_names_on_a_hub_load_from_its_cache(tmp_path: Path, monkeypatch: pytest.
     )
     with pytest.raises(TowersError, match="describes a 'bert' model"):
         load_towers("a/bert")
+
+
+@pytest.mark.slow
+def test_published_sizes_load_from_the_hubs_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The published names, layouts and sizes, offline, with random weights: equal towers from each, and CLIPSeg's."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    config = open_clip.get_model_config("ViT-B-16")
+    large = weights.clip(config=config)
+    openai, laion = "openai/clip-vit-base-patch16", "laion/CLIP-ViT-B-16-laion2B-s34B-b88K"
+    weights.save_transformers(hub(tmp_path / "hub", openai), large)
+    weights.save_open_clip(hub(tmp_path / "hub", laion), large, config)
+    files = [
+        safetensors(tmp_path / "w.safetensors", weights.state_of(large)),
+        saved(tmp_path / "w.pt", {"state_dict": prefixed(large, "module.")}),
+        weights.save_archive(tmp_path / "jit.pt", large),
+        hugging_face(tmp_path / "hf.safetensors", large, ""),
+    ]
+    found = [load_towers(openai), load_towers(f"hf:{laion}")]
+    found += [load_towers("ViT-B-16", str(path), asked=QUICK) for path in files]
+    assert len({one.fingerprint() for one in found}) == 1
+    assert found[0].settings()["activation"] == {"image": "quick_gelu", "text": "quick_gelu"}
+    compared(found[0], large, 224)
+    rd64 = {"vision_config": {"patch_size": 16}, "reduce_dim": 64, "use_complex_transposed_convolution": True}
+    published = "CIDAS/clipseg-rd64-refined"
+    clipseg.save(clipseg.reference(**rd64), hub(tmp_path / "hub", published), 352)
+    model, source = load_clipseg(published)
+    assert model.towers.image.size == 352 and source.license == "apache-2.0" and source.revision is not None
 
 
 def test_positions_of_another_size_are_the_files_own(tmp_path: Path, clip: Any) -> None:
