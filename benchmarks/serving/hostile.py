@@ -195,7 +195,7 @@ class Campaign:
         for name, sent in cases.items():
             self.run(name, lambda sent=sent: exchange(served, sent))  # type: ignore[misc]
         self.run("half a body", lambda: exchange(served, message("/v1/segment", edge, good[:100], length=len(good)),
-                                                 half=True), may_be_silent=True)  # fmt: skip
+                                                 half=True))  # fmt: skip
 
     def slow(self, connections: int) -> None:
         """Half-open uploads, a byte a second, and clients that leave; others are served all the while."""

@@ -27,6 +27,7 @@ def _problem(status: int, title: str, detail: str) -> bytes:
 
 
 _LATE = _problem(408, "Request Timeout", "the head of the request did not come")
+_CUT = _problem(400, "Bad Request", "the body ended before it had the length that was announced")
 _UNREADABLE = _problem(400, "Bad Request", "the request is no HTTP that can be read, or its head is too long")
 
 
@@ -56,16 +57,25 @@ class WatchedProtocol(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """Tell that it is no HTTP, in the form of all errors, and close when it has been read."""
+        self._refuse(_UNREADABLE)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.loop.call_later(LINGER_S, self.transport.close)
+
+    def eof_received(self) -> None:
+        """Tell a client that sends no more, but may listen, that its body is not whole. Then it is closed."""
+        if self.conn.their_state is h11.SEND_BODY and not self._refused:
+            self._refuse(_CUT)
+
+    def _refuse(self, answer: bytes) -> None:
+        """Give the last answer of this connection, unless another has begun."""
         self._refused = True
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True  # it writes nothing more
             self.cycle.message_event.set()
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            self.transport.write(_UNREADABLE)
+            self.transport.write(answer)
         self.flow.resume_reading()
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
-        self.loop.call_later(LINGER_S, self.transport.close)
 
     def shutdown(self) -> None:
         """End once the request that runs is answered, or when none has come for a moment.

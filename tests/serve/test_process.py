@@ -148,6 +148,10 @@ def test_what_is_no_http_is_told_and_not_reset(bundle: Path) -> None:
                     answer += part
             assert answer.startswith(b"HTTP/1.1 400 ") and b"problem+json" in answer, name
             assert answer.count(b"HTTP/1.1") == 1 and b"no HTTP that can be read" in answer, name
+        with socket.create_connection((host, int(port)), 30) as one:  # it sends no more, and listens
+            one.sendall(line + b"Content-Type: application/json\r\nContent-Length: 99\r\n\r\n{")
+            one.shutdown(socket.SHUT_WR)
+            assert b"the body ended before" in one.recv(65536)
         with socket.create_connection((host, int(port)), 30) as one:  # it leaves in the middle of a body
             one.sendall(line + b"Content-Type: application/json\r\nContent-Length: 99\r\n\r\n{")
         time.sleep(0.3)
