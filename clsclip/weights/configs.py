@@ -14,6 +14,10 @@ _MOST_CHARACTERS = 256
 _NORM = "norm_kwargs"
 
 
+POOLINGS = ("argmax", "eos", "first", "last")
+"""How open_clip's text towers find the token that stands for a text."""
+
+
 def check_kind(name: str, config: dict[str, Any]) -> None:
     """Refuse what has no plain ViT as its image tower. TowersError then."""
     if "vision_cfg" not in config or config["vision_cfg"].get("timm_model_name") or is_resnet(config):
@@ -71,6 +75,12 @@ def check_shapes(config: Any, weights: Mapping[str, Tensor]) -> None:
         ratio = part.get("mlp_ratio", 4.0)
         if isinstance(ratio, bool) or not isinstance(ratio, (int, float)) or not 0 < ratio <= 16:
             raise TowersError("its mlp_ratio is not from 0 to 16")
+    pooling, end = text.get("pool_type", "argmax"), text.get("eos_id", 2)
+    if pooling not in POOLINGS:
+        raise TowersError(f"its text is pooled by {str(pooling)[:40]!a}, and known are {', '.join(POOLINGS)}")
+    words = text.get("vocab_size", 49408)
+    if type(end) is not int or (pooling == "eos" and type(words) is int and not 0 <= end < words):
+        raise TowersError(f"its eos_id {str(end)[:40]!a} is no token")
 
 
 def is_resnet(config: dict[str, Any]) -> bool:
