@@ -115,7 +115,8 @@ def _checked(kind: type[_Model], text: str | bytes, what: str) -> _Model:
     try:
         return kind.model_validate_json(text)
     except ValidationError as error:
-        raise ProblemError(422, f"{what}: " + "; ".join(sentence(dict(one)) for one in error.errors()[:5])) from error
+        told = "; ".join(sentence(dict(one), "") for one in error.errors()[:5])
+        raise ProblemError(422, f"{what}: {told}") from error
 
 
 def checked_classes(classes: Classes, most: int) -> Classes:

@@ -96,10 +96,11 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, invalid)
 
 
-def sentence(one: Mapping[str, Any]) -> str:
-    """One complaint of pydantic's about a request."""
-    place = ".".join(str(part) for part in one.get("loc", ()) if part not in ("body",))
-    return f"{place or 'the request'}: {one.get('msg', 'is wrong')}"
+def sentence(one: Mapping[str, Any], whole: str = "the request") -> str:
+    """One complaint of pydantic's, with its place; ``whole`` is what it calls all of the request."""
+    place = ".".join(str(part) for part in one.get("loc", ()) if part not in ("body",)) or whole
+    told = str(one.get("msg", "is wrong"))
+    return f"{place}: {told}" if place else told
 
 
 def request_id(request: Request) -> str:
