@@ -65,8 +65,8 @@ def steps(work: Path) -> list[Step]:
         Step("peers", ("benchmarks.peers.table", "--seconds", "2", *folder), 20, peers.markdown),
         Step("plus", ("benchmarks.peers.plus", "--seconds", "3", *folder), 2, plus.markdown),
         Step("disk", ("benchmarks.peers.disk", "--seconds", "6", *folder), 2, disk.markdown, True),
-        Step("embedded", (*embedded, "--minutes", "8"), 10, markdown),
-        Step("embedded-filtered", (*embedded_filtered, "--minutes", "8"), 10, markdown),
+        Step("embedded", (*embedded, "--minutes", "5"), 7, markdown),
+        Step("embedded-filtered", (*embedded_filtered, "--minutes", "5"), 7, markdown),
         Step("full-size", (BENCH, *one_image, *exact, "--classes", "1,5,20", "--minutes", "2"), 3, markdown, True),
         Step("full-size-filtered", (BENCH, *one_image, *filtered, "--minutes", "6"), 7, markdown, True),
     ]

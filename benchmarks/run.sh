@@ -1,5 +1,5 @@
 #!/bin/sh
-# Everything in benchmarks/README.md and the figures of speed of other pages, measured again in about 50 minutes on two
+# Everything in benchmarks/README.md and the figures of speed of other pages, measured again in about 45 minutes on two
 # cores; goes on where it was stopped. Keep the machine quiet meanwhile. --fresh forgets what was measured before.
 set -e
 cd "$(dirname "$0")/.."
