@@ -85,3 +85,11 @@ def test_clsclip_lists_every_command(capsys: pytest.CaptureFixture[str], monkeyp
     assert overview.main(["--json"]) == 0
     told = json.loads(capsys.readouterr().out)["commands"]
     assert {name for name, works in told.items() if not works} == {"clsclip-train", "clsclip-eval"}
+
+
+def test_the_help_of_the_command_in_cpp_fits() -> None:
+    source = (ROOT / "runtime" / "cpp" / "tools" / "arguments.cpp").read_text("utf-8")
+    (text,) = re.findall(r'R"\((Usage: .*?)\)"', source, re.DOTALL)
+    assert [line for line in text.split("\n") if len(line) > 80] == []
+    assert "\nExamples:\n" in text
+    assert "Exit codes:" in text

@@ -224,48 +224,69 @@ Arguments parse(int count, const char* const* values) {
 const char* help_text() {
     return R"(Usage: clsclip-infer-cpp IMAGE... --classes WORD... --model DIR [OPTIONS]
 
-Segment classes in JPEG and PNG images. A class that is not in an image is reported absent and
-gets an empty mask.
+Segment classes in JPEG and PNG images. A class that is not in an image is
+reported absent and gets an empty mask.
 
-  --classes WORD...           Classes to segment, until the next option. A comma separates classes;
-                              "helmet = safety helmet | hard hat" is one class of two prompts.
-  --model DIR, --bundle DIR   The bundle. Default: the environment variable CLSCLIP_BUNDLE.
-  --out DIR                   Where files go. Default: clsclip-out; with --json none are written
-                              unless it is given.
-  --formats LIST              Of png (a mask per class), overlay, coco (one file of all images);
-                              commas between.
-                              Default: png,overlay.
-  --presence-threshold 0..1   Classes scoring below are absent; 0 segments every class.
-  --presence-filter           Segment only the classes that an image shows. Default: on where the
-                              model's threshold was trained.
-  --no-presence-filter        Segment every class.
-  --max-classes N             Segment at most the N likeliest classes of an image or region.
-  --mask-threshold 0..1       Probability that a pixel must exceed to belong to a class. Default:
-                              the model's own.
-  --min-area N                Leave out connected parts of masks with fewer pixels.
-  --largest                   Keep the largest connected part of every mask alone.
-  --fill-holes                Make holes of masks part of them.
-  --zoom-in                   Segment the regions that the bundle's detector finds; tiles where it
-                              has none.
-  --regions FILE|tiles        JSON with boxes in place of the detector's; or tiles: overlapping
-                              parts of the whole image. A file of that name is ./tiles.
-  --refine                    Give masks the edges of the image.
-  --confidence 0..1           Least score of the detector's boxes. Default: 0.25.
-  --crop-margin SHARE         Context around a region, of its width and height. Default: 0.1.
-  --region-threshold P        In regions named as the class: the probability that a pixel must
-                              exceed. Default: 0.2.
-  --mask-margin SHARE         How far masks reach beyond such regions, of their size. Default: 0.03.
-  --fallback KIND             whole-image or none: what a class without a region gets.
-  --boxes-as-masks            Take the boxes themselves as masks.
-  --class-agnostic            Ignore the boxes' names: search every box for every class.
-  --json                      One JSON document per image, a line each.
-  --backend NAME              What runs the model. Default: auto, the first that works.
-  --threads N                 Threads of the backend.
-  --engines DIR               Folder of TensorRT engines. Default: the user's cache.
-  --trust-engines             Load engines of --engines that others built: they are machine code.
-  --memory-mb N               Most memory for the activations of one call, MiB. Default: 1024.
-  --max-pixels N              Refuse larger images. Default: 200000000.
+  --classes WORD...          Classes to segment, until the next option. A comma
+                             separates classes; "helmet = safety helmet | hard
+                             hat" is one class of two prompts.
+  --model DIR, --bundle DIR  The bundle. Default: the environment variable
+                             CLSCLIP_BUNDLE.
+  --out DIR                  Where files go. Default: clsclip-out; with --json
+                             none are written unless it is given.
+  --formats LIST             Of png (a mask per class), overlay, coco (one file
+                             of all images); commas between. Default:
+                             png,overlay.
+  --presence-threshold 0..1  Classes scoring below are absent; 0 segments every
+                             class.
+  --presence-filter          Segment only the classes that an image shows.
+                             Default: on where the model's threshold was
+                             trained.
+  --no-presence-filter       Segment every class.
+  --max-classes N            Segment at most the N likeliest classes of an
+                             image or region.
+  --mask-threshold 0..1      Probability that a pixel must exceed to belong to
+                             a class. Default: the model's own.
+  --min-area N               Leave out connected parts of masks with fewer
+                             pixels.
+  --largest                  Keep the largest connected part of every mask
+                             alone.
+  --fill-holes               Make holes of masks part of them.
+  --zoom-in                  Segment the regions that the bundle's detector
+                             finds; tiles where it has none.
+  --regions FILE|tiles       JSON with boxes in place of the detector's; or
+                             tiles: overlapping parts of the whole image. A
+                             file of that name is ./tiles.
+  --refine                   Give masks the edges of the image.
+  --confidence 0..1          Least score of the detector's boxes. Default:
+                             0.25.
+  --crop-margin SHARE        Context around a region, of its width and height.
+                             Default: 0.1.
+  --region-threshold P       In regions named as the class: the probability
+                             that a pixel must exceed. Default: 0.2.
+  --mask-margin SHARE        How far masks reach beyond such regions, of their
+                             size. Default: 0.03.
+  --fallback KIND            whole-image or none: what a class without a region
+                             gets.
+  --boxes-as-masks           Take the boxes themselves as masks.
+  --class-agnostic           Ignore the boxes' names: search every box for
+                             every class.
+  --json                     One JSON document per image, a line each.
+  --backend NAME             What runs the model. Default: auto, the first that
+                             works.
+  --threads N                Threads of the backend.
+  --engines DIR              Folder of TensorRT engines. Default: the user's
+                             cache.
+  --trust-engines            Load engines of --engines that others built: they
+                             are machine code.
+  --memory-mb N              Most memory for the activations of one call, MiB.
+                             Default: 1024.
+  --max-pixels N             Refuse larger images. Default: 200000000.
   --version, -h, --help
+
+Examples:
+  clsclip-infer-cpp photo.jpg --classes bottle boat --model model.clsclip
+  clsclip-infer-cpp a.jpg b.png --classes dog --model model.clsclip --json
 
 Exit codes: 0 all done, 1 a failure (the other images are done), 2 wrong use.
 )";
