@@ -28,6 +28,18 @@ def test_demo_picture() -> None:
                 assert both < 0.2 * min(result.mask(first).sum(), result.mask(second).sum())
 
 
+def test_photographs_are_told_and_stickers_are_not() -> None:
+    """Of photographs that scikit-image carries; those that sticker pictures have as grounds are left out."""
+    from skimage import data
+
+    def told(segmenter: Segmenter, image: object) -> bool:
+        return any("unlike what the model knows (stickers: " in one for one in segmenter(image, ["dog"]).notes)
+
+    with Segmenter.load() as segmenter:
+        assert all(told(segmenter, getattr(data, name)()) for name in ("chelsea", "coffee", "rocket"))
+        assert not any(told(segmenter, ROOT / "examples" / name) for name in ("cluttered.png", "tiny.png"))
+
+
 def test_tiny_things_are_found_in_their_boxes_and_in_tiles_alone() -> None:
     """The README's picture of ClsCLIP+."""
     words = ["snake", "caterpillar", "top hat", "folder"]
