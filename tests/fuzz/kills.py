@@ -145,8 +145,20 @@ class Images(Job):
         self.arguments += ("--formats", "png,overlay,labels,coco,npz", "--skip-existing", "-q")
 
     def content(self) -> Content:
-        """See ``Job.content``."""
-        return {path.name: meaning(path) for path in _files(self.out)}
+        """See ``Job.content``; of ``coco.json`` every image with its masks, by name."""
+        found = {path.name: meaning(path) for path in _files(self.out)}
+        if "coco.json" in found:
+            document = found["coco.json"]
+            masks: dict[int, list[Any]] = {one["id"]: [] for one in document["images"]}
+            for one in document["annotations"]:
+                masks[one["image_id"]].append((one["category_id"], one["segmentation"], one["area"]))
+            found["coco.json"] = {one["file_name"]: sorted(masks[one["id"]], key=repr) for one in document["images"]}
+        return found
+
+    def differs(self, found: Content, wanted: Content) -> list[str]:
+        """See ``Job.differs``: a run that was stopped leaves a document of the images that it had finished."""
+        finished = found.get("coco.json", {}).items() <= wanted["coco.json"].items()
+        return super().differs({**found, "coco.json": wanted["coco.json"]} if finished else found, wanted)
 
 
 class Video(Job):
