@@ -16,7 +16,10 @@ SECONDS = 2.0
 """After which no other round is begun."""
 
 _WORTH = 0.9
-_WORDS = ("dog", "boat", "tree")
+_CLEAR = (0.8, 1.15)
+"""Shares of the time below and above which one round says enough: a server that starts again should not wait."""
+
+_WORDS = ("dog",)
 _SIDE = 512
 
 
@@ -52,11 +55,13 @@ def measure_batch(segmenter: Segmenter) -> Measured:
     def together() -> None:
         segmenter.batch(images, _WORDS, presence_threshold=0)
 
+    segmenter(images[0], _WORDS, presence_threshold=0)  # the engine prepares itself, and the words are encoded
     begun = time.perf_counter()
     times: list[tuple[float, float]] = []
     for _ in range(ROUNDS):
         times.append((_seconds(alone), _seconds(together)))
-        if time.perf_counter() - begun > SECONDS:
+        share = times[-1][1] / times[-1][0]
+        if not _CLEAR[0] < share < _CLEAR[1] or time.perf_counter() - begun > SECONDS:
             break
     return Measured(min(one for one, _ in times), min(one for _, one in times))
 

@@ -150,5 +150,8 @@ def test_the_better_batch_is_kept() -> None:
     slower, faster = Timed(0.001, 0.05), Timed(0.01, 0.001)
     assert measure_batch(slower).batch == 1  # type: ignore[arg-type]
     assert measure_batch(faster).batch == 8  # type: ignore[arg-type]
-    assert slower.pictures == faster.pictures == 48
+    assert slower.pictures == faster.pictures == 1 + 16  # one round says enough
+    unclear = Timed(0.005, 0.041)
+    assert measure_batch(unclear).batch == 1  # type: ignore[arg-type]
+    assert unclear.pictures == 1 + 3 * 16
     assert str(Measured(0.1, 0.095)) == "8 pictures take 100 ms one by one and 95 ms together: --batch 1"
