@@ -3,6 +3,7 @@
 import { InferenceSession, Tensor, env } from "./node_modules/onnxruntime-web/dist/ort.wasm.bundle.min.mjs";
 import { Tokenizer } from "./node_modules/@huggingface/tokenizers/dist/tokenizers.min.mjs";
 import { openBundle } from "./bundle.js";
+import { farFrom } from "./domain.js";
 import { logit, maskOf } from "./masks.js";
 import { pixelValues } from "./resize.js";
 import { tokenIds } from "./words.js";
@@ -40,7 +41,8 @@ export class Segmenter {
   /** Look for words: what `clsclip-infer --json` says of each, with `logits` for those that were segmented. */
   async find(image, words) {
     const { text, notes } = await this.encode(words), { presence, domain } = this.manifest;
-    if (domain) notes.push(`This page does not check whether the picture is like those that the model knows: ${domain.description}.`);
+    const far = farFrom(domain, image.features);
+    if (far) notes.push(far);
     const scores = presence ? await this.presence(image, text, words) : null;
     const chosen = words.map((_, at) => at).filter((at) => !scores || scores[at] >= Math.fround(presence.threshold));
     const logits = await this.trunk(image, text, chosen, words);

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clsclip.photographs import photographs
 from clsclip_runtime import Segmenter
 from clsclip_runtime.bundle.opening import Bundle
 from clsclip_runtime.images import open_image, preprocess
@@ -106,6 +107,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pytest.skip(f"the node packages of examples/web cannot be installed: {done.stderr[-300:]}")
     shutil.copytree(MODEL, made / "model.clsclip")
     shutil.copytree(JUDGE, made / "judge")
+    Image.fromarray(photographs()[0]).save(made / "judge" / "photograph.png")
     return made
 
 
@@ -164,7 +166,7 @@ def test_masks_of_twelve_pictures_are_those_of_python(page: Any) -> None:
             words = [*one["shown"], *one["absent"]]
             result = segmenter(JUDGE / one["file"], words)
             told = page.evaluate(FIND, [f"/judge/{one['file']}", words])
-            assert told["notes"] == [] and tuple(told["size"]) == result.size
+            assert told["notes"] == list(result.notes) and tuple(told["size"]) == result.size
             for mine, theirs in zip(told["classes"], result, strict=True):
                 assert mine["name"] == theirs.name
                 assert mine["presence"] == pytest.approx(theirs.presence, abs=1e-5)
@@ -176,6 +178,16 @@ def test_masks_of_twelve_pictures_are_those_of_python(page: Any) -> None:
                 assert mine["area"] == np.count_nonzero(mask)
                 found.append(iou(mask, theirs.mask))
     assert len(found) >= 24 and min(found) >= LEAST_IOU, found
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_a_photograph_is_told(page: Any) -> None:
+    told = page.evaluate(FIND, ["/judge/photograph.png", ["dog"]])
+    with Segmenter.load(backend="onnxruntime-cpu") as segmenter:
+        result = segmenter(photographs()[0], ["dog"])
+    assert told["notes"] == list(result.notes)
+    assert "unlike what the model knows" in told["notes"][0]
 
 
 @pytest.mark.slow
