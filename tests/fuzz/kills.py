@@ -157,8 +157,10 @@ class Images(Job):
 
     def differs(self, found: Content, wanted: Content) -> list[str]:
         """See ``Job.differs``: a run that was stopped leaves a document of the images that it had finished."""
-        finished = found.get("coco.json", {}).items() <= wanted["coco.json"].items()
-        return super().differs({**found, "coco.json": wanted["coco.json"]} if finished else found, wanted)
+        name = "coco.json"
+        if name in found and name in wanted and found[name].items() <= wanted[name].items():
+            found = {**found, name: wanted[name]}
+        return super().differs(found, wanted)
 
 
 class Video(Job):

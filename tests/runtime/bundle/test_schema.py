@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +34,7 @@ def document() -> dict[str, Any]:
     """The embedded bundle's manifest, with every optional key."""
     found: dict[str, Any] = json.loads((EMBEDDED / "manifest.json").read_text("utf-8"))
     entry = {"sha256": "0" * 64, "bytes": 1}
-    found["detector"] = dict(DETECTOR)
+    found["detector"] = copy.deepcopy(DETECTOR)
     found["files"] |= {"detector.onnx": entry, "text_tokens.safetensors": entry}
     found["license"]["parts"] = {"detector.onnx": "AGPL-3.0"}
     found |= {"domain": None, "validation": {}, "background": {}, "tiles": None, "export_options": {}}
