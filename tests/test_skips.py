@@ -79,7 +79,7 @@ def test_long_tests_are_there() -> None:
         path, *name = test.split("::")
         assert not name or f"def {name[0]}(" in (ROOT / path).read_text("utf-8"), line
         assert (ROOT / path).is_file(), line
-        assert float(seconds) >= 0.6
+        assert float(seconds) >= 0.4
 
 
 def test_the_list() -> None:
