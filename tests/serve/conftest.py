@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -13,6 +14,7 @@ from clsclip_serve.app import create_app
 from clsclip_serve.options import ServerOptions
 from clsclip_serve.service import Service
 from tests.runtime.tiny_bundle import make_bundle
+from tests.serve.chromium import CHROMIUM, chromium
 
 
 @pytest.fixture(scope="session")
@@ -37,4 +39,13 @@ def service(bundle: Path) -> Iterator[Service]:
 @pytest.fixture
 def client(service: Service) -> Iterator[TestClient]:
     with TestClient(create_app(service), raise_server_exceptions=False) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if CHROMIUM is None:
+        pytest.skip("chromium is not installed")
+    pytest.importorskip("playwright.sync_api")
+    with chromium() as one:
         yield one

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from playwright.sync_api import sync_playwright
 
-from tests.serve.test_page import CHROMIUM, ready
+from tests.serve.chromium import chromium
+from tests.serve.test_page import ready
 from tests.serve.test_process import start
 
 PICTURE = Path(__file__).parents[2] / "examples" / "judge" / "judge_0005.png"
@@ -41,8 +41,7 @@ def small(png: bytes, picture: tuple[int, int, int, int]) -> Image.Image:
 def main(folder: Path) -> None:
     process, address = start(None, "--backend", "onnxruntime-cpu")
     try:
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        with chromium() as browser:
             for width, height in SHOTS.items():
                 for scheme in ("light", "dark"):
                     page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
@@ -59,7 +58,6 @@ def main(folder: Path) -> None:
                     small(page.screenshot(full_page=True), picture).save(path, optimize=True)
                     print(path, path.stat().st_size)
                     page.close()
-            browser.close()
     finally:
         process.terminate()
         process.communicate(timeout=30)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from clsclip_serve.app import PAGE
 from tests.serve.test_process import start
 
 IMAGE = Path(__file__).parents[2] / "examples" / "cluttered.png"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 MOST_BYTES = 40_000
 READ = """() => {
   const canvas = document.getElementById("masks");
@@ -47,17 +45,6 @@ def address() -> Iterator[str]:
     yield place
     process.terminate()
     process.communicate(timeout=30)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("chromium is not installed")
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        one = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield one
-        one.close()
 
 
 def masks(page: Any) -> np.ndarray[Any, Any]:

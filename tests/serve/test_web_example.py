@@ -23,7 +23,7 @@ from clsclip.photographs import photographs
 from clsclip_runtime import Segmenter
 from clsclip_runtime.bundle.opening import Bundle
 from clsclip_runtime.images import open_image, preprocess
-from tests.serve.test_page import CHROMIUM, masks, ready
+from tests.serve.test_page import masks, ready
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "web"
@@ -131,17 +131,6 @@ def address(folder: Path) -> Iterator[str]:
     server.shutdown()
     thread.join()
     server.server_close()
-
-
-@pytest.fixture(scope="module")
-def browser(folder: Path) -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("chromium is not installed")
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        one = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield one
-        one.close()
 
 
 @pytest.fixture

@@ -29,12 +29,12 @@ from clsclip_runtime.cli.options import (
     MaskOptions,
     ModelOptions,
     OutputOptions,
+    limit_options,
     take,
 )
 from clsclip_runtime.cli.output import json_option
 from clsclip_runtime.cli.runner import run_command
 from clsclip_runtime.cli.zoom import ZOOM_FLAGS, Zooming, ZoomOptions, zoom_options
-from clsclip_runtime.images import MAX_PIXELS
 from clsclip_runtime.inference.presence import check_filter
 from clsclip_runtime.paths import exists
 from clsclip_runtime.version import __version__
@@ -196,22 +196,7 @@ SECTIONS = {
 @click.option(
     "--validated-only", is_flag=True, help="Refuse a model that was never validated, or that stands on random towers."
 )
-@click.option(
-    "--memory-mb",
-    type=click.IntRange(min=1),
-    default=1024,
-    show_default=True,
-    metavar="N",
-    help="Bound on the activations of one call, MiB.",
-)
-@click.option(
-    "--max-pixels",
-    type=click.IntRange(min=1),
-    default=MAX_PIXELS,
-    show_default=True,
-    metavar="N",
-    help="Refuse larger pictures.",
-)
+@limit_options
 @click.option("--skip-existing", is_flag=True, help="Skip pictures whose files are there and were made of the same.")
 @click.option("--every", type=click.IntRange(min=1), metavar="N", help="Videos: segment each N-th frame only.")
 @click.option("--max-frames", type=click.IntRange(min=1), metavar="N", help="Videos: end after N segmented frames.")

@@ -13,7 +13,9 @@ import click
 from clsclip_runtime.bundle import opening
 from clsclip_runtime.bundle.hub import hub_folder, on_hub
 from clsclip_runtime.cli.arguments import STANDARD_INPUT, NamedSource, Piped
+from clsclip_runtime.cli.output import Command
 from clsclip_runtime.errors import BundleError, OutputError
+from clsclip_runtime.images import MAX_PIXELS
 from clsclip_runtime.paths import absence, exists, file_sha256, is_dir
 from clsclip_runtime.version import __version__
 
@@ -34,6 +36,28 @@ Pairs = tuple[tuple[str, str], ...]
 """``NAME=VALUE`` options, split."""
 
 _T = TypeVar("_T")
+
+
+def limit_options(command: Command) -> Command:
+    """Add the options that bound what a call takes."""
+    for option in (
+        click.option(
+            "--max-pixels",
+            type=click.IntRange(min=1),
+            default=MAX_PIXELS,
+            show_default=True,
+            help="Refuse larger pictures.",
+        ),
+        click.option(
+            "--memory-mb",
+            type=click.IntRange(min=1),
+            default=1024,
+            show_default=True,
+            help="Bound on the activations of one call, MiB.",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 def take(kind: type[_T], options: dict[str, Any]) -> _T:

@@ -14,10 +14,10 @@ import click
 from clsclip_runtime.backends.select import BACKENDS
 from clsclip_runtime.cli.arguments import MultiWordCommand, parse_pairs
 from clsclip_runtime.cli.infer import MASKS
+from clsclip_runtime.cli.options import limit_options
 from clsclip_runtime.cli.output import echo, json_option, print_json
 from clsclip_runtime.cli.progress import duration
 from clsclip_runtime.cli.runner import INTERRUPTED, run_command
-from clsclip_runtime.images import MAX_PIXELS
 from clsclip_runtime.paths import absence, is_dir
 from clsclip_runtime.version import __version__
 
@@ -108,21 +108,7 @@ def parse_share(context: click.Context, parameter: click.Parameter, value: str) 
 @click.option("--refine", is_flag=True, help="Give masks the edges of the picture.")
 @click.option("--zoom-in", is_flag=True, help="ClsCLIP+: regions of the detector, or tiles where there is none.")
 @click.option("--detector", type=click.Path(path_type=Path), metavar="ONNX", help="Finds the regions of --zoom-in.")
-@click.option(
-    "--memory-mb",
-    type=click.IntRange(min=1),
-    default=1024,
-    show_default=True,
-    help="Bound on the activations of one call, MiB.",
-)
-@click.option(
-    "--max-pixels",
-    type=click.IntRange(min=1),
-    default=MAX_PIXELS,
-    show_default=True,
-    metavar="N",
-    help="Refuse larger images.",
-)
+@limit_options
 @click.option(
     "--rows",
     "shard_rows",
