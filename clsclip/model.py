@@ -19,13 +19,14 @@ from open_clip.transformer import ResidualAttentionBlock
 from torch import Tensor, nn
 
 from clsclip.base import WordSegmenter
+from clsclip.detail import CHANNELS, STRIDES, CosineResidual, Detail
 from clsclip.errors import CheckpointError
 from clsclip.towers import Towers
 from clsclip.uses import USES_OF_TEXT
 from clsclip.variants import VisualPrompts, text_modulation
 from clsclip.vit import block
 
-EXTRA_INPUTS = ("text_token", "similarity", "stem")
+EXTRA_INPUTS = ("text_token", "similarity", "stem", "residual", "detail")
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class ModelConfig:
         decoder_inputs: what the decoder sees besides the patch tokens. Empty is the paper's exact form;
             ``"text_token"`` adds the text token as one more token, ``"similarity"`` the cosine of CLIP's own patch
             features (unmodified path) with the word's text feature, ``"stem"`` a linear map of the stem's patch
-            tokens, where edges are still sharp.
+            tokens, where edges are still sharp; ``"residual"`` adds that cosine to the logits, so that the decoder has
+            only to correct it; ``"detail"`` a few convolutions on the pixels, see :mod:`clsclip.detail`.
         use_of_text: one of :data:`clsclip.uses.USES_OF_TEXT`. All but ``"replace"`` leave the encoder unmodified,
             so that the stem is the whole encoder and runs once a crop.
         visual_prompts: learned tokens in the input of the image tower; 0 is the paper's form.
@@ -85,9 +87,19 @@ class Decoder(nn.Module):
         with_stem = "stem" in config.decoder_inputs
         self.stem = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width)) if with_stem else None
         self.modulation = text_modulation(config.use_of_text, towers.text_width, width)
+        self.residual = CosineResidual(towers.grid, config.upscale) if "residual" in config.decoder_inputs else None
+        self.detail = nn.Linear(width, config.upscale**2 * CHANNELS) if "detail" in config.decoder_inputs else None
+        if self.detail is not None:  # it starts with little effect: a trained decoder that gets it goes on where it was
+            nn.init.normal_(self.detail.weight, std=1e-3)
+            nn.init.zeros_(self.detail.bias)
 
     def forward(
-        self, patches: Tensor, text_tokens: Tensor, similarity: Tensor | None, stem: Tensor | None = None
+        self,
+        patches: Tensor,
+        text_tokens: Tensor,
+        similarity: Tensor | None,
+        stem: Tensor | None = None,
+        detail: Tensor | None = None,
     ) -> Tensor:
         """Mask logits.
 
@@ -96,11 +108,12 @@ class Decoder(nn.Module):
             text_tokens: (P, d_text).
             similarity: (P, m) cosines, only when the model uses them.
             stem: (P, m, d) patch tokens of the stem through ``self.stem``, only when the model uses them.
+            detail: (P, h, w, c) features of the pixels, only when the model uses them.
 
         Returns:
             (P, h, w) with h = w = upscale * grid.
         """
-        pairs, count, _ = patches.shape
+        count = patches.shape[1]
         grid = round(count**0.5)
         tokens = self.ln_in(patches)
         if self.modulation is not None:
@@ -113,9 +126,19 @@ class Decoder(nn.Module):
             tokens = torch.cat([tokens, self.text(text_tokens).unsqueeze(1)], dim=1)
         for layer in self.layers:
             tokens = block(layer, tokens)
-        logits = self.head(self.ln_out(tokens[:, :count]))
-        cells = logits.reshape(pairs, grid, grid, self.upscale, self.upscale)
-        return cells.permute(0, 1, 3, 2, 4).reshape(pairs, grid * self.upscale, grid * self.upscale)
+        tokens = self.ln_out(tokens[:, :count])
+        logits = self.shuffled(self.head(tokens), grid).squeeze(-1)
+        if self.detail is not None and detail is not None:
+            logits = logits + (self.shuffled(self.detail(tokens), grid) * detail).sum(dim=-1)
+        if self.residual is not None and similarity is not None:
+            logits = logits + self.residual(similarity)
+        return logits
+
+    def shuffled(self, values: Tensor, grid: int) -> Tensor:
+        """What patches say of their cells, (P, m, upscale**2 * c), side by side: (P, h, w, c)."""
+        pairs, side = values.shape[0], grid * self.upscale
+        cells = values.reshape(pairs, grid, grid, self.upscale, -1)
+        return cells.permute(0, 1, 3, 2, 4).reshape(pairs, side, side, values.shape[-1] // self.upscale**2)
 
 
 class Presence(nn.Module):
@@ -163,6 +186,7 @@ class ClsClip(WordSegmenter):
         prompts = config.visual_prompts
         self.prompts = VisualPrompts(prompts, towers.width, towers.patch) if prompts else None
         self.decoder = Decoder(config, towers)
+        self.detail = Detail(towers.patch // config.upscale) if "detail" in config.decoder_inputs else None
         self.presence = Presence()
 
     @property
@@ -195,29 +219,46 @@ class ClsClip(WordSegmenter):
             return self.towers.features(self.towers.run_layers(self.towers.embed(pixel_values), 0, self.towers.layers))
         return self.towers.features(self.towers.run_layers(stem, self.stem_layers, self.towers.layers))
 
-    def encode_image(self, pixel_values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    @property
+    def reads_patches(self) -> bool:
+        """Whether masks need the patch features of CLIP's unmodified path."""
+        return self.decoder.similarity is not None or self.decoder.residual is not None
+
+    def encode_image(self, pixel_values: Tensor) -> tuple[Tensor, ...]:
         """All that a crop needs once, whatever the words.
 
         Args:
             pixel_values: (C, 3, S, S).
 
         Returns:
-            stem tokens (C, 1 + v + m, d); image features (C, f) and patch features (C, m, f) of CLIP's unmodified path.
+            stem tokens (C, 1 + v + m, d); image features (C, f) and patch features (C, m, f) of CLIP's unmodified path;
+            and with the decoder input ``detail`` features of the pixels (C, h, w, c).
         """
         stem = self.stem(pixel_values)
-        return stem, *self.unmodified(pixel_values, stem)
+        return stem, *self.unmodified(pixel_values, stem), *self.details(pixel_values)
+
+    def details(self, pixel_values: Tensor) -> tuple[Tensor, ...]:
+        """(C, 3, S, S) -> features of the pixels (C, h, w, c), where the decoder reads them, else nothing."""
+        return () if self.detail is None else (self.detail(pixel_values),)
 
     def trunk(
-        self, stem: Tensor, patch_features: Tensor, text_tokens: Tensor, crop_index: Tensor, class_index: Tensor
+        self,
+        stem: Tensor,
+        patch_features: Tensor,
+        text_tokens: Tensor,
+        crop_index: Tensor,
+        class_index: Tensor,
+        detail: Tensor | None = None,
     ) -> Tensor:
         """Masks of P (crop, class) pairs.
 
         Args:
             stem: (C, 1 + v + m, d).
-            patch_features: (C, m, f); read only by the ``similarity`` variant.
+            patch_features: (C, m, f); read only where :attr:`reads_patches`.
             text_tokens: (K, d_text).
             crop_index: (P) int64.
             class_index: (P) int64.
+            detail: (C, h, w, c), with the decoder input of that name.
 
         Returns:
             mask logits (P, h, w).
@@ -225,7 +266,7 @@ class ClsClip(WordSegmenter):
         # index_select and not []: its backward pass (prompts) adds in a fixed order, so that runs can be repeated.
         tokens, words = stem.index_select(0, crop_index), text_tokens.index_select(0, class_index)
         tokens = self.navigate(tokens, words, self.stem_layers)
-        return self.draw(tokens, stem, patch_features, text_tokens, crop_index, class_index)
+        return self.draw(tokens, stem, patch_features, text_tokens, crop_index, class_index, detail)
 
     def navigate(self, tokens: Tensor, words: Tensor, first: int) -> Tensor:
         """Layers ``first`` to N - 1 on (P, 1 + v + m, d) tokens of pairs with the text tokens (P, d_text)."""
@@ -243,27 +284,30 @@ class ClsClip(WordSegmenter):
         text_tokens: Tensor,
         crop_index: Tensor,
         class_index: Tensor,
+        detail: Tensor | None = None,
     ) -> Tensor:
         """The decoder on the last layer's tokens (P, 1 + v + m, d) of pairs; the rest as in :meth:`trunk`."""
         first_patch = 1 + self.config.visual_prompts
         similarity, stem_patches = None, None
         if self.decoder.stem is not None:  # once a crop: no word takes part
             stem_patches = self.decoder.stem(stem[:, first_patch:]).index_select(0, crop_index)
-        if self.decoder.similarity is not None:
+        if self.reads_patches:
             features = self.towers.text_features(text_tokens).index_select(0, class_index)
             similarity = (patch_features.index_select(0, crop_index) * features.unsqueeze(1)).sum(dim=-1)
         words = text_tokens.index_select(0, class_index)
-        mask_logits: Tensor = self.decoder(tokens[:, first_patch:], words, similarity, stem_patches)
+        details = None if detail is None else detail.index_select(0, crop_index)
+        mask_logits: Tensor = self.decoder(tokens[:, first_patch:], words, similarity, stem_patches, details)
         return mask_logits
 
     def forward(self, pixel_values: Tensor, text_tokens: Tensor, crop_index: Tensor, class_index: Tensor) -> Tensor:
         """The segmenter graph: (C, 3, S, S), (K, d_text), (P), (P) -> mask logits (P, h, w)."""
-        return self.trunk(*self.stem_and_patches(pixel_values), text_tokens, crop_index, class_index)
+        pairs = text_tokens, crop_index, class_index
+        return self.trunk(*self.stem_and_patches(pixel_values), *pairs, *self.details(pixel_values))
 
     def stem_and_patches(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
         """Stem tokens, and the patch features where the trunk reads them; the exact form skips the unmodified path."""
         stem = self.stem(pixel_values)
-        return stem, stem if self.decoder.similarity is None else self.unmodified(pixel_values, stem)[1]
+        return stem, self.unmodified(pixel_values, stem)[1] if self.reads_patches else stem
 
     def encode_words(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Prompted words -> text tokens (K, d_text) and text features (K, f)."""
@@ -296,5 +340,10 @@ def check_config(towers: Towers, config: ModelConfig) -> None:
     unknown = set(config.decoder_inputs) - set(EXTRA_INPUTS)
     if unknown:
         raise CheckpointError(f"Unknown decoder inputs {sorted(unknown)}; known: {', '.join(EXTRA_INPUTS)}.")
+    if "detail" in config.decoder_inputs and towers.patch not in [config.upscale * stride for stride in STRIDES]:
+        raise CheckpointError(
+            f'The decoder input "detail" needs a cell of the mask logits in 1, 2 or 4 pixels a side, and patches of '
+            f"{towers.patch} pixels with upscale {config.upscale} give none. Choose another upscale."
+        )
     if towers.width % config.decoder_heads:
         raise CheckpointError(f"{config.decoder_heads} decoder heads do not divide the width {towers.width}.")

@@ -47,6 +47,7 @@ _OPTIONS = (
     click.option(
         "--sizes", type=float, nargs=2, default=_STICKERS.sizes, help="Things' share of the side, least and most."
     ),
+    click.option("--log-sizes", is_flag=True, help="As many things of small sizes as of large ones."),
     click.option("--things", type=int, nargs=2, default=_STICKERS.things, help="Fewest and most a picture."),
     click.option("--close-ups", type=click.FloatRange(0, 1), default=0.0, help="Share of close-ups."),
     click.option("--world-seed", type=int, default=_STICKERS.seed, help="Names the world."),
@@ -55,7 +56,7 @@ _OPTIONS = (
 
 STICKER_SECTION = {
     "The sticker world (--data stickers)": (
-        *("--words", "--style", "--side", "--sizes", "--things", "--close-ups", "--world-seed"),
+        *("--words", "--style", "--side", "--sizes", "--log-sizes", "--things", "--close-ups", "--world-seed"),
         *("--train-pictures", "--test-pictures"),
     )
 }
@@ -77,6 +78,7 @@ class DataOptions:
     styles: tuple[str, ...]
     side: int
     sizes: tuple[float, float]
+    log_sizes: bool
     things: tuple[int, int]
     close_ups: float
     world_seed: int
@@ -184,6 +186,7 @@ def open_data(fold: int, data: DataOptions, part: str) -> Fold:
         side=data.side,
         sizes=data.sizes,
         things=data.things,
+        log_sizes=data.log_sizes,
         close_ups=data.close_ups,
         seed=data.world_seed,
         train_images=data.train_images,

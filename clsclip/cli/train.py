@@ -117,7 +117,7 @@ SECTIONS = {
 )
 @click.option("--use-of-text", default="replace", help="replace, channel, spatial or film.")
 @click.option("--visual-prompts", type=click.IntRange(min=0), default=0, help="Learned tokens in the image tower.")
-@click.option("--decoder-inputs", default="exact", help="exact, or some of text_token+similarity+stem.")
+@click.option("--decoder-inputs", default="exact", help="exact, or some of text_token+similarity+stem+residual+detail.")
 @click.option("--decoder-layers", type=_COUNT, default=2, help="Transformer layers of the decoder.")
 @click.option("--decoder-heads", type=_COUNT, help="Attention heads of each. Default: one for 64 channels.")
 @click.option("--upscale", type=_COUNT, default=4, help="Mask logits a side of one patch.")

@@ -201,13 +201,16 @@ def start_from(model: ClsClip, chosen: ModelOptions) -> dict[str, Any]:
     if before != now:
         other = "; ".join(differences(before, now)[:5])
         raise CheckpointError(f"{checkpoint} was trained on towers that compute something else: {other}.")
-    if source.config != model.config:
-        before, now = asdict(source.config), asdict(model.config)
+    before, now = asdict(source.config), asdict(model.config)
+    added = [name for name in now["decoder_inputs"] if name not in before["decoder_inputs"]]
+    if before | {"decoder_inputs": (*before["decoder_inputs"], *added)} != now:
         differing = [f"{name} was {before[name]} and is {now[name]}" for name in before if before[name] != now[name]]
         raise CheckpointError(
             f"{checkpoint} is another model: {'; '.join(differing)}. "
-            "Leave these options out: they are taken over from it."
+            "Leave these options out: they are taken over from it. Only decoder inputs may be added, at the end."
         )
     model.load_state_dict(source.learned_state(), strict=False)
     made = {name: header["provenance"].get(name) for name in ("steps", "seed", "pictures", "training")}
+    if added:  # their weights are fresh
+        made["decoder_inputs_added"] = "+".join(added)
     return {"image_size": source.towers.image.size} | made

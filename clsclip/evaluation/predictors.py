@@ -218,12 +218,12 @@ class CheckpointPredictor:
         """Return mask logits (K, h, w) at the model's resolution, and presence (K,), both float32."""
         values = self.pixel_values(image)
         tokens, features = self._encode(words)
-        stem, pooled, patches = self.model.encode_image(values)
+        stem, pooled, patches, *detail = self.model.encode_image(values)
         presence = self.model.presence(pooled, patches, features)[0]
         parts = []
         for start in range(0, len(words), _PAIRS_PER_CALL):
             index = torch.arange(start, min(start + _PAIRS_PER_CALL, len(words)), device=self.device)
-            parts.append(self.model.trunk(stem, patches, tokens, torch.zeros_like(index), index))
+            parts.append(self.model.trunk(stem, patches, tokens, torch.zeros_like(index), index, *detail))
         logits = torch.cat(parts)
         if not bool(torch.isfinite(logits).all()):
             raise CheckpointError(f"{self.name} gives NaN or infinity: its training diverged or its file is damaged.")

@@ -76,7 +76,7 @@ def pooled_features(model: ClsClip, images: Iterable[Pixels]) -> tuple[Doubles, 
     with torch.no_grad():
         for image in images:
             found = model.encode_image(torch.from_numpy(preprocess(Image.fromarray(image), spec)[None]))
-            parts = [pooled(one[0].numpy()) for one in found]
+            parts = [pooled(one[0].numpy()) for one in found[: len(FEATURES)]]
             widths = tuple(len(part) for part in parts)
             rows.append(np.concatenate(parts))
     return np.stack(rows), widths

@@ -69,7 +69,7 @@ def fit_presence(
                 part.append(index)
                 pixels.append(preprocess(Image.fromarray(image), spec))
             if part:
-                _, pooled, patches = model.encode_image(torch.from_numpy(np.stack(pixels)).to(device))
+                _, pooled, patches, *_ = model.encode_image(torch.from_numpy(np.stack(pixels)).to(device))
                 evidence.append(model.presence.evidence(pooled, patches, features))
                 shown.append(torch.tensor([[word in possible(dataset, index) for word in words] for index in part]))
             if progress is not None:

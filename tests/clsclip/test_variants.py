@@ -26,6 +26,9 @@ VARIANTS: dict[str, dict[str, object]] = {
     "film": {"use_of_text": "film"},
     "prompts5": {"visual_prompts": 5},
     "text_token+similarity+stem": {"decoder_inputs": ("text_token", "similarity", "stem")},
+    "stem+residual": {"decoder_inputs": ("stem", "residual")},
+    "text_token+detail": {"decoder_inputs": ("text_token", "detail")},
+    "similarity+residual+detail": {"decoder_inputs": ("similarity", "residual", "detail")},
     "film+prompts3+similarity": {"use_of_text": "film", "visual_prompts": 3, "decoder_inputs": ("similarity",)},
 }
 RICHEST = "film+prompts3+similarity"
@@ -60,9 +63,10 @@ def test_masks_follow_the_word_and_each_pair_stands_alone(name: str) -> None:
         together = model(images, words, crops, classes)
         assert together.shape == (4, 16, 16)
         assert (together[1] - together[2]).abs().max() > 1e-4, "two words of one picture must differ"
-        stem, _, patches = model.encode_image(images)
+        stem, _, patches, *detail = model.encode_image(images)
         assert stem.shape == (2, 1 + model.config.visual_prompts + 16, 48)
-        torch.testing.assert_close(model.trunk(stem, patches, words, crops, classes), together, atol=1e-6, rtol=0)
+        apart = model.trunk(stem, patches, words, crops, classes, *detail)
+        torch.testing.assert_close(apart, together, atol=1e-6, rtol=0)
         for row, (crop, word) in enumerate(zip(crops, classes, strict=True)):
             alone = model(images[crop][None], words[word][None], torch.tensor([0]), torch.tensor([0]))
             torch.testing.assert_close(alone[0], together[row], atol=1e-5, rtol=0)
@@ -110,6 +114,7 @@ def test_prompts_stand_between_cls_and_patches() -> None:
         ({"visual_prompts": -1}, "visual prompts"),
         ({"use_of_text": "film", "decoder_inputs": ("stem",)}, "whole encoder"),
         ({"navigation_layers": ()}, "at least one"),
+        ({"decoder_inputs": ("detail",), "upscale": 3}, "1, 2 or 4 pixels a side, and patches of 8 pixels"),
     ],
 )
 def test_impossible_variants_are_refused(config: dict[str, object], says: str) -> None:

@@ -19,6 +19,7 @@ from tests.tiny import tiny_model
         {"navigation_layers": (1, 3)},
         {"navigation_layers": (3,)},
         {"decoder_inputs": ("text_token", "similarity", "stem")},
+        {"decoder_inputs": ("stem", "residual", "detail")},
         {"visual_prompts": 3},
         {"use_of_text": "film"},
     ],
@@ -31,9 +32,9 @@ def test_shared_work_gives_the_plain_trunk(config: dict[str, Any]) -> None:
     crops, classes = torch.tensor([1, 0, 1, 1, 2]), torch.tensor([0, 3, 3, 1, 0])
     words = 3 * torch.randn(4, model.towers.text_width, dtype=torch.float64)
     with torch.no_grad():
-        stem, _, patches = model.encode_image(torch.randn(3, 3, size, size, dtype=torch.float64))
-        expected = model.trunk(stem, patches, words, crops, classes)
-        found = shared_trunk(model, stem, patches, words, crops, classes)
+        stem, _, patches, *detail = model.encode_image(torch.randn(3, 3, size, size, dtype=torch.float64))
+        expected = model.trunk(stem, patches, words, crops, classes, *detail)
+        found = shared_trunk(model, stem, patches, words, crops, classes, *detail)
     torch.testing.assert_close(found, expected, atol=1e-10, rtol=1e-10)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,13 +47,14 @@ class Operator:
     attributes: dict[str, set[int]] = field(default_factory=dict)
     types: set[str] = field(default_factory=set)
 
-    def document(self) -> dict[str, Any]:
-        """For the file."""
+    def document(self, required: Iterable[str]) -> dict[str, Any]:
+        """For the file; ``required`` are the attributes without which the operator means nothing."""
         return {
             "inputs": [min(self.inputs), max(self.inputs)],
             "outputs": [min(self.outputs), max(self.outputs)],
             "optional": sorted(self.optional),
             "attributes": {name: sorted(kinds) for name, kinds in sorted(self.attributes.items())},
+            "required": sorted(required),
             "types": sorted(self.types),
         }
 
@@ -122,13 +123,21 @@ class Observed:
         newest_format, newest_opset = onnx.IR_VERSION, onnx.defs.onnx_opset_version()
         if self.nodes > bounds["nodes"] // 4:
             raise ValueError(f"a graph of {self.nodes} nodes: raise the bound")
+        opsets = [min(self.opsets), newest_opset if any_newer else max(self.opsets)]
         return {
             "ir_versions": [min(8, *self.ir_versions), newest_format if any_newer else max(self.ir_versions)],
-            "opsets": [min(self.opsets), newest_opset if any_newer else max(self.opsets)],
+            "opsets": opsets,
             "element_types": sorted(self.element_types),
             "bounds": dict(bounds),
-            "operators": {name: one.document() for name, one in sorted(self.operators.items())},
+            "operators": {name: one.document(required(name, opsets)) for name, one in sorted(self.operators.items())},
         }
+
+
+def required(operator: str, opsets: Sequence[int]) -> set[str]:
+    """The attributes that ONNX requires of an operator in every operator set from the first to the last."""
+    versions = range(opsets[0], opsets[1] + 1)
+    schemas = [onnx.defs.get_schema(operator, one) for one in versions if onnx.defs.has(operator, one)]
+    return set.intersection(*({key for key, one in schema.attributes.items() if one.required} for schema in schemas))
 
 
 def write(path: Path, found: Mapping[str, Observed]) -> None:
@@ -162,6 +171,7 @@ def lend(document: Mapping[str, Any]) -> None:
             "attributes": {
                 key: sorted({one for entry in several for one in entry["attributes"].get(key, ())}) for key in keys
             },
+            "required": sorted(required(name, document["bundles"]["opsets"])),
             "types": list(dict.fromkeys(types)),
         }
     document["bundles"]["operators"] = dict(sorted(bundles.items()))

@@ -13,14 +13,16 @@ from clsclip_runtime.bundle import memory
 
 
 class Stem(nn.Module):
-    """pixel_values (C, 3, S, S) -> stem_tokens (C, 1 + v + m, d): all of a crop that masks need."""
+    """pixel_values (C, 3, S, S) -> all of a crop that masks need: stem_tokens (C, 1 + v + m, d), and with the decoder
+    input of that name detail (C, h, w, c).
+    """
 
     def __init__(self, model: ClsClip) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, pixel_values: Tensor) -> Tensor:
-        return self.model.stem(pixel_values)
+    def forward(self, pixel_values: Tensor) -> tuple[Tensor, ...]:
+        return self.model.stem(pixel_values), *self.model.details(pixel_values)
 
 
 class Trunk(nn.Module):
@@ -36,11 +38,18 @@ class Trunk(nn.Module):
         self.model, self.shared = model, shared
 
     def forward(
-        self, stem_tokens: Tensor, patch_features: Tensor, text_tokens: Tensor, crop_index: Tensor, class_index: Tensor
+        self,
+        stem_tokens: Tensor,
+        patch_features: Tensor,
+        text_tokens: Tensor,
+        crop_index: Tensor,
+        class_index: Tensor,
+        detail: Tensor | None = None,
     ) -> Tensor:
+        pairs = text_tokens, crop_index, class_index, detail
         if self.shared:
-            return shared_trunk(self.model, stem_tokens, patch_features, text_tokens, crop_index, class_index)
-        return self.model.trunk(stem_tokens, patch_features, text_tokens, crop_index, class_index)
+            return shared_trunk(self.model, stem_tokens, patch_features, *pairs)
+        return self.model.trunk(stem_tokens, patch_features, *pairs)
 
 
 class Whole(nn.Module):
@@ -52,15 +61,20 @@ class Whole(nn.Module):
 
     def forward(self, pixel_values: Tensor, text_tokens: Tensor, crop_index: Tensor, class_index: Tensor) -> Tensor:
         stem, patch_features = self.model.stem_and_patches(pixel_values)
-        return shared_trunk(self.model, stem, patch_features, text_tokens, crop_index, class_index)
+        pairs = text_tokens, crop_index, class_index
+        return shared_trunk(self.model, stem, patch_features, *pairs, *self.model.details(pixel_values))
 
 
 class ClsClipArchitecture(Architecture):
     """ClsCLIP in the paper's form and its variants."""
 
     model: ClsClip
-    image_features = ("stem_tokens", "image_features", "patch_features")
     text_features = ("text_tokens", "text_features")
+
+    def __init__(self, model: ClsClip) -> None:
+        super().__init__(model)
+        self.of_pixels = () if model.detail is None else ("detail",)
+        self.image_features = ("stem_tokens", "image_features", "patch_features", *self.of_pixels)
 
     @property
     def mask_size(self) -> tuple[int, int]:
@@ -71,20 +85,20 @@ class ClsClipArchitecture(Architecture):
         model, inputs = self.model, self.examples()
         pair = ("text_tokens", "crop_index", "class_index")
         features = ("image_features", "patch_features")
+        of_trunk = ("stem_tokens", "patch_features", *pair, *self.of_pixels)
         trunk, plain = Trunk(model, shared=True), Trunk(model, shared=False)
         found = [
             self.graph(inputs, "segmenter.onnx", Whole(model), ("pixel_values", *pair), ("mask_logits",), model),
-            self.graph(
-                inputs, "image_encoder.onnx", ImageEncoder(model), ("pixel_values",), ("stem_tokens", *features)
-            ),
-            self.graph(inputs, "trunk.onnx", trunk, ("stem_tokens", "patch_features", *pair), ("mask_logits",), plain),
+            self.graph(inputs, "image_encoder.onnx", ImageEncoder(model), ("pixel_values",), self.image_features),
+            self.graph(inputs, "trunk.onnx", trunk, of_trunk, ("mask_logits",), plain),
             self.graph(inputs, "presence.onnx", model.presence, (*features, "text_features"), ("presence",)),
             self.graph(
                 inputs, "text_encoder.onnx", TextEncoder(model), ("token_ids",), ("text_tokens", "text_features")
             ),
         ]
-        if model.decoder.similarity is None:  # else masks need CLIP's own path too, and so all of the image encoder
-            found.append(self.graph(inputs, "stem.onnx", Stem(model), ("pixel_values",), ("stem_tokens",)))
+        if not model.reads_patches:  # else masks need CLIP's own path too, and so all of the image encoder
+            outputs = ("stem_tokens", *self.of_pixels)
+            found.append(self.graph(inputs, "stem.onnx", Stem(model), ("pixel_values",), outputs))
         return found
 
     def section(self) -> dict[str, Any]:

@@ -28,16 +28,17 @@ def shared_trunk(
     text_tokens: Tensor,
     crop_index: Tensor,
     class_index: Tensor,
+    detail: Tensor | None = None,
 ) -> Tensor:
     """What :meth:`clsclip.model.ClsClip.trunk` computes, from the same arguments: mask logits (P, h, w)."""
     first = model.stem_layers
     if str(first) not in model.maps:  # nothing is navigated: the trunk is the decoder
-        return model.trunk(stem, patch_features, text_tokens, crop_index, class_index)
+        return model.trunk(stem, patch_features, text_tokens, crop_index, class_index, detail)
     layer = model.towers.visual.transformer.resblocks[first]
     words = model.maps[str(first)](text_tokens).unsqueeze(1)
     tokens = first_navigated(layer, stem[:, 1:], words, crop_index, class_index)
     tokens = model.navigate(tokens, text_tokens.index_select(0, class_index), first + 1)
-    return model.draw(tokens, stem, patch_features, text_tokens, crop_index, class_index)
+    return model.draw(tokens, stem, patch_features, text_tokens, crop_index, class_index, detail)
 
 
 def first_navigated(layer: Any, patches: Tensor, words: Tensor, crop_index: Tensor, class_index: Tensor) -> Tensor:

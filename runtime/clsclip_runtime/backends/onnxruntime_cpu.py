@@ -14,7 +14,7 @@ from clsclip_runtime.errors import BackendError
 from clsclip_runtime.extras import onnxruntime_command
 from clsclip_runtime.forks import leave_in_parent
 from clsclip_runtime.libraries import FATAL_ONLY, import_onnxruntime, reason_of
-from clsclip_runtime.protocols import GraphFile, Weight
+from clsclip_runtime.protocols import GraphFile
 
 
 class OnnxRuntimeCpu:
@@ -46,9 +46,10 @@ class OnnxRuntimeCpu:
     def load(self, file: GraphFile) -> OnnxRuntimeGraph:
         """Load a graph. BackendError where ONNX Runtime cannot."""
         path = file.path
+        shared: list[Any] = []
         # ONNX Runtime's errors share no base class of their own.
         try:
-            session = open_session(self._onnxruntime, file, self._options(), ["CPUExecutionProvider"])
+            session = open_session(self._onnxruntime, file, self._options(), ["CPUExecutionProvider"], shared)
         except BackendError:
             raise
         except Exception as error:
@@ -60,14 +61,14 @@ class OnnxRuntimeCpu:
             raise BackendError(
                 f"onnxruntime cannot load {path}: {reason_of(error)}. Export the bundle again, or upgrade onnxruntime"
             ) from error
-        return OnnxRuntimeGraph(session, path.name, file.weights)
+        return OnnxRuntimeGraph(session, path.name, shared)
 
 
 class OnnxRuntimeGraph:
     """One ONNX Runtime session; ``run`` may be called from several threads."""
 
-    def __init__(self, session: Any, name: str, weights: Sequence[Weight] = ()) -> None:
-        """Wrap a session; ``name`` is for messages, ``weights`` are memory that it may read as long as it lives."""
+    def __init__(self, session: Any, name: str, weights: Sequence[Any] = ()) -> None:
+        """Wrap a session; ``name`` is for messages, ``weights`` are memory that it reads as long as it lives."""
         self._session, self._weights = session, weights
         leave_in_parent(session)
         self._name = name

@@ -18,7 +18,9 @@ _OWN_TYPES = (16, 17, 18, 19, 20)
 """BF16 and FP8, which NumPy does not have."""
 
 
-def open_session(onnxruntime: Any, file: GraphFile, options: Any, providers: Sequence[Any]) -> Any:
+def open_session(
+    onnxruntime: Any, file: GraphFile, options: Any, providers: Sequence[Any], shared: list[Any] | None = None
+) -> Any:
     """A session of a graph in memory, so that it has no folder to look for files in.
 
     Args:
@@ -26,6 +28,8 @@ def open_session(onnxruntime: Any, file: GraphFile, options: Any, providers: Seq
         file: the graph.
         options: of the session; the weights are added to them, so they are of no use for another.
         providers: as ONNX Runtime takes them.
+        shared: let the session read the weights where they lie, in place of a copy of its own, on the CPU; what it
+            reads, which must live as long as the session, is added here.
 
     Raises:
         BackendError: the file has what it must not have, or onnxruntime is too old.
@@ -39,6 +43,10 @@ def open_session(onnxruntime: Any, file: GraphFile, options: Any, providers: Seq
             )
         values = [_value(onnxruntime, one) for one in file.weights]
         options.add_external_initializers([one.name for one in file.weights], values)
+        if shared is not None:  # the first call gives them to those who change graphs, this one to those who run them
+            shared += [*file.weights, *values]
+            for weight, value in zip(file.weights, values, strict=True):
+                options.add_initializer(weight.name, value)
     model = file.model(lambda weight: {"location": "memory"})
     return onnxruntime.InferenceSession(model, sess_options=options, providers=list(providers))
 

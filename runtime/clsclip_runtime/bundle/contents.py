@@ -6,6 +6,7 @@ import hashlib
 import mmap
 import os
 import stat
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -110,18 +111,27 @@ def read_verified(folder: Path, name: str, entry: FileEntry, *, keep: bool) -> n
 def _fill(file: IO[bytes], memory: npt.NDArray[np.uint8], digest: hashlib._Hash | None) -> int:
     """Read into memory; how many bytes there were.
 
-    Another thread hashes what has just come: new memory takes as long as hashing. A small file comes in one piece,
-    since after every piece a thread waits for its turn, for 5 ms where others run Python.
+    Of a large file another thread hashes what has just come: new memory takes as long as hashing. A small file comes in
+    one piece and is hashed here, since a thread waits for every turn of its, for 5 ms where others run Python.
     """
-    view, at = memory.data, 0
+    view: memoryview = memory.data
+    if digest is None:
+        return _fill_pieces(file, view, lambda _: None)
+    if len(view) <= _PIECE:
+        return _fill_pieces(file, view, digest.update)
     with ThreadPoolExecutor(1) as one_after_another:
-        while at < len(view):
-            got = file.readinto(view[at : at + _PIECE])  # type: ignore[attr-defined]  # an unbuffered file
-            if not got:
-                break
-            if digest is not None:
-                one_after_another.submit(digest.update, view[at : at + got])
-            at += got
+        return _fill_pieces(file, view, lambda piece: one_after_another.submit(digest.update, piece))
+
+
+def _fill_pieces(file: IO[bytes], view: memoryview, take: Callable[[memoryview], object]) -> int:
+    """Read into ``view`` and give every piece to ``take``; how many bytes there were."""
+    at = 0
+    while at < len(view):
+        got = file.readinto(view[at : at + _PIECE])  # type: ignore[attr-defined]  # an unbuffered file
+        if not got:
+            break
+        take(view[at : at + got])
+        at += got
     return at
 
 

@@ -40,6 +40,12 @@ def check_values(name: str, signature: Signature, manifest: Manifest) -> None:
     }
     for feature in (*manifest.features, *manifest.text.features):
         known[feature.name] = (feature.dtype, (_OPEN, *feature.shape))
+    for value in signature.inputs:  # engines take one that is fixed at their word, whatever follows from it
+        if value.name in known and any(
+            isinstance(own, int) and wanted == _OPEN
+            for own, wanted in zip(value.shape, known[value.name][1], strict=False)
+        ):
+            raise OtherValuesError(f"takes {value.name} with a first axis of a fixed size, and it must be open")
     for value in (*signature.inputs, *signature.outputs):
         if value.name not in known:
             if value.dtype not in ("float32", "int64"):

@@ -22,6 +22,9 @@ HALF = 10
 MOST_VALUES = 1 << 26
 """Of a tensor that is made of a shape in the file."""
 
+MOST_SIZE = 2**31 - 1
+"""Of an axis of an input or an output."""
+
 SAME_INPUTS = frozenset({"Concat", "Max", "Min", "Sum", "Mean"})
 """Operators of any number of inputs, all of one type."""
 
@@ -46,6 +49,7 @@ class OperatorRules:
         inputs, outputs: fewest and most.
         optional: positions of inputs that may be left out before the last.
         attributes: types by name.
+        required: names of the attributes without which it means nothing.
         types: types of outputs by types of inputs.
     """
 
@@ -53,6 +57,7 @@ class OperatorRules:
     outputs: tuple[int, int]
     optional: frozenset[int]
     attributes: Mapping[str, frozenset[int]]
+    required: frozenset[str]
     types: Mapping[tuple[int, ...], frozenset[tuple[int, ...]]]
 
 
@@ -98,6 +103,7 @@ def _operator(document: Mapping[str, Any]) -> OperatorRules:
         outputs=tuple(document["outputs"]),
         optional=frozenset(document["optional"]),
         attributes={name: frozenset(kinds) for name, kinds in document["attributes"].items()},
+        required=frozenset(document["required"]),
         types={key: frozenset(value) for key, value in types.items()},
     )
 
@@ -153,6 +159,9 @@ class _Check:
         inputs = [one for one in graph.inputs if one.name not in weights]
         for value in inputs:
             self._define(value.name, value.dtype)
+        for value in (*inputs, *graph.outputs):
+            if any(isinstance(size, int) and not 1 <= size <= MOST_SIZE for size in value.shape or ()):
+                raise UnknownGraphError(f"takes or gives {value.name[:40]!r} with an axis of a size that none has")
         for kind in set(types.values()) - self._rules.element_types:
             raise UnknownGraphError(f"has values of ONNX's type {kind}")
         for node in graph.nodes:
@@ -185,6 +194,9 @@ class _Check:
         for name, (kind, _) in node.attributes.items():
             if kind not in rules.attributes.get(name, ()):
                 raise UnknownGraphError(f"gives {node.operator} the attribute {name[:40]!r} of type {kind}")
+        for name in rules.required:
+            if name not in node.attributes:
+                raise UnknownGraphError(f"gives {node.operator} no attribute {name!r}")
         inputs = []
         for at, name in enumerate(node.inputs):
             found = self._types.get(name) if name else 0

@@ -389,7 +389,9 @@ class _Walker:
         for tag, first, last in fields(self._data, start, end, _AXIS):
             if tag == 8:
                 size = _signed(first)
-                if size < 0:
+                if size < -1:
+                    raise NotOnnxError(f"a value has an axis of size {size}")
+                if size == -1:
                     size = ""  # some exporters write -1 for an open axis
             elif tag >> 3 == 2:
                 size = self._text(first, last)
@@ -420,7 +422,7 @@ class _Walker:
     def _text(self, start: int, end: int) -> str:
         """A name. What is not printable has no place in one."""
         text = str(self._data[start:end], "utf-8")
-        if len(text) > MAX_TEXT or printable(text) != text:
+        if len(text) > MAX_TEXT or not ((text.isascii() and text.isprintable()) or printable(text) == text):
             raise NotOnnxError(f"the name {text[:40]!a} is too long, or not printable")
         return text
 

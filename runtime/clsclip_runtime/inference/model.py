@@ -24,7 +24,7 @@ from clsclip_runtime.limits import Limits
 from clsclip_runtime.protocols import Backend, DeviceGraph, Graph, close_all, close_with
 from clsclip_runtime.text.cache import Place, WordCache
 from clsclip_runtime.text.encoded import EncodedWords
-from clsclip_runtime.text.encoder import TextEncoder
+from clsclip_runtime.text.encoder import TextEncoder, load_tokenizer
 
 _GRAPHS = (IMAGE_ENCODER, TEXT_ENCODER, TRUNK, STEM, PRESENCE)
 """The graphs that run, the slowest to load first."""
@@ -77,7 +77,9 @@ class LoadedModel:
         if manifest.presence is None or manifest.presence.source != FROM_FILTER:
             left_out.add(PRESENCE)  # a file that nothing uses
         names = [name for name in _GRAPHS if name in manifest.files and name not in left_out]
-        graphs = _load_all(backend, bundle, names)
+        with ThreadPoolExecutor(1) as apart:  # the tokenizer takes Python's time, and the graphs mostly the engine's
+            reading = apart.submit(load_tokenizer, bundle) if TEXT_ENCODER in names else None
+            graphs = _load_all(backend, bundle, names)
         close_with(self, list(graphs.values()))
         self._trunk, self._presence = graphs[TRUNK], graphs.get(PRESENCE)
         self._encoders = {first: graphs[first]}
@@ -90,7 +92,11 @@ class LoadedModel:
             self._encoder(IMAGE_ENCODER)
         on_disk = WordCache.from_bundle(bundle, backend.name, word_cache)
         self.text = TextEncoder.from_bundle(
-            bundle, graphs.get(TEXT_ENCODER), memory_mb=limits.memory_mb, on_disk=on_disk
+            bundle,
+            graphs.get(TEXT_ENCODER),
+            tokenizer=reading.result() if reading else None,
+            memory_mb=limits.memory_mb,
+            on_disk=on_disk,
         )
 
     def serves_presence(self, features: Arrays) -> bool:

@@ -96,6 +96,7 @@ class TextEncoder:
         bundle: Bundle,
         graph: Graph | None,
         *,
+        tokenizer: Tokenizer | None = None,
         memory_mb: int = 1024,
         on_disk: WordCache | None = None,
         cached_bytes: int = CACHED_BYTES,
@@ -105,6 +106,7 @@ class TextEncoder:
         Args:
             bundle: verified.
             graph: its text encoder, loaded; None where it has none.
+            tokenizer: the bundle's, where it is loaded already.
             memory_mb, on_disk, cached_bytes: as in the constructor.
 
         Raises:
@@ -121,7 +123,7 @@ class TextEncoder:
             pad_token_id=text.pad_token_id,
             word_bytes=manifest.memory.word_bytes,
             matching=text.matching,
-            tokenizer=None if graph is None else load_tokenizer(bundle),
+            tokenizer=load_tokenizer(bundle) if tokenizer is None and graph is not None else tokenizer,
             graph=graph,
             stored=stored,
             on_disk=on_disk,

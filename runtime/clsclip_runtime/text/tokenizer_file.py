@@ -30,6 +30,8 @@ MOST_GROWTH = 4
 """Times as many characters as a text had that all replacements together may make of it."""
 
 _MOST_ID = 2**31 - 1
+_MOST_UTF8 = 4
+"""Bytes of a character."""
 
 
 class _UnknownError(ValueError):
@@ -143,13 +145,31 @@ def _model(model: dict[str, Any]) -> None:
     vocabulary = _object(model.get("vocab"), "vocab")
     if not vocabulary:
         raise _UnknownError("'vocab' is empty")
-    for token, number in vocabulary.items():
-        _token(token, empty=True)
-        _number(number)
-    for one in _list(model, "merges"):
-        pair = one.split(" ") if isinstance(one, str) else one
-        if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(part, str) for part in pair):
-            raise _UnknownError("'merges' must be pairs of tokens")
+    _vocabulary(vocabulary)
+    _merges(_list(model, "merges"))
+
+
+def _vocabulary(vocabulary: dict[str, Any]) -> None:
+    """Check every token and number. There are 50,000: what is wrong is looked for only where something is."""
+    kinds, numbers = set(map(type, vocabulary.values())), vocabulary.values()
+    if max(map(len, vocabulary)) * _MOST_UTF8 > MOST_TOKEN_BYTES:
+        for token in vocabulary:
+            _token(token, empty=True)
+    if kinds != {int} or min(numbers) < 0 or max(numbers) > _MOST_ID:
+        for number in numbers:
+            _number(number)
+
+
+def _merges(merges: list[Any]) -> None:
+    if set(map(type, merges)) <= {str}:
+        fine = {one.count(" ") for one in merges} <= {1}
+    else:
+        pairs = [one.split(" ") if isinstance(one, str) else one for one in merges]
+        fine = all(
+            isinstance(pair, list) and len(pair) == 2 and all(isinstance(part, str) for part in pair) for pair in pairs
+        )
+    if not fine:
+        raise _UnknownError("'merges' must be pairs of tokens")
 
 
 def _added(data: Any) -> None:

@@ -181,6 +181,17 @@ def test_a_run_starts_from_another_runs_weights(
     capsys.readouterr()
     assert main(arguments(folder, tmp_path / "third", "--navigation-layers", "1,2", *start)) == 1
     assert "navigation_layers was (1, 3) and is (1, 2)" in capsys.readouterr().err
+    # The decoder may get more inputs; all that it had stays as it was.
+    more = (*use, *start, *second, "--decoder-inputs", "residual+detail")
+    assert main(arguments(folder, tmp_path / "fourth", *more)) == 0
+    model, header = load_checkpoint(tmp_path / "fourth" / "last.safetensors")
+    assert model.config.decoder_inputs == ("residual", "detail")
+    assert header["provenance"]["started_from"]["decoder_inputs_added"] == "residual+detail"
+    for name, weight in first.learned_state().items():
+        assert np.allclose(weight, model.learned_state()[name], atol=1e-9), name
+    richer = ("--from-checkpoint", str(tmp_path / "fourth" / "last.safetensors"), "--decoder-inputs", "detail")
+    assert main(arguments(folder, tmp_path / "fifth", *use, "--image-size", "48", *richer)) == 1
+    assert "decoder_inputs was" in capsys.readouterr().err
 
 
 def test_a_run_inherits_what_no_option_says(

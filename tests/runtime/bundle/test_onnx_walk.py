@@ -136,6 +136,13 @@ STRUCTURES: dict[str, tuple[Callable[[onnx.ModelProto], object], str]] = {
     "an operator": (with_node(helper.make_node("Sin", ["text_tokens"], ["new"])), "operator 'Sin'"),
     "a domain": (with_node(helper.make_node("Add", ["text_tokens"] * 2, ["new"], domain="own")), "of own"),
     "an attribute": (with_node(helper.make_node("Add", ["text_tokens"] * 2, ["new"], axis=1)), "attribute 'axis'"),
+    "an attribute less": (with_node(helper.make_node("Concat", ["text_tokens"] * 2, ["new"])), "no attribute"),
+    "an equation less": (with_node(helper.make_node("Einsum", ["text_tokens"] * 2, ["new"])), "no attribute"),
+    "an input of nothing": (lambda model: _axis(model.graph.input[-1], 0), "size that none has"),
+    "an input without end": (lambda model: _axis(model.graph.input[-1], 2**31), "size that none has"),
+    "an output of nothing": (lambda model: _axis(model.graph.output[0], 0), "size that none has"),
+    "a negative input": (lambda model: _axis(model.graph.input[-1], -2), "axis of size -2"),
+    "a very negative input": (lambda model: _axis(model.graph.input[0], -(2**63)), "axis of size -9"),
     "an input more": (with_node(helper.make_node("Add", ["text_tokens"] * 3, ["new"])), "3 inputs"),
     "types": (with_node(helper.make_node("Add", ["text_tokens", "crop_index"], ["new"])), "types 1, 7"),
     "what is not there": (with_node(helper.make_node("Add", ["text_tokens", "nowhere"], ["new"])), "nothing before it"),
@@ -185,6 +192,10 @@ STRUCTURES: dict[str, tuple[Callable[[onnx.ModelProto], object], str]] = {
 
 def _external(model: onnx.ModelProto) -> onnx.TensorProto:
     return next(one for one in model.graph.initializer if one.external_data).external_data
+
+
+def _axis(value: onnx.ValueInfoProto, size: int) -> None:
+    value.type.tensor_type.shape.dim[0].dim_value = size
 
 
 def _set(model: onnx.ModelProto, key: str, value: str) -> None:

@@ -14,6 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -471,3 +472,15 @@ def test_a_bundle_of_schema_one_is_refused_with_the_command(own: Path) -> None:
 def test_reserved_keys_are_kept_and_unknown_ones_ignored(own: Path) -> None:
     rewrite(own, lambda document: document.update(invented_later={"a": 1}, tiles=None, validation={"name": "colors"}))
     assert Bundle.open(own).manifest.raw["validation"] == {"name": "colors"}
+
+
+@pytest.mark.parametrize(("name", "value"), [("trunk.onnx", "class_index"), ("image_encoder.onnx", "pixel_values")])
+def test_an_axis_that_grows_must_be_open_in_the_graph(tmp_path: Path, name: str, value: str) -> None:
+    own = Path(shutil.copytree(bundle_module.EMBEDDED, tmp_path / "own.clsclip"))
+    model = onnx.load(own / name, load_external_data=False)
+    (one,) = (one for one in model.graph.input if one.name == value)
+    one.type.tensor_type.shape.dim[0].dim_value = 3
+    onnx.save(model, own / name)
+    sign(own, json.loads((own / "manifest.json").read_text("utf-8")))
+    with pytest.raises(BundleError, match=f"takes {value} with a first axis of a fixed size"):
+        Bundle.open(own)

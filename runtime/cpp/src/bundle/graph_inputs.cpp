@@ -79,6 +79,17 @@ void check_values(std::string_view name, const OnnxModel& model, const Manifest&
     };
     for (const OnnxValue* one : inputs) {
         check(*one);
+        const auto found = known.find(one->name);
+        if (found == known.end()) {
+            continue;
+        }
+        const std::vector<std::int64_t>& wanted = found->second.second;
+        for (std::size_t at = 0; at < wanted.size(); ++at) {  // engines take one that is fixed at their word
+            if (wanted[at] == kOpen && one->shape->at(at) != kOpen) {
+                throw OtherValuesError(
+                    text_of("takes ", one->name, " with a first axis of a fixed size, and it must be open"));
+            }
+        }
     }
     std::for_each(model.outputs.begin(), model.outputs.end(), check);
 }

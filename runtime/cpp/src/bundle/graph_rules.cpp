@@ -22,6 +22,7 @@ struct OperatorRules {
     std::size_t least_inputs, most_inputs, least_outputs, most_outputs;
     std::set<std::size_t> optional;                                        ///< inputs that may be left out
     std::map<std::string, std::set<std::uint64_t>, std::less<>> attributes;  ///< types by name
+    std::set<std::string> required;                                        ///< attributes without which it means nothing
     std::map<Types, std::set<Types>> types;                                ///< of outputs, by those of inputs
 };
 
@@ -39,7 +40,7 @@ Types read_types(std::string_view text, bool as_half) {
 OperatorRules read_operator(const Json& document) {
     OperatorRules found{document.at("inputs").at(0), document.at("inputs").at(1), document.at("outputs").at(0),
                         document.at("outputs").at(1), document.at("optional").get<std::set<std::size_t>>(),
-                        {}, {}};
+                        {}, document.at("required").get<std::set<std::string>>(), {}};
     for (const auto& [name, types] : document.at("attributes").items()) {
         found.attributes[name] = types.get<std::set<std::uint64_t>>();
     }
@@ -137,6 +138,8 @@ public:
                 define(value.name, value.type);
             }
         }
+        check_axes(model_.inputs);
+        check_axes(model_.outputs);
         for (const auto& [unused, type] : types_) {
             if (!rules_.element_types.contains(type)) {
                 throw UnknownGraphError(text_of("has values of ONNX's type ", type));
@@ -161,6 +164,18 @@ private:
     void define(const std::string& name, int type) {
         if (name.empty() || !types_.emplace(name, type).second) {
             throw NotOnnxError(text_of("the name ", shown(name), " stands for two values"));
+        }
+    }
+
+    void check_axes(const std::vector<OnnxValue>& values) const {
+        constexpr std::int64_t most = (std::int64_t{1} << 31) - 1;
+        for (const OnnxValue& value : values) {
+            for (const std::int64_t size : value.shape.value_or(std::vector<std::int64_t>{})) {
+                if (size != -1 && (size < 1 || size > most)) {
+                    throw UnknownGraphError(
+                        text_of("takes or gives ", shown(value.name), " with an axis of a size that none has"));
+                }
+            }
         }
     }
 
@@ -191,6 +206,11 @@ private:
             if (types == rules.attributes.end() || !types->second.contains(attribute.type)) {
                 throw UnknownGraphError(text_of("gives ", node.op, " the attribute ", shown(name), " of type ",
                                                 attribute.type));
+            }
+        }
+        for (const std::string& name : rules.required) {
+            if (!node.attributes.contains(name)) {
+                throw UnknownGraphError(text_of("gives ", node.op, " no attribute ", name));
             }
         }
         Types inputs;

@@ -471,7 +471,10 @@ private:
             Field part;
             while (parts.next(part)) {
                 if (part.number == 1) {
-                    size = std::max<std::int64_t>(-1, static_cast<std::int64_t>(part.value));
+                    size = static_cast<std::int64_t>(part.value);  // some exporters write -1 for an open axis
+                    if (size < -1) {
+                        throw NotOnnxError(text_of("a value has an axis of size ", size));
+                    }
                 } else if (part.number == 2) {
                     text(part);
                 } else {
