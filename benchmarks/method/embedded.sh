@@ -23,8 +23,12 @@ train exact exact 96 0 1300
 wait
 train large text_token+similarity+stem 128 1 900 --lr 7e-4 --from-checkpoint "$out/small/last.safetensors"
 # A third of the pictures as close as the crops of regions are: ClsCLIP+ asks such pictures.
-train embedded text_token+similarity+stem 128 5 600 --lr 6e-4 --warmup 20 --seed 5 --train-pictures 7000 --close-ups 0.35 \
+train close text_token+similarity+stem 128 5 600 --lr 6e-4 --warmup 20 --seed 5 --train-pictures 7000 --close-ups 0.35 \
     --from-checkpoint "$out/large/last.safetensors"
+# Edges from the pixels, small things as often as large ones, and a fifth of the things in a third style.
+train embedded text_token+similarity+stem+residual+detail 128 41 1500 --lr 8e-4 --seed 41 --train-pictures 16000 \
+    --close-ups 0.25 --sizes 0.04 0.75 --log-sizes --absent 0.3 $styles --style flat \
+    --from-checkpoint "$out/close/last.safetensors"
 python -m clsclip.reproduce.stickers domain "$out/embedded/last.safetensors" --stickers "$stickers" $styles \
     --photographs "$photographs"
 clsclip-export --ckpt "$out/embedded/last.safetensors" --out "$out/stickers.clsclip" --name stickers-v3 --force

@@ -16,7 +16,17 @@ from clsclip_export.check_data import KINDS, CheckData, images_of, reference_pix
 from clsclip_export.divergence import explain_failure
 from clsclip_export.errors import ParityError
 from clsclip_export.graphs import Exported
-from clsclip_export.parity import MIN_COSINE, MIN_IOU, ON_THE_FENCE, ROUNDED, TOLERANCE, Case, Parity, check_parity
+from clsclip_export.parity import (
+    MIN_COSINE,
+    MIN_IOU,
+    ON_THE_FENCE,
+    ROUNDED,
+    STRESS_TOLERANCE,
+    TOLERANCE,
+    Case,
+    Parity,
+    check_parity,
+)
 from clsclip_export.precision import rounded
 from clsclip_export.profiles import Profile
 from clsclip_export.weights import WEIGHTS_FILE, save_shared
@@ -121,6 +131,7 @@ def parity_figures(parity: list[Parity], data: CheckData) -> dict[str, Any]:
     figures: dict[str, Any] = {
         "reference": "PyTorch FP32",
         "tolerance": TOLERANCE,
+        "stress_tolerance": STRESS_TOLERANCE,
         "batches": sorted({(row.crops, row.classes, row.pairs) for row in parity if row.pairs}),
         "images": f"{len(data.images)} real ones, and stress images: black, white, noise, one color",
         "max_difference": {output: max(row.difference for row in found) for output, found in rows.items()},
