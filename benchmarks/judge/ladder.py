@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -28,6 +28,7 @@ from clsclip_runtime.paths import is_file, write_json
 HERE = Path(__file__).parent
 LADDER = HERE / "ladder.json"
 README = HERE / "README.md"
+CARD = HERE.parents[1] / "MODEL_CARD.md"
 EMBEDDED = HERE.parents[1] / "models" / "stickers" / "last.safetensors"
 
 KINDS = ("model", "cosine-winner", *METHODS)
@@ -218,11 +219,38 @@ def shown(value: float | None) -> str:
     return "-" if value is None else f"{value:g}"
 
 
-def fill_readme(path: Path | None = None) -> None:
-    """Put the tables between their marks in README.md."""
-    path, document = path or README, read()
-    tables = {data: table([row for row in document["rows"] if row["data"] == data]) for data in DATA}
-    tables["towers"] = towers_table(document["towers"])
+CARD_DATA = {
+    "judge": "the judge's",
+    "training": "the training maker's, trained styles",
+    "unseen-style": "the training maker's, a style never seen",
+}
+
+
+def card_table(rows: Sequence[dict[str, Any]]) -> str:
+    """The embedded model's rows for its model card, as Markdown."""
+    head = ["pictures", "asked", "mIoU", "which-word", "leakage", "trained", "held-out", "boundary"]
+    lines = ["| " + " | ".join(head) + " |", "|---|---|" + "---:|" * (len(head) - 2)]
+    for row in rows:
+        if not row["label"].startswith("embedded"):
+            continue
+        asked = row["label"].partition(", ")[2] or "whole picture"
+        names = ("miou", "which_word", "leakage", "miou_trained", "miou_held_out", "boundary_iou")
+        figures = " | ".join(shown(row[name]) for name in names)
+        lines.append(f"| {CARD_DATA[row['data']]} | {asked} | {figures} |")
+    return "\n".join(lines)
+
+
+def fill_readme(readme: Path = README, card: Path = CARD) -> None:
+    """Put the tables between their marks in README.md, and the embedded model's into its model card."""
+    document = read()
+    rows = document["rows"]
+    tables = {data: table([row for row in rows if row["data"] == data]) for data in DATA}
+    fill(readme, tables | {"towers": towers_table(document["towers"])})
+    fill(card, {"ladder": card_table(rows)})
+
+
+def fill(path: Path, tables: Mapping[str, str]) -> None:
+    """Put tables between the marks ``<!-- name -->`` and ``<!-- /name -->`` of a Markdown file."""
     text = path.read_text("utf-8")
     for name, filled in tables.items():
         start, end = f"<!-- {name} -->", f"<!-- /{name} -->"

@@ -142,9 +142,9 @@ class Theirs:
             for left, top, right, bottom in windows.tolist():
                 crop = preprocess(image.crop((left, top, right, bottom)), self._spec)[None]
                 pixels = torch.from_numpy(crop)
-                stem, image_features, patch_features = model.encode_image(pixels)
+                stem, image_features, patch_features, *detail = model.encode_image(pixels)
                 model.presence(image_features, patch_features, self._features)
-                logits = self._masks(pixels, stem, patch_features)
+                logits = self._masks(pixels, stem, patch_features, *detail)
                 size = (bottom - top, right - left)
                 large = torch.nn.functional.interpolate(logits[:, None], size, mode="bilinear")[:, 0]
                 joined[:, top:bottom, left:right] |= large > 0
@@ -152,12 +152,12 @@ class Theirs:
         self._found = {"pairs": len(windows) * len(WORDS), "marked": masks.sum(axis=(1, 2)).tolist(), "masks": masks}
         return {}
 
-    def _masks(self, pixels: Any, stem: Any, patch_features: Any) -> Any:
+    def _masks(self, pixels: Any, stem: Any, patch_features: Any, *detail: Any) -> Any:
         """Logits (K, h, w) of one crop."""
         torch, count = self._torch, len(WORDS)
         if self._shared:
             crop_index, class_index = torch.zeros(count, dtype=torch.int64), torch.arange(count)
-            return self._model.trunk(stem, patch_features, self._tokens, crop_index, class_index)
+            return self._model.trunk(stem, patch_features, self._tokens, crop_index, class_index, *detail)
         zero = torch.zeros(1, dtype=torch.int64)
         return torch.cat([self._model(pixels, self._tokens[at : at + 1], zero, zero) for at in range(count)])
 

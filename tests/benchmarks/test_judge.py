@@ -183,9 +183,15 @@ def test_a_row_is_recorded_once_and_the_tables_are_filled(tmp_path: Path, monkey
     readme.write_text(
         "".join(f"a\n<!-- {data} -->\nold\n<!-- /{data} -->\n" for data in (*ladder.DATA, "towers")), "utf-8"
     )
-    ladder.fill_readme(readme)
+    card = tmp_path / "card.md"
+    card.write_text("a\n<!-- ladder -->\nold\n<!-- /ladder -->\nb\n", "utf-8")
+    ladder.record(row | {"label": "embedded, refined", "data": "unseen-style", "miou": 7.5})
+    ladder.fill_readme(readme, card)
     text = readme.read_text("utf-8")
     assert "old" not in text and "| one | 12.5 |" in text
+    shown = card.read_text("utf-8")
+    assert "| the training maker's, a style never seen | refined | 7.5 |" in shown and shown.endswith("b\n")
+    assert "old" not in shown and "12.5" not in shown
     log = tmp_path / "pretrain.jsonl"
     shares = [{"noto": {"trained": share, "held_out": share + 1}} for share in (10.0, 20.5)]
     lines = [{"step": 0, "named_right": shares[0]}, {"step": 25, "steps_per_second": 0.5}]
@@ -193,7 +199,7 @@ def test_a_row_is_recorded_once_and_the_tables_are_filled(tmp_path: Path, monkey
         "".join(json.dumps(line) + "\n" for line in (*lines, {"step": 90, "named_right": shares[1]})), "utf-8"
     )
     ladder.record_towers("better towers", log)
-    ladder.fill_readme(readme)
+    ladder.fill_readme(readme, card)
     text = readme.read_text("utf-8")
     assert "| better towers | 90 | 10 / 11 | 20.5 / 21.5 |" in text and "| one | 12.5 |" in text
     log.write_text(json.dumps(lines[1]), "utf-8")
@@ -201,7 +207,7 @@ def test_a_row_is_recorded_once_and_the_tables_are_filled(tmp_path: Path, monkey
         ladder.record_towers("none", log)
     readme.write_text("nothing", "utf-8")
     with pytest.raises(Exception, match="no place for the table"):
-        ladder.fill_readme(readme)
+        ladder.fill_readme(readme, card)
 
 
 def test_models_are_scored_by_one_command(drawings: Path) -> None:

@@ -28,17 +28,26 @@ def layer(tokens: int, width: int) -> int:
 
 def test_the_embedded_bundle_by_hand() -> None:
     operations = BundleOperations(Bundle.open())
-    tokens, width, text, layers, first, patch = 257, 192, 128, 6, 2, 8
-    patches = tokens - 1
-    # NAV has three maps; the decoder two layers, one token more for the word, the stem's map and the head.
-    encoder_part = (layers - first) * layer(tokens, width) + 3 * 2 * text * width
-    decoder = 2 * layer(tokens, width) + 2 * (text * width + patches * (width * width + width + width * 16))
+    tokens, width, text, layers, first, patch, side, details = 257, 192, 128, 6, 2, 8, 64, 16
+    patches, grid, square = tokens - 1, 16, 2 * 192 * 192
+    # Once a crop: the first navigation layer's attention of patches to patches, and the stem's map.
+    by_crop = patches * (4 * square + 4 * patches * width)
+    # Once a word: its feature, and its token in that layer. NAV has three maps.
+    by_word = 2 * text * 128 + 2 * text * width + 3 * square
+    # Once a pair: the rest of that layer, three more, two more maps.
+    rest = tokens * 9 * square + 2 * patches * width + 4 * tokens * width
+    encoder_part = rest + (layers - first - 1) * layer(tokens, width) + 2 * 2 * text * width
+    # The decoder has two layers, one token more for the word, the cosine's map, two heads, and the cosine upsampled.
+    heads = 2 * (text * width + patches * (width + width * 16 + width * 16 * details))
+    decoder = 2 * layer(tokens, width) + heads + 2 * side * grid * (grid + side)
     by_pair = encoder_part + decoder
     image = 2 * patches * 3 * patch**2 * width + layers * layer(tokens, width) + 2 * tokens * width * text
-    assert operations.of(TRUNK).terms == {("P",): by_pair, ("K",): 2 * text * 128}
+    pixels = side**2 * (27 + 9 * details) + (side // 2) ** 2 * 9 * (2 * details + 2 * details * 4)
+    image += 2 * details * (pixels + side**2 * 9 * details)
+    assert operations.of(TRUNK).terms == {("P",): by_pair, ("C",): by_crop, ("K",): by_word}
     assert operations.of(IMAGE_ENCODER).terms == {("C",): pytest.approx(image, rel=1e-3)}
     counted = operations.by_graph([IMAGE_ENCODER, TRUNK, PRESENCE], crops=2, classes=5, pairs=10)
-    assert counted[TRUNK] == 10 * by_pair + 5 * 2 * text * 128
+    assert counted[TRUNK] == 10 * by_pair + 2 * by_crop + 5 * by_word
     assert counted[PRESENCE] == 2 * 5 * 2 * tokens * 128
     assert operations.of_words(20) == 20 * operations.of_words(1)
 

@@ -64,7 +64,7 @@ def test_a_row_by_hand() -> None:
 def test_operations_are_of_the_graphs_that_ran() -> None:
     operations = BundleOperations(Bundle.open())
     row = row_of(measured(graphs=[TRUNK]), operations)
-    assert row["operations"]["call"] == row["operations"]["by_graph"][TRUNK] == operations.of(TRUNK).at(K=5, P=5)
+    assert row["operations"]["call"] == row["operations"]["by_graph"][TRUNK] == operations.of(TRUNK).at(C=1, K=5, P=5)
     assert row["operations"]["text"] == operations.of_words(5)
     row = row_of(measured(graphs=["nothing.onnx"]), operations)
     assert "nothing.onnx" in row["operations"]["reason"]
