@@ -222,7 +222,7 @@ class ClsClip(WordSegmenter):
     @property
     def reads_patches(self) -> bool:
         """Whether masks need the patch features of CLIP's unmodified path."""
-        return self.decoder.similarity is not None or self.decoder.residual is not None
+        return not {"similarity", "residual"}.isdisjoint(self.config.decoder_inputs)
 
     def encode_image(self, pixel_values: Tensor) -> tuple[Tensor, ...]:
         """All that a crop needs once, whatever the words.

@@ -58,7 +58,8 @@ def test_half_on_sticker_pictures(tmp_path: Path) -> None:
         assert row_cosines(ours, expected).min() >= MIN_COSINE, name
         iou = pooled_iou(ours, expected, mask_logit)
         assert iou is not None, "the words are in the pictures"
-        assert MIN_IOU <= iou < 1 or name == "fp16 as it ships", (name, iou)
+        assert iou >= MIN_IOU, (name, iou)
+        assert iou < 1 or name.startswith("fp16"), "BF16 turns some pixels around"
     errors = {name: float(np.abs(ours - expected).max()) for name, ours in found.items()}
     assert 0 < errors["fp16 as it ships"] < errors["fp16 rounded"] < errors["bf16 rounded"]
     with pytest.raises(AssertionError):

@@ -422,7 +422,7 @@ class _Walker:
     def _text(self, start: int, end: int) -> str:
         """A name. What is not printable has no place in one."""
         text = str(self._data[start:end], "utf-8")
-        if len(text) > MAX_TEXT or not ((text.isascii() and text.isprintable()) or printable(text) == text):
+        if len(text) > MAX_TEXT or printable(text) != text:
             raise NotOnnxError(f"the name {text[:40]!a} is too long, or not printable")
         return text
 
