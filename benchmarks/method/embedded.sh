@@ -31,4 +31,4 @@ train embedded text_token+similarity+stem+residual+detail 128 41 1500 --lr 8e-4 
     --from-checkpoint "$out/close/last.safetensors"
 python -m clsclip.reproduce.stickers domain "$out/embedded/last.safetensors" --stickers "$stickers" $styles \
     --photographs "$photographs"
-clsclip-export --ckpt "$out/embedded/last.safetensors" --out "$out/stickers.clsclip" --name stickers-v3 --force
+clsclip-export --ckpt "$out/embedded/last.safetensors" --out "$out/stickers.clsclip" --name stickers-v4 --tiles-presence 0.8 --force
