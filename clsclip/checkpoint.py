@@ -13,6 +13,7 @@ import open_clip
 import torch
 from safetensors.torch import save
 
+from clsclip.confidence import least_confidence_of
 from clsclip.differences import differences
 from clsclip.errors import CheckpointError, TowersError
 from clsclip.model import ClsClip, ModelConfig
@@ -231,6 +232,7 @@ def load_checkpoint(path: Path, towers: Towers | None = None) -> tuple[ClsClip, 
             raise CheckpointError(f"{path}: {name} holds NaN or infinity; training diverged or the file is damaged.")
     model = ClsClip(towers, config)
     model.load_state_dict(learned, strict=False)
+    model.least_confidence = least_confidence_of(header["provenance"])
     return model.eval(), header
 
 

@@ -1,4 +1,4 @@
-"""``clsclip-eval threshold``: fit the mask threshold and the presence threshold, and store them."""
+"""``clsclip-eval threshold``: fit the mask threshold, the presence threshold and the least confidence; store them."""
 
 from __future__ import annotations
 
@@ -39,8 +39,14 @@ _FEW = 20
 )
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Most pictures, chosen by their names.")
 @click.option("--trained-too", is_flag=True, help="Use pictures too that the model was trained on.")
+@click.option(
+    "--max-leakage",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="X",
+    help="Largest area that absent words mark, as a share of that of present ones. Default: any.",
+)
 @click.option("--out", type=_FILE, metavar="PNG", help="Draw the curves.")
-@click.option("--write", is_flag=True, help="Store both thresholds in the model.")
+@click.option("--write", is_flag=True, help="Store what was found in the model.")
 @click.option("--backend", type=click.Choice(["auto", *BACKENDS]), default="auto", help="Engine of bundles.")
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Threads of a bundle's engine.")
 @click.option("--device", default="auto", show_default=True, help="Where checkpoints run: auto, cpu, cuda.")
@@ -53,6 +59,7 @@ def threshold_command(
     ask: str | None,
     limit: int | None,
     trained_too: bool,
+    max_leakage: float | None,
     out: Path | None,
     write: bool,
     backend: str,
@@ -65,15 +72,16 @@ def threshold_command(
 ) -> None:
     """Fit mask and presence threshold on pictures that the model was not trained on.
 
-    Every picture is asked for its words and for as many that it does not show. The best pair has the largest mean IoU,
-    what absent words mark counted.
+    Every picture is asked for its words and for as many that it does not show. The best values have the largest mean
+    IoU, what absent words mark counted. Of a checkpoint the least confidence is fitted with them: the logits of masks
+    that are less sure are lowered. A bundle has it in its trunk: export it again after a new one was stored.
     """
     if out is not None:
         import_matplotlib()
     if not exists(model):
         raise click.UsageError(f"no such model: {model}. Give a bundle's folder or a checkpoint.")
     from clsclip.evaluation.predictors import BundlePredictor, CheckpointPredictor, open_predictor
-    from clsclip.evaluation.thresholds import best, count, point, sample
+    from clsclip.evaluation.thresholds import LEAST_CONFIDENCES, best, count, point, sample
 
     data = DataOptions.from_values(options)
     number = folds_asked(data, fold)[0]
@@ -85,9 +93,18 @@ def threshold_command(
         raise TypeError(f"{type(predictor).__name__} gives no logits")
     opened, told = not_trained_on(opened, predictor.provenance, trained_too=trained_too)
     opened = sample(opened, limit)
+    own, levels = 0.0, [0.0]
+    if isinstance(predictor, CheckpointPredictor):
+        own, predictor.model.least_confidence = predictor.model.least_confidence, 0.0
+        levels = sorted({*LEAST_CONFIDENCES, own})
     with Progress("pictures", alive=True) as progress:
-        counts = count(opened, predictor.logits, progress.update)
-    current, found = point(counts, *stored(predictor)), best(counts)
+        every = count(opened, predictor.logits, progress.update, levels)
+    current = point(every[levels.index(own)], *stored(predictor))
+    fitting = [one for one in (best(counts, max_leakage) for counts in every) if one is not None]
+    if not fitting:
+        raise DataError(f"Absent words mark more than {max_leakage:g} at all thresholds. Allow more: --max-leakage.")
+    found = max(fitting, key=lambda one: one.iou)
+    counts = every[levels.index(found.least_confidence)]
     if out is not None:
         from clsclip.evaluation.figures import save_figure, thresholds_figure
 
@@ -152,7 +169,14 @@ def store(model: Path, found: Point) -> None:
     from clsclip_runtime.bundle.editing import edit_bundle
 
     if model.suffix == CHECKPOINT_SUFFIX:
-        change_provenance(model, {"mask_threshold": found.mask, "presence_threshold": found.presence})
+        change_provenance(
+            model,
+            {
+                "mask_threshold": found.mask,
+                "presence_threshold": found.presence,
+                "least_confidence": found.least_confidence,
+            },
+        )
         return
     edit_bundle(model, {"mask_threshold": found.mask, "presence_threshold": found.presence})
 
@@ -163,5 +187,6 @@ def _line(name: str, one: Point) -> str:
 
     leakage = f"{one.leakage:.3f}" if one.leakage == one.leakage else "-"
     kept = f"keeps {percent(one.present_kept)} of present and {percent(one.absent_kept)} of absent words"
-    both = f"mask threshold {one.mask:.3f}, presence threshold {one.presence:.2f}"
-    return f"{name:>6}: {both}: IoU {one.iou:.1f}, leakage {leakage}, {kept}"
+    values = f"mask threshold {one.mask:.3f}, presence threshold {one.presence:.2f}"
+    values += f", least confidence {one.least_confidence:g}" if one.least_confidence else ""
+    return f"{name:>6}: {values}: IoU {one.iou:.1f}, leakage {leakage}, {kept}"

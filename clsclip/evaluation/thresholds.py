@@ -1,6 +1,6 @@
-"""Fitting the mask threshold and the presence threshold on validation data.
+"""Fitting the mask threshold, the presence threshold and the least confidence on validation data.
 
-Both are chosen together, for the mean IoU over the classes where every picture is asked words that it shows and as many
+All are chosen together, for the mean IoU over the classes where every picture is asked words that it shows and as many
 that it does not: what an absent word marks counts against its class. Every picture is segmented once; its pixels are
 counted at all thresholds.
 """
@@ -8,12 +8,14 @@ counted at all thresholds.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from clsclip.confidence import lowered
 from clsclip.data.base import IGNORE, Fold
 from clsclip.errors import DataError
 from clsclip.evaluation.evaluate import plan
@@ -23,6 +25,7 @@ from clsclip_runtime.masks.upsampling import logit, upsample
 
 MASK_THRESHOLDS = np.round(np.arange(0.05, 0.96, 0.025), 3)
 PRESENCE_THRESHOLDS = np.round(np.arange(0.0, 0.985, 0.02), 2)
+LEAST_CONFIDENCES = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0)
 
 Ints = NDArray[np.int64]
 
@@ -39,6 +42,7 @@ class Counts:
         marked: (P, T) pixels that are marked.
         true: (P,) pixels that are the class.
         images: how many there were.
+        least_confidence: below it logits were lowered, see :mod:`clsclip.confidence`.
     """
 
     words: Ints
@@ -48,11 +52,12 @@ class Counts:
     marked: Ints
     true: Ints
     images: int
+    least_confidence: float = 0.0
 
 
 @dataclass(frozen=True)
 class Point:
-    """A pair of thresholds and what it gives.
+    """Thresholds and what they give.
 
     Attributes:
         mask: the probability that a pixel must exceed.
@@ -61,6 +66,7 @@ class Point:
         leakage: area marked by absent words / area marked by present ones; NaN where present ones marked nothing.
         present_kept: share of present words that presence lets through.
         absent_kept: share of absent words that it lets through; NaN where none was asked.
+        least_confidence: below it logits are lowered; 0 for none.
     """
 
     mask: float
@@ -69,23 +75,33 @@ class Point:
     leakage: float
     present_kept: float
     absent_kept: float
+    least_confidence: float = 0.0
 
 
 def count(
-    fold: Fold, logits: Callable[[NDArray[np.uint8], list[str]], Logits], progress: Callable[[int, int], None]
-) -> Counts:
+    fold: Fold,
+    logits: Callable[[NDArray[np.uint8], list[str]], Logits],
+    progress: Callable[[int, int], None],
+    least: Sequence[float] = (0.0,),
+) -> list[Counts]:
     """Segment every picture of the fold's test once.
 
     Args:
         fold: what is asked.
         logits: mask logits and presence of words in a picture.
         progress: told after every picture.
+        least: confidences below which the logits are lowered here.
+
+    Returns:
+        What was counted, for each of ``least``.
 
     Raises:
         DataError: there is no picture.
     """
     steps = np.array([logit(float(one)) for one in MASK_THRESHOLDS], np.float32)
-    words, shown, presence, hits, marked, true = [], [], [], [], [], []
+    words, shown, presence, true = [], [], [], []
+    hits: list[list[Ints]] = [[] for _ in least]
+    marked: list[list[Ints]] = [[] for _ in least]
     work = plan(fold, Protocol(None, every=True))
     for number, one in enumerate(work, 1):
         image = fold.test.image(one.index)
@@ -94,26 +110,24 @@ def count(
         counted = truths[0] != IGNORE
         found = logits(image, [fold.test.classes[class_id] for class_id in (*asked, *one.absent)])
         for at, class_id in enumerate((*asked, *one.absent)):
-            values = upsample(found.logits[at], (image.shape[1], image.shape[0]))
             truth = truths[at] == 1 if at < len(asked) else np.zeros(counted.shape, np.bool_)
             words.append(class_id)
             shown.append(at < len(asked))
             presence.append(float("nan") if found.presence is None else float(found.presence[at]))
-            marked.append(above(values[counted], steps))
-            hits.append(above(values[counted & truth], steps))
+            own = torch.from_numpy(found.logits[at][None])
+            for level, own_marked, own_hits in zip(least, marked, hits, strict=True):
+                values = upsample(lowered(own, level).numpy()[0], (image.shape[1], image.shape[0]))
+                own_marked.append(above(values[counted], steps))
+                own_hits.append(above(values[counted & truth], steps))
             true.append(int(np.count_nonzero(counted & truth)))
         progress(number, len(work))
     if not words:
         raise DataError("There is no picture to fit thresholds on. Give data that show the words.")
-    return Counts(
-        np.array(words),
-        np.array(shown),
-        np.array(presence),
-        np.stack(hits),
-        np.stack(marked),
-        np.array(true),
-        len(work),
-    )
+    pairs = np.array(words), np.array(shown), np.array(presence)
+    return [
+        Counts(*pairs, np.stack(own_hits), np.stack(own_marked), np.array(true), len(work), level)
+        for level, own_hits, own_marked in zip(least, hits, marked, strict=True)
+    ]
 
 
 def above(values: NDArray[np.float32], steps: NDArray[np.float32]) -> Ints:
@@ -161,12 +175,36 @@ def point(counts: Counts, mask: float, presence: float) -> Point:
         leakage=outside / inside if inside else float("nan"),
         present_kept=float(kept[counts.shown].mean()),
         absent_kept=float(absent.mean()) if len(absent) else float("nan"),
+        least_confidence=counts.least_confidence,
     )
 
 
-def best(counts: Counts) -> Point:
-    """The pair of thresholds with the largest mean IoU; of equal ones that nearest to the middle of its plateau."""
+def leakages(counts: Counts) -> NDArray[np.float64]:
+    """Leakage at every presence threshold and mask threshold, (S, T); infinity where present words mark nothing."""
+    rows = []
+    for threshold in _presence_thresholds(counts):
+        kept = ~(counts.presence < threshold)
+        inside = counts.marked[kept & counts.shown].sum(axis=0)
+        outside = counts.marked[kept & ~counts.shown].sum(axis=0)
+        rows.append(np.where(inside > 0, outside / np.maximum(inside, 1), np.inf))
+    return np.stack(rows)
+
+
+def best(counts: Counts, most_leakage: float | None = None) -> Point | None:
+    """The thresholds with the largest mean IoU; of equal ones those nearest to the middle of their plateau.
+
+    Args:
+        counts: what was counted.
+        most_leakage: leave out those at which absent words mark more, as in :class:`Point`; None leaves out none.
+
+    Returns:
+        None where every one marks more.
+    """
     ious = surface(counts)
+    if most_leakage is not None:
+        ious[leakages(counts) > most_leakage] = -1.0
+        if ious.max() < 0:
+            return None
     rows, columns = np.nonzero(ious >= ious.max() - 1e-9)
     middle = np.median(rows), np.median(columns)
     nearest = int(np.argmin((rows - middle[0]) ** 2 + (columns - middle[1]) ** 2))

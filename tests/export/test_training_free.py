@@ -172,8 +172,11 @@ def compared(clip: Any, size: int, patch: int, method: str) -> None:
         torch.testing.assert_close(image, clip.encode_image(pixels, normalize=True), atol=EXACT, rtol=0)
     torch.testing.assert_close(found, expected, atol=EXACT, rtol=EXACT)
     torch.testing.assert_close(product, expected, atol=EXACT, rtol=EXACT)
-    assert np.array_equal((product > 0).numpy(), (expected > 0).numpy())
-    assert 0.01 < float((expected > 0).float().mean()) < 0.99
+    # Masks at the logit that half of the pixels exceed: random weights may have all of them on one side of 0.
+    level = expected.median()
+    decided = ((expected - level).abs() > EXACT).numpy()
+    assert np.array_equal((product > level).numpy()[decided], (expected > level).numpy()[decided])
+    assert decided.mean() > 0.99 and float(expected.std()) > 0.1
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -15,7 +15,16 @@ from clsclip.checkpoint import change_provenance, load_checkpoint, mask_threshol
 from clsclip.cli.evaluate import main
 from clsclip.data.marks import marks_of
 from clsclip.evaluation.predictors import Logits, open_predictor
-from clsclip.evaluation.thresholds import MASK_THRESHOLDS, above, best, count, point, sample
+from clsclip.evaluation.thresholds import (
+    MASK_THRESHOLDS,
+    PRESENCE_THRESHOLDS,
+    above,
+    best,
+    count,
+    leakages,
+    point,
+    sample,
+)
 from clsclip_runtime.masks.upsampling import logit, mask_at
 from tests.clsclip.training.tiny_fold import WORDS, Squares, tiny_fold, write_squares
 from tests.tiny import tiny_model
@@ -51,7 +60,7 @@ def test_counts_are_those_of_masks() -> None:
     data = Squares()
     fold = own_fold(data)
     draws = Blurred(data)
-    counts = count(fold, draws, lambda done, total: None)
+    (counts,) = count(fold, draws, lambda done, total: None)
     assert counts.images == 12 and counts.shown.sum() == len(fold.test_pairs)
     data.image(0)
     found = draws(data.image(0), [WORDS[one] for one in data.shown(0)])
@@ -65,14 +74,40 @@ def test_counts_are_those_of_masks() -> None:
 
 def test_the_best_pair_separates_what_can_be_separated() -> None:
     data = Squares()
-    counts = count(own_fold(data), Blurred(data), lambda done, total: None)
+    (counts,) = count(own_fold(data), Blurred(data), lambda done, total: None)
     found = best(counts)
     assert 0.3 < found.presence <= 0.7 and found.mask < 0.27
     assert found.present_kept == 1 and found.absent_kept == 0 and found.leakage == 0
     usual = point(counts, 0.5, 0.0)
     assert usual.absent_kept == 1 and usual.iou < found.iou
     none = replace(counts, presence=np.full(len(counts.words), np.nan))
-    assert best(none).presence == 0
+    assert best(none).presence == 0  # type: ignore[union-attr]
+
+
+def test_leakage_may_have_a_limit() -> None:
+    data = Squares()
+    (counts,) = count(own_fold(data), Blurred(data), lambda done, total: None)
+    grid = leakages(counts)
+    for row, column in ((0, 0), (10, 5), (20, 20), (48, 36)):
+        one = point(counts, float(MASK_THRESHOLDS[column]), float(PRESENCE_THRESHOLDS[row]))
+        assert grid[row, column] == pytest.approx(np.inf if np.isnan(one.leakage) else one.leakage)
+    alike = replace(counts, presence=np.full(len(counts.words), 0.5))  # presence cannot tell them apart
+    free = best(alike)
+    assert free is not None and free.leakage > 0.1
+    bound = best(alike, free.leakage / 2)
+    assert bound is None or (bound.leakage <= free.leakage / 2 and bound.iou <= free.iou)
+    shown = replace(alike, shown=np.zeros_like(alike.shown) | (np.arange(len(alike.shown)) == 0))
+    assert best(shown, 1e-9) is None
+
+
+def test_logits_of_faint_masks_are_lowered_while_counting() -> None:
+    data = Squares()
+    plain, none, faint = count(own_fold(data), Blurred(data), lambda done, total: None, (0.0, 1.5, 2.5))
+    at = int(np.argmin(np.abs(MASK_THRESHOLDS - 0.5)))
+    assert [one.least_confidence for one in (plain, none, faint)] == [0, 1.5, 2.5]
+    absent = ~plain.shown  # their marks have logits of 2, so a confidence of nearly 2
+    assert (none.marked[absent, at] == plain.marked[absent, at]).all() and plain.marked[absent, at].min() > 0
+    assert (faint.marked[absent, at + 12] < plain.marked[absent, at + 12]).all()
 
 
 def test_above_is_a_comparison() -> None:
