@@ -15,7 +15,7 @@ from PIL import Image
 
 from clsclip.checkpoint import change_provenance, load_checkpoint
 from clsclip.numbers import numbers
-from clsclip.reproduce.domain import Pixels, fit_line, pooled_features, sticker_images
+from clsclip.reproduce.domain import Doubles, Pixels, fit_line, pooled_features, sticker_images
 from clsclip.reproduce.naming import single_things
 from clsclip.reproduce.pretrain import PretrainConfig, new_towers, pretrain
 from clsclip.reproduce.stickers.captions import train_tokenizer
@@ -26,6 +26,7 @@ from clsclip.reproduce.stickers.tensor_maker import Atlas
 from clsclip.reproduce.stickers.vocabulary import nouns
 from clsclip.tower_files import CONFIG_FILE, load_towers
 from clsclip_runtime.cli.output import echo, print_json
+from clsclip_runtime.cli.progress import Progress
 from clsclip_runtime.documents import read_json
 from clsclip_runtime.images import open_image
 from clsclip_runtime.paths import write_json
@@ -98,11 +99,15 @@ def domain(
     def read(chosen: list[Path]) -> Iterator[Pixels]:
         return (np.asarray(open_image(one).image.convert("RGB")) for one in chosen)
 
-    near, widths = pooled_features(loaded, sticker_images(book, count, seed))
-    far, _ = pooled_features(loaded, read(files[::2]))
+    def pooled(name: str, images: Iterator[Pixels], total: int) -> tuple[Doubles, tuple[int, ...]]:
+        with Progress(name, alive=True) as progress:
+            return pooled_features(loaded, counted(images, total, progress))
+
+    near, widths = pooled("sticker pictures", sticker_images(book, count, seed), count)
+    far, _ = pooled("photographs", read(files[::2]), len(files[::2]))
     line = fit_line(near, far, widths)
-    fresh, _ = pooled_features(loaded, sticker_images(book, measured, seed + 1000))
-    others, _ = pooled_features(loaded, read(files[1::2]))
+    fresh, _ = pooled("other sticker pictures", sticker_images(book, measured, seed + 1000), measured)
+    others, _ = pooled("other photographs", read(files[1::2]), len(files[1::2]))
     change_provenance(model, {"domain": line.to_json()})
     if bundle is not None:
         path = bundle / "manifest.json"
@@ -111,6 +116,13 @@ def domain(
         f"told {line.told(others):.1%} of {len(others)} other photographs, and {line.told(fresh):.1%} of {len(fresh)} "
         "other sticker pictures"
     )
+
+
+def counted(images: Iterator[Pixels], total: int, progress: Progress) -> Iterator[Pixels]:
+    """The same images; the progress is told of each."""
+    for done, image in enumerate(images, 1):
+        yield image
+        progress.update(done, total)
 
 
 @main.command()
