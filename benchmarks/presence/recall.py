@@ -140,7 +140,7 @@ def measure(fold: Fold, segmenter: Segmenter, emoji: Sequence[str], seed: int) -
             for row in (row for row in (exact, *filtered) if row.words == count):
                 chosen = everything
                 if row.chooser is not None and presence is not None:
-                    chosen, _ = row.chooser.choose(everything, nothing, presence[None])
+                    chosen, _ = row.chooser.choose(everything, nothing, nothing, presence[None])
                 add(row, chosen[0], masks, present, [data.mask(index, one) for one in present])
     return [exact, *filtered]
 

@@ -35,8 +35,8 @@ def of_clipseg(folder: Path, size: int, **config: Any) -> Any:
 
 
 def of_clip(clip: Any, size: int, patch: int, method: str) -> Any:
-    # Few background prompts, so that random weights give masks at all.
-    return TrainingFree(towers_of(clip, size, patch), method, GROUND, TEMPLATES).eval()
+    # One background prompt, so that random weights give masks at all.
+    return TrainingFree(towers_of(clip, size, patch), method, GROUND[:1], TEMPLATES).eval()
 
 
 def same_masks(model: Any, folder: Path, images: int, templates: tuple[str, ...]) -> None:

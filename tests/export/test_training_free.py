@@ -290,7 +290,8 @@ def test_wrong_methods_and_backgrounds() -> None:
 def test_every_precision_at_full_size(tmp_path: Path, method: str) -> None:
     torch.manual_seed(0)
     clip = like_trained(open_clip.CLIP(**open_clip.get_model_config("ViT-B-16"), quick_gelu=True))
-    model = TrainingFree(towers_of(clip, 224, 16), method, templates=TEMPLATES).eval()
+    # One background prompt, so that words mark something with random weights too.
+    model = TrainingFree(towers_of(clip, 224, 16), method, GROUND[:1], TEMPLATES).eval()
     profile, header = Profile((1, 1, 2), (1, 2, 4), (1, 2, 8)), {"provenance": {"templates": list(TEMPLATES)}}
     wide = tmp_path / "fp32.clsclip"
     write_bundle(model, header, wide, BundleOptions(method, profile=profile))
