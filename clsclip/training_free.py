@@ -41,8 +41,8 @@ SAME = 0.998
 """Cosine above which a word is a background prompt itself: FP16 text encoders round by less, and other words differ
 more."""
 
-LARGEST_SHARE = 1 - 1e-6
-"""Of a word among the background prompts: its logit stays finite."""
+LEAST_OTHERS = 1e-6
+"""Share that the others have at least of a word among the background prompts: its logit stays finite."""
 
 # fmt: off
 BACKGROUND = (
@@ -188,7 +188,8 @@ class TrainingFree(WordSegmenter):
 def against(shares: Tensor, same: Tensor) -> Tensor:
     """Logits of words, from the logarithms of their shares; ``same`` says which words are among the background."""
     among = torch.clamp(shares, max=0.0)
-    others = torch.log(1 - torch.exp(among) * LARGEST_SHARE)
+    # An engine's exp of 0 may be a little more than 1, and what is left of the others a little less than nothing.
+    others = torch.log(torch.relu(1 - torch.exp(among)) + LEAST_OTHERS)
     return torch.where(same, among - others, shares)
 
 

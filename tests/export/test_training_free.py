@@ -257,6 +257,20 @@ def test_a_background_prompt_may_be_asked() -> None:
     torch.testing.assert_close(logits[0].flatten(), expected, atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.parametrize("backend", ["onnxruntime-cpu", "openvino"])
+def test_a_word_that_is_all_of_the_background(tmp_path: Path, backend: str) -> None:
+    """Its share is 1, and what is left for the others must not fall below nothing by an engine's rounding."""
+    model = TrainingFree(towers_of(tiny_clip(), 32, 8), "cosine", GROUND[:1], TEMPLATES).eval()
+    header = {"provenance": {"templates": list(TEMPLATES)}}
+    write_bundle(
+        model, header, tmp_path / "sky.clsclip", BundleOptions("sky", profile=Profile((1, 1, 1), (1, 2, 8), (1, 2, 8)))
+    )
+    with Segmenter.load(tmp_path / "sky.clsclip", backend) as segmenter:
+        for pixels in photographs():
+            logits = segmenter(pixels, [GROUND[0], *WORDS[:3]]).logits
+            assert np.isfinite(logits).all() and (logits[0] > 5).all()
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
