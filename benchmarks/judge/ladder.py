@@ -65,7 +65,7 @@ class Row:
 
 
 ROWS = (
-    Row("embedded (stickers-v4)", "judge"),
+    Row("embedded (stickers-v5)", "judge"),
     Row("embedded, presence off", "judge", presence=False),
     Row("embedded, refined", "judge", search=Search(refine=True)),
     Row("embedded, tiles", "judge", search=Search(tiles=True)),
@@ -76,8 +76,8 @@ ROWS = (
     Row("its towers: sclip, one threshold", "judge", "sclip"),
     Row("its towers: clearclip, one threshold", "judge", "clearclip"),
     Row("its towers: naclip, one threshold", "judge", "naclip"),
-    Row("embedded (stickers-v4)", "training"),
-    Row("embedded (stickers-v4)", "unseen-style"),
+    Row("embedded (stickers-v5)", "training"),
+    Row("embedded (stickers-v5)", "unseen-style"),
 )
 """What ``python -m benchmarks.judge ladder`` measures; further rows come from ``score --label``."""
 
