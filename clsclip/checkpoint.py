@@ -13,7 +13,6 @@ import open_clip
 import torch
 from safetensors.torch import save
 
-from clsclip.confidence import least_confidence_of
 from clsclip.differences import differences
 from clsclip.errors import CheckpointError, TowersError
 from clsclip.model import ClsClip, ModelConfig
@@ -30,6 +29,9 @@ from clsclip_runtime.tensor_files import TensorFile, TensorFileError
 
 FORMAT, BEFORE = "clsclip-checkpoint-2", "clsclip-checkpoint-1"
 """Of this version, and of 0.1, whose fingerprint was that of the weights alone."""
+
+MOST_CONFIDENCE = 50.0
+"""Largest least confidence, a logit, that is taken."""
 
 MASK_THRESHOLD = 0.5
 
@@ -232,7 +234,6 @@ def load_checkpoint(path: Path, towers: Towers | None = None) -> tuple[ClsClip, 
             raise CheckpointError(f"{path}: {name} holds NaN or infinity; training diverged or the file is damaged.")
     model = ClsClip(towers, config)
     model.load_state_dict(learned, strict=False)
-    model.least_confidence = least_confidence_of(header["provenance"])
     return model.eval(), header
 
 
@@ -308,3 +309,9 @@ def mask_threshold_of(provenance: Mapping[str, Any]) -> float:
     """The probability above which a pixel is a word's, as ``clsclip-eval threshold`` has fitted it, else 0.5."""
     found = provenance.get("mask_threshold")
     return float(found) if isinstance(found, float) and 0 < found < 1 else MASK_THRESHOLD
+
+
+def least_confidence_of(provenance: Mapping[str, Any]) -> float:
+    """The confidence below which a mask's logits are lowered, as ``clsclip-eval threshold`` has fitted it, else 0."""
+    found = provenance.get("least_confidence")
+    return float(found) if isinstance(found, float) and 0 < found <= MOST_CONFIDENCE else 0.0

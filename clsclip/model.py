@@ -19,7 +19,6 @@ from open_clip.transformer import ResidualAttentionBlock
 from torch import Tensor, nn
 
 from clsclip.base import WordSegmenter
-from clsclip.confidence import lowered
 from clsclip.detail import CHANNELS, STRIDES, CosineResidual, Detail
 from clsclip.errors import CheckpointError
 from clsclip.towers import Towers
@@ -172,9 +171,6 @@ class ClsClip(WordSegmenter):
         towers: frozen here; only the linear maps, the prompts, the decoder and the presence head learn.
         config: see :class:`ModelConfig`.
 
-    Attributes:
-        least_confidence: logits of masks that are less sure are lowered, see :mod:`clsclip.confidence`; 0 for none.
-
     Raises:
         CheckpointError: navigation layers outside the tower, none at all, or an unknown decoder input or use of text.
     """
@@ -183,7 +179,6 @@ class ClsClip(WordSegmenter):
         super().__init__()
         check_config(towers, config)
         self.config = config
-        self.least_confidence = 0.0
         self.towers = towers.requires_grad_(False)
         self.maps = nn.ModuleDict(
             {str(layer): nn.Linear(towers.text_width, towers.width) for layer in sorted(config.navigation_layers)}
@@ -302,7 +297,7 @@ class ClsClip(WordSegmenter):
         words = text_tokens.index_select(0, class_index)
         details = None if detail is None else detail.index_select(0, crop_index)
         mask_logits: Tensor = self.decoder(tokens[:, first_patch:], words, similarity, stem_patches, details)
-        return mask_logits if self.training else lowered(mask_logits, self.least_confidence)
+        return mask_logits
 
     def forward(self, pixel_values: Tensor, text_tokens: Tensor, crop_index: Tensor, class_index: Tensor) -> Tensor:
         """The segmenter graph: (C, 3, S, S), (K, d_text), (P), (P) -> mask logits (P, h, w)."""

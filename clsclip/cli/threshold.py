@@ -73,8 +73,8 @@ def threshold_command(
     """Fit mask and presence threshold on pictures that the model was not trained on.
 
     Every picture is asked for its words and for as many that it does not show. The best values have the largest mean
-    IoU, what absent words mark counted. Of a checkpoint the least confidence is fitted with them: the logits of masks
-    that are less sure are lowered. A bundle has it in its trunk: export it again after a new one was stored.
+    IoU, what absent words mark counted. The least confidence is fitted with them: the logits of masks that are less
+    sure are lowered.
     """
     if out is not None:
         import_matplotlib()
@@ -93,13 +93,11 @@ def threshold_command(
         raise TypeError(f"{type(predictor).__name__} gives no logits")
     opened, told = not_trained_on(opened, predictor.provenance, trained_too=trained_too)
     opened = sample(opened, limit)
-    own, levels = 0.0, [0.0]
-    if isinstance(predictor, CheckpointPredictor):
-        own, predictor.model.least_confidence = predictor.model.least_confidence, 0.0
-        levels = sorted({*LEAST_CONFIDENCES, own})
+    *current_thresholds, own = stored(predictor)
+    levels = sorted({*LEAST_CONFIDENCES, own})
     with Progress("pictures", alive=True) as progress:
         every = count(opened, predictor.logits, progress.update, levels)
-    current = point(every[levels.index(own)], *stored(predictor))
+    current = point(every[levels.index(own)], *current_thresholds)
     fitting = [one for one in (best(counts, max_leakage) for counts in every) if one is not None]
     if not fitting:
         raise DataError(f"Absent words mark more than {max_leakage:g} at all thresholds. Allow more: --max-leakage.")
@@ -148,14 +146,19 @@ def not_trained_on(fold: Fold, provenance: Any, *, trained_too: bool) -> tuple[F
     return replace(fold, test_pairs=left), f"; {len(known)} others were trained on and left out"
 
 
-def stored(predictor: Any) -> tuple[float, float]:
-    """Mask threshold and presence threshold that a model has now."""
+def stored(predictor: Any) -> tuple[float, float, float]:
+    """Mask threshold, presence threshold and least confidence that a model has now."""
+    from clsclip.checkpoint import least_confidence_of
     from clsclip.evaluation.predictors import BundlePredictor
 
     if isinstance(predictor, BundlePredictor):
         manifest = predictor.segmenter.bundle.manifest
-        return manifest.mask.threshold, 0.0 if manifest.presence is None else manifest.presence.threshold
-    return predictor.mask_threshold, float(predictor.provenance.get("presence_threshold") or 0.0)
+        presence = manifest.presence
+        if presence is None:
+            return manifest.mask.threshold, 0.0, 0.0
+        return manifest.mask.threshold, presence.threshold, presence.least_confidence
+    provenance = predictor.provenance
+    return predictor.mask_threshold, float(provenance.get("presence_threshold") or 0.0), least_confidence_of(provenance)
 
 
 def store(model: Path, found: Point) -> None:
@@ -168,17 +171,12 @@ def store(model: Path, found: Point) -> None:
     from clsclip.evaluation.predictors import CHECKPOINT_SUFFIX
     from clsclip_runtime.bundle.editing import edit_bundle
 
+    values = {"mask_threshold": found.mask, "presence_threshold": found.presence}
+    values["least_confidence"] = found.least_confidence
     if model.suffix == CHECKPOINT_SUFFIX:
-        change_provenance(
-            model,
-            {
-                "mask_threshold": found.mask,
-                "presence_threshold": found.presence,
-                "least_confidence": found.least_confidence,
-            },
-        )
+        change_provenance(model, values)
         return
-    edit_bundle(model, {"mask_threshold": found.mask, "presence_threshold": found.presence})
+    edit_bundle(model, values)
 
 
 def _line(name: str, one: Point) -> str:

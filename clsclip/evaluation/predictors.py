@@ -15,13 +15,14 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from clsclip.checkpoint import MASK_THRESHOLD, given_towers, load_checkpoint, mask_threshold_of
+from clsclip.checkpoint import MASK_THRESHOLD, given_towers, least_confidence_of, load_checkpoint, mask_threshold_of
 from clsclip.devices import choose_device
 from clsclip.errors import CheckpointError
 from clsclip.model import ClsClip
 from clsclip.preprocessing import image_spec
 from clsclip.towers import Towers
 from clsclip_runtime.images import preprocess
+from clsclip_runtime.masks.confidence import lowered
 from clsclip_runtime.masks.upsampling import logit, mask_at
 from clsclip_runtime.regions import TILES, ZoomIn
 from clsclip_runtime.results.result import Result
@@ -170,6 +171,7 @@ class CheckpointPredictor:
         name: for tables.
         device: where the model runs.
         mask_threshold: probability above which a pixel is a word's.
+        least_confidence: logits of masks that are less sure are lowered; 0 lowers none.
         provenance: where the model comes from, as its checkpoint says.
     """
 
@@ -182,8 +184,9 @@ class CheckpointPredictor:
         device: str = "cpu",
         mask_threshold: float = MASK_THRESHOLD,
         provenance: Mapping[str, Any] | None = None,
+        least_confidence: float = 0.0,
     ) -> None:
-        self.model = model.eval().to(device)
+        self.model, self.least_confidence = model.eval().to(device), least_confidence
         self.templates, self.presence_threshold, self.device = tuple(templates), presence_threshold, device
         self.mask_threshold, self.provenance = mask_threshold, provenance or {}
         self.name = f"{name} (pytorch)" + (" + presence" if presence_threshold else "")
@@ -198,6 +201,8 @@ class CheckpointPredictor:
         absent = np.zeros(len(words), np.bool_)
         if presence is not None and mask_threshold is None:
             absent = presence < self.presence_threshold
+        if self.least_confidence and mask_threshold is None:
+            logits = lowered(logits, self.least_confidence)
         mask_logit = logit(self.mask_threshold) + logit(mask_threshold or 0.5)
         masks = np.zeros((len(words), height, width), np.bool_)
         for at in np.flatnonzero(~absent):
@@ -312,4 +317,7 @@ def open_predictor(
     templates = provenance.get("templates") or DEFAULT_TEMPLATES
     folder = path.absolute().parent.name
     name = f"{folder}/{path.stem}" if folder else path.stem
-    return CheckpointPredictor(model, templates, threshold, name, chosen, mask_threshold_of(provenance), provenance)
+    least = least_confidence_of(provenance) if presence else 0.0
+    return CheckpointPredictor(
+        model, templates, threshold, name, chosen, mask_threshold_of(provenance), provenance, least
+    )

@@ -12,15 +12,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from clsclip.confidence import lowered
 from clsclip.data.base import IGNORE, Fold
 from clsclip.errors import DataError
 from clsclip.evaluation.evaluate import plan
 from clsclip.evaluation.predictors import Logits
 from clsclip.evaluation.protocol import Protocol
+from clsclip_runtime.masks.confidence import lowered
 from clsclip_runtime.masks.upsampling import logit, upsample
 
 MASK_THRESHOLDS = np.round(np.arange(0.05, 0.96, 0.025), 3)
@@ -42,7 +41,7 @@ class Counts:
         marked: (P, T) pixels that are marked.
         true: (P,) pixels that are the class.
         images: how many there were.
-        least_confidence: below it logits were lowered, see :mod:`clsclip.confidence`.
+        least_confidence: below it logits were lowered, see :mod:`clsclip_runtime.masks.confidence`.
     """
 
     words: Ints
@@ -114,9 +113,9 @@ def count(
             words.append(class_id)
             shown.append(at < len(asked))
             presence.append(float("nan") if found.presence is None else float(found.presence[at]))
-            own = torch.from_numpy(found.logits[at][None])
+            own = found.logits[at][None]
             for level, own_marked, own_hits in zip(least, marked, hits, strict=True):
-                values = upsample(lowered(own, level).numpy()[0], (image.shape[1], image.shape[0]))
+                values = upsample((lowered(own, level) if level else own)[0], (image.shape[1], image.shape[0]))
                 own_marked.append(above(values[counted], steps))
                 own_hits.append(above(values[counted & truth], steps))
             true.append(int(np.count_nonzero(counted & truth)))

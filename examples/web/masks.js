@@ -32,3 +32,19 @@ export function maskOf(logits, [rows, columns], { width, height }, least) {
   });
   return mask;
 }
+
+/**
+ * Lower the logits of a faint mask, in place, by what its confidence is short of `least`. The confidence is the mean of its
+ * positive logits, each weighted by itself. Most masks of absent words are faint.
+ */
+export function lowerFaint(logits, least) {
+  let sum = 0, squares = 0;
+  for (const one of logits) {
+    const positive = Math.max(one, 0);
+    sum += positive;
+    squares += positive * positive;
+  }
+  const confidence = squares / logits.length / (sum / logits.length + 1e-3);
+  const missing = Math.fround(Math.max(least - confidence, 0));
+  if (missing > 0) logits.forEach((one, at) => { logits[at] = one - 4 * missing; });
+}

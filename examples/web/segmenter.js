@@ -4,7 +4,7 @@ import { InferenceSession, Tensor, env } from "./node_modules/onnxruntime-web/di
 import { Tokenizer } from "./node_modules/@huggingface/tokenizers/dist/tokenizers.min.mjs";
 import { openBundle } from "./bundle.js";
 import { farFrom } from "./domain.js";
-import { logit, maskOf } from "./masks.js";
+import { logit, lowerFaint, maskOf } from "./masks.js";
 import { pixelValues } from "./resize.js";
 import { tokenIds } from "./words.js";
 
@@ -46,6 +46,7 @@ export class Segmenter {
     const scores = presence ? await this.presence(image, text, words) : null;
     const chosen = words.map((_, at) => at).filter((at) => !scores || scores[at] >= Math.fround(presence.threshold));
     const logits = await this.trunk(image, text, chosen, words);
+    for (const one of logits.values()) lowerFaint(one, presence?.least_confidence ?? 0);
     const classes = words.map((name, at) => ({ name, presence: scores ? scores[at] : null, logits: logits.get(at) ?? null }));
     for (const one of classes) {
       one.area = one.logits ? this.mask(image, one.logits).reduce((sum, pixel) => sum + pixel, 0) : 0;

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from clsclip.base import WordSegmenter
-from clsclip.checkpoint import mask_threshold_of
+from clsclip.checkpoint import least_confidence_of, mask_threshold_of
 from clsclip_export.architectures import architecture_of
 from clsclip_export.architectures.clsclip import ClsClipArchitecture
 from clsclip_export.graphs import OPSET
@@ -76,7 +76,7 @@ def build_manifest(
             "matching": MATCHING,
         },
         "mask": {"threshold": mask_threshold_of(provenance), "height": height, "width": width},
-        "presence": architecture.presence() | {"threshold": provenance.get("presence_threshold") or 0.0},
+        "presence": architecture.presence() | fitted_presence(provenance),
         "tiles": provenance.get("tiles") if options.tiles_presence is None else tiles(options.tiles_presence),
         "memory": architecture.memory(),
         "profile": options.profile.to_json(),
@@ -94,3 +94,10 @@ def build_manifest(
         document["detector"] = options.detector.section()
         document["license"] = {**document["license"], "parts": {DETECTOR: options.detector.spec.license}}
     return document
+
+
+def fitted_presence(provenance: Mapping[str, Any]) -> dict[str, float]:
+    """What was fitted for presence: the threshold, 0 for none, and how sure a mask must be where that was fitted."""
+    least = least_confidence_of(provenance)
+    found = {"threshold": provenance.get("presence_threshold") or 0.0}
+    return found | ({"least_confidence": least} if least else {})

@@ -20,6 +20,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "templates": ("text", "templates"),
     "mask_threshold": ("mask", "threshold"),
     "presence_threshold": ("presence", "threshold"),
+    "least_confidence": ("presence", "least_confidence"),
 }
 """What can be changed, and where it stands in the manifest."""
 

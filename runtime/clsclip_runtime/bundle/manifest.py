@@ -73,6 +73,7 @@ _MAX_VALUES: int = LIMITS["feature_values"]
 
 _MOST_BIAS = 1e9
 
+_MOST_CONFIDENCE = 50.0
 _MOST_SCALES, _MOST_TILES = 4, 8
 """Of tiles: scales, and tiles along a side."""
 
@@ -163,6 +164,9 @@ def parse_manifest(document: bytes, folder: object = "OLD") -> Manifest:
             source=presence.choice("from", (FROM_FILTER, FROM_TRUNK)),
             form=presence.choice("form", (PROBABILITY, LOGIT)),
             threshold=presence.number("threshold", 0.0, 1.0, inclusive=True),
+            least_confidence=presence.number("least_confidence", 0.0, _MOST_CONFIDENCE, inclusive=True)
+            if "least_confidence" in presence.data
+            else 0.0,
         ),
         memory=MemorySpec(
             # What is known to be held counts, whatever is stated: pixels, features, logits, token ids.

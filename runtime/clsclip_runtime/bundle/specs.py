@@ -86,11 +86,14 @@ class PresenceSpec:
         source: ``filter`` is ``presence.onnx``, which runs before the trunk; ``trunk`` is an output of the trunk.
         form: ``probability``, or ``logit`` of one.
         threshold: a probability; 0 where none was fitted.
+        least_confidence: the logits of masks that are less sure are lowered, see
+            :mod:`clsclip_runtime.masks.confidence`; 0 where none was fitted.
     """
 
     source: str
     form: str
     threshold: float
+    least_confidence: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -26,11 +26,14 @@ class PresenceFilter:
         threshold: least presence, 0..1.
         max_classes: most words of a crop, the likeliest of those at or above ``threshold``; None for any number.
         in_tiles: least presence in a tile; None is ``threshold``.
+        least_confidence: the logits of masks that are less sure are lowered, but of crops whose source says what they
+            show; 0 lowers none.
     """
 
     threshold: float
     max_classes: int | None = None
     in_tiles: float | None = None
+    least_confidence: float = 0.0
 
     def choose(
         self, asked: Bools, named: Bools, tiled: Bools, presence: Floats, *, classes: Integers | None = None
@@ -111,9 +114,13 @@ def choose_filter(
         return None, (
             "presence_threshold has no effect: the bundle cannot tell presence",
         ) if presence_threshold else ()
-    if presence_filter is None and presence_threshold is None and max_classes is None and not spec.threshold:
+    fitted = spec.threshold or spec.least_confidence
+    if presence_filter is None and presence_threshold is None and max_classes is None and not fitted:
         return None, ()
-    return PresenceFilter(spec.threshold if presence_threshold is None else float(presence_threshold), max_classes), ()
+    threshold = spec.threshold if presence_threshold is None else float(presence_threshold)
+    # A threshold of 0 that the caller gives asks for every word as the model draws it.
+    least = 0.0 if presence_threshold == 0 else spec.least_confidence
+    return PresenceFilter(threshold, max_classes, least_confidence=least), ()
 
 
 def check_filter(presence_filter: bool | None, presence_threshold: float | None, max_classes: int | None) -> None:

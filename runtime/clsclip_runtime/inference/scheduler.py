@@ -26,6 +26,7 @@ from clsclip_runtime.inference.presence import PresenceFilter
 from clsclip_runtime.inference.queue import PairQueue
 from clsclip_runtime.inference.request import Findings, ImageRequest
 from clsclip_runtime.limits import Limits
+from clsclip_runtime.masks.confidence import lower_faint
 from clsclip_runtime.masks.upsampling import logit
 from clsclip_runtime.regions import ZoomIn
 from clsclip_runtime.regions.matching import words_of_boxes
@@ -226,7 +227,8 @@ class Scheduler:
         """Run the pairs that wait in the trunk, and give their logits to their images."""
         with timed(self.timings, "masks"):
             logits, presence = self._queue.finish()
-        queued, self._queued = self._queued, []
+            queued, self._queued = self._queued, []
+            logits = self._without_faint(logits, queued)
         start = 0
         for image, batch in queued:
             part = slice(start, start + len(batch.words))
@@ -235,6 +237,15 @@ class Scheduler:
                 image.pairs.append((batch, logits, part))
             else:
                 self._filter_after(image, batch, logits[part], presence[part])
+
+    def _without_faint(self, logits: Floats, queued: Sequence[tuple[_Progress, PairBatch]]) -> Floats:
+        """Lower the logits (P, h, w) of queued pairs where a mask is faint and nobody says what the crop shows."""
+        if self._filter is None or not self._filter.least_confidence or not queued:
+            return logits
+        guessed = ~np.concatenate([batch.crops.named[batch.rows] for _, batch in queued])
+        found: Floats = logits if logits.flags.writeable else logits.copy()
+        lower_faint(found, self._filter.least_confidence, guessed)
+        return found
 
     def _filter_after(self, image: _Progress, batch: PairBatch, logits: Floats, presence: Floats) -> None:
         """Keep the pairs of one crop that pass the filter, by presence that the trunk told."""

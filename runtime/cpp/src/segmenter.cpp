@@ -109,7 +109,7 @@ struct Segmenter::Model {
     /// OptionError: what was given to load contradicts itself, or needs presence that the bundle lacks.
     [[nodiscard]] bool usually_filtered() const {
         std::vector<std::string> unused;
-        return choose_filter({}, options, bundle.manifest.presence_threshold(), unused).has_value();
+        return choose_filter({}, options, bundle.manifest.presence, unused).has_value();
     }
 
     /// OptionError, WordError.
@@ -147,7 +147,7 @@ CallRequest Segmenter::Model::check(std::span<const std::string> classes, const 
         fail<OptionError>("boxes_as_masks and class_agnostic need a detector, and the bundle '", name,
                           "' has none. Add one with clsclip-export --detector, or give regions");
     }
-    call.filter = choose_filter(request, options, bundle.manifest.presence_threshold(), call.notes);
+    call.filter = choose_filter(request, options, bundle.manifest.presence, call.notes);
     if (request.tiles || lacks_boxes) {
         use_tiles(call, bundle.manifest, request.presence_threshold.has_value());
     }

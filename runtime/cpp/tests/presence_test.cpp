@@ -58,9 +58,14 @@ TEST_CASE("The filter counts classes, not their words") {
 
 TEST_CASE("Which filter a call has") {
     std::vector<std::string> notes;
+    double least = 0;
     const auto filter = [&](const Request& request, const Options& options, std::optional<double> trained) {
         notes.clear();
-        return choose_filter(request, options, trained, notes);
+        std::optional<PresenceSpec> spec;
+        if (trained) {
+            spec = PresenceSpec{false, false, *trained, least};
+        }
+        return choose_filter(request, options, spec, notes);
     };
     // On where the threshold was trained, or a value is given.
     CHECK(filter({}, {}, 0.5)->threshold == 0.5);
@@ -74,6 +79,14 @@ TEST_CASE("Which filter a call has") {
     CHECK(filter({.max_classes = 3}, {.max_classes = 4}, 0.5)->max_classes == 3);
     CHECK_FALSE(filter({}, {.presence_filter = false}, 0.5));
     CHECK(filter({.presence_filter = true}, {.presence_filter = false}, 0.5));
+    // How sure masks must be: where the bundle says so, unless every class is asked for.
+    least = 2;
+    CHECK(filter({}, {}, 0.5)->least_confidence == 2);
+    CHECK(filter({}, {}, 0.0)->least_confidence == 2);
+    CHECK(filter({.presence_threshold = 0.1}, {}, 0.5)->least_confidence == 2);
+    CHECK(filter({.presence_threshold = 0.0}, {}, 0.5)->least_confidence == 0);
+    CHECK_FALSE(filter({.presence_filter = false}, {}, 0.5));
+    least = 0;
     // Without presence in the bundle.
     CHECK_FALSE(filter({}, {}, std::nullopt));
     CHECK(notes.empty());

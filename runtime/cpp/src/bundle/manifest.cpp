@@ -27,6 +27,7 @@ constexpr std::size_t kMostAxes = 8;
 constexpr std::int64_t kMostBytes = std::int64_t{1} << 53;
 constexpr std::int64_t kMostInProfile = 65536;
 constexpr std::size_t kMostScales = 4;  ///< of tiles
+constexpr double kMostConfidence = 50;
 constexpr std::int64_t kMostTiles = 8;  ///< along a side
 constexpr double kMostBias = 1e9;       ///< of the test of a domain
 
@@ -135,6 +136,9 @@ PresenceSpec read_presence(const Section& section) {
     presence.from_trunk = section.choice("from", {"filter", "trunk"}) == "trunk";
     presence.as_logit = section.choice("form", {"probability", "logit"}) == "logit";
     presence.threshold = section.number("threshold", 0, 1, true);
+    if (!section.lacks("least_confidence")) {
+        presence.least_confidence = section.number("least_confidence", 0, kMostConfidence, true);
+    }
     return presence;
 }
 

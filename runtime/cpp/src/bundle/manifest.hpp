@@ -60,6 +60,7 @@ struct PresenceSpec {
     bool from_trunk = false;  ///< as an output of the trunk; else from presence.onnx, before the trunk runs
     bool as_logit = false;    ///< the graph gives logits; else probabilities
     double threshold = 0;     ///< a probability
+    double least_confidence = 0;  ///< logits of masks that are less sure are lowered; 0 lowers none
 };
 
 /// How the whole image is searched in overlapping tiles too.
@@ -127,10 +128,6 @@ struct Manifest {
     std::map<std::string, FileEntry> files;
     std::optional<std::string> doubt;  ///< a note, where nobody validated the model
 
-    /// The bundle's own presence threshold; none where it gives no presence.
-    [[nodiscard]] std::optional<double> presence_threshold() const {
-        return presence ? std::optional(presence->threshold) : std::nullopt;
-    }
 };
 
 /// Parse and check the document; `folder` is for messages. BundleError: it is not JSON, has another schema, needs what

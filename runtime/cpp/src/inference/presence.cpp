@@ -61,7 +61,7 @@ void check_presence(const std::optional<bool>& presence_filter, const std::optio
 }
 
 std::optional<PresenceFilter> choose_filter(const Request& request, const Options& options,
-                                            const std::optional<double>& trained, std::vector<std::string>& notes) {
+                                            const std::optional<PresenceSpec>& trained, std::vector<std::string>& notes) {
     check_presence(request.presence_filter, request.presence_threshold, request.max_classes);
     if (request.presence_filter == false) {
         return std::nullopt;  // whatever load was given
@@ -84,10 +84,12 @@ std::optional<PresenceFilter> choose_filter(const Request& request, const Option
         }
         return std::nullopt;
     }
-    if (!wanted && !threshold && !most && *trained == 0) {
+    if (!wanted && !threshold && !most && trained->threshold == 0 && trained->least_confidence == 0) {
         return std::nullopt;
     }
-    PresenceFilter filter{threshold.value_or(*trained), std::nullopt};
+    PresenceFilter filter{threshold.value_or(trained->threshold), std::nullopt};
+    // A threshold of 0 that the caller gives asks for every class as the model draws it.
+    filter.least_confidence = threshold == 0.0 ? 0.0 : trained->least_confidence;
     if (most) {
         filter.max_classes = static_cast<std::size_t>(*most);
     }

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "bundle/manifest.hpp"
 #include "clsclip/clsclip.hpp"
 
 namespace clsclip {
@@ -16,6 +17,7 @@ struct PresenceFilter {
     double threshold = 0;                    ///< least presence, 0..1
     std::optional<std::size_t> max_classes{};  ///< most classes of a crop, the likeliest at or above the threshold
     std::optional<double> in_tiles{};          ///< least presence in a tile; none is the threshold
+    double least_confidence = 0;  ///< logits of masks that are less sure are lowered, but of named crops
 
     /// Which of a crop's classes are segmented, and which only max_classes keeps out.
     struct Choice {
@@ -36,11 +38,11 @@ void check_presence(const std::optional<bool>& presence_filter, const std::optio
 
 /// The filter of a request, whose missing values come from `options`; none segments every class.
 ///
-/// `trained` is the bundle's own threshold, 0 where none was trained, none for a bundle without presence. Sentences for
+/// `trained` is what the bundle states of presence, none for a bundle without it. Sentences for
 /// the user are added to `notes`. OptionError: a value makes no sense, contradicts another, or needs presence that the
 /// bundle lacks.
 [[nodiscard]] std::optional<PresenceFilter> choose_filter(const Request& request, const Options& options,
-                                                          const std::optional<double>& trained,
+                                                          const std::optional<PresenceSpec>& trained,
                                                           std::vector<std::string>& notes);
 
 }  // namespace clsclip

@@ -9,6 +9,7 @@
 #include "inference/domain.hpp"
 #include "inference/queue.hpp"
 #include "limits.hpp"
+#include "masks/confidence.hpp"
 #include "masks/upsampling.hpp"
 #include "regions/crops.hpp"
 #include "regions/tiles.hpp"
@@ -193,19 +194,37 @@ private:
             if (chosen[name]) {
                 const auto score = presence.empty() ? std::nullopt : std::optional(presence[name]);
                 found_.pairs.push_back({name, crop.window, crop.limit, mask_logit(crop.named), crop.box, score});
+                named_.push_back(crop.named);
             }
         }
     }
 
-    /// Take the logits of all pairs that were queued; with presence from the trunk, only those that pass the filter.
+    /// Take the logits of all pairs that were queued, lowered where a mask is faint and nobody says what the crop shows;
+    /// with presence from the trunk, only those that pass the filter.
     void settle() {
         const Timings::Step step(timings_, "masks");
+        take_logits();
+        if (call_.filter && call_.filter->least_confidence > 0) {
+            const std::size_t size = mask_size();
+            for (; settled_ < found_.pairs.size(); ++settled_) {
+                if (!named_[settled_]) {
+                    lower_faint(std::span(found_.logits).subspan(settled_ * size, size), call_.filter->least_confidence);
+                }
+            }
+        }
+    }
+
+    [[nodiscard]] std::size_t mask_size() const {
+        return static_cast<std::size_t>(manifest_.mask.height) * static_cast<std::size_t>(manifest_.mask.width);
+    }
+
+    void take_logits() {
         const PairOutputs outputs = queue_.finish();
         if (!presence_from_trunk()) {
             found_.logits = outputs.logits;
             return;
         }
-        const auto size = static_cast<std::size_t>(manifest_.mask.height) * static_cast<std::size_t>(manifest_.mask.width);
+        const std::size_t size = mask_size();
         std::size_t pair = 0;
         for (const Crop& crop : std::exchange(unsettled_, {})) {
             const std::size_t first = pair;
@@ -248,6 +267,8 @@ private:
     std::size_t crops_per_call_;
     PairQueue queue_;
     std::vector<Crop> waiting_;
+    std::vector<bool> named_;   ///< of each pair, whether its crop is
+    std::size_t settled_ = 0;   ///< pairs whose logits have been taken
     std::vector<Crop> unsettled_;  ///< crops whose pairs are queued, where presence comes from the trunk
     Findings found_;
 };
