@@ -32,7 +32,7 @@ void sign(const fs::path& bundle, const std::string& name) {
 TEST_CASE("A good bundle opens") {
     const Bundle bundle = Bundle::open(kTiny);
     CHECK(bundle.manifest.name == "tiny");
-    CHECK(bundle.manifest.presence_threshold() == 0.9);
+    CHECK(bundle.manifest.presence->threshold == 0.9);
     CHECK(bundle.manifest.image.size == 32);
     CHECK(bundle.fingerprint.size() == 64);
     CHECK(bundle.path("trunk.onnx") == fs::canonical(kTiny) / "trunk.onnx");
