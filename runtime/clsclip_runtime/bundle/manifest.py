@@ -165,7 +165,7 @@ def parse_manifest(document: bytes, folder: object = "OLD") -> Manifest:
             form=presence.choice("form", (PROBABILITY, LOGIT)),
             threshold=presence.number("threshold", 0.0, 1.0, inclusive=True),
             least_confidence=presence.number("least_confidence", 0.0, _MOST_CONFIDENCE, inclusive=True)
-            if "least_confidence" in presence.data
+            if presence.data.get("least_confidence") is not None
             else 0.0,
         ),
         memory=MemorySpec(

@@ -96,7 +96,7 @@ WRONG: dict[str, Callable[[dict[str, Any]], None]] = {
         "presence.from": ("gate", None),
         "presence.form": ("chance", None),
         "presence.threshold": (-0.1, 1.1),
-        "presence.least_confidence": (-0.1, 50.5, "2", None, True),
+        "presence.least_confidence": (-0.1, 50.5, "2", True),
         "memory.pair_bytes": (-1, 1.5, None),
         "profile.pairs": ([1, 2], [0, 1, 2], [1, 2, 3, 4], "1,2,3"),
         "precision": ("", None),
