@@ -49,7 +49,7 @@ MOVEMENT_OPS = frozenset({
 # fmt: on
 """Operators that only move values: FP32 where any of what they move is."""
 
-_AFTER_LAST = frozenset({"Add", "GreaterOrEqual", "Min", "Mul", "ReduceMax", "Relu", "Sub", "Where"})
+_AFTER_LAST = frozenset({"Add", "Exp", "GreaterOrEqual", "Log", "Min", "Mul", "ReduceMax", "Relu", "Sub", "Where"})
 """What may stand between the last product and the mask logits, besides what moves values."""
 
 WIDE_OUTPUTS = ("mask_logits",)

@@ -18,7 +18,7 @@ from torch import Tensor
 from clsclip.clip_tokenizer import clip_tokenizer
 from clsclip.errors import TowersError
 from clsclip.photographs import photographs
-from clsclip.tower_files import save_towers
+from clsclip.tower_files import load_towers, save_towers
 from clsclip.towers import ImageSpec, Towers
 from clsclip.training_free import BACKGROUND, METHODS, TrainingFree
 from clsclip_export.architectures.training_free import Product
@@ -28,13 +28,16 @@ from clsclip_export.check_data import CheckData
 from clsclip_export.cli import command
 from clsclip_export.cli.options import TRAINING_FREE
 from clsclip_export.errors import ParityError
+from clsclip_export.graphs import export_graphs
 from clsclip_export.int8_bundle import quantize_bundle
 from clsclip_export.options import BundleOptions
+from clsclip_export.precision import make_plan
 from clsclip_export.profiles import Profile
 from clsclip_runtime import Segmenter
 from tests.tiny import tiny_config, tiny_towers
 
 TEMPLATES = ("a photo of a {}.", "there is a {}.")
+ROOT = Path(__file__).parents[2]
 GROUND = ("sky", "wall", "a wooden floor", "grass")
 WORDS = ("cat", "bicycle", "wall", "sky", "face", "lamp", "car")
 EXACT = 1e-5
@@ -272,6 +275,14 @@ def test_a_word_that_is_all_of_the_background(tmp_path: Path, backend: str) -> N
             assert np.isfinite(logits).all() and (logits[0] > 5).all()
 
 
+def test_nothing_after_the_last_product_is_half() -> None:
+    """The share that is left of the others is as small as 1e-6, which half hardly knows."""
+    model = TrainingFree(towers_of(tiny_clip(), 32, 8), "cosine", GROUND, TEMPLATES).eval()
+    proto = export_graphs(model).graphs["trunk.onnx"].proto
+    half = {proto.graph.node[at].op_type for at in make_plan(proto, "fp16").half_nodes}
+    assert half <= {"Concat", "Transpose"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -302,22 +313,38 @@ def test_wrong_methods_and_backgrounds() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
-def test_every_precision_at_full_size(tmp_path: Path, method: str) -> None:
+def test_fp16_at_full_size(tmp_path: Path, method: str) -> None:
     torch.manual_seed(0)
     clip = like_trained(open_clip.CLIP(**open_clip.get_model_config("ViT-B-16"), quick_gelu=True))
     # One background prompt, so that words mark something with random weights too.
     model = TrainingFree(towers_of(clip, 224, 16), method, GROUND[:1], TEMPLATES).eval()
     profile, header = Profile((1, 1, 2), (1, 2, 4), (1, 2, 8)), {"provenance": {"templates": list(TEMPLATES)}}
-    wide = tmp_path / "fp32.clsclip"
-    write_bundle(model, header, wide, BundleOptions(method, profile=profile))
+    write_bundle(model, header, tmp_path / "fp32.clsclip", BundleOptions(method, profile=profile))
     write_bundle(model, header, tmp_path / "fp16.clsclip", BundleOptions(method, "fp16", profile))
-    images = tmp_path / "pictures"
+
+
+@pytest.mark.slow
+def test_int8_changes_masks_too_much_and_is_refused(tmp_path: Path) -> None:
+    """Masks are where one cosine passes others, so they hang on small differences, which INT8 loses."""
+    judge, images, turned = ROOT / "examples" / "judge", tmp_path / "images", tmp_path / "turned"
     images.mkdir()
-    for at, pixels in enumerate(photographs()):
-        for turn in range(2):
-            Image.fromarray(np.rot90(pixels, 2 * turn + 1)).save(images / f"{at}-{turn}.png")
-    # Masks of random weights hang on little, so INT8 may fail its gate here; then nothing is written.
-    try:
-        quantize_bundle(wide, tmp_path / "int8.clsclip", Calibration.read(images), CheckData.read(None))
-    except ParityError as error:
-        assert "mean mask IoU" in str(error) and not (tmp_path / "int8.clsclip").exists()
+    turned.mkdir()
+    entries = json.loads((judge / "words.json").read_text("utf-8"))
+    for entry in entries:
+        image = Image.open(judge / entry["file"]).convert("RGB")
+        image.save(images / entry["file"])
+        for turns in (1, 2):
+            image.rotate(90 * turns, expand=True).save(turned / f"{turns}-{entry['file']}")
+    towers = load_towers(str(ROOT / "models" / "stickers" / "towers"), image_size=128)
+    model = TrainingFree(towers, "cosine", ("background", "wall", "grass"), ("a picture of a {}",)).eval()
+    profile, header = Profile((1, 1, 2), (1, 2, 4), (1, 2, 8)), {"provenance": {"templates": ["a picture of a {}"]}}
+    write_bundle(model, header, tmp_path / "fp32.clsclip", BundleOptions("cosine", profile=profile))
+    words = sorted({word for entry in entries for word in entry["shown"]})
+    with pytest.raises(ParityError, match=r"mean mask IoU 0\.9\d+ < 0\.97"):
+        quantize_bundle(
+            tmp_path / "fp32.clsclip",
+            tmp_path / "int8.clsclip",
+            Calibration.read(turned),
+            CheckData.read(images, words),
+        )
+    assert not (tmp_path / "int8.clsclip").exists()
