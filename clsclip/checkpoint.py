@@ -21,6 +21,7 @@ from clsclip.tower_files import OtherTowersError, load_found, load_towers
 from clsclip.tower_places import find_towers
 from clsclip.towers import Identity, Towers
 from clsclip.weights.flavor import ACTIVATIONS, MEAN_STD, Asked, mean_std_of, told_by_name, told_by_tag
+from clsclip_runtime.bundle.specs import MOST_CONFIDENCE
 from clsclip_runtime.documents import DocumentError, parse_json
 from clsclip_runtime.errors import one_line
 from clsclip_runtime.paths import is_file, make_folder, write_bytes
@@ -29,9 +30,6 @@ from clsclip_runtime.tensor_files import TensorFile, TensorFileError
 
 FORMAT, BEFORE = "clsclip-checkpoint-2", "clsclip-checkpoint-1"
 """Of this version, and of 0.1, whose fingerprint was that of the weights alone."""
-
-MOST_CONFIDENCE = 50.0
-"""Largest least confidence, a logit, that is taken."""
 
 MASK_THRESHOLD = 0.5
 

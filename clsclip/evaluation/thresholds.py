@@ -19,7 +19,7 @@ from clsclip.errors import DataError
 from clsclip.evaluation.evaluate import plan
 from clsclip.evaluation.predictors import Logits
 from clsclip.evaluation.protocol import Protocol
-from clsclip_runtime.masks.confidence import lowered
+from clsclip_runtime.masks.confidence import confidence, lowered
 from clsclip_runtime.masks.upsampling import logit, upsample
 
 MASK_THRESHOLDS = np.round(np.arange(0.05, 0.96, 0.025), 3)
@@ -114,10 +114,15 @@ def count(
             shown.append(at < len(asked))
             presence.append(float("nan") if found.presence is None else float(found.presence[at]))
             own = found.logits[at][None]
+            sure = float(confidence(own)[0])
+            at_levels: dict[float, tuple[Ints, Ints]] = {}
             for level, own_marked, own_hits in zip(least, marked, hits, strict=True):
-                values = upsample((lowered(own, level) if level else own)[0], (image.shape[1], image.shape[0]))
-                own_marked.append(above(values[counted], steps))
-                own_hits.append(above(values[counted & truth], steps))
+                key = level if level > sure else 0.0  # nothing is lowered
+                if key not in at_levels:
+                    values = upsample(lowered(own, key)[0], (image.shape[1], image.shape[0]))
+                    at_levels[key] = above(values[counted], steps), above(values[counted & truth], steps)
+                own_marked.append(at_levels[key][0])
+                own_hits.append(at_levels[key][1])
             true.append(int(np.count_nonzero(counted & truth)))
         progress(number, len(work))
     if not words:

@@ -16,6 +16,7 @@ from clsclip_runtime.bundle.specs import (
     FROM_FILTER,
     FROM_TRUNK,
     LOGIT,
+    MOST_CONFIDENCE,
     NEEDED_BY,
     PROBABILITY,
     DetectorSpec,
@@ -73,7 +74,6 @@ _MAX_VALUES: int = LIMITS["feature_values"]
 
 _MOST_BIAS = 1e9
 
-_MOST_CONFIDENCE = 50.0
 _MOST_SCALES, _MOST_TILES = 4, 8
 """Of tiles: scales, and tiles along a side."""
 
@@ -164,7 +164,7 @@ def parse_manifest(document: bytes, folder: object = "OLD") -> Manifest:
             source=presence.choice("from", (FROM_FILTER, FROM_TRUNK)),
             form=presence.choice("form", (PROBABILITY, LOGIT)),
             threshold=presence.number("threshold", 0.0, 1.0, inclusive=True),
-            least_confidence=presence.number("least_confidence", 0.0, _MOST_CONFIDENCE, inclusive=True)
+            least_confidence=presence.number("least_confidence", 0.0, MOST_CONFIDENCE, inclusive=True)
             if presence.data.get("least_confidence") is not None
             else 0.0,
         ),

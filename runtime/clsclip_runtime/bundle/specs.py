@@ -78,6 +78,10 @@ class MaskSpec:
     width: int
 
 
+MOST_CONFIDENCE = 50.0
+"""Largest least confidence, a logit, that a bundle or a checkpoint may state."""
+
+
 @dataclass(frozen=True)
 class PresenceSpec:
     """Where presence comes from.

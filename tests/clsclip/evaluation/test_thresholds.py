@@ -24,6 +24,7 @@ from clsclip.evaluation.thresholds import (
     leakages,
     point,
     sample,
+    surface,
 )
 from clsclip_runtime.masks.upsampling import logit, mask_at
 from tests.clsclip.training.tiny_fold import WORDS, Squares, tiny_fold, write_squares
@@ -94,8 +95,12 @@ def test_leakage_may_have_a_limit() -> None:
     alike = replace(counts, presence=np.full(len(counts.words), 0.5))  # presence cannot tell them apart
     free = best(alike)
     assert free is not None and free.leakage > 0.1
-    bound = best(alike, free.leakage / 2)
-    assert bound is None or (bound.leakage <= free.leakage / 2 and bound.iou <= free.iou)
+    own = replace(alike, marked=alike.marked.copy())
+    own.marked[~own.shown, :20] = 1  # now the lower mask thresholds leak next to nothing
+    bound = best(own, free.leakage / 2)
+    assert bound is not None and bound.leakage <= free.leakage / 2
+    grid = np.where(leakages(own) <= free.leakage / 2, surface(own), -1)
+    assert bound.iou == pytest.approx(grid.max())
     shown = replace(alike, shown=np.zeros_like(alike.shown) | (np.arange(len(alike.shown)) == 0))
     assert best(shown, 1e-9) is None
 
