@@ -16,41 +16,40 @@ from torch import Tensor
 from clsclip.clipseg import ClipSeg, ClipSegConfig
 from clsclip.errors import TowersError
 from clsclip.towers import ImageSpec, Towers
+from clsclip.weights.configs import check_shapes
+from clsclip.weights.documents import read_object
 from clsclip.weights.files import read_file
-from clsclip.weights.flavor import FILTERS, hf_part, read_object
-from clsclip.weights.hf_names import (
-    TEXT_DEFAULTS,
-    VISION_DEFAULTS,
-    open_clip_config,
-    open_clip_state,
-    set_activations,
-    square,
-)
+from clsclip.weights.hf_config import HfConfig, read_hf, shown, whole
+from clsclip.weights.hf_names import open_clip_state, set_activations
 from clsclip.weights.hub import hub_folder, is_hub_name
-from clsclip.weights.names import unwrapped
+from clsclip.weights.names import check_floats, other, prefixes, unwrapped
+from clsclip.weights.processors import PROCESSOR_FILES, Processor
+from clsclip.weights.processors import read_processor as read_image_processor
+from clsclip.weights.shards import INDEX
 from clsclip.weights.tokenizers import TOKENIZER_FILES, folder_tokenizer
 from clsclip_runtime.paths import is_dir, is_file
 
-CONFIG_FILE, WEIGHTS_FILE, PROCESSOR_FILE = "config.json", "model.safetensors", "preprocessor_config.json"
-FILES = (CONFIG_FILE, WEIGHTS_FILE, PROCESSOR_FILE, *TOKENIZER_FILES, "README.md")
-"""All that is fetched from a hub."""
+CONFIG_FILE, WEIGHTS_FILES = "config.json", ("model.safetensors", f"model.safetensors{INDEX}")
+FILES = (CONFIG_FILE, *PROCESSOR_FILES, *TOKENIZER_FILES, "README.md")
+"""All that is fetched from a hub besides weights."""
 
 _PARTIAL = (
     "If it has pytorch_model.bin alone, which is a pickle, load it once with transformers and save_pretrained it."
 )
 
 # fmt: off
-_WHOLE = {
-    "projection_dim": 512, "extract_layers": (3, 6, 9), "reduce_dim": 64, "decoder_num_attention_heads": 4,
+_DECODER = {
+    "extract_layers": (3, 6, 9), "reduce_dim": 64, "decoder_num_attention_heads": 4,
     "decoder_intermediate_size": 2048, "conditional_layer": 0, "use_complex_transposed_convolution": False,
 }
-_PROCESSOR = {
-    "do_resize": True, "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True, "resample": 2,
-    "size": {"height": 224, "width": 224}, "image_mean": (0.5, 0.5, 0.5), "image_std": (0.5, 0.5, 0.5),
-}
-_PUBLISHED = {"size": 352, "image_mean": (0.485, 0.456, 0.406), "image_std": (0.229, 0.224, 0.225)}
 # fmt: on
 """What a configuration that leaves a setting out means by it, as in ``transformers``."""
+
+_USUAL = Processor("", size=224, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), interpolation="bilinear")
+"""The same of a processor."""
+
+_PUBLISHED = replace(_USUAL, size=352, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+"""The processor of the published weights."""
 
 
 @dataclass(frozen=True)
@@ -91,10 +90,13 @@ def load_clipseg(source: str, image_size: int | None = None) -> tuple[ClipSeg, C
     spec = read_processor(folder, notes)
     if image_size is not None:
         spec = replace(spec, size=image_size)
+    weights = read_weights(folder)
     try:
-        words = (TEXT_DEFAULTS | hf_part(config, "text"))["vocab_size"]
-        tokenizer = folder_tokenizer(folder, words, notes)
-        model = build(config, read_weights(folder / WEIGHTS_FILE), spec, tokenizer, name)
+        clip = read_hf(config)
+        tokenizer = folder_tokenizer(folder, clip.text["vocab_size"], notes)
+        model = build(config, clip, weights, spec, tokenizer, name)
+    except TowersError as error:
+        raise TowersError(f"{folder} cannot be loaded: {error}") from error
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise TowersError(f"{folder / CONFIG_FILE} has settings that make no CLIPSeg: {error}") from error
     license_text = read_license(folder)
@@ -112,33 +114,84 @@ def find(source: str) -> tuple[Path, str, str | None]:
         return folder, folder.resolve().name, None
     if not is_hub_name(source):
         raise TowersError(f"{source!r} is neither a folder nor a name on a hub, such as CIDAS/clipseg-rd64-refined.")
-    found = hub_folder(source, FILES, (WEIGHTS_FILE,), "Give a folder that has them instead: --clipseg FOLDER")
+    found = hub_folder(source, FILES, WEIGHTS_FILES, "Give a folder that has them instead: --clipseg FOLDER")
     return found.path, found.name, found.revision
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read all weights in FP32. TowersError where there are none, or some that are not finite."""
-    if not is_file(path):
-        raise TowersError(f"{path.parent} has no {path.name}. {_PARTIAL}")
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """Read all weights in FP32 by the names of ``CLIPSegForImageSegmentation``.
+
+    Raises:
+        TowersError: there are none, some are not finite, or they are of another model.
+    """
+    path = next((folder / name for name in WEIGHTS_FILES if is_file(folder / name)), None)
+    if path is None:
+        raise TowersError(f"{folder} has no {WEIGHTS_FILES[0]}. {_PARTIAL}")
     weights = unwrapped(read_file(path).tensors, str(path))
+    weights = {name: value for name, value in weights.items() if not name.endswith(".position_ids")}
+    weights = unprefixed(weights, str(path))
+    check_floats(weights, str(path))
     for name, value in weights.items():
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+        if not bool(torch.isfinite(value).all()):
             raise TowersError(f"{path}: {name} holds NaN or infinity; the file is damaged or its training diverged.")
-    return {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
+    return {name: value.float() for name, value in weights.items()}
+
+
+def unprefixed(weights: Mapping[str, Tensor], origin: str) -> dict[str, Tensor]:
+    """Leave out what stands before all names. TowersError where they are not a whole CLIPSeg's."""
+    towers, decoders = prefixes(weights, f"clip.{_PATCHES}"), prefixes(weights, "decoder.film_mul.weight")
+    if len(towers) == 1 and towers == decoders:
+        left = [name for name in weights if not name.startswith(towers[0])]
+        if left:
+            raise TowersError(f"{origin} has the weight {left[0]}, which is none of CLIPSeg's: it is of another model.")
+        return {name.removeprefix(towers[0]): value for name, value in weights.items()}
+    if len(towers) > 1 or len(decoders) > 1:
+        raise TowersError(f"{origin} holds several CLIPSegs, and does not say which is meant. Save one alone.")
+    whole_one = "Save the whole CLIPSegForImageSegmentation"
+    if decoders:
+        raise TowersError(f"{origin} holds CLIPSeg's decoder without its CLIP. {whole_one}.")
+    if prefixes(weights, _PATCHES):
+        raise TowersError(f"{origin} holds a CLIP without CLIPSeg's decoder, as CLIPSegModel has it. {whole_one}.")
+    raise TowersError(f"{origin} holds {other(weights)}.")
+
+
+_PATCHES = "vision_model.embeddings.patch_embedding.weight"
+
+
+def decoder_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The decoder's settings, complete. TowersError where one has a type or a value that cannot be."""
+    found: dict[str, Any] = _DECODER | {key: config[key] for key in _DECODER if config.get(key) is not None}
+    for key, least in (
+        *(("reduce_dim", 1), ("decoder_num_attention_heads", 1)),
+        *(("decoder_intermediate_size", 1), ("conditional_layer", 0)),
+    ):
+        whole(found, key, "CLIPSeg's", least)
+    layers = found["extract_layers"]
+    if not isinstance(layers, (list, tuple)) or any(type(one) is not int for one in layers):
+        raise TowersError(
+            f"CLIPSeg's extract_layers is {shown(layers)}, and must be numbers of layers of the image tower."
+        )
+    if not isinstance(found["use_complex_transposed_convolution"], bool):
+        stated = shown(found["use_complex_transposed_convolution"])
+        raise TowersError(f"CLIPSeg's use_complex_transposed_convolution is {stated}, and must be true or false.")
+    return found
 
 
 def build(
-    config: Mapping[str, Any], weights: Mapping[str, Tensor], spec: ImageSpec, tokenizer: Tokenizer, name: str
+    config: Mapping[str, Any],
+    described: HfConfig,
+    weights: Mapping[str, Tensor],
+    spec: ImageSpec,
+    tokenizer: Tokenizer,
+    name: str,
 ) -> ClipSeg:
     """Make the model of a configuration and put every weight into it.
 
     Raises:
         TowersError: a weight is absent, left over or of another shape, or a setting is unknown.
     """
-    vision: dict[str, Any] = VISION_DEFAULTS | hf_part(config, "vision")
-    text: dict[str, Any] = TEXT_DEFAULTS | hf_part(config, "text")
-    whole: dict[str, Any] = _WHOLE | {key: config[key] for key in _WHOLE if config.get(key) is not None}
-    patch = square(vision, "patch_size")
+    vision, decoder = described.vision, decoder_settings(config)
+    patch = vision["patch_size"]
     if spec.size < patch or spec.size % patch:
         raise TowersError(f"Image size {spec.size} is not a multiple of the patch of {name}: {patch} px.")
     own = {key.removeprefix("clip."): value for key, value in weights.items() if key.startswith("clip.")}
@@ -146,19 +199,20 @@ def build(
     positions = state.get("visual.positional_embedding")
     if positions is not None:
         state["visual.positional_embedding"] = resampled(positions, spec.size // patch)
-    made = open_clip_config({**vision, "image_size": spec.size}, text, whole["projection_dim"])
+    made = replace(described, vision=vision | {"image_size": spec.size}).open_clip()
+    check_shapes(made, state)
     clip = open_clip.CLIP(**made)
-    set_activations(clip, vision["hidden_act"], text["hidden_act"])
+    set_activations(clip, *described.activations)
     fill(clip, state, "clip.")
     model = ClipSeg(
         Towers(clip, tokenizer, spec, name),
         ClipSegConfig(
-            extract_layers=tuple(whole["extract_layers"]),
-            reduce_dim=whole["reduce_dim"],
-            decoder_heads=whole["decoder_num_attention_heads"],
-            decoder_width=whole["decoder_intermediate_size"],
-            conditional_layer=whole["conditional_layer"],
-            complex_upsampling=bool(whole["use_complex_transposed_convolution"]),
+            extract_layers=tuple(decoder["extract_layers"]),
+            reduce_dim=decoder["reduce_dim"],
+            decoder_heads=decoder["decoder_num_attention_heads"],
+            decoder_width=decoder["decoder_intermediate_size"],
+            conditional_layer=decoder["conditional_layer"],
+            complex_upsampling=decoder["use_complex_transposed_convolution"],
             norm_eps=vision["layer_norm_eps"],
         ),
     )
@@ -177,7 +231,11 @@ def decoder_state(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if name.startswith("decoder.layers.")
     }
     found = {}
-    for name, value in open_clip_state(layers).items():  # it packs queries, keys and values
+    try:
+        packed = open_clip_state(layers)  # it packs queries, keys and values
+    except TowersError as error:
+        raise TowersError(str(error).replace("text_model.encoder.", "decoder.")) from error
+    for name, value in packed.items():
         short = name.removeprefix("transformer.resblocks.").replace("mlp.c_fc", "fc1").replace("mlp.c_proj", "fc2")
         found[f"layers.{short}"] = value
     for name, value in weights.items():
@@ -201,8 +259,14 @@ def fill(module: torch.nn.Module, weights: Mapping[str, Tensor], where: str) -> 
 
 
 def resampled(positions: Tensor, grid: int) -> Tensor:
-    """Position embeddings (1 + n, d) for ``grid`` patches a side: bicubic without antialiasing, as in transformers."""
-    old = round((len(positions) - 1) ** 0.5)
+    """Position embeddings (1 + n, d) for ``grid`` patches a side: bicubic without antialiasing, as in transformers.
+
+    Raises:
+        TowersError: they are not those of a square.
+    """
+    old = round(max(0, len(positions) - 1) ** 0.5) if positions.ndim == 2 else 0
+    if old < 1 or 1 + old * old != len(positions):
+        raise TowersError(f"its position embeddings have shape {tuple(positions.shape)}, which is no square of patches")
     if old == grid:
         return positions
     patches = positions[1:].reshape(1, old, old, -1).permute(0, 3, 1, 2)
@@ -216,30 +280,21 @@ def read_processor(folder: Path, notes: list[str]) -> ImageSpec:
     Raises:
         TowersError: it crops, or scales by something else than 1/255.
     """
-    path = folder / PROCESSOR_FILE
-    present = is_file(path)
-    if not present:
-        notes.append(f"{PROCESSOR_FILE} is absent: 352 px, ImageNet's mean and std, bilinear, as published")
-    own = {key: value for key, value in (read_object(path) if present else _PUBLISHED).items() if value is not None}
-    settings: dict[str, Any] = _PROCESSOR | own
-    size = settings["size"]
-    if isinstance(size, dict):
-        size = size.get("height") if size.get("height") == size.get("width") else None
-    scale = settings["rescale_factor"] if settings["do_rescale"] else 1.0
-    if not isinstance(size, int) or settings.get("do_center_crop") or not settings["do_resize"]:
+    found = read_image_processor(folder)
+    usual = _PUBLISHED if found is None else _USUAL
+    if found is None:
+        notes.append(f"{PROCESSOR_FILES[0]} is absent: 352 px, ImageNet's mean and std, bilinear, as published")
+        found = usual
+    size = usual.size if found.stated_size is None else found.size
+    if size is None or found.crops or found.resizes is False:
         raise TowersError(
-            f"{path} does not resize to a square of one size (size {settings['size']}), and bundles do nothing else."
+            f"{folder / found.source} does not resize to a square of one size (size {shown(found.stated_size)}), and "
+            "bundles do nothing else."
         )
-    if abs(scale * 255 - 1) > 1e-6:
-        raise TowersError(f"{path} scales pixels by {scale:g}; bundles scale by 1/255.")
-    if settings["resample"] not in range(len(FILTERS)):
-        raise TowersError(f"{path} resizes by the unknown filter {settings['resample']!r}.")
-    normalizes = settings["do_normalize"]
-    mean, std = ((tuple(map(float, settings[key]))) for key in ("image_mean", "image_std"))
-    if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-        raise TowersError(f"{path}: mean {mean} and std {std} must be three numbers each, std above 0.")
-    plain = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    return ImageSpec(size, *((mean, std) if normalizes else plain), FILTERS[settings["resample"]])
+    mean, std = found.mean or usual.mean, found.std or usual.std
+    if mean is None or std is None:
+        raise ValueError("the usual processor has no mean and std")
+    return ImageSpec(size, mean, std, found.interpolation or usual.interpolation or "bilinear")
 
 
 def read_license(folder: Path) -> str | None:
@@ -249,5 +304,10 @@ def read_license(folder: Path) -> str | None:
     except (OSError, UnicodeDecodeError):
         return None
     head = re.match(r"---\n(.*?)\n---", text, re.DOTALL)
-    found = re.search(r"^license:\s*[\"']?([^\"'\n#]+)", head.group(1), re.MULTILINE) if head else None
-    return found.group(1).strip() if found else None
+    found = re.search(r"^license:[ \t]*(.*(?:\n[ \t]*-[ \t].*)*)", head.group(1), re.MULTILINE) if head else None
+    if found is None:
+        return None
+    # One license, or a list of them in brackets or one a line.
+    lines = [line.partition("#")[0] for line in found.group(1).splitlines()]
+    parts = [part.strip(" \t\r-[]\"'") for line in lines for part in line.split(",")]
+    return ", ".join(part for part in parts if part) or None

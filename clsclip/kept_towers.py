@@ -36,7 +36,7 @@ def keep_towers(towers: Towers, folder: Path) -> None:
         write_towers(towers, open_clip.get_model_config(towers.origin), folder)
         return
     small = [name for name in HF_FILES if name != source.config.name and is_file(source.path / name)]
-    for name in (source.weights.name, *small, source.config.name):
+    for name in (*(one.name for one in source.files()), *small, source.config.name):
         link_or_copy(source.path / name, folder / name)
 
 

@@ -17,8 +17,10 @@ from clsclip.errors import TowersError
 from clsclip.tower_places import TowersPlace, digest_of
 from clsclip.towers import ImageSpec, Towers
 from clsclip.weights.configs import build_clip, check_kind, check_shapes, own_size
+from clsclip.weights.evidence import check_same, read_evidence
 from clsclip.weights.files import read_file
 from clsclip.weights.flavor import (
+    ACTIVATIONS,
     MEAN_STD,
     OPEN_CLIP_CONFIG,
     Asked,
@@ -26,15 +28,14 @@ from clsclip.weights.flavor import (
     Told,
     agreed,
     choose,
-    told_beside,
     told_by_name,
     told_by_tag,
 )
-from clsclip.weights.folders import HF_FILES, Folder, find_folder, read_config
+from clsclip.weights.folders import HF_FILES, HUB_WEIGHTS, Folder, find_folder, read_config
 from clsclip.weights.hf_names import set_activations
 from clsclip.weights.hub import hub_folder, is_hub_name, plain_name
 from clsclip.weights.names import Recognized, recognized
-from clsclip_runtime.paths import is_file, make_folder, write_bytes, write_text
+from clsclip_runtime.paths import is_dir, is_file, make_folder, write_bytes, write_text
 
 CONFIG_FILE = OPEN_CLIP_CONFIG
 WEIGHTS_FILE = "open_clip_model.safetensors"
@@ -78,7 +79,7 @@ def load_towers(
                 f"{name!r} is neither a folder with {CONFIG_FILE} nor an open_clip model, and no name on a hub. "
                 "Run: python -c 'import open_clip; print(open_clip.list_models())'"
             )
-        found = hub_folder(name, HF_FILES, (WEIGHTS_FILE, "model.safetensors"), "Give a folder that has them: --towers")
+        found = hub_folder(name, HF_FILES, HUB_WEIGHTS, "Give a folder that has them: --towers")
         folder = find_folder(found.path)
         if folder is None:
             raise TowersError(f"{name} on the hub has no {CONFIG_FILE}, and no config.json of a CLIP.")
@@ -135,7 +136,7 @@ def load_folder(
     read = read_weights(folder.weights)
     weights = expected(read, wanted, folder.path)
     try:
-        config = read_config(folder, asked)
+        config = read_config(folder, told_by_file(read), asked)
         check_shapes(config.model, weights)
         clip = build_clip(config.model)
         if config.activations is not None:
@@ -160,6 +161,8 @@ def load_open_clip(name: str, pretrained: str | None, asked: Asked = UNASKED) ->
     # As open_clip spells tags: it takes OpenAI and laion2b-s34b-b88k too.
     tag = pretrained.lower().replace("-", "_")
     if tag not in open_clip.list_pretrained_tags_by_model(name):
+        if is_dir(pretrained):
+            raise TowersError(f"{pretrained} is a folder. Give it as --towers {pretrained}, or the weights file in it.")
         known = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
         raise TowersError(f"{name} has no pretrained tag {pretrained!r}, and there is no such file. Its tags: {known}.")
     told = told_by_tag(name, tag)
@@ -196,12 +199,26 @@ def local_towers(name: str, path: Path, asked: Asked, tag: str | None = None, wa
     check_kind(name, config)
     read = read_weights(path)
     weights = expected(read, wanted, path)
+    evidence = read_evidence(path.parent, " beside it")
     told = told_by_file(read) + ([] if tag is None else [told_by_tag(name, tag)])
-    flavor = choose([*told, *told_beside(path.parent), told_by_name(name)], asked, name, path.name)
+    flavor = choose(
+        [*told, *evidence.told, told_by_name(name)],
+        asked,
+        name,
+        path.name,
+        without_processor=evidence.without_processor,
+    )
+    remedy = f"Give the folder itself: --towers {path.parent}, or move the file to a folder of its own."
+    if flavor.activation not in ACTIVATIONS:
+        raise TowersError(
+            f"{path} runs {flavor.activation} ({flavor.why}), and {name} of open_clip runs {' or '.join(ACTIVATIONS)}. "
+            "Give a folder with a configuration that says so: --towers FOLDER"
+        )
+    if not asked.wins:  # what a checkpoint knows of its towers is compared by itself
+        check_same(config, "the name", evidence, f" beside {path.name}", remedy)
     config = own_size(config | {"quick_gelu": flavor.activation == "quick_gelu"}, weights)
     clip = build_clip(config)
     load_weights(clip, weights, str(path))
-    check_heads(clip, path)
     notes = (f"{path.name}: {read.form}", *flavor.notes)
     spec = spec_of(int(clip.visual.image_size[0]), flavor)
     return Towers(clip, hub_tokenizer(name), spec, f"{name}:{tag or path.name}", notes)
@@ -213,25 +230,6 @@ def told_by_file(weights: Recognized) -> list[Told]:
     if weights.openai:
         found.append(Told("OpenAI's own file", "quick_gelu", MEAN_STD["openai"], "bicubic"))
     return found
-
-
-def check_heads(clip: Any, path: Path) -> None:
-    """Compare a model's attention heads with the configuration beside its weights, where there is one.
-
-    Raises:
-        TowersError: they differ: weights do not show it, since every number of heads has the same shapes.
-    """
-    folder = find_folder(path.parent)
-    if folder is None or folder.weights.name != path.name:
-        return
-    for which, tower, wanted in zip(("image", "text"), (clip.visual, clip), folder.heads(), strict=True):
-        blocks = getattr(tower, "transformer", None) or tower.text.transformer
-        heads = blocks.resblocks[0].attn.num_heads
-        if wanted not in (None, heads):
-            raise TowersError(
-                f"{folder.config.name} beside {path.name} says {wanted} attention heads of the {which} tower, and the "
-                f"name has {heads}. Give the folder itself: --towers {path.parent}"
-            )
 
 
 def spec_of(size: int, flavor: Flavor) -> ImageSpec:
@@ -257,10 +255,12 @@ def load_weights(clip: nn.Module, weights: dict[str, Tensor], origin: str) -> No
     weights = {name: value.float() for name, value in weights.items()}
     expected = clip.state_dict()
     for name in sorted(expected.keys() - weights.keys()):
-        raise TowersError(f"{origin} lacks the weight {name}; it belongs to another model.")
+        raise TowersError(
+            f"{origin} lacks the weight {name}: it belongs to another model, or is not whole. Fetch it again."
+        )
     for name, value in sorted(weights.items()):
         if name not in expected:
-            raise TowersError(f"{origin} has the weight {name}, which this model has not.")
+            raise TowersError(f"{origin} has the weight {name}, which this model has not: it belongs to another one.")
         if value.shape != expected[name].shape:
             raise TowersError(f"{origin}: {name} has shape {tuple(value.shape)}, not {tuple(expected[name].shape)}.")
         if not bool(torch.isfinite(value).all()):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import pickletools
+import re
 import struct
 import zipfile
 import zlib
@@ -26,7 +27,15 @@ MOST_CODE = 1 << 22
 """Bytes of TorchScript code that are searched for the activation."""
 
 _MOST_DEPTH = 64
-_QUICK_GELU = b"1.702"
+_CODE: dict[str, re.Pattern[bytes]] = {
+    # A traced archive keeps 1.702 in its constants: a sigmoid of a product tells QuickGELU in any case.
+    "quick_gelu": re.compile(rb"1\.702|sigmoid\(torch\.mul\(|\b(\w+) = torch\.mul\([^\n]*\n[^\n]*torch\.sigmoid\(\1\)"),
+    "gelu_tanh": re.compile(rb"torch\.gelu\([^\n]*tanh"),
+    "gelu": re.compile(rb"torch\.gelu\((?![^\n]*tanh)"),
+}
+"""What the code of TorchScript says of each activation."""
+
+_WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 
 _TYPES = {
     **{"FloatStorage": torch.float32, "HalfStorage": torch.float16, "DoubleStorage": torch.float64},
@@ -39,7 +48,15 @@ _UNNAMED = ("_parameters", "_buffers", "_modules")
 
 
 class ArchiveError(ValueError):
-    """An archive cannot be read; the message says why, without the file's name."""
+    """An archive cannot be read; the message says why, without the file's name.
+
+    Attributes:
+        remedy: whether fetching the file again would not help.
+    """
+
+    def __init__(self, message: str, remedy: bool = False) -> None:
+        super().__init__(message)
+        self.remedy = remedy
 
 
 @dataclass(frozen=True)
@@ -49,7 +66,7 @@ class Archive:
     Attributes:
         tensors: by name, nested names joined by dots.
         script: whether it is a TorchScript archive.
-        activation: ``quick_gelu`` or ``gelu``, where its code tells.
+        activation: ``quick_gelu``, ``gelu`` or ``gelu_tanh``, joined by plus signs, where its code tells.
     """
 
     tensors: dict[str, Tensor]
@@ -121,7 +138,10 @@ class _Reader:
             name.removesuffix("data.pkl") for name in entries if name.count("/") == 1 and name.endswith("/data.pkl")
         ]
         if len(roots) != 1:
-            raise ArchiveError("it is a zip archive, and not PyTorch's")
+            inside = next((name for name in entries if name.lower().endswith(_WEIGHTS)), None)
+            if inside is not None:
+                raise ArchiveError(f"it is a zip archive that holds {inside[-80:]!a}. Unpack it, and give that", True)
+            raise ArchiveError("it is a zip archive, and not PyTorch's", True)
         self._root, self._entries = roots[0], entries
         self._bytes: dict[str, bytearray] = {}
 
@@ -139,15 +159,13 @@ class _Reader:
 
     def _activation(self) -> str | None:
         """What the code of a TorchScript archive computes."""
-        left, gelu = MOST_CODE, False
+        left, found = MOST_CODE, set()
         for name, entry in self._entries.items():
             if name.startswith(f"{self._root}code/") and name.endswith(".py") and entry.file_size <= left:
                 left -= entry.file_size
                 code = self._zip.read(entry)
-                if _QUICK_GELU in code:
-                    return "quick_gelu"
-                gelu = gelu or b"torch.gelu(" in code
-        return "gelu" if gelu else None
+                found |= {activation for activation, pattern in _CODE.items() if pattern.search(code)}
+        return "+".join(sorted(found)) or None
 
     def _tensor(self, view: _View) -> Tensor:
         count = math.prod(view.shape)
@@ -302,7 +320,8 @@ class _Machine:
             raise ArchiveError("its data.pkl refers to something else than records")
         kind = what[1].text.rpartition(".")[2]
         if kind not in _TYPES:
-            raise ArchiveError(f"it holds {kind[:40]}, and weights are {', '.join(_TYPES)}")
+            known = ", ".join(_TYPES)
+            raise ArchiveError(f"it holds {kind[:40]}, as quantized weights do, and is read with {known}", True)
         self.stack.append(_Storage(_TYPES[kind], str(what[2])))
 
     def mark(self, _: Any) -> None:
@@ -374,7 +393,7 @@ _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _HANDLERS: dict[str, Callable[[_Machine, Any], None]] = {
     **{"GLOBAL": _Machine.global_, "STACK_GLOBAL": _Machine.stack_global, "BINPERSID": _Machine.persistent},
     **{"REDUCE": _Machine.call, "NEWOBJ": _Machine.call, "BUILD": _Machine.build, "MARK": _Machine.mark},
-    **{"TUPLE": _Machine.tuple_, "LIST": _Machine.list_, "DICT": _Machine.dict_},
+    **{"TUPLE": _Machine.tuple_, "LIST": _Machine.list_, "FROZENSET": _Machine.list_, "DICT": _Machine.dict_},
     **{"APPEND": _Machine.append, "APPENDS": _Machine.appends, "ADDITEMS": _Machine.appends},
     **{"SETITEM": _Machine.setitem, "SETITEMS": _Machine.setitems, "POP": _Machine.pop, "POP_MARK": _Machine.pop_mark},
 }

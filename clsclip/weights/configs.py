@@ -26,25 +26,40 @@ def check_kind(name: str, config: dict[str, Any]) -> None:
         )
 
 
+def check_settings(config: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Check the types of a configuration: it, and the parts of its image and its text tower.
+
+    Raises:
+        TowersError: it asks for something else than numbers, texts and switches.
+    """
+    parts = [config] + [config.get(key) if isinstance(config, dict) else None for key in ("vision_cfg", "text_cfg")]
+    if not all(isinstance(part, dict) for part in parts):
+        raise TowersError("its model_cfg is no configuration of towers")
+    if not isinstance(config.get("quick_gelu", False), bool):
+        raise TowersError(f"its quick_gelu is {str(config['quick_gelu'])[:40]!a}, and must be true or false")
+    for part in parts:
+        for key, value in part.items():
+            if any(key.startswith(kind) for kind in ("timm_", "hf_")) and value not in (None, False):
+                raise TowersError(f"its {key} names a model of another library, which is not loaded")
+            if key == _NORM and isinstance(value, dict) and value.keys() == {"eps"} and _is_eps(value["eps"]):
+                continue
+            plain = isinstance(value, (bool, int, float, str, type(None))) or key in ("vision_cfg", "text_cfg")
+            if not plain or (len(str(value)) > _MOST_CHARACTERS and key not in ("vision_cfg", "text_cfg")):
+                raise TowersError(f"its setting {key} has a value that cannot be")
+    return config, config["vision_cfg"], config["text_cfg"]
+
+
+def _is_eps(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < 1
+
+
 def check_shapes(config: Any, weights: Mapping[str, Tensor]) -> None:
     """Compare what a configuration asks for with the weights that are there, before anything is built.
 
     Raises:
         TowersError: they differ, or the configuration asks for something else than numbers and switches.
     """
-    parts = [config] + [config.get(key) if isinstance(config, dict) else None for key in ("vision_cfg", "text_cfg")]
-    if not all(isinstance(part, dict) for part in parts):
-        raise TowersError("its model_cfg is no configuration of towers")
-    model, vision, text = parts
-    for part in parts:
-        for key, value in part.items():
-            if any(key.startswith(kind) for kind in ("timm_", "hf_")) and value not in (None, False):
-                raise TowersError(f"its {key} names a model of another library, which is not loaded")
-            if key == _NORM and isinstance(value, dict) and value.keys() == {"eps"} and 0 < value["eps"] < 1:
-                continue
-            plain = isinstance(value, (bool, int, float, str, type(None))) or key in ("vision_cfg", "text_cfg")
-            if not plain or (len(str(value)) > _MOST_CHARACTERS and key not in ("vision_cfg", "text_cfg")):
-                raise TowersError(f"its setting {key} has a value that cannot be")
+    model, vision, text = check_settings(config)
     own = "" if "token_embedding.weight" in weights else "text."
     shapes = {name: tuple(value.shape) for name, value in weights.items()}
     patch, size = vision.get("patch_size", 16), vision.get("image_size", 224)

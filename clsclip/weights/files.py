@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,28 +14,16 @@ from torch import Tensor
 from clsclip.errors import TowersError
 from clsclip.tensors import read_tensors
 from clsclip.weights.archives import ArchiveError, read_archive
+from clsclip.weights.other_files import HEAD, other_file
+from clsclip.weights.shards import check_content, check_present, check_whole, is_index, read_index
 from clsclip_runtime.paths import is_dir
 from clsclip_runtime.tensor_files import TensorFile, TensorFileError
 
-_HEAD = 512
 _MOST_DEPTH = 16
 _SAVE_AGAIN = (
     'Load it where it was trained, and save its weights alone: safetensors.torch.save_file(model.state_dict(), "weights'
     '.safetensors")'
 )
-
-OTHER_FILES: tuple[tuple[bytes, str], ...] = (
-    (b"version https://git-lfs", "a pointer of Git LFS, and the weights themselves are not here. Run: git lfs pull"),
-    (b"<!doctype", "a web page, and no weights: the download went wrong. Fetch the file again"),
-    (b"<html", "a web page, and no weights: the download went wrong. Fetch the file again"),
-    (b"<?xml", "an XML document, and no weights: the download went wrong. Fetch the file again"),
-    (b"{", "a JSON document, and no weights. Give the file that holds them, such as model.safetensors"),
-    (b"\x89hdf", "a file of Keras or TensorFlow, and weights of PyTorch are needed"),
-    (b"gguf", "a GGUF file, and weights of PyTorch are needed"),
-    (b"\x1f\x8b", "a gzip file. Unpack it first"),
-    (b"7z\xbc\xaf", "a 7z archive. Unpack it first"),
-)
-"""How files begin that people give for weights, in lower case."""
 
 
 @dataclass(frozen=True)
@@ -53,26 +42,51 @@ class WeightsFile:
 
 
 def read_file(path: Path) -> WeightsFile:
-    """Read all tensors of a file: safetensors, PyTorch's archives old and new, TorchScript's.
+    """Read all tensors of a file: safetensors, PyTorch's archives old and new, TorchScript's, an index of several.
 
     Raises:
         TowersError: it is absent, damaged or something else; the message says what.
     """
+    head, size = read_head(path)
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") and path.suffix == ".json" and is_index(path):
+        return read_shards(path)
+    check_whole(path)
+    return read_one(path, head, size)
+
+
+def read_shards(path: Path) -> WeightsFile:
+    """Read the files that an index lists, each of which must hold what the index says. TowersError if not."""
+    shards = read_index(path)
+    check_present(path, shards)
+    tensors: dict[str, Tensor] = {}
+    kind = ""
+    for name, listed in shards.items():
+        shard = path.parent / name
+        found = read_one(shard, *read_head(shard))
+        check_content(path, name, listed, found.tensors)
+        tensors |= found.tensors
+        kind = found.kind
+    return WeightsFile(tensors, f"{len(shards)} files of one index, each {kind}")
+
+
+def read_head(path: Path) -> tuple[bytes, int]:
+    """A file's first bytes and its size. TowersError where it cannot be read."""
     try:
         with path.open("rb") as file:
-            head = file.read(_HEAD)
+            return file.read(HEAD), os.fstat(file.fileno()).st_size
     except FileNotFoundError as error:
-        raise TowersError(f"No weights file {path}.") from error
+        raise TowersError(f"No weights file {path}. Fetch it into its folder, or give another.") from error
     except OSError as error:
         if is_dir(path):
             raise TowersError(f"{path} is a folder. Give the weights file in it.") from error
         raise TowersError(f"{path} cannot be read: {error.strerror or error}.") from error
-    begin = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    for start, what in OTHER_FILES:
-        if begin.startswith(start):
-            raise TowersError(f"{path} is {what}.")
-    if not head:
-        raise TowersError(f"{path} is empty. Fetch the file again.")
+
+
+def read_one(path: Path, head: bytes, size: int) -> WeightsFile:
+    """Read one file that begins with ``head``; see :func:`read_file`."""
+    what = other_file(head, size)
+    if what is not None:
+        raise TowersError(f"{path} is {what}.")
     try:
         if head.startswith(b"PK\x03\x04"):
             found = read_archive(path)
@@ -83,7 +97,8 @@ def read_file(path: Path) -> WeightsFile:
             with TensorFile(path) as opened:
                 return WeightsFile(read_tensors(opened), "a safetensors file")
     except (ArchiveError, TensorFileError, OSError) as error:
-        raise TowersError(f"{path} cannot be read as weights: {error}.") from error
+        end = "" if getattr(error, "remedy", False) else " If it was not fetched whole, fetch it again."
+        raise TowersError(f"{path} cannot be read as weights: {error}.{end}") from error
     return WeightsFile(read_old(path), "a torch file of before 1.6")
 
 

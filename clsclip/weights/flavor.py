@@ -9,22 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import open_clip
 
 from clsclip.errors import TowersError
-from clsclip_runtime.documents import DocumentError, read_json
-from clsclip_runtime.paths import is_file
+from clsclip.weights.processors import FILTERS
 
 Value = TypeVar("Value")
 
 ACTIVATIONS = ("gelu", "quick_gelu")
-FILTERS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
-"""Pillow's, by their numbers."""
 
-OPEN_CLIP_CONFIG, HF_CONFIG, HF_PROCESSOR = "open_clip_config.json", "config.json", "preprocessor_config.json"
+OPEN_CLIP_CONFIG, HF_CONFIG = "open_clip_config.json", "config.json"
 
 
 @dataclass(frozen=True)
@@ -84,26 +80,35 @@ class Flavor:
     """What was chosen.
 
     Attributes:
-        activation: ``gelu`` or ``quick_gelu``.
+        activation: ``gelu`` or ``quick_gelu``, or another that a source states.
+        why: who says so.
         mean_std: normalization of pixels.
         interpolation: filter that resizes.
         notes: what was chosen and why, for people.
     """
 
     activation: str
+    why: str
     mean_std: MeanStd
     interpolation: str
     notes: tuple[str, ...]
 
 
-def choose(told: Sequence[Told], asked: Asked, name: str, origin: str) -> Flavor:
+TRANSFORMERS = MEAN_STD["openai"]
+"""What transformers takes for a CLIP whose folder has no processor."""
+
+
+def choose(
+    told: Sequence[Told], asked: Asked, name: str | None, origin: str, *, without_processor: bool = False
+) -> Flavor:
     """Choose a flavor.
 
     Args:
         told: by the sources, the most reliable one first.
         asked: on the command line or by a checkpoint.
-        name: of the towers, in open_clip.
+        name: of the towers, in open_clip; None for towers of a folder.
         origin: of the weights, for messages.
+        without_processor: whether they are described by a configuration of transformers that has no processor.
 
     Raises:
         TowersError: two sources contradict each other, or nothing tells.
@@ -120,21 +125,28 @@ def choose(told: Sequence[Told], asked: Asked, name: str, origin: str) -> Flavor
     activation, why = agreed("--activation", [(one.source, one.activation) for one in told], asked.activation, asked.by)
     if activation is None:
         activation, why = usual_activation(name), f"as all weights of {name} that open_clip knows"
+    untold = "" if name is None or tags_of(name) else f", and open_clip knows no weights of {name}"
     if activation is None:
         raise TowersError(
-            f"{origin} does not tell whether it runs GELU or QuickGELU, and with the wrong one every result is "
-            "slightly wrong. Say it: --activation quick_gelu for OpenAI's weights and what was fine-tuned from them, "
+            f"{origin} does not tell whether it runs GELU or QuickGELU{untold}, and with the wrong one every result "
+            "is slightly wrong. Say it: --activation quick_gelu for OpenAI's weights, what was fine-tuned from them, "
             "DFN's and MetaCLIP's; --activation gelu for those that open_clip trained, such as LAION's and DataComp's."
         )
     states = [(one.source, one.mean_std) for one in told]
     mean_std, whose = agreed("--mean-std", states, asked.mean_std, asked.by)
     notes = [f"{origin}: {activation} ({why})"]
-    if mean_std is None:
+    if mean_std is None and without_processor:
+        mean_std = TRANSFORMERS
+        notes.append(
+            f"{origin}: mean and std are {mean_std.name}'s, as transformers has it without a processor; --mean-std"
+        )
+    elif mean_std is None:
         mean_std = usual_mean_std(name)
         if mean_std is None:
+            more = untold or (f", and weights of {name} have different ones" if name else "")
             raise TowersError(
-                f"{origin} does not tell the mean and standard deviation of its pixels, and weights of {name} have "
-                f"different ones. Say them: --mean-std {' or '.join(MEAN_STD)}."
+                f"{origin} does not tell the mean and standard deviation of its pixels{more}. Say them: --mean-std "
+                f"{' or '.join(MEAN_STD)}."
             )
         notes.append(
             f"{origin}: mean and std are {mean_std.name}'s, which is usual: the file does not tell; --mean-std"
@@ -142,7 +154,7 @@ def choose(told: Sequence[Told], asked: Asked, name: str, origin: str) -> Flavor
     else:
         notes.append(f"{origin}: mean and std are {mean_std.name}'s ({whose})")
     interpolation = next((one.interpolation for one in told if one.interpolation), "bicubic")
-    return Flavor(activation, mean_std, interpolation, tuple(notes))
+    return Flavor(activation, why, mean_std, interpolation, tuple(notes))
 
 
 def agreed(
@@ -172,25 +184,26 @@ def tags_of(name: str) -> list[dict[str, Any]]:
     return [dict(open_clip.get_pretrained_cfg(name, tag)) for tag in open_clip.list_pretrained_tags_by_model(name)]
 
 
-def usual_activation(name: str) -> str | None:
-    """The activation of a name, where nothing that open_clip knows of it has another."""
-    config: Mapping[str, Any] = open_clip.get_model_config(name) or {}
-    own = bool(config.get("quick_gelu"))
-    if own:
+def usual_activation(name: str | None) -> str | None:
+    """The activation of a name, where all weights that open_clip knows of it have one; None where it knows none."""
+    if name is None:
+        return None
+    if (open_clip.get_model_config(name) or {}).get("quick_gelu"):
         return "quick_gelu"
-    others = any(bool(tag.get("quick_gelu")) for tag in tags_of(name))
-    return None if others or not config or f"{name}-quickgelu" in open_clip.list_models() else "gelu"
+    tags = tags_of(name)
+    others = any(bool(tag.get("quick_gelu")) for tag in tags)
+    return None if others or not tags or f"{name}-quickgelu" in open_clip.list_models() else "gelu"
 
 
-def usual_mean_std(name: str) -> MeanStd | None:
-    """The normalization of a name; None where its tags differ."""
-    found = {mean_std_of(tag) for tag in tags_of(name)} or {MEAN_STD["openai"]}
+def usual_mean_std(name: str | None) -> MeanStd | None:
+    """The normalization of a name; None where its tags differ, and where it has none."""
+    found = {mean_std_of(tag) for tag in tags_of(name)} if name is not None else set()
     return found.pop() if len(found) == 1 else None
 
 
-def mean_std_of(preprocess: Mapping[str, Any], keys: tuple[str, str] = ("mean", "std")) -> MeanStd:
+def mean_std_of(preprocess: Mapping[str, Any]) -> MeanStd:
     """Mean and standard deviation of a preprocessing configuration; ValueError where they are none."""
-    mean, std = (tuple(float(value) for value in preprocess[key]) for key in keys)
+    mean, std = (tuple(float(value) for value in preprocess[key]) for key in ("mean", "std"))
     if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
         raise ValueError(f"mean {mean} and std {std} must be three numbers each, std above 0")
     return MeanStd((mean[0], mean[1], mean[2]), (std[0], std[1], std[2]))
@@ -215,63 +228,3 @@ def told_by_name(name: str) -> Told:
     """What a name says: ``-quickgelu`` is meant, and its absence says nothing."""
     quick = bool((open_clip.get_model_config(name) or {}).get("quick_gelu"))
     return Told(f"the name {name}", "quick_gelu" if quick else None)
-
-
-def told_beside(folder: Path) -> list[Told]:
-    """What configurations in the folder of a file say of it.
-
-    Raises:
-        TowersError: one of them is damaged.
-    """
-    found = []
-    if is_file(folder / OPEN_CLIP_CONFIG):
-        document = read_object(folder / OPEN_CLIP_CONFIG)
-        model, preprocess = document.get("model_cfg"), document.get("preprocess_cfg")
-        if isinstance(model, dict) and isinstance(preprocess, dict) and not told_of_timm(model):
-            quick = "quick_gelu" if model.get("quick_gelu") else "gelu"
-            mean_std = mean_std_of(preprocess) if "mean" in preprocess else None
-            found.append(Told(f"{OPEN_CLIP_CONFIG} beside it", quick, mean_std, interpolation_of(preprocess)))
-    if is_file(folder / HF_CONFIG):
-        document = read_object(folder / HF_CONFIG)
-        if document.get("model_type") == "clip":
-            activations = {hf_part(document, part).get("hidden_act", "quick_gelu") for part in ("vision", "text")}
-            one = activations.pop() if len(activations) == 1 else None
-            found.append(Told(f"{HF_CONFIG} beside it", one if one in ACTIVATIONS else None))
-            found.append(told_by_processor(folder))
-    return found
-
-
-def told_by_processor(folder: Path) -> Told:
-    """What the processor of transformers in a folder says of pixels."""
-    if not is_file(folder / HF_PROCESSOR):
-        return Told(f"{HF_PROCESSOR} beside it")
-    document = read_object(folder / HF_PROCESSOR)
-    keys = ("image_mean", "image_std")
-    normal = mean_std_of(document, keys) if all(isinstance(document.get(key), list) for key in keys) else None
-    number = document.get("resample")
-    filter_ = FILTERS[number] if isinstance(number, int) and 0 <= number < len(FILTERS) else None
-    return Told(f"{HF_PROCESSOR} beside it", None, normal, filter_)
-
-
-def told_of_timm(model: Mapping[str, Any]) -> bool:
-    """Whether a configuration is of an image tower of timm."""
-    vision = model.get("vision_cfg")
-    return isinstance(vision, dict) and bool(vision.get("timm_model_name"))
-
-
-def hf_part(config: Mapping[str, Any], tower: str) -> dict[str, Any]:
-    """One tower's settings; older files have them under a second key, which wins there too."""
-    return {**(config.get(f"{tower}_config") or {}), **(config.get(f"{tower}_config_dict") or {})}
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """Read a JSON object. TowersError where it is absent or something else."""
-    try:
-        document = read_json(path)
-    except OSError as error:
-        raise TowersError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except DocumentError as error:
-        raise TowersError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise TowersError(f"{path} is not a JSON object.")
-    return document

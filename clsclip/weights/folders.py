@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,33 +11,28 @@ from tokenizers import Tokenizer
 
 from clsclip.clip_tokenizer import clip_tokenizer
 from clsclip.errors import TowersError
-from clsclip.weights.flavor import (
-    ACTIVATIONS,
-    HF_CONFIG,
-    HF_PROCESSOR,
-    OPEN_CLIP_CONFIG,
-    Asked,
-    Flavor,
-    Told,
-    choose,
-    hf_part,
-    interpolation_of,
-    mean_std_of,
-    read_object,
-    told_by_processor,
-)
-from clsclip.weights.hf_names import TEXT_DEFAULTS, VISION_DEFAULTS, open_clip_config
+from clsclip.weights.documents import read_object
+from clsclip.weights.evidence import check_same, read_evidence
+from clsclip.weights.flavor import HF_CONFIG, OPEN_CLIP_CONFIG, Asked, Flavor, Told, choose
+from clsclip.weights.processors import PROCESSOR_FILES
+from clsclip.weights.shards import INDEX, shard_paths
 from clsclip.weights.tokenizers import CLIPS_WORDS, TOKENIZER_FILES, folder_tokenizer, is_transformers
 from clsclip_runtime.paths import is_dir, is_file
 from clsclip_runtime.text.tokenizer_file import read_tokenizer
 
-HF_FILES = (OPEN_CLIP_CONFIG, HF_CONFIG, HF_PROCESSOR, *TOKENIZER_FILES)
+HF_FILES = (OPEN_CLIP_CONFIG, HF_CONFIG, *PROCESSOR_FILES, *TOKENIZER_FILES)
 """Small files of a folder of towers on a hub."""
 
 _WEIGHTS = {
     OPEN_CLIP_CONFIG: ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"),
-    HF_CONFIG: ("model.safetensors", "pytorch_model.bin"),
+    HF_CONFIG: (
+        *("model.safetensors", f"model.safetensors{INDEX}"),
+        *("pytorch_model.bin", f"pytorch_model.bin{INDEX}"),
+    ),
 }
+_ALL_WEIGHTS = tuple(name for names in _WEIGHTS.values() for name in names)
+HUB_WEIGHTS = (_WEIGHTS[OPEN_CLIP_CONFIG][0], *_WEIGHTS[HF_CONFIG][:2])
+"""Weights that are fetched from a hub, the best one first: no pickles."""
 
 
 @dataclass(frozen=True)
@@ -53,18 +49,10 @@ class Folder:
     config: Path
     weights: Path
 
-    def heads(self) -> tuple[int | None, int | None]:
-        """Attention heads of image and text tower, as the configuration says; None where it does not."""
-        document = read_object(self.config)
-        if self.config.name == HF_CONFIG:
-            vision, text = (hf_part(document, tower).get("num_attention_heads") for tower in ("vision", "text"))
-            return vision, text
-        model = document.get("model_cfg")
-        parts = [model.get(key) if isinstance(model, dict) else None for key in ("vision_cfg", "text_cfg")]
-        vision_cfg, text_cfg = (one if isinstance(one, dict) else {} for one in parts)
-        width, head = vision_cfg.get("width"), vision_cfg.get("head_width")
-        both = isinstance(width, int) and isinstance(head, int) and head > 0
-        return width // head if both else None, text_cfg.get("heads")  # type: ignore[operator]
+    def files(self) -> list[Path]:
+        """The weights: one file, or an index and all that it lists. TowersError where the index is damaged."""
+        shards = [one for one in shard_paths(self.weights) if one != self.weights]
+        return [*shards, self.weights]
 
 
 @dataclass(frozen=True)
@@ -90,11 +78,17 @@ def find_folder(path: Path) -> Folder | None:
     """Look for towers in a folder; None where there are none. What lies there is not checked."""
     if not is_dir(path):
         return None
-    for config, names in _WEIGHTS.items():
-        if is_file(path / config) and (config == OPEN_CLIP_CONFIG or is_clip(path / config)):
-            found = next((name for name in names if is_file(path / name)), names[0])
-            return Folder(path, path / config, path / found)
-    return None
+    configs = [path / name for name in _WEIGHTS if is_file(path / name)]
+    if len(configs) == 1 and configs[0].name == HF_CONFIG and not is_clip(configs[0]):
+        return None
+    if len(configs) > 1 and read_object(configs[1]).get("model_type") != "clip":
+        configs.pop()
+    # A layout whose weights are there comes first; then open_clip's configuration with any weights.
+    for config, names in [(one, _WEIGHTS[one.name]) for one in configs] + [(one, _ALL_WEIGHTS) for one in configs]:
+        for name in names:
+            if is_file(path / name):
+                return Folder(path, config, path / name)
+    return Folder(path, configs[0], path / _WEIGHTS[configs[0].name][0]) if configs else None
 
 
 def is_clip(config: Path) -> bool:
@@ -107,35 +101,37 @@ def is_clip(config: Path) -> bool:
     return True
 
 
-def read_config(folder: Folder, asked: Asked) -> FolderConfig:
+def read_config(folder: Folder, file: Sequence[Told], asked: Asked) -> FolderConfig:
     """Read a folder's configuration and tokenizer.
 
+    Args:
+        folder: with towers.
+        file: what the weights themselves say.
+        asked: of the towers.
+
     Raises:
-        TowersError: something is damaged, or contradicts what is asked for.
-        Exception: the configuration holds other types than it must.
+        TowersError: something is damaged, or contradicts another file or what is asked for.
+        Exception: the tokenizer holds other types than it must.
     """
-    document = read_object(folder.config)
+    evidence = read_evidence(folder.path)
+    chosen = next((one for one in evidence.configurations if one.path == folder.config), None)
+    if chosen is None:
+        raise TowersError(f"{folder.config} does not describe a CLIP with a plain ViT")
+    check_same(chosen.model, folder.config.name, evidence, "", "Remove the one that does not belong to the weights.")
+    flavor = choose(
+        [*file, *evidence.told],
+        asked,
+        None,
+        folder.path.name,
+        without_processor=evidence.without_processor,
+    )
     notes: list[str] = []
     if folder.config.name == HF_CONFIG:
-        vision, text = (
-            defaults | hf_part(document, part)
-            for part, defaults in (("vision", VISION_DEFAULTS), ("text", TEXT_DEFAULTS))
-        )
-        activations = (str(vision["hidden_act"]), str(text["hidden_act"]))
-        same = activations[0] if len(set(activations)) == 1 and activations[0] in ACTIVATIONS else None
-        told = [Told(HF_CONFIG, same), told_by_processor(folder.path)]
-        if same is None:  # named by transformers and no choice of ours
-            asked = Asked(None, asked.mean_std, asked.by)
-            told[0] = Told(HF_CONFIG, "gelu")
-        flavor = choose(told, asked, folder.path.name, folder.path.name)
-        model = open_clip_config(vision, text, int(document.get("projection_dim", 512)))
-        tokenizer = folder_tokenizer(folder.path, int(text["vocab_size"]), notes)
-        return FolderConfig(model, flavor, activations, tokenizer, (*flavor.notes, *notes))
-    model, preprocess = document["model_cfg"], document["preprocess_cfg"]
-    quick = "quick_gelu" if model.get("quick_gelu") else "gelu"
-    told = [Told(OPEN_CLIP_CONFIG, quick, mean_std_of(preprocess), interpolation_of(preprocess))]
-    flavor = choose(told, asked, folder.path.name, folder.path.name)
-    return FolderConfig(model, flavor, None, open_clip_tokenizer(folder.path, model, notes), tuple(notes))
+        tokenizer = folder_tokenizer(folder.path, chosen.model["text_cfg"]["vocab_size"], notes)
+        notes = [*flavor.notes, *notes]
+    else:
+        tokenizer = open_clip_tokenizer(folder.path, chosen.model, notes)
+    return FolderConfig(chosen.model, flavor, chosen.activations, tokenizer, tuple(notes))
 
 
 def open_clip_tokenizer(folder: Path, model: dict[str, Any], notes: list[str]) -> Tokenizer:

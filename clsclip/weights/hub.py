@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clsclip.errors import TowersError
+from clsclip.weights.shards import shard_paths
 from clsclip_runtime.paths import is_file
 
 PREFIXES = ("hf-hub:", "hf:")
@@ -49,7 +50,8 @@ def hub_folder(source: str, files: Sequence[str], weights: Sequence[str], instea
     Args:
         source: ``user/name[@revision]``.
         files: small files that are wanted; those that are absent are left out.
-        weights: names of the weights file, the best one first; the first that is there is fetched.
+        weights: names of the weights file, the best one first; the first that is there is fetched, and where it is an
+            index, all files that it lists.
         instead: what to give where the hub cannot be asked.
 
     Raises:
@@ -71,13 +73,17 @@ def hub_folder(source: str, files: Sequence[str], weights: Sequence[str], instea
             except Exception:  # the first error says more
                 raise first from None
         for one in weights:
-            if is_file(folder / one):
-                break
-            try:
-                hf_hub_download(name, one, revision=folder.name)
-            except EntryNotFoundError:
-                continue
+            if not is_file(folder / one):
+                try:
+                    hf_hub_download(name, one, revision=folder.name)
+                except EntryNotFoundError:
+                    continue
+            for shard in shard_paths(folder / one):
+                if not is_file(shard):
+                    hf_hub_download(name, shard.name, revision=folder.name)
             break
+    except TowersError:
+        raise
     except Exception as error:
         raise TowersError(
             f"The weights {source} could not be fetched: {' '.join(str(error).split())[:300]}\n{instead}"

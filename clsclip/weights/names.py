@@ -25,6 +25,7 @@ _NO_WEIGHTS = (*OPENAI_KEYS, "attn_mask")
 _PLAIN = "ClsCLIP needs a CLIP whose image tower is a plain ViT with [CLS], as ViT-B-16 is"
 
 OTHER_MODELS: tuple[tuple[str, str], ...] = (
+    ("lora_A.", "a LoRA adapter of PEFT. Merge it into its CLIP with merge_and_unload(), and save that"),
     ("decoder.film_mul.weight", "CLIPSeg's weights. Run: clsclip-export --clipseg FOLDER"),
     ("logit_bias", f"a SigLIP's weights: they have a logit_bias. {_PLAIN}"),
     ("vision_model.head.probe", f"a SigLIP's weights. {_PLAIN}"),
@@ -95,10 +96,24 @@ def recognized(file: WeightsFile, origin: str) -> Recognized:
         if not any(name.startswith("text_model.") for name in own):
             raise TowersError(f"{origin} holds the image tower of a CLIP alone: its text tower is needed too.")
         own = {name: value for name, value in own.items() if not name.endswith(".position_ids")}
-        return Recognized(open_clip_state(own), f"a CLIPModel's names of transformers{under}", False, file.activation)
+        try:
+            state = open_clip_state(own)
+        except TowersError as error:
+            raise TowersError(f"{origin} cannot be used: {error}. Fetch or save it again.") from error
+        check_floats(state, origin)
+        return Recognized(state, f"a CLIPModel's names of transformers{under}", False, file.activation)
     state = {name: value for name, value in own.items() if name.rpartition(".")[2] not in _NO_WEIGHTS}
+    check_floats(state, origin)
     form = f"{file.kind} of OpenAI's{under}" if openai else f"{file.kind} with open_clip's names{under}"
     return Recognized(state, form, openai, file.activation)
+
+
+def check_floats(weights: Mapping[str, Tensor], origin: str) -> None:
+    """TowersError where a weight is no floating-point tensor, as in quantized files."""
+    for name, value in weights.items():
+        if not value.is_floating_point():
+            kind = str(value.dtype).removeprefix("torch.")
+            raise TowersError(f"{origin}: its weights are {kind} ({name} is): a quantized file. Give the one in float.")
 
 
 def unwrapped(tensors: Mapping[str, Tensor], origin: str) -> dict[str, Tensor]:

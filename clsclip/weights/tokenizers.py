@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 from clsclip.clip_tokenizer import clip_tokenizer, tokenizer_from
 from clsclip.errors import TowersError
-from clsclip.weights.flavor import read_object
+from clsclip.weights.documents import read_object
 from clsclip_runtime.paths import is_file
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt")

@@ -311,7 +311,7 @@ def named(run: Path, quick_gelu: bool) -> tuple[Path, Path]:
     """A checkpoint on towers of a name, with their weights as a bare file in its folder."""
     weights.register(run)
     save_file(weights.state_of(weights.clip()), run / "w.safetensors")
-    asked = Asked("quick_gelu" if quick_gelu else "gelu")
+    asked = Asked("quick_gelu" if quick_gelu else "gelu", MEAN_STD["openai"])
     towers = load_towers(weights.NAME, str(run / "w.safetensors"), asked=asked)
     path = run / "named.safetensors"
     save_checkpoint(
@@ -334,7 +334,7 @@ def test_a_checkpoint_refuses_towers_of_another_flavor(run: Path) -> None:
     path, file = named(run, quick_gelu=False)
     with pytest.raises(TowersError, match="says quick_gelu, and the checkpoint says gelu"):
         given_towers(path, weights.QUICK, str(file))
-    other = load_towers(weights.QUICK, str(file))
+    other = load_towers(weights.QUICK, str(file), asked=Asked(None, MEAN_STD["openai"]))
     with pytest.raises(
         CheckpointError, match=r"compute something else: activation.image was .gelu. and is .quick_gelu."
     ):

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from clsclip.clipseg_files import load_clipseg
+from clsclip.clipseg_files import load_clipseg, read_license
 from clsclip.errors import TowersError
 from clsclip.photographs import photographs
 from clsclip_export.architectures import architecture_of
@@ -206,6 +206,112 @@ def test_what_makes_no_bundle_is_refused(weights: Path, tmp_path: Path, spoil: A
     spoil(folder)
     with pytest.raises(TowersError, match=says):
         load_clipseg(str(folder))
+
+
+def changed_tower(folder: Path, tower: str = "vision_config", **changed: Any) -> None:
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | {tower: config[tower] | changed}), "utf-8")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda folder: changed_tower(folder, num_attention_heads=0), "num_attention_heads is 0"),
+        (lambda folder: changed_tower(folder, num_attention_heads=5), "5 heads do not divide"),
+        (lambda folder: changed_tower(folder, "text_config", num_attention_heads=0), "num_attention_heads is 0"),
+        (lambda folder: changed_tower(folder, hidden_size=0), "hidden_size is 0"),
+        (lambda folder: changed_tower(folder, hidden_size=480000), "hidden_size|asks for visual.conv1.weight"),
+        (lambda folder: changed_tower(folder, hidden_size="48"), "hidden_size is '48'"),
+        (lambda folder: changed_tower(folder, layer_norm_eps="1e-5"), "layer_norm_eps is '1e-5'"),
+        (lambda folder: changed_tower(folder, layer_norm_eps=-1), "layer_norm_eps is -1"),
+        (lambda folder: changed_tower(folder, patch_size=-8), "patch_size -8 is not one side"),
+        (lambda folder: changed_tower(folder, hidden_act=["gelu"]), "activation .*is unknown"),
+        (lambda folder: changed_config(folder, vision_config=[1]), "vision_config is .1."),
+        (lambda folder: changed_config(folder, extract_layers=[0.0, 1.0]), "extract_layers is .*must be numbers of"),
+        (lambda folder: changed_config(folder, extract_layers=3), "extract_layers is 3"),
+        (lambda folder: changed_config(folder, decoder_num_attention_heads=0), "decoder_num_attention_heads is 0"),
+        (lambda folder: changed_config(folder, reduce_dim="16"), "reduce_dim is '16'"),
+        (lambda folder: changed_config(folder, conditional_layer="0"), "conditional_layer is '0'"),
+        (lambda folder: changed_config(folder, use_complex_transposed_convolution="false"), "true or false"),
+        (lambda folder: changed_processor(folder, image_mean=["a"]), "image_mean is .*must be a number or three"),
+        (lambda folder: changed_processor(folder, image_std={"r": 1}), "image_std is .*must be a number or three"),
+        (lambda folder: changed_processor(folder, rescale_factor="x"), "rescale_factor is 'x'"),
+        (lambda folder: changed_processor(folder, do_rescale=False), "scale by 1/255"),
+    ],
+)
+def test_values_of_a_wrong_type_or_size_are_named(weights: Path, tmp_path: Path, spoil: Any, says: str) -> None:
+    folder = shutil.copytree(weights, tmp_path / "weights")
+    spoil(folder)
+    with pytest.raises(TowersError, match=f"weights.*{says}"):
+        load_clipseg(str(folder))
+
+
+@pytest.mark.parametrize("prefix", ["model.", "module.model.", "clipseg.", "_orig_mod."])
+def test_what_trainers_put_before_names_is_left_out(weights: Path, tmp_path: Path, prefix: str) -> None:
+    folder = shutil.copytree(weights, tmp_path / "weights")
+    found = load_file(folder / "model.safetensors")
+    save_file({f"{prefix}{name}": value for name, value in found.items()}, folder / "model.safetensors")
+    expected, model = load_clipseg(str(weights))[0].state_dict(), load_clipseg(str(folder))[0].state_dict()
+    assert all(torch.equal(model[name], value) for name, value in expected.items())
+
+
+PATCHES, POSITIONS = (f"clip.vision_model.embeddings.{one}.weight" for one in ("patch_embedding", "position_embedding"))
+LAYER = "decoder.layers.0.self_attn.q_proj.weight"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda found: {name: one for name, one in found.items() if "decoder." in name}, "decoder without its CLIP"),
+        (
+            lambda found: {name[5:]: one for name, one in found.items() if name.startswith("clip.")},
+            "a CLIP without CLIPSeg's decoder",
+        ),
+        (lambda found: found | {f"ema.{name}": one + 1 for name, one in found.items()}, "several CLIPSegs"),
+        (lambda found: {"blocks.0.attn.qkv.weight": found[PATCHES]}, "a ViT alone"),
+        (lambda found: found | {PATCHES: found[PATCHES].to(torch.int8)}, "int8 .*a quantized file"),
+        (lambda found: found | {LAYER: torch.zeros(4, 4)}, "do not belong together.*decoder.layers.0"),
+        (lambda found: found | {POSITIONS: torch.zeros(19, 48)}, "which is no square of patches"),
+        (lambda found: found | {POSITIONS: torch.zeros(0, 48)}, "which is no square of patches"),
+        (lambda found: found | {POSITIONS: torch.tensor(1.0)}, "which is no square of patches"),
+    ],
+)
+def test_weights_that_are_no_whole_clipseg_are_named(weights: Path, tmp_path: Path, change: Any, says: str) -> None:
+    folder = shutil.copytree(weights, tmp_path / "weights")
+    save_file(change(load_file(folder / "model.safetensors")), folder / "model.safetensors")
+    with pytest.raises(TowersError, match=f"weights.*{says}"):
+        load_clipseg(str(folder))
+
+
+def test_the_processor_of_transformers_5_is_read(weights: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(weights, tmp_path / "weights")
+    settings = json.loads((folder / "preprocessor_config.json").read_text("utf-8"))
+    (folder / "preprocessor_config.json").unlink()
+    settings |= {"size": {"height": 64, "width": 64}, "image_mean": 0.5, "image_std": 0.5}
+    document = {"image_processor": settings, "processor_class": "CLIPSegProcessor"}
+    (folder / "processor_config.json").write_text(json.dumps(document), "utf-8")
+    model, source = load_clipseg(str(folder))
+    assert (model.towers.image.size, model.towers.image.mean) == (64, (0.5, 0.5, 0.5))
+    assert not any("352" in note for note in source.notes)
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings | {"size": 48}), "utf-8")
+    with pytest.raises(TowersError, match="state different size: 48 and 64"):
+        load_clipseg(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("head", "license_text"),
+    [
+        ("license: mit # ours", "mit"),
+        ("license:\n- mit\n- apache-2.0", "mit, apache-2.0"),
+        ("license: [mit, 'apache-2.0']", "mit, apache-2.0"),
+        ('license: "mit"', "mit"),
+        ("license:\nlicense_name: x", None),
+        ("tags: x", None),
+    ],
+)
+def test_the_license_of_a_model_card(tmp_path: Path, head: str, license_text: str | None) -> None:
+    (tmp_path / "README.md").write_text(f"---\n{head}\ntags:\n- vision\n---\n", "utf-8")
+    assert read_license(tmp_path) == license_text
 
 
 def test_a_name_that_is_none(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from clsclip.weights.flavor import MEAN_STD, Asked
 from clsclip.weights.names import OPENAI_KEYS
 from tests import clipseg, weights
 
-QUICK = Asked("quick_gelu")
+QUICK, PIXELS = Asked("quick_gelu", MEAN_STD["openai"]), Asked(None, MEAN_STD["openai"])
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -117,18 +117,19 @@ def test_folders_and_archives_tell_their_activation(tmp_path: Path, clip: Any) -
     numbers = {"input_resolution": torch.tensor(32), "context_length": torch.tensor(20), "vocab_size": torch.tensor(9)}
     openai = safetensors(tmp_path / "openai.safetensors", weights.state_of(clip) | numbers)
     script = weights.save_archive(tmp_path / "script.pt", exact, weights.Exact, buffers=False)
+    bare = safetensors(tmp_path / "bare.safetensors", weights.state_of(clip))
     quick = [
         load_towers(str(ours)),
         load_towers(str(theirs)),
         load_towers(weights.NAME, str(ours / "open_clip_model.safetensors")),
         load_towers(weights.NAME, str(theirs / "model.safetensors")),
         load_towers(weights.NAME, str(openai)),
-        load_towers(weights.QUICK, str(safetensors(tmp_path / "bare.safetensors", weights.state_of(clip)))),
+        load_towers(weights.QUICK, str(bare), asked=PIXELS),
     ]
     assert len({one.fingerprint() for one in quick}) == 1
     for one in quick:
         compared(one, clip)
-    others = [load_towers(str(plain)), load_towers(weights.NAME, str(script))]
+    others = [load_towers(str(plain)), load_towers(weights.NAME, str(script), asked=PIXELS)]
     assert len({one.fingerprint() for one in others}) == 1
     for one in others:
         compared(one, exact)
@@ -231,7 +232,7 @@ def test_other_models_are_named(tmp_path: Path, kind: str) -> None:
         (b"GGUF\x03\0\0\0", "GGUF"),
         (b"\x1f\x8b\x08\0", "gzip"),
         (b"PK\x03\x04 cut", "cannot be read as weights: it is a damaged zip"),
-        (b"random noise", "neither safetensors nor an archive"),
+        (b"random noise\0", "neither safetensors nor an archive"),
         (b"\x10\0\0\0\0\0\0\0{broken", "cannot be read as weights"),
     ],
 )
