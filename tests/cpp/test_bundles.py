@@ -25,8 +25,9 @@ from tests.cpp.parts import Parts, PartsError
 from tests.cpp.test_features import SCENE, same_results
 from tests.fuzz.bundles import files
 from tests.fuzz.graphs import ENCODINGS, GRAPHS, Graphs, flipped
+from tests.runtime.bundle.sizes import DIVISIONS, SIZES, divided
 from tests.runtime.bundle.test_onnx_walk import ENCODINGS as BY_HAND
-from tests.runtime.bundle.test_onnx_walk import STRUCTURES, changed
+from tests.runtime.bundle.test_onnx_walk import STRUCTURES, changed, with_node
 from tests.runtime.bundle.test_schema import WRONG, document
 from tests.runtime.tiny_bundle import make_bundle, sign
 
@@ -71,6 +72,29 @@ def test_encodings_that_no_exporter_writes(parts: Parts, tmp_path: Path, name: s
 @pytest.mark.parametrize("name", STRUCTURES)
 def test_structures_that_no_exporter_makes(parts: Parts, tmp_path: Path, name: str) -> None:
     assert same(parts, tmp_path / "g.onnx", changed(STRUCTURES[name][0]), name) is not None
+
+
+@pytest.mark.parametrize(("content", "taken"), (every := {**DIVISIONS, **SIZES}).values(), ids=every)
+def test_engines_divide_by_no_zero(parts: Parts, tmp_path: Path, content: bytes, taken: bool) -> None:
+    path = tmp_path / "g.onnx"
+    assert same(parts, path, content, "sizes") == (None if taken else "UnknownGraphError")
+    if not taken:
+        with pytest.raises(UnknownGraphError) as mine:
+            checked(content, BUNDLES)
+        assert parts("walk", file=str(path))["why"] == str(mine.value)
+
+
+def test_odd_shapes_and_names_end_alike(parts: Parts, tmp_path: Path) -> None:
+    path = tmp_path / "g.onnx"
+    for by in (80, 0):
+        path.write_bytes(divided(by, "Mod"))
+        assert ("refused" in parts("walk", file=str(path), detector=True)) == (by == 0)
+    for shape in ([0, 2**62], [2**62, 0], [2**40, 2**40, 0]):
+        tensor = onnx.TensorProto(name="w", data_type=onnx.TensorProto.FLOAT, dims=shape, raw_data=b"")
+        content = changed(lambda model, one=tensor: model.graph.initializer.append(one))
+        assert same(parts, path, content, str(shape)) == "NotOnnxError"
+    unnamed = onnx.helper.make_node("Concat", ["crop_index"] * 2, [""], axis=0)
+    assert same(parts, path, changed(with_node(unnamed)), "no name") is None
 
 
 def test_mutants_end_alike(parts: Parts, tmp_path: Path) -> None:
@@ -121,6 +145,14 @@ def test_good_manifests_are_taken(parts: Parts) -> None:
     assert manifest(parts, document())
     assert manifest(parts, document() | {"future": {"anything": 1}, "presence": None})
     assert manifest(parts, document() | {"tiles": {"scales": [1, 8], "overlap": 0, "presence_threshold": 1}})
+
+
+def test_texts_and_models_that_python_refuses(parts: Parts) -> None:
+    assert manifest(parts, document() | {"description": "\u00fc" * 4096})
+    assert not manifest(parts, document() | {"description": "\u00fc" * 4097})
+    assert not manifest(parts, document() | {"description": None})
+    assert not manifest(parts, document() | {"model": None})
+    assert manifest(parts, {key: value for key, value in document().items() if key not in ("model", "description")})
 
 
 def test_domains_are_checked_alike(parts: Parts) -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
@@ -99,7 +100,7 @@ def _sign_again(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [
-        (("features", 0, "name"), "something", "wants the input anything|gives no something|does not give something"),
+        (("features", 0, "name"), "something", "wants the inputs anything|gives no something|does not give something"),
         (("features", 0, "shape"), [3, 8, 9], "has '?anything'? (of another type or shape|as float32)"),
         (("text", "features", 0, "shape"), [4, 3], "has '?sentence'? (of another type or shape|as float32)"),
         (("requires",), ["another way"], "needs 'another way', which this clsclip does not know"),
@@ -122,6 +123,21 @@ def test_bundles_that_do_not_fit_are_refused_by_both(
         CSegmenter(folder)(SCENE, WORDS)
     with pytest.raises(Exception, match=message), Segmenter.load(folder, threads=1) as python:
         python(SCENE, WORDS)
+
+
+def test_an_input_that_nobody_feeds_is_refused_by_both(tmp_path: Path) -> None:
+    """Engines leave out what no node reads, and a graph may still say that it takes it."""
+    folder = make_opaque_bundle(tmp_path / "opaque.clsclip")
+    trunk = onnx.load(folder / "trunk.onnx", load_external_data=False)
+    trunk.graph.input.append(onnx.helper.make_tensor_value_info("zz", onnx.TensorProto.FLOAT, [1]))
+    (folder / "trunk.onnx").write_bytes(trunk.SerializeToString())
+    _sign_again(folder)
+    message = r"trunk\.onnx in .* wants the inputs zz, which are none of its manifest"
+    with pytest.raises(CError, match=message):
+        CSegmenter(folder)
+    for backend in ("onnxruntime-cpu", "openvino"):
+        with pytest.raises(BundleError, match=message):
+            Segmenter.load(folder, threads=1, backend=backend)
 
 
 @pytest.mark.parametrize("damage", ["cut", "header", "nan", "other tensor"])

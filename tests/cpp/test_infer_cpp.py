@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -16,6 +17,7 @@ from PIL import Image
 
 from clsclip_runtime import Segmenter
 from clsclip_runtime.cli.infer import command
+from clsclip_runtime.errors import ClsclipRuntimeError
 from clsclip_runtime.regions.files import RegionFile
 from clsclip_runtime.text.typed import typed_classes
 from tests.cpp.c_api import ROOT
@@ -116,7 +118,104 @@ def test_regions(photo: Path, tmp_path: Path) -> None:
     assert (green["searched"], green["match"]["how"]) == (["regions"], "plural")
     boxes.write_text('[{"image": "photo.png", "bbox": [1, 2, 3]}]', "utf-8")
     done = run(photo, "--classes", "red", "--model", TINY, "--regions", boxes)
-    assert done.returncode == 1 and "entry 0: bbox must be four numbers" in done.stderr
+    assert done.returncode == 1 and "entry 0: bbox must be four finite numbers" in done.stderr
+
+
+BOX = '"bbox": [4, 4, 16, 12]'
+LONG = "\u00fc" * 1024
+REGIONS: dict[str, str] = {
+    "boxes": f"[{{{BOX}}}]",
+    "a byte order mark": f"\ufeff[{{{BOX}}}]",
+    "none": "[]",
+    "nothing": "",
+    "a text": '"boxes"',
+    "no list": "{}",
+    "a list of numbers": "[[4, 4, 16, 12]]",
+    "no box": '[{"class": "red"}]',
+    "three numbers": '[{"bbox": [1, 2, 3]}]',
+    "texts": '[{"bbox": ["4", 4, 16, 12]}]',
+    "a truth": '[{"bbox": [4, 4, 16, true]}]',
+    "no number": '[{"bbox": [NaN, 4, 16, 12]}]',
+    "more than a number": '[{"bbox": [4, 4, 1e999, 12]}]',
+    "a key twice": '[{"bbox": [4, 4, 16, 12], "bbox": [0, 0, 8, 8]}]',
+    "bytes behind the end": f"[{{{BOX}}}]\0garbage",
+    "not closed": "[" * 1000,
+    "nested": f'[{{"bbox": {"[" * 100}{"]" * 100}}}]',
+    "far": '[{"bbox": [-1e39, 0, 2e39, 50]}]',
+    "farther": '[{"bbox": [1e308, 0, 1e308, 50]}]',
+    "backwards": '[{"bbox": [20, 20, -8, -8]}]',
+    "empty": '[{"bbox": [20, 20, 0, 0]}]',
+    "a class": f'[{{{BOX}, "class": "red"}}]',
+    "a category": f'[{{{BOX}, "category": "green"}}]',
+    "a category's number": f'[{{{BOX}, "category_id": 3}}]',
+    "a class of none": f'[{{{BOX}, "class": null}}]',
+    "a class of blanks": f'[{{{BOX}, "class": "  "}}]',
+    "a class of control characters": f'[{{{BOX}, "class": "a\\u001b[31mb"}}]',
+    "a class of two lines": f'[{{{BOX}, "class": "a\\u2028b"}}]',
+    "a class from right to left": f'[{{{BOX}, "class": "a\\u202eb"}}]',
+    "a class of half a character": f'[{{{BOX}, "class": "\\ud800"}}]',
+    "a class of 1024 characters": f'[{{{BOX}, "class": "{LONG}"}}]',
+    "a class of 1025 characters": f'[{{{BOX}, "class": "{LONG}x"}}]',
+    "a class of a number": f'[{{{BOX}, "class": 5}}]',
+    "a score": f'[{{{BOX}, "score": 0.5}}]',
+    "a score of none": f'[{{{BOX}, "score": null}}]',
+    "a score of a text": f'[{{{BOX}, "score": "1"}}]',
+    "a score of a truth": f'[{{{BOX}, "score": true}}]',
+    "a score above 1": f'[{{{BOX}, "score": 1.5}}]',
+    "another image": f'[{{{BOX}, "image": "other.png"}}]',
+    "an image by its name": f'[{{{BOX}, "file_name": "folder/photo.png"}}]',
+    "two images": f'[{{{BOX}, "image": "a/photo.png"}}, {{{BOX}, "image": "b/photo.png"}}]',
+    "an image of a number": f'[{{{BOX}, "image": 5}}]',
+    "an image of none": f'[{{{BOX}, "image": null}}]',
+    "an image by COCO's number": f'[{{{BOX}, "image_id": 7}}]',
+    "an image by COCO's truth": f'[{{{BOX}, "image_id": true}}]',
+}
+
+
+@pytest.fixture(scope="module")
+def python() -> Iterator[Segmenter]:
+    with Segmenter.load(TINY, threads=1) as segmenter:
+        yield segmenter
+
+
+@pytest.mark.parametrize("kind", REGIONS)
+def test_files_of_regions_end_as_in_python(python: Segmenter, photo: Path, tmp_path: Path, kind: str) -> None:
+    photo = photo.rename(tmp_path / ("0007.png" if "COCO" in kind else "photo.png"))
+    boxes = tmp_path / "boxes.json"
+    boxes.write_text(REGIONS[kind], "utf-8")
+    mine: list[list[float]] | None
+    try:
+        found = python(photo, ["red", "green"], regions=RegionFile(boxes).of(str(photo)))
+        mine = [[*map(float, one.window), round(one.score, 4)] for one in found.all_instances()]
+    except ClsclipRuntimeError as error:
+        mine = None
+        assert "boxes" in str(error)
+    done = run(photo, "--classes", "red", "green", "--model", TINY, "--regions", boxes, "--json")
+    if mine is None:
+        assert done.returncode in (1, 2), done.stdout
+        assert kind == "backwards" or str(boxes) in done.stderr
+        assert len(done.stderr) < 1000
+    else:
+        assert done.returncode == 0, done.stderr
+        theirs = json.loads(done.stdout)["instances"]
+        assert [[*one["window"], round(one["score"], 4)] for one in theirs] == mine
+
+
+def test_what_is_no_file_of_regions_is_told_at_once(photo: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "large").touch()
+    os.truncate(tmp_path / "large", (128 << 20) + 1)
+    (tmp_path / "many").write_text(f"[{'0,' * (1 << 22)}0]", "utf-8")
+    for name, message in (
+        ("none", "no such file of regions: "),
+        ("pipe", "cannot read the regions of "),
+        ("", "cannot read the regions of "),
+        ("large", "large cannot be read as JSON: it is over 128 MiB"),
+        ("many", "many cannot be read as JSON: it holds more than 4194304 values"),
+    ):
+        done = run(photo, "--classes", "red", "--model", TINY, "--regions", tmp_path / name)
+        assert done.returncode == 1
+        assert message in done.stderr and str(tmp_path / name) in done.stderr
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

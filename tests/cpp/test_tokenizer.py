@@ -19,6 +19,8 @@ from tokenizers import Regex, Tokenizer, normalizers
 
 from clsclip.clip_tokenizer import clip_tokenizer
 from clsclip_runtime.bundle.opening import EMBEDDED
+from clsclip_runtime.errors import BundleError
+from clsclip_runtime.text.tokenizer_file import read_tokenizer
 from tests.cpp.parts import Parts, PartsError
 
 KINDS = ("clip", "hub", "stickers")
@@ -348,6 +350,9 @@ def changed(*path: str | int, to: Any = None, drop: bool = False) -> dict[str, A
     return data
 
 
+VOCABULARY = small_document()["model"]["vocab"]
+SIZE, START, END = len(VOCABULARY), VOCABULARY["<start>"], VOCABULARY["<end>"]
+
 REFUSED = {
     "model missing": (changed("model", drop=True), "'model' is missing"),
     "model of words": (changed("model", "type", to="WordPiece"), 'does not know the model "WordPiece"'),
@@ -395,6 +400,40 @@ def test_what_is_not_known_is_refused_with_its_reason(parts: Parts, name: str) -
     assert caught.value.kind == "BundleError"
     assert str(caught.value).startswith("tokenizer.json is not a usable tokenizer: ")
     assert str(caught.value).endswith("Export the bundle again")
+
+
+@pytest.mark.parametrize(
+    ("tokens", "taken"),
+    [
+        ([], True),
+        ([("<start>", START), ("<end>", END)], True),
+        ([("<start>", END)], False),
+        ([("<start>", START), ("<start>", START)], False),
+        ([("new", SIZE)], True),
+        ([("new", SIZE), ("newer", SIZE + 1)], True),
+        ([("new", SIZE), ("<end>", END), ("newer", SIZE + 1)], True),
+        ([("new", SIZE), ("newer", SIZE)], False),
+        ([("new", SIZE + 1), ("newer", SIZE)], False),
+        ([("new", START)], False),
+        ([("new", -1)], False),
+    ],
+)
+def test_added_tokens_have_the_numbers_that_the_library_gives_them(
+    parts: Parts, tokens: list[tuple[str, int]], taken: bool
+) -> None:
+    """In both runtimes: that of the vocabulary, else the next one."""
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized", "special"), False)
+    document = changed("added_tokens", to=[{"id": number, "content": name} | flags for name, number in tokens])
+    text = json.dumps(document)
+    if taken:
+        parts("read_tokenizer", document=text)
+        found = read_tokenizer(text.encode())
+        assert [found.token_to_id(name) for name, _ in tokens] == [number for _, number in tokens]
+        return
+    with pytest.raises(PartsError, match=r"tokenizer\.json is not a usable tokenizer"):
+        parts("read_tokenizer", document=text)
+    with pytest.raises(BundleError, match=r"tokenizer\.json is not a usable tokenizer"):
+        read_tokenizer(text.encode())
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,7 @@ struct GraphFile {
     std::string bundle;  ///< the bundle's fingerprint
     std::string around;  ///< fields of the model beside its graph, as they stand in the file
     std::string inside;  ///< fields of the graph without its weights, as they stand in the file
+    std::vector<std::string> inputs;  ///< names, also of those that an engine leaves out since nothing reads them
     std::vector<Weight> weights;
     std::vector<std::shared_ptr<const void>> memory;  ///< what the weights lie in
 

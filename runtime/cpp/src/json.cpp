@@ -10,6 +10,8 @@ namespace {
 /// Builds a document from its parts as they come, in time that grows with its length alone.
 class Builder final : public nlohmann::json_sax<Json> {
 public:
+    explicit Builder(std::size_t most_values) : most_values_(most_values) {}
+
     Json take() { return std::move(root_); }
 
     bool null() override { return add(nullptr); }
@@ -60,8 +62,8 @@ private:
 
     /// Put a value where it belongs, and say where that is: places stay while what is in them is open.
     Json* put(Json value) {
-        if (++values_ > kMostJsonValues) {
-            refuse("it holds too many values");
+        if (++values_ > most_values_) {
+            refuse("it holds more than " + std::to_string(most_values_) + " values");
         }
         if (open_.empty()) {
             root_ = std::move(value);
@@ -78,7 +80,7 @@ private:
 
     bool open(Json empty) {
         if (open_.size() >= kMostJsonDepth) {
-            refuse("nested too deep");
+            refuse("it is nested more than " + std::to_string(kMostJsonDepth) + " deep");
         }
         open_.push_back(put(std::move(empty)));
         return true;
@@ -92,19 +94,27 @@ private:
     Json root_;
     std::vector<Json*> open_;
     Json* member_ = nullptr;
-    std::size_t values_ = 0;
+    std::size_t values_ = 0, most_values_;
 };
 
 }  // namespace
 
-Json parse_json(std::string_view document) {
-    Builder builder;
+Json parse_json(std::string_view document, std::size_t most_values) {
+    // The parser takes it for the end.
+    if (const std::size_t at = document.find('\0'); at != std::string_view::npos) {
+        throw Json::out_of_range::create(408, "it has a NUL byte at " + std::to_string(at), nullptr);
+    }
+    Builder builder(most_values);
     Json::sax_parse(document.begin(), document.end(), &builder);
     return builder.take();
 }
 
 std::string ascii_reason(const std::exception& error) {
     std::string text = error.what();
+    // The library's name for the error says nothing to whoever reads it.
+    if (const std::size_t end = text.find("] "); text.starts_with("[json.exception.") && end != std::string::npos) {
+        text.erase(0, end + 2);
+    }
     for (char& one : text) {
         one = static_cast<unsigned char>(one) < 0x80 ? one : '?';
     }

@@ -27,8 +27,6 @@ namespace clsclip {
 
 namespace {
 
-constexpr double kLeastThreshold = 1e-6;  ///< of pixels, which a request may ask for
-
 void check_options(const Options& options) {
     if (options.threads < 0) {
         fail<OptionError>("threads must be 0 or more, and it is ", options.threads);

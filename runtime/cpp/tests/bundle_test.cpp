@@ -102,6 +102,29 @@ TEST_CASE("Files that are missing or changed are found") {
     }
 }
 
+TEST_CASE("Files that no reader takes are not read, whatever the manifest says of them") {
+    const Folder folder;
+    const fs::path bundle = folder.tiny();
+    const auto grown = [&](const std::string& name, std::uintmax_t bytes) {
+        fs::resize_file(bundle / name, bytes);  // the file system keeps no zeros
+        edit(bundle, [&](Json& manifest) { manifest["files"][name] = {{"sha256", std::string(64, '0')}, {"bytes", bytes}}; });
+    };
+    SECTION("a tokenizer") {
+        grown("tokenizer.json", (std::uintmax_t{32} << 20) + 1);
+        CHECK_THROWS_WITH(Bundle::open(bundle), says("tokenizer.json in") &&
+                                                    says("is over 32 MiB, which is the most that is read"));
+    }
+    SECTION("a graph") {
+        grown("trunk.onnx", (std::uintmax_t{2} << 30) + 1);
+        CHECK_THROWS_WITH(Bundle::open(bundle), says("trunk.onnx in") &&
+                                                    says("is over 2048 MiB, which is the most that is read"));
+    }
+    SECTION("a tokenizer that may be read") {
+        grown("tokenizer.json", std::uintmax_t{32} << 20);
+        CHECK_THROWS_WITH(Bundle::open(bundle), says("its SHA-256 is not the one in the manifest"));
+    }
+}
+
 TEST_CASE("Links to files with the right content are followed, and to nothing else") {
     const Folder folder;
     const fs::path bundle = folder.tiny();
@@ -196,6 +219,8 @@ TEST_CASE("Wrong keys of the manifest are named") {
         {"/text/pad_token_id", -1, "'text.pad_token_id'"},
         {"/mask/threshold", 1, "'mask.threshold'"},
         {"/mask/threshold", 0, "'mask.threshold'"},
+        {"/mask/threshold", 1e-9, "'mask.threshold' in manifest.json must be a number from 1e-06 to 0.999999"},
+        {"/mask/threshold", 0.9999999, "'mask.threshold'"},
         {"/mask/height", 1.5, "'mask.height'"},
         {"/presence/threshold", 1.5, "'presence.threshold'"},
         {"/presence", "yes", "'presence'"},
@@ -224,6 +249,8 @@ TEST_CASE("Wrong keys of the manifest are named") {
         {"/profile/pairs", {1, 9, 8}, "'profile.pairs'"},
         {"/profile/crops", {0, 1, 2}, "'profile.crops'"},
         {"/description", 5, "'description'"},
+        {"/description", std::string(4097, 'x'), "'description' in manifest.json must be a text of at most 4096"},
+        {"/model", nullptr, "'model'"},
         {"/detector", {{"output_format", "yolov99"}, {"batch", 1}}, "detector.output_format"},
         {"/files/trunk.onnx/sha256", "00", "sha256"},
         {"/files/trunk.onnx/bytes", -1, "bytes"},
@@ -252,6 +279,11 @@ TEST_CASE("What is no JSON, or nested without end, is told so") {
                                    std::string("\xff\xfe{}"), deep, keys, std::string("{\"a\": NaN}")}) {
         CHECK_THROWS_AS(parse_manifest(text, "tiny"), BundleError);
     }
+    const std::string whole = read(kTiny / "manifest.json");
+    for (const std::string& text : {whole + std::string(1, '\0'), whole + std::string("\0}", 2), std::string(1, '\0') + whole}) {
+        CHECK_THROWS_WITH(parse_manifest(text, "tiny"), says("has a NUL byte"));
+    }
+    CHECK_NOTHROW(parse_manifest(whole + "\n", "tiny"));
     CHECK_THROWS_WITH(parse_manifest("[]", "tiny"), says("must be an object"));
     const std::string good = read(kTiny / "manifest.json");
     CHECK(parse_manifest("\xef\xbb\xbf" + good, "tiny").name == "tiny");  // a byte order mark does no harm

@@ -76,6 +76,7 @@ TEST_CASE("Boxes that may be anything are those without a name, or of a thing") 
     CHECK(proposals.classes == std::vector<int>{0, kAny, kAny, 0});
     CHECK(proposals.names == std::vector<std::string>{"dog"});
     CHECK_THROWS_AS(Proposals::from_boxes(std::vector<GivenBox>{{{0, 0, 1, 1}, "", 1.5F}}, 4, 4), OptionError);
+    CHECK_THROWS_AS(Proposals::from_boxes(std::vector<GivenBox>{{{0, 0, 1, 1}, "a\x1b[2J", 1}}, 4, 4), OptionError);
 }
 
 TEST_CASE("Boxes that are not xyxy in pixels are refused, and those that end far beyond the image are noted") {

@@ -189,6 +189,42 @@ TEST_CASE("A small graph cannot make much") {
     CHECK(expanded(4) == "it is taken");
 }
 
+TEST_CASE("Whole numbers are divided by constants above zero alone") {
+    const auto divided = [](const std::string& by, std::int64_t divisor) {
+        return why([&](Model& one) {
+            std::string bytes;
+            for (int shift = 0; shift < 64; shift += 8) {
+                bytes += static_cast<char>((static_cast<std::uint64_t>(divisor) >> shift) & 0xFF);
+            }
+            one.weights += field(5, tensor("by", 7, 1, bytes));
+            one.inputs += field(11, value("n", 7, 2));
+            one.nodes += field(1, node("Div", {"n", by}, "z") + field(3, "a node"));
+        });
+    };
+    CHECK(divided("by", 1) == "it is taken");
+    const auto refused = says("divides whole numbers (node 'a node', Div) by what is not a constant above zero");
+    CHECK_THAT(divided("by", 0), refused);
+    CHECK_THAT(divided("by", -1), refused);
+    CHECK_THAT(divided("n", 1), refused);
+}
+
+TEST_CASE("Attributes give sizes that there are") {
+    const auto convolved = [](const std::string& name, std::uint64_t size, bool list) {
+        return why([&](Model& one) {
+            one.weights += field(5, tensor("k", 1, 1, std::string(4, '\0')));
+            const std::string given = list ? field(8, size) + field(20, 7) : field(3, size) + field(20, 2);
+            one.nodes += field(1, node("Conv", {"x", "k"}, "z") + field(5, field(1, name) + given));
+        });
+    };
+    const auto refused = says("with a size that none has");
+    CHECK(convolved("group", 1, false) == "it is taken");
+    CHECK(convolved("strides", 65536, true) == "it is taken");
+    CHECK_THAT(convolved("group", 0, false), refused);
+    CHECK_THAT(convolved("group", ~std::uint64_t{0}, false), refused);
+    CHECK_THAT(convolved("strides", 0, true), refused);
+    CHECK_THAT(convolved("kernel_shape", 65537, true), refused);
+}
+
 TEST_CASE("Any bytes are taken or refused") {
     std::mt19937 random(7);
     const std::string good = Model{}.bytes();

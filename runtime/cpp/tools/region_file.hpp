@@ -4,6 +4,8 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -14,18 +16,20 @@ namespace clsclip::tool {
 /// The boxes of many pictures.
 class RegionFile {
 public:
-    /// Error when the file is absent, no JSON, or an entry is wrong.
+    /// Error when the file is absent, no regular file, too large, no JSON, or an entry is wrong.
     explicit RegionFile(const std::filesystem::path& path);
 
-    /// The boxes of one image, which entries name by path, file name, or name without suffix.
+    /// The boxes of one image, which entries name by path, file name, name without suffix, or COCO's number. Error when
+    /// the name fits several pictures of the file.
     [[nodiscard]] std::vector<GivenBox> of(const std::filesystem::path& image) const;
 
 private:
-    struct Entry {
-        std::string image;
-        GivenBox box;
-    };
-    std::vector<Entry> entries_;
+    /// How the file names a picture: the most exact name that fits. Error where several do.
+    [[nodiscard]] std::string own_name(const std::filesystem::path& image) const;
+
+    std::filesystem::path path_;
+    std::map<std::string, std::vector<GivenBox>> boxes_;       ///< by the picture's name in the file
+    std::map<std::string, std::set<std::string>> named_;  ///< names in the file, by all that a picture may be called
 };
 
 }  // namespace clsclip::tool

@@ -26,6 +26,8 @@ namespace {
 constexpr std::uintmax_t kMostManifestBytes = std::uintmax_t{1} << 24;
 constexpr std::uintmax_t kBlock = std::uintmax_t{1} << 20;
 constexpr std::uintmax_t kMostUnused = 2;  ///< a file with weights is at most so many times as large as what is used of it
+constexpr std::uintmax_t kMostGraphBytes = std::uintmax_t{1} << 31;      ///< protobuf's own bound
+constexpr std::uintmax_t kMostTokenizerBytes = std::uintmax_t{1} << 25;  ///< as its reader takes
 constexpr std::size_t kAlignment = 8;
 constexpr const char* kAgain = "Get the bundle again, or export it again with clsclip-export";
 
@@ -100,10 +102,21 @@ std::string advice(const fs::path& path, const FileEntry& entry) {
                       advice(folder / name, entry));
 }
 
+/// Files whose readers have a bound are not read beyond it, whatever the manifest states.
+void check_size(const fs::path& folder, const std::string& name, std::uintmax_t bytes) {
+    const std::uintmax_t most = name == kTokenizer         ? kMostTokenizerBytes
+                                : name.ends_with(".onnx") ? kMostGraphBytes
+                                                          : UINTMAX_MAX;
+    if (bytes > most) {
+        fail<BundleError>(name, " in ", folder, " is over ", most >> 20, " MiB, which is the most that is read. ", kAgain);
+    }
+}
+
 /// Read a file once and compare it with what the manifest states: its bytes, or none where they are not kept. A link is
 /// followed, since it is the content that is verified.
 std::shared_ptr<FileBytes> verified(const fs::path& folder, const std::string& name, const FileEntry& entry, bool keep) {
     const fs::path path = folder / name;
+    check_size(folder, name, entry.bytes);
     try {
         std::error_code error;
         if (const std::uintmax_t size = fs::file_size(path, error); !error && size != entry.bytes) {
@@ -293,6 +306,7 @@ GraphFile Bundle::graph(std::string_view name) const {
     const std::shared_ptr<const WalkedGraph> walked = walked_graph(*this, name);
     graph.around = walked->around;
     graph.inside = walked->inside;
+    graph.inputs = inputs_of(walked->model);
     graph.digests[std::string(name)] = manifest.files.at(std::string(name)).sha256;
     graph.memory.push_back(walked->file);
     std::map<std::string, std::shared_ptr<const FileBytes>> others;

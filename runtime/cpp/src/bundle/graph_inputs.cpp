@@ -47,9 +47,8 @@ bool fits(const OnnxValue& value, const Wanted& wanted) {
            });
 }
 
-}  // namespace
-
-void check_values(std::string_view name, const OnnxModel& model, const Manifest& manifest) {
+/// The inputs that are no weights: graphs of an old format list those too.
+std::vector<const OnnxValue*> fed(const OnnxModel& model) {
     std::set<std::string> weights;
     for (const OnnxTensor& one : model.tensors) {
         weights.insert(one.name);
@@ -60,6 +59,21 @@ void check_values(std::string_view name, const OnnxModel& model, const Manifest&
             inputs.push_back(&one);
         }
     }
+    return inputs;
+}
+
+}  // namespace
+
+std::vector<std::string> inputs_of(const OnnxModel& model) {
+    std::vector<std::string> names;
+    for (const OnnxValue* one : fed(model)) {
+        names.push_back(one->name);
+    }
+    return names;
+}
+
+void check_values(std::string_view name, const OnnxModel& model, const Manifest& manifest) {
+    const std::vector<const OnnxValue*> inputs = fed(model);
     if (name == kDetector) {
         if (const auto& spec = manifest.detector) {
             const Wanted wanted{spec->input_type == "float16" ? 10 : 1,

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <stdexcept>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "bundle/manifest.hpp"
 #include "bundle/onnx_walk.hpp"
@@ -14,6 +16,9 @@ class OtherValuesError : public std::runtime_error {
 public:
     using std::runtime_error::runtime_error;
 };
+
+/// The names of a graph's inputs that are no weights.
+[[nodiscard]] std::vector<std::string> inputs_of(const OnnxModel& model);
 
 /// Compare types and sizes of inputs and outputs; names are checked when the graph is loaded. OtherValuesError.
 void check_values(std::string_view name, const OnnxModel& model, const Manifest& manifest);

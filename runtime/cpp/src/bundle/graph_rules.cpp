@@ -1,9 +1,11 @@
 #include "bundle/graph_rules.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <set>
 
+#include "bundle/divisions.hpp"
 #include "errors.hpp"
 #include "shared_data.hpp"
 #include "unicode/names.hpp"
@@ -13,8 +15,11 @@ namespace clsclip {
 namespace {
 
 constexpr int kFloat = 1, kInt64 = 7, kHalf = 10;
+constexpr std::uint64_t kInt = 2;  ///< of an attribute
 /// Of a tensor that is made of a shape in the file.
 constexpr double kMostValues = 1 << 26;
+/// Of a kernel, a stride and the like.
+constexpr std::int64_t kMostSize = 1 << 16;
 
 using Types = std::vector<int>;
 
@@ -86,6 +91,14 @@ std::optional<std::size_t> shape_input(std::string_view op) {
     return op == "ConstantOfShape" ? std::optional<std::size_t>(0)
            : op == "Expand" || op == "Tile" ? std::optional<std::size_t>(1)
                                             : std::nullopt;
+}
+
+/// The least size that an attribute may give; none for attributes that give no sizes.
+std::optional<std::int64_t> least_size(std::string_view attribute) {
+    constexpr std::array counts{"group", "blocksize", "kernel_shape", "strides", "dilations"};
+    return attribute == "pads"                                              ? std::optional<std::int64_t>(0)
+           : std::find(counts.begin(), counts.end(), attribute) != counts.end() ? std::optional<std::int64_t>(1)
+                                                                            : std::nullopt;
 }
 
 /// The type of what a node gives, where an attribute states it.
@@ -207,6 +220,7 @@ private:
                 throw UnknownGraphError(text_of("gives ", node.op, " the attribute ", shown(name), " of type ",
                                                 attribute.type));
             }
+            check_size(node, name, attribute);
         }
         for (const std::string& name : rules.required) {
             if (!node.attributes.contains(name)) {
@@ -222,14 +236,34 @@ private:
             }
             inputs.push_back(name.empty() ? 0 : type->second);
         }
-        const Types outputs = outputs_of(node, rules, std::move(inputs));
+        const Types outputs = outputs_of(node, rules, inputs);
         for (std::size_t at = 0; at < node.outputs.size(); ++at) {
             if (!node.outputs[at].empty()) {
                 const std::size_t place = node.op == "Split" ? 0 : at;
                 define(node.outputs[at], place < outputs.size() ? outputs[place] : 0);
             }
         }
+        if (!inputs.empty() && inputs[0] == kInt64) {
+            divisions_.check(node);
+        }
+        divisions_.note(node);
         check_sizes(node);
+    }
+
+    /// Engines divide by strides, and take memory for kernels.
+    static void check_size(const OnnxNode& node, const std::string& name, const OnnxAttribute& attribute) {
+        const auto least = least_size(name);
+        const auto* numbers = std::get_if<std::vector<std::int64_t>>(&attribute.value);
+        if (!least || numbers == nullptr) {
+            return;
+        }
+        const bool left_out = attribute.type == kInt && numbers->empty();  // it is zero then
+        if ((left_out && *least > 0) || std::any_of(numbers->begin(), numbers->end(), [&](std::int64_t one) {
+                return one < *least || one > kMostSize;
+            })) {
+            throw UnknownGraphError(text_of("gives ", node.op, " the attribute ", shown(name),
+                                            " with a size that none has"));
+        }
     }
 
     static Types outputs_of(const OnnxNode& node, const OperatorRules& rules, Types inputs) {
@@ -271,7 +305,7 @@ private:
             if (std::abs(stop - start) / step > kMostValues) {
                 throw UnknownGraphError("makes a Range of too many numbers");
             }
-        } else if (node.op == "Concat" && types_.at(node.outputs[0]) == kInt64) {
+        } else if (node.op == "Concat" && types_.at(node.inputs[0]) == kInt64) {
             std::vector<std::int64_t> values;
             bool all = true;
             for (const std::string& name : node.inputs) {
@@ -312,7 +346,8 @@ private:
     const OnnxModel& model_;
     const GraphRules& rules_;
     std::map<std::string, int> types_;
-    std::map<std::string, std::vector<std::int64_t>> known_;
+    Divisions::Known known_;
+    Divisions divisions_{known_};
 };
 
 }  // namespace

@@ -333,7 +333,9 @@ Manifest parse_manifest(std::string_view document, const std::string& folder) {
     for (const std::string_view key : texts_at(formats(), "/reserved_keys")) {
         top.check_object(key);
     }
-    top.check_object("model");
+    if (data.contains("model")) {
+        (void)top.section("model");
+    }
     Manifest manifest;
     manifest.name = top.text("name");
     const Section license = top.section("license");
@@ -359,7 +361,7 @@ Manifest parse_manifest(std::string_view document, const std::string& folder) {
         manifest.domain = read_domain(top.section("domain"), manifest.features);
     }
     manifest.text = read_text(top.section("text"), taken);
-    manifest.mask.threshold = mask.number("threshold", 0, 1, false);
+    manifest.mask.threshold = mask.number("threshold", kLeastThreshold, 1 - kLeastThreshold, true);
     manifest.mask.height = static_cast<int>(mask.integer("height", 1, limit("mask_size")));
     manifest.mask.width = static_cast<int>(mask.integer("width", 1, limit("mask_size")));
     if (!top.get("presence").is_null()) {
@@ -368,10 +370,7 @@ Manifest parse_manifest(std::string_view document, const std::string& folder) {
     manifest.memory = read_memory(top.section("memory"));
     raise_memory(manifest);
     check_profile(top.section("profile"));
-    const auto description = data.find("description");
-    if (description != data.end() && !description->is_string()) {
-        top.bad("description", "a text", *description);
-    }
+    top.check_text("description");
     manifest.files = read_files(top.section("files"));
     if (!top.lacks("detector")) {
         manifest.detector = read_detector(top.section("detector"));

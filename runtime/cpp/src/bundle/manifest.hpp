@@ -48,6 +48,9 @@ struct TextSpec {
     std::optional<std::string> matching;  ///< the feature by whose cosine words are compared with class names
 };
 
+/// The lowest probability above which a pixel may belong to a class; the highest is as far from 1.
+inline constexpr double kLeastThreshold = 1e-6;
+
 /// Size of the logits (pixels) and the probability above which a pixel belongs to the class.
 struct MaskSpec {
     double threshold = 0;

@@ -19,6 +19,7 @@ constexpr int kFloat = 1, kInt64 = 7;
 constexpr std::size_t kMostText = 4096;
 constexpr std::size_t kEntryBytes = 16;  ///< of an entry of the metadata beside its texts: there may be many empty ones
 constexpr std::uint64_t kMostInline = std::uint64_t{1} << 24;
+constexpr std::uint64_t kMostCount = std::uint64_t{1} << 48;  ///< values of a tensor, without its axes of size 0
 
 // What exporters write of onnx.proto. Names: IR version, producer's name and version, domain, version, description, graph,
 // operator sets, metadata; and so on, in the order of the numbers.
@@ -71,13 +72,17 @@ std::pair<bool, std::size_t> typed_list(std::uint32_t field, int type) {
 
 std::uint64_t count_in(const Shape& shape, const std::string& name) {
     std::uint64_t count = 1;
+    bool empty = false;
     for (const std::int64_t size : shape) {
-        if (size < 0 || (size > 0 && count > (std::uint64_t{1} << 48) / static_cast<std::uint64_t>(size))) {
+        // An axis of none makes the others no smaller: engines multiply them too.
+        const std::uint64_t most = kMostCount / static_cast<std::uint64_t>(std::max<std::int64_t>(size, 1));
+        if (size < 0 || count > most) {
             throw NotOnnxError(text_of("the tensor ", shown(name), " has the shape ", text_of_shape(shape)));
         }
-        count *= static_cast<std::uint64_t>(size);
+        empty = empty || size == 0;
+        count *= static_cast<std::uint64_t>(std::max<std::int64_t>(size, 1));
     }
-    return count;
+    return empty ? 0 : count;
 }
 
 class Walker {
@@ -228,7 +233,7 @@ private:
             switch (part.number) {
                 case 1: found.inputs.push_back(any_text(part)); break;
                 case 2: found.outputs.push_back(any_text(part)); break;
-                case 3: text(part); break;
+                case 3: found.name = text(part); break;
                 case 4: found.op = text(part); break;
                 case 5: {
                     auto [name, attribute] = read_attribute(part);

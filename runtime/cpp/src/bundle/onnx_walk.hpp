@@ -47,7 +47,7 @@ struct OnnxAttribute {
 
 /// One operation.
 struct OnnxNode {
-    std::string op, domain;
+    std::string name, op, domain;
     std::vector<std::string> inputs, outputs;
     std::map<std::string, OnnxAttribute, std::less<>> attributes;
 };

@@ -44,6 +44,11 @@ std::size_t characters_of(std::string_view text) {
         std::count_if(text.begin(), text.end(), [](char one) { return (static_cast<unsigned char>(one) & 0xC0) != 0x80; }));
 }
 
+/// Of any text.
+std::size_t most_characters() {
+    return formats().at("limits").at("text_characters").get<std::size_t>();
+}
+
 }  // namespace
 
 Section::Section(const Json& data, std::string where) : data_(&data), where_(std::move(where)) {
@@ -92,12 +97,21 @@ std::vector<Section> Section::objects(std::string_view key, std::size_t least, s
     return sections;
 }
 
+void Section::check_text(std::string_view key) const {
+    const auto found = data_->find(key);
+    const std::size_t most = most_characters();
+    if (found != data_->end() &&
+        (!found->is_string() || characters_of(found->get_ref<const std::string&>()) > most)) {
+        bad(key, text_of("a text of at most ", most, " characters"), *found);
+    }
+}
+
 std::string Section::text(std::string_view key) const {
     const Json& value = get(key);
     if (!value.is_string() || is_blank(value.get_ref<const std::string&>())) {
         bad(key, "a text that is not empty", value);
     }
-    const auto most = formats().at("limits").at("text_characters").get<std::size_t>();
+    const std::size_t most = most_characters();
     if (characters_of(value.get_ref<const std::string&>()) > most) {
         bad(key, text_of("a text of at most ", most, " characters"), value);
     }

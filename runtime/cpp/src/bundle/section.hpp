@@ -28,6 +28,8 @@ public:
     /// The objects of a list of `least` to `most` of them.
     [[nodiscard]] std::vector<Section> objects(std::string_view key, std::size_t least, std::size_t most) const;
     [[nodiscard]] std::string text(std::string_view key) const;
+    /// BundleError unless the key is absent, or a text, which may be empty.
+    void check_text(std::string_view key) const;
     [[nodiscard]] std::string choice(std::string_view key, const std::vector<std::string_view>& known) const;
     /// Some of the known texts, at least one.
     [[nodiscard]] std::vector<std::string> choices(std::string_view key,

@@ -24,13 +24,15 @@ Names names_of(const std::vector<FeatureSpec>& features) {
 /// A graph that takes inputs of `known` alone, and gives all of `wanted`.
 std::unique_ptr<Graph> load(const Backend& backend, const Bundle& bundle, std::string_view name, const Names& known,
                             const Names& wanted) {
-    std::unique_ptr<Graph> graph = backend.load(bundle.graph(name));
-    for (const std::string& input : graph->inputs()) {
-        if (!known.contains(input)) {
-            fail<BundleError>(name, " in ", bundle.folder, " wants the input ", input,
-                              ", which this version of clsclip does not know. Upgrade clsclip, or export the bundle "
-                              "again");
-        }
+    const GraphFile file = bundle.graph(name);
+    std::unique_ptr<Graph> graph = backend.load(file);
+    // An engine leaves out what nothing reads; what it was built of may be another graph.
+    Names unknown(file.inputs.begin(), file.inputs.end());
+    unknown.insert(graph->inputs().begin(), graph->inputs().end());
+    std::erase_if(unknown, [&](const std::string& one) { return known.contains(one); });
+    if (!unknown.empty()) {
+        fail<BundleError>(name, " in ", bundle.folder, " wants the inputs ", joined(unknown),
+                          ", which are none of its manifest. Upgrade clsclip, or export the bundle again");
     }
     const std::vector<std::string>& outputs = graph->outputs();
     for (const std::string& output : wanted) {

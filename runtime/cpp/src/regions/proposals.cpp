@@ -4,12 +4,15 @@
 #include <array>
 #include <cmath>
 
-#include "text/matching.hpp"
 #include "errors.hpp"
+#include "text/matching.hpp"
+#include "unicode/names.hpp"
 
 namespace clsclip {
 
 namespace {
+
+constexpr std::size_t kMostName = std::size_t{1} << 20;
 
 /// Boxes of 1e39 are cut at the picture's edges like others; what is not finite stays so, and is dropped later.
 float near(float value) {
@@ -61,6 +64,10 @@ Proposals Proposals::from_boxes(std::span<const GivenBox> given, int width, int 
     for (const GivenBox& one : given) {
         if (!(one.score >= 0 && one.score <= 1)) {
             fail<OptionError>("scores of regions must be numbers from 0 to 1, and one is ", one.score);
+        }
+        if (!one.name.empty() && !is_blank(one.name) && !is_name(one.name, kMostName)) {
+            fail<OptionError>("names of regions must have no control characters and line breaks, and one is ",
+                              shown(one.name));
         }
         all.boxes.push_back({near(one.box.left), near(one.box.top), near(one.box.right), near(one.box.bottom)});
         all.scores.push_back(one.score);

@@ -14,6 +14,7 @@ namespace clsclip {
 namespace {
 
 constexpr double kNormError = 1e-3;   ///< largest error of a vector's unit length
+constexpr std::uint64_t kMostHeader = std::uint64_t{1} << 25;
 constexpr std::size_t kPrefix = 8;  ///< bytes of the header's length
 
 /// Header of a safetensors file: what its tensors are, as JSON.
@@ -24,6 +25,9 @@ Json read_header(std::span<const std::uint8_t> bytes) {
     }
     if (bytes.size() < kPrefix || size > bytes.size() - kPrefix) {
         throw std::runtime_error("its header is cut off");
+    }
+    if (size > kMostHeader) {
+        throw std::runtime_error(text_of("it has ", size, " bytes, and at most ", kMostHeader, " are read"));
     }
     return parse_json({reinterpret_cast<const char*>(bytes.data()) + kPrefix, static_cast<std::size_t>(size)});
 }
