@@ -23,10 +23,28 @@ def read_tensor(file: TensorFile, name: str) -> Tensor:
     info = file.tensors[name]
     dtype = _TYPES.get(info.dtype)
     if dtype is None:
-        raise TensorFileError(f"{name} is {info.dtype}, and weights are {', '.join(_TYPES.keys() & ITEM_BYTES.keys())}")
+        raise TensorFileError(
+            f"{name} is {info.dtype}, and weights are {', '.join(sorted(_TYPES.keys() & ITEM_BYTES.keys()))}"
+        )
     if info.start == info.end:
         return torch.empty(info.shape, dtype=dtype)
     return torch.frombuffer(file.read(name), dtype=dtype).reshape(info.shape)
+
+
+def read_weights(file: TensorFile) -> dict[str, Tensor]:
+    """All tensors of an open file by name, in FP32.
+
+    Raises:
+        TensorFileError: one is of whole numbers, not finite, or larger than FP32 holds, or the file has been cut.
+    """
+    found = {}
+    for name, value in read_tensors(file).items():
+        if not value.is_floating_point():
+            raise TensorFileError(f"{name} is {file.tensors[name].dtype}, and weights are of a floating type")
+        found[name] = value.float()
+        if not bool(torch.isfinite(found[name]).all()):
+            raise TensorFileError(f"{name} holds NaN or infinity; training diverged or the file is damaged")
+    return found
 
 
 def read_tensors(file: TensorFile) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ Each reads its data set's own layout, or the one that mmsegmentation makes of it
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -237,8 +238,12 @@ _VOC_ADVICE = "VOC masks hold 0 to 20 and 255: get the indexed masks, not their 
 
 
 def _listed(root: Path, listing: str, masks: Path, allow_missing: bool) -> list[tuple[str, Path, Path]]:
-    """The files of ``val.txt`` in the devkit's layout."""
-    names = [bare_name(line) for line in read_lines(root / "ImageSets" / listing / "val.txt")]
+    """The files of ``val.txt`` in the devkit's layout. DataError where it lists a picture twice."""
+    path = root / "ImageSets" / listing / "val.txt"
+    names = [bare_name(line) for line in read_lines(path)]
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    if twice is not None:
+        raise DataError(f"{path} lists {twice} twice, and it would count twice. Leave one of them out.")
     images, labels = names_in(root / "JPEGImages", SUFFIXES), names_in(masks, MASK_SUFFIXES)
     there = set(images) & set(labels)
     drop_missing([name for name in names if name not in there], len(names), root, allow_missing)

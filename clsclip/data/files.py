@@ -15,12 +15,16 @@ from PIL import Image
 from clsclip.errors import DataError
 from clsclip_runtime.errors import ImageError
 from clsclip_runtime.images import SUFFIXES, open_image, open_stored
+from clsclip_runtime.system import open_regular
 
 SHOWN_NAMES = 5
 """Names that an error lists before it says how many more there are."""
 
 _MASK_MODES = ("P", "L", "1")
 _COLOR_MODES = ("RGB", "RGBA", "LA")
+
+MOST_LIST_BYTES = 1 << 26
+"""Of a text file: names of a million pictures."""
 
 MASK_SUFFIXES = frozenset((".png", ".tif", ".tiff", ".bmp", ".gif"))
 """Of formats that keep every value; JPEG does not."""
@@ -72,6 +76,8 @@ def read_labels(path: Path) -> NDArray[np.uint8]:
         if isinstance(error.__cause__, FileNotFoundError):
             raise DataError(f"No mask {path}.") from error
         raise DataError(f"{error}.") from error
+    if mask.info.get("frames", 1) > 1:
+        raise DataError(f"{path} is no mask: it has {mask.info['frames']} frames. Save the one that is meant.")
     if mask.mode in _COLOR_MODES:
         mask = _gray(mask, path)
     if mask.mode not in _MASK_MODES:
@@ -86,7 +92,8 @@ def _gray(mask: Image.Image, path: Path) -> Image.Image:
     """The one value of every pixel of a colored picture that is gray. DataError where colors differ."""
     bands = mask.split()
     first = np.asarray(bands[0])
-    if not all((np.asarray(band) == first).all() for band in bands[1:3]):
+    colors = bands[:-1] if mask.mode.endswith("A") else bands
+    if not all((np.asarray(band) == first).all() for band in colors):
         raise DataError(
             f"{path} is no mask: its pixels are {mask.mode}. A mask is an indexed or grey PNG of 8 bits; "
             "save it as one."
@@ -94,14 +101,22 @@ def _gray(mask: Image.Image, path: Path) -> Image.Image:
     return bands[0]
 
 
-def read_lines(path: Path) -> list[str]:
-    """Lines of a text file, stripped, without empty ones. DataError when it cannot be read."""
+def read_lines(path: Path, *, pipe: bool = False) -> list[str]:
+    """Lines of a text of at most 64 MiB, stripped, without empty ones; ``pipe`` waits for one that a caller names.
+
+    Raises:
+        DataError: it cannot be read.
+    """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open("rb") if pipe else open_regular(path) as file:
+            content = file.read(MOST_LIST_BYTES + 1)
+        if len(content) > MOST_LIST_BYTES:
+            raise DataError(f"{path} is over {MOST_LIST_BYTES >> 20} MiB, which no list is.")
+        text = content.decode("utf-8-sig")
     except FileNotFoundError as error:
         raise DataError(f"No list {path}.") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as text: {error}.") from error
+        raise DataError(f"{path} cannot be read as text: {getattr(error, 'strerror', None) or error}.") from error
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 

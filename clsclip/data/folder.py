@@ -216,6 +216,8 @@ def read_classes(path: Path, account: Account | None = None) -> tuple[tuple[str,
     Every line is one class, whatever commas are in it: its number is what masks hold.
     """
     lines = read_lines(path)
+    if len(lines) >= IGNORE:
+        raise DataError(f"{path} has {len(lines)} classes; a mask of 8 bits can tell {IGNORE - 1} apart.")
     check_class_list(lines, path)
     try:
         asked = [typed_class(line) for line in lines]
@@ -235,6 +237,4 @@ def read_classes(path: Path, account: Account | None = None) -> tuple[tuple[str,
     if len(set(classes)) < len(classes):
         twice = next(word for word in classes if classes.count(word) > 1)
         raise DataError(f"{path} names {twice!r} twice. Every line is another class.")
-    if len(classes) >= IGNORE:
-        raise DataError(f"{path} has {len(classes)} classes; a mask of 8 bits can tell {IGNORE - 1} apart.")
     return classes, prompts

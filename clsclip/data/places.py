@@ -15,6 +15,11 @@ from clsclip.errors import DataError
 from clsclip_runtime.images import SUFFIXES, is_other
 from clsclip_runtime.paths import absence, is_dir
 
+MOST_CHARACTERS = 4096
+"""Of a path, on systems that have a bound."""
+
+_MOST_PARTS = 64
+
 
 def images_below(root: Path, suffixes: frozenset[str] = SUFFIXES) -> dict[str, Path]:
     """Files with one of some suffixes in a folder and those below it, by their path from there with ``/``, sorted.
@@ -63,6 +68,11 @@ def taken_within(names: Collection[str], seconds: float | None) -> Iterator[str]
         yield ordered[at]
 
 
+def path_parts(path: str) -> list[str]:
+    """The folders and the file of a path as programs of any system write it, the last of them where there are many."""
+    return [part for part in path.replace("\\", "/").split("/") if part not in ("", ".", "..")][-_MOST_PARTS:]
+
+
 class Places:
     """Finds pictures in a folder by the names that annotations give them.
 
@@ -94,8 +104,8 @@ class Places:
         Folders that a name begins with may lead elsewhere: the longest end of it that is a file counts. Nothing outside
         of the folder is ever found.
         """
-        for form in self._forms(name):
-            parts = [part for part in form.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+        for form in self._forms(name[:MOST_CHARACTERS]):
+            parts = path_parts(form)
             for at in range(len(parts)):
                 end = "/".join(parts[at:])
                 if end in self.files:

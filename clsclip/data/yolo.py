@@ -21,14 +21,16 @@ from clsclip.data.account import Account
 from clsclip.data.annotated import AnnotatedImages
 from clsclip.data.files import read_lines
 from clsclip.data.gather import Raw, RawImage, Sizes, assemble, polygons_of
-from clsclip.data.places import Places, taken_within
+from clsclip.data.places import MOST_CHARACTERS, Places, path_parts, taken_within
 from clsclip.data.shapes import Size
 from clsclip.errors import DataError
 from clsclip_runtime.paths import is_file
+from clsclip_runtime.system import open_regular
 
 YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 CLASSES_NAMES = ("classes.txt", "obj.names")
-_MOST_BYTES = 1 << 22
+_MOST_BYTES = 1 << 19
+"""Of a list of classes: its reader takes seconds for more."""
 
 
 def open_yolo(root: Path, *, within: float | None = None) -> tuple[AnnotatedImages, AnnotatedImages]:
@@ -86,12 +88,12 @@ def _described(path: Path) -> tuple[dict[int, str], dict[str, list[str]]]:
     yaml: Any = import_module("yaml")
 
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             content = file.read(_MOST_BYTES + 1)
         if len(content) > _MOST_BYTES:
-            raise DataError(f"{path} is over {_MOST_BYTES >> 20} MiB, which no list of classes is.")
-        found: Any = yaml.safe_load(content)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+            raise ValueError(f"it is over {_MOST_BYTES >> 10} KiB, which no list of classes is")
+        found: Any = _parsed(yaml, content)
+    except Exception as error:  # its reader raises whatever Python does to a tagged text
         raise DataError(f"{path} cannot be read as YAML: {' '.join(str(error).split())[:200]}.") from error
     names: Any = found.get("names") if isinstance(found, dict) else None
     pairs: Any = enumerate(names) if isinstance(names, list) else names.items() if isinstance(names, dict) else ()
@@ -105,12 +107,32 @@ def _described(path: Path) -> tuple[dict[int, str], dict[str, list[str]]]:
     return {key: str(value) for key, value in labels.items()}, sides
 
 
+def _parsed(yaml: Any, content: bytes) -> Any:
+    """A document as PyYAML's safe loader reads it; ValueError where a class or a side comes twice: which one counts?"""
+    loader = yaml.SafeLoader(content)
+    try:
+        root = loader.get_single_node()
+        parts = [root, *(value for key, value in _pairs(yaml, root) if key.value == "names")]
+        for part in parts:
+            keys = [(key.tag, str(key.value)) for key, _ in _pairs(yaml, part)]
+            if len(set(keys)) < len(keys):
+                twice = next(key for key in keys if keys.count(key) > 1)
+                raise ValueError(f"the key {twice[1][:40]!a} comes twice")
+        return None if root is None else loader.construct_document(root)
+    finally:
+        loader.dispose()
+
+
+def _pairs(yaml: Any, node: Any) -> list[Any]:
+    return node.value if isinstance(node, yaml.MappingNode) else []
+
+
 def _chosen(places: Places, given: list[str], root: Path) -> set[str]:
     """The pictures in some folders and lists."""
     found: set[str] = set()
     for one in given:
         # Programs write these paths from wherever they ran: their ends count.
-        parts = [part for part in one.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+        parts = path_parts(one[:MOST_CHARACTERS])
         for at in range(len(parts)):
             end = "/".join(parts[at:])
             if end.endswith(".txt") and is_file(root / end):

@@ -107,9 +107,9 @@ def read_names(path: Path, benchmark: Benchmark) -> Names:
     With background the file may have one line more, its first: names that stand for background.
 
     Raises:
-        DataError: the file cannot be read, has another number of lines, or two lines begin with the same name.
+        DataError: the file cannot be read, has another number of lines, or gives a class's own name to another.
     """
-    lines = [tuple(name.strip() for name in line.split(",") if name.strip()) for line in read_lines(path)]
+    lines = [tuple(name.strip() for name in line.split(",") if name.strip()) for line in read_lines(path, pipe=True)]
     first = int(benchmark.background)
     wanted = benchmark.classes - first
     with_background = benchmark.background and len(lines) == benchmark.classes
@@ -119,6 +119,13 @@ def read_names(path: Path, benchmark: Benchmark) -> Names:
     asked = {line[0]: line for line in lines if line}
     if len(asked) < len(lines):
         raise DataError(f"{path} has a line without a name, or two lines that begin with the same name.")
+    # Lists of data sets share synonyms, but what is one class's own name is no synonym of another.
+    owners = {own.casefold(): own for own in asked}
+    for own, line in asked.items():
+        for name in line[1:]:
+            other = owners.get(name.casefold(), own)
+            if other != own:
+                raise DataError(f"{path} gives {name!r} to {own!r}, and it is a class of its own. Leave it out there.")
     return Names(asked, tuple(range(0 if with_background else first, benchmark.classes)))
 
 

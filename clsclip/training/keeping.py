@@ -104,7 +104,7 @@ class Keeper:
         if isinstance(error, TrainingError) or not self.stepper.whole:
             return
         try:
-            if step > self.saved:
+            if step > self.saved and all(bool(one.isfinite().all()) for one in self.stepper.weights):
                 self.save(step)
         except (ClsclipError, ClsclipRuntimeError, OSError) as other:
             _log.warning("step %d could not be written: %s", step, other)

@@ -50,7 +50,7 @@ class JsonLines:
 
     def __init__(self, path: Path, step: int) -> None:
         self.path = path
-        kept = [line for line in read_lines(path) if line.get("step", 0) <= step] if step else []
+        kept = [line for line in read_lines(path) if (line.get("step") or 0) <= step] if step else []
         write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
 
     def step(self, done: int) -> None:
@@ -73,9 +73,14 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
             line = parse_json(text)
         except DocumentError:
             continue
-        if isinstance(line, dict):
+        # Figures are numbers, or None where there is none; a line of others is none of ours.
+        if isinstance(line, dict) and all(_is_number(line.get(key)) for key in ("step", "loss", "miou")):
             lines.append(line)
     return lines
+
+
+def _is_number(value: object) -> bool:
+    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
 
 
 class Shown:

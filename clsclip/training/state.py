@@ -19,7 +19,7 @@ from clsclip.checkpoint import read_header as read_checkpoint
 from clsclip.differences import differences
 from clsclip.errors import CheckpointError, TrainingError
 from clsclip.run_files import CHECKPOINT_FILE
-from clsclip.tensors import read_tensors
+from clsclip.tensors import read_weights
 from clsclip.training.config import settings_digest, without_length
 from clsclip.training.stepper import Stepper
 from clsclip_runtime.documents import parse_json
@@ -28,6 +28,8 @@ from clsclip_runtime.tensor_files import TensorFile, TensorFileError
 
 FORMAT = "clsclip-training-state-1"
 
+_COUNTED = ("step", "applied", "skipped", "skipped_in_a_row", "loss_scale_tracker")
+_MOST = 1 << 53
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
@@ -114,9 +116,23 @@ def read_header(path: Path) -> tuple[dict[str, Any], dict[str, float]]:
         settings, counters = parse_json(header["settings"]), parse_json(header["counters"])
         if settings_digest(settings) != header["settings_sha256"]:
             raise ValueError("its settings do not match their digest")
-        return settings, {name: float(value) for name, value in counters.items()}
+        if not isinstance(settings.get("train", {}), dict):
+            raise ValueError("its settings of training are none")
+        _lengths(settings)
+        return settings, _counters(counters)
     except (KeyError, ValueError, AttributeError, TypeError) as error:
         raise TrainingError(f"{path} has a damaged header: {error}. Start anew with another --out.") from error
+
+
+def _counters(found: Mapping[str, Any]) -> dict[str, float]:
+    """What a state counts, all of it. ValueError where one is no number that a run can come to."""
+    for name in _COUNTED:
+        if not isinstance(found[name], (int, float)) or not 0 <= found[name] <= _MOST or found[name] % 1:
+            raise ValueError(f"its counter {name} is {str(found[name])[:40]}")
+    scale = found["loss_scale"]
+    if not isinstance(scale, (int, float)) or not 0 <= scale < float("inf"):
+        raise ValueError(f"its loss scale is {str(scale)[:40]}")
+    return {name: float(found[name]) for name in (*_COUNTED, "loss_scale")}
 
 
 def load_state(stepper: Stepper, path: Path, settings: dict[str, Any]) -> Restored:
@@ -139,10 +155,10 @@ def load_state(stepper: Stepper, path: Path, settings: dict[str, Any]) -> Restor
         with TensorFile(path) as opened:
             if opened.shapes() != {name: tuple(value.shape) for name, value in expected.items()}:
                 raise TrainingError(f"{path} holds other weights than this model has. Start anew with another --out.")
-            stored = read_tensors(opened)
+            stored = read_weights(opened)
         for name, value in stored.items():
-            if not bool(torch.isfinite(value).all()):
-                raise TrainingError(f"{path}: {name} holds NaN or infinity. Start anew with another --out.")
+            if name.startswith("exp_avg_sq/") and bool((value < 0).any()):
+                raise TrainingError(f"{path}: {name} is a mean of squares below 0. Start anew with another --out.")
         for name, value in expected.items():
             value.copy_(stored[name])
         restore_counters(stepper, counters)
@@ -152,12 +168,17 @@ def load_state(stepper: Stepper, path: Path, settings: dict[str, Any]) -> Restor
 
 
 def _lengths(settings: Mapping[str, Any]) -> tuple[tuple[int, int], ...]:
-    """See :class:`Restored`; of a state that notes none, what its steps say."""
+    """See :class:`Restored`; of a state that notes none, what its steps say. ValueError where it is damaged."""
     noted = settings.get("lengths")
-    if isinstance(noted, list):
-        return tuple((int(step), int(total)) for step, total in noted)
-    steps = settings.get("train", {}).get("steps")
-    return ((0, int(steps)),) if steps else ()
+    if noted is None:
+        steps = settings.get("train", {}).get("steps")
+        noted = [[0, steps]] if steps else []
+    if not isinstance(noted, list):
+        raise ValueError("its lengths are no list")
+    found = [(step, total) for step, total in noted]
+    if not all(type(one) is int and 0 <= one <= _MOST for pair in found for one in pair):
+        raise ValueError("its lengths are no numbers of steps")
+    return tuple(found)
 
 
 def towers_of_before(weights: str, path: Path, now: Mapping[str, Any]) -> dict[str, Any]:

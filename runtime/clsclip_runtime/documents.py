@@ -15,6 +15,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, NoReturn
 
+from clsclip_runtime.system import open_regular
+
 _CLOSERS, _MARKS = b"]}", b"[]{},"
 _OTHERS = bytes(set(range(256)) - set(_MARKS))
 _STEPS = bytes(1 if byte in b"[{" else 255 if byte in _CLOSERS else 0 for byte in range(256))
@@ -54,6 +56,9 @@ BUNDLE_FILE = Bounds()
 DATA_FILE = Bounds(bytes=1 << 31, values=1 << 30)
 """Of what users annotate: COCO's own instances have 450 MB."""
 
+REGION_FILE = Bounds(bytes=1 << 27, values=1 << 22)
+"""Of boxes: 400,000, read in seconds and half a GiB."""
+
 ANNOTATIONS = replace(DATA_FILE, any_numbers=True)
 """Of masks that users annotate: programs in Python write NaN into such files, for one thing in ten thousand."""
 
@@ -63,12 +68,12 @@ def read_json(path: Path, bounds: Bounds = BUNDLE_FILE) -> Any:
 
     Raises:
         DocumentError: it is none, or out of bounds.
-        OSError: it cannot be read.
+        OSError: it cannot be read, or is no regular file.
     """
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
-        document = b"" if size > bounds.bytes else file.read(bounds.bytes + 1)
-    return parse_json(_within(document, max(size, len(document)), bounds), bounds)
+        document = _within(b"", size, bounds) or file.read(size + 1)
+    return parse_json(document, bounds)
 
 
 def parse_json(document: bytes | str, bounds: Bounds = BUNDLE_FILE) -> Any:

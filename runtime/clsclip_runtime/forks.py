@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
 import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -46,6 +47,42 @@ def close_at_end(owner: object, close: Callable[[], object]) -> None:
             close()
 
     weakref.finalize(owner, close_here)
+
+
+class IdleThreads:
+    """Threads that an engine keeps after what they ran for is freed, and gives to what is loaded next.
+
+    A forked child has none of them, and an engine that counts on them there waits for ever.
+    """
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._idle, self._lost = 0, False
+        self._lock = threading.RLock()  # what frees a thing may come at any moment
+        tell_after_fork(self)
+
+    def check(self, backend: str) -> None:
+        """BackendError in a child whose parent has freed what was loaded there."""
+        if self._lost:
+            raise BackendError(
+                f"{backend} cannot load a model here: this process was forked from one that had closed one, and would "
+                "wait for ever for threads that were left there. Start processes by spawn, "
+                "multiprocessing.set_start_method('spawn'), or use backend='onnxruntime-cpu'"
+            )
+
+    def take(self, thing: Any) -> None:
+        """Note that ``thing`` has been loaded, and when it will be freed."""
+        with self._lock:
+            self._idle = max(0, self._idle - 1)
+        weakref.finalize(thing, self._free).atexit = False
+
+    def _free(self) -> None:
+        with self._lock:
+            self._idle += 1
+
+    def after_fork(self) -> None:
+        """Whether there were any is all that counts in a child."""
+        self._lost, self._lock = self._lost or self._idle > 0, threading.RLock()
 
 
 def refuse_in_child(process: int, backend: str) -> None:

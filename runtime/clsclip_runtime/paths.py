@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, TypeAlias
@@ -56,7 +57,9 @@ def absence(path: str | os.PathLike[str], wanted: str = "file") -> str:
         wanted: a noun for what was looked for.
     """
     try:
-        os.stat(path)  # noqa: PTH116
+        mode = os.stat(path).st_mode  # noqa: PTH116
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            return f"{path} is no regular file"
     except (FileNotFoundError, NotADirectoryError):
         pass
     except (OSError, ValueError) as error:  # the latter: a name with a zero byte or half a surrogate pair
@@ -191,6 +194,9 @@ def make_folder(path: Path) -> None:
     """Make a folder, and those above it. OutputError if that is not possible."""
     try:
         path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        kind = "a link to nothing" if path.is_symlink() and not exists(path) else "no folder"
+        raise OutputError(f"cannot write {path}: it is {kind}. Give a folder that you may write to") from error
     except OSError as error:
         raise cannot_write(path, error) from error
 

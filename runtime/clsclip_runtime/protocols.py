@@ -47,6 +47,7 @@ class GraphFile:
         precision: of its bundle, such as ``fp32``; empty outside a bundle.
         digests: SHA-256 of the file and of every file that holds its weights, by name; None outside a bundle.
         bundle: the bundle's fingerprint; empty outside a bundle.
+        inputs: names, also of those that an engine leaves out since nothing reads them.
     """
 
     path: Path
@@ -56,6 +57,7 @@ class GraphFile:
     precision: str = ""
     digests: Mapping[str, str] | None = None
     bundle: str = ""
+    inputs: tuple[str, ...] = ()
 
     @classmethod
     def whole(cls, path: Path, model: bytes) -> GraphFile:

@@ -8,12 +8,33 @@ import mmap
 import os
 import stat
 import sys
+from typing import IO
 
 _EXCHANGE, _HERE = 2, -100
 """RENAME_EXCHANGE and AT_FDCWD of ``renameat2``."""
 
 _NO_NEW_PRIVILEGES = 38
 """PR_SET_NO_NEW_PRIVS of ``prctl``."""
+
+
+class NotRegularError(OSError):
+    """A path leads to a folder, a device or a pipe."""
+
+
+def open_regular(path: str | os.PathLike[str], buffering: int = -1) -> IO[bytes]:
+    """Open a file for reading, following links; ``buffering`` as of ``open``.
+
+    A pipe is not waited for, and what is no file (a device, a folder) is not read.
+
+    Raises:
+        NotRegularError: there is something else.
+        OSError: it cannot be opened.
+    """
+    file = os.fdopen(os.open(path, os.O_RDONLY | _flag("O_NONBLOCK") | _flag("O_BINARY")), "rb", buffering)
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise NotRegularError(errno.EINVAL, "it is no regular file", os.fspath(path))
+    return file
 
 
 def create(path: str | os.PathLike[str]) -> int:

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clsclip_runtime.documents import Bounds, DocumentError, parse_json
+from clsclip_runtime.system import open_regular
 
 ITEM_BYTES = {
     **{"BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "U16": 2, "I16": 2, "F16": 2, "BF16": 2},
@@ -68,7 +69,7 @@ class TensorFile:
             TensorFileError: it is no safetensors file.
             OSError: it cannot be read.
         """
-        self._file = path.open("rb")
+        self._file = open_regular(path)
         try:
             size = os.fstat(self._file.fileno()).st_size
             self._begin, header = _read_header(self._file.read(_LENGTH_BYTES), self._file.read, size)
@@ -96,7 +97,7 @@ class TensorFile:
         info = self.tensors[name]
         content = bytearray(info.end - info.start)
         self._file.seek(self._begin + info.start)
-        if self._file.readinto(content) != len(content):
+        if self._file.readinto(content) != len(content):  # type: ignore[attr-defined]  # files have it
             raise TensorFileError(f"it ends within {name}")
         return content
 

@@ -79,6 +79,15 @@ def narrow(made: Path) -> Path:
     return out
 
 
+def test_faint_masks_are_lowered_on_both_sides(made: Path, tmp_path: Path) -> None:
+    """A graph alone lowers none, so what it gives is lowered before it is compared with the runtime's."""
+    wide = tmp_path / "faint.clsclip"
+    write_bundle(tiny_model(), {"provenance": {"least_confidence": 40.0}}, wide, BundleOptions("t", profile=SMALL))
+    assert not Segmenter.load(wide, "onnxruntime-cpu")(noise(100), WORDS).masks.any(), "all are lowered here"
+    with pytest.raises(CheckDataError, match="no word marks anything"):
+        quantize_bundle(wide, tmp_path / "narrow.clsclip", Calibration.read(made / "pictures"), DATA)
+
+
 def weight_types(path: Path) -> dict[str, int]:
     """Types of the first weight of every product, through its dequantisation, by the name of the node."""
     graph = onnx.load(path).graph

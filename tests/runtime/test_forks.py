@@ -87,6 +87,65 @@ def test_children_work_and_end(backend: str, bundle: Path, detector_file: Path, 
     assert done.stdout.splitlines() == lines, done.stderr
 
 
+FREED = """
+import os, sys, threading
+import numpy as np
+from clsclip_runtime import BackendError, Segmenter
+bundle, backend = sys.argv[1:]
+picture = np.load("picture.npy", allow_pickle=False)
+area = lambda segmenter: segmenter(picture, ["red"])["red"].area
+segmenter, closed = (Segmenter.load(bundle, backend, threads=1, word_cache=False) for _ in range(2))
+wanted = area(segmenter), area(closed)
+closed.close()
+del closed
+child = os.fork()
+if child == 0:
+    try:
+        os._exit(0 if area(segmenter) == wanted[0] else 1)
+    except BackendError as error:
+        os._exit(0 if "by spawn" in str(error) else 2)
+print("freed", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), area(segmenter) == wanted[0])
+"""
+
+BUSY = """
+import os, sys, threading
+import numpy as np
+from clsclip_runtime import Segmenter
+bundle, backend = sys.argv[1:]
+picture = np.load("picture.npy", allow_pickle=False)
+segmenter = Segmenter.load(bundle, backend, threads=1, word_cache=False)
+area = lambda: segmenter(picture, ["red"])["red"].area
+wanted, stop = area(), []
+def work():
+    while not stop:
+        area()
+threads = [threading.Thread(target=work) for _ in range(3)]
+[one.start() for one in threads]
+codes = []
+for _ in range(8):
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if area() == wanted else 1)
+    codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+stop.append(1)
+[one.join() for one in threads]
+print("busy", set(codes), area() == wanted)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(("program", "says"), [(FREED, "freed 0 True"), (BUSY, "busy {0} True")], ids=["freed", "busy"])
+def test_children_never_hang(backend: str, program: str, says: str, bundle: Path, tmp_path: Path) -> None:
+    """After a model was closed OpenVINO would wait for its threads; locks of other threads are no child's."""
+    if backend == "openvino":
+        pytest.importorskip("openvino", reason="openvino is not installed: pip install openvino")
+    np.save(tmp_path / "picture.npy", paint({"red": (slice(1, 4), slice(1, 5))}))
+    command = [sys.executable, "-W", "ignore", "-c", program, str(bundle), backend]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.strip() == says, done.stderr
+
+
 def test_a_pickled_segmenter_is_loaded_again(bundle: Path, detector_file: Path, tmp_path: Path) -> None:
     copied = Path(shutil.copytree(bundle, tmp_path / "copied.clsclip"))
     image = paint({"red": (slice(1, 4), slice(1, 5))})

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from clsclip_runtime.arrays import Arrays
 from clsclip_runtime.errors import BackendError, OptionError
 from clsclip_runtime.extras import install_command
-from clsclip_runtime.forks import leave_in_parent
+from clsclip_runtime.forks import IdleThreads, leave_in_parent
 from clsclip_runtime.libraries import import_openvino, reason_of
 from clsclip_runtime.protocols import GraphFile, Weight
 
@@ -113,6 +113,7 @@ class OpenVino:
             BackendError: OpenVINO does not know an operator, or cannot compile it.
         """
         path, model = file.path, file.model(_in_memory)
+        _threads.check(self.name)
         try:
             core = process_core()
             read = core.read_model(model)
@@ -128,6 +129,9 @@ class OpenVino:
             f"OpenVINO cannot load {path}: {_reason(error)}. Export the bundle again, upgrade openvino, or use "
             "backend='onnxruntime-cpu'"
         )
+
+
+_threads = IdleThreads()
 
 
 class OpenVinoGraph:
@@ -146,6 +150,7 @@ class OpenVinoGraph:
         self._compiled: Any = compiled
         self._weights = weights
         leave_in_parent(compiled)
+        _threads.take(compiled)
         self._name = name
         self._types = {_port_name(port): port.element_type.to_dtype() for port in compiled.inputs}
         own = compiled.outputs[: len(compiled.outputs) - self._watch.extra_outputs]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
-import stat
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -18,6 +17,7 @@ import numpy.typing as npt
 from clsclip_runtime import system
 from clsclip_runtime.bundle.specs import FileEntry
 from clsclip_runtime.errors import BundleError
+from clsclip_runtime.system import NotRegularError, open_regular
 
 AGAIN = "Get the bundle again, or export it again with clsclip-export"
 
@@ -26,18 +26,6 @@ _PIECE = 16 << 20
 _OWN_PAGES = 1 << 16
 _LOOKED_INTO = 1 << 25
 """Bytes below which a damaged file is looked into, for what git did to it."""
-
-
-def open_regular(path: Path) -> IO[bytes]:
-    """Open a file for reading, following links. OSError where there is no regular file.
-
-    A pipe is not waited for, and what is no file (a device, a folder) is not read.
-    """
-    file = os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb", 0)
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise FileNotFoundError(2, "it is no regular file", str(path))
-    return file
 
 
 def new_memory(size: int) -> npt.NDArray[np.uint8]:
@@ -59,7 +47,7 @@ def read_whole(path: Path, most: int | None = None) -> npt.NDArray[np.uint8]:
     Raises:
         OSError: it cannot be read, or is no regular file.
     """
-    with open_regular(path) as file:
+    with open_regular(path, 0) as file:
         size = os.fstat(file.fileno()).st_size
         if most is not None and size > most:
             raise ValueError(f"{size} bytes, and at most {most} are read")
@@ -82,7 +70,7 @@ def read_verified(folder: Path, name: str, entry: FileEntry, *, keep: bool) -> n
     """
     path = folder / name
     try:
-        with open_regular(path) as file:
+        with open_regular(path, 0) as file:
             size = os.fstat(file.fileno()).st_size
             if size != entry.bytes:
                 raise _damaged(folder, name, entry, f"it has {size} bytes, and the manifest says {entry.bytes}")
@@ -98,7 +86,7 @@ def read_verified(folder: Path, name: str, entry: FileEntry, *, keep: bool) -> n
                     got += len(block)
             if got != entry.bytes or file.read(1):
                 raise _damaged(folder, name, entry, f"it has {got} bytes, and the manifest says {entry.bytes}")
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotRegularError) as error:
         kind = "is a link to nothing, or to what is no regular file" if path.is_symlink() else "is missing"
         raise BundleError(f"{folder} is incomplete: {name} {kind}. {AGAIN}") from error
     except OSError as error:

@@ -15,6 +15,7 @@ from clsclip_runtime.bundle.graph_rules import BUNDLES, DETECTORS, Rules, Unknow
 from clsclip_runtime.bundle.manifest import check_file_name
 from clsclip_runtime.bundle.onnx_graph import BYTES_OF, SMALL, Model, NotOnnxError, Tensor
 from clsclip_runtime.bundle.protobuf import Bytes
+from clsclip_runtime.bundle.signature import signature_of
 from clsclip_runtime.errors import BundleError, ClsclipRuntimeError, DetectorError
 from clsclip_runtime.extras import upgrade_advice
 from clsclip_runtime.protocols import GraphFile, Weight
@@ -75,7 +76,8 @@ class WalkedGraph:
                 raise NotOnnxError(f"the tensor {tensor.name[:40]!r} lies beyond the end of {file}")
             data = memory[offset : offset + tensor.nbytes]
             weights.append(Weight(tensor.name, tensor.dtype, tensor.shape, data))
-        return GraphFile(path, self.around, self.inside, tuple(weights), precision, digests, bundle)
+        inputs = tuple(one.name for one in signature_of(self.model).inputs)
+        return GraphFile(path, self.around, self.inside, tuple(weights), precision, digests, bundle, inputs)
 
 
 def walk_graph(memory: Memory, rules: Rules) -> WalkedGraph:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from clsclip_runtime.bundle.onnx_graph import FLOAT, INT64, Bounds, Graph, Model, Node, NotOnnxError, Tensor
+from clsclip_runtime.bundle.onnx_graph import FLOAT, INT, INT64, Bounds, Graph, Model, Node, NotOnnxError, Tensor
 from clsclip_runtime.bundle.onnx_walk import walk
 from clsclip_runtime.bundle.protobuf import Bytes
 from clsclip_runtime.documents import read_json
@@ -21,6 +21,11 @@ from clsclip_runtime.documents import read_json
 HALF = 10
 MOST_VALUES = 1 << 26
 """Of a tensor that is made of a shape in the file."""
+
+LEAST_SIZES = {"group": 1, "blocksize": 1, "kernel_shape": 1, "strides": 1, "dilations": 1, "pads": 0}
+"""The smallest size that an attribute may give. Engines divide by strides, and take memory for kernels."""
+
+MOST_SIZE_OF_ATTRIBUTE = 1 << 16
 
 MOST_SIZE = 2**31 - 1
 """Of an axis of an input or an output."""
@@ -148,6 +153,10 @@ class _Check:
         self._graph, self._rules = graph, rules
         self._types: dict[str, int] = {}
         self._known: dict[str, tuple[int, ...]] = {}
+        self._ranks: dict[str, int] = {}
+        self._filled: dict[str, tuple[int, int]] = {}  # rank, and an axis that is not empty
+        self._shapes: dict[str, tuple[int, int]] = {}  # the same, by the name of a shape
+        self._positive: set[str] = set()
 
     def run(self) -> None:
         graph, types = self._graph, self._types
@@ -191,9 +200,13 @@ class _Check:
         ):
             if not low <= len(given) <= high:
                 raise UnknownGraphError(f"gives {node.operator} {len(given)} {what}, and {low} to {high} are known")
-        for name, (kind, _) in node.attributes.items():
+        for name, (kind, value) in node.attributes.items():
             if kind not in rules.attributes.get(name, ()):
                 raise UnknownGraphError(f"gives {node.operator} the attribute {name[:40]!r} of type {kind}")
+            least = LEAST_SIZES.get(name)
+            sizes = value if isinstance(value, tuple) else (value or 0,)
+            if least is not None and not all(least <= one <= MOST_SIZE_OF_ATTRIBUTE for one in sizes):
+                raise UnknownGraphError(f"gives {node.operator} the attribute {name!r} with a size that none has")
         for name in rules.required:
             if name not in node.attributes:
                 raise UnknownGraphError(f"gives {node.operator} no attribute {name!r}")
@@ -206,7 +219,38 @@ class _Check:
         for name, kind in zip(node.outputs, self._outputs(node, rules, inputs), strict=True):
             if name:
                 self._define(name, kind)
+        self._check_division(node)
+        self._note_sizes(node)
         self._check_sizes(node)
+
+    def _check_division(self, node: Node) -> None:
+        """The processor ends a program that divides a whole number by zero, or the lowest one by -1."""
+        if node.operator not in ("Div", "Mod") or self._types[node.inputs[0]] != INT64:
+            return
+        divisor = node.inputs[1]
+        values = self._known.get(divisor)
+        if divisor not in self._positive and not (values and min(values) > 0):
+            raise UnknownGraphError(
+                f"divides whole numbers (node {node.name[:40]!r}, {node.operator}) by what is not a constant above zero"
+            )
+
+    def _note_sizes(self, node: Node) -> None:
+        """Follow sizes of a Split's parts, which the file states, to where exporters divide by one: the classes."""
+        operator, attributes = node.operator, node.attributes
+        if operator == "Transpose" and "perm" in attributes:
+            self._ranks[node.outputs[0]] = len(attributes["perm"][1])
+        elif operator == "Split" and node.inputs[0] in self._ranks:
+            rank, axis = self._ranks[node.inputs[0]], attributes.get("axis", (INT, 0))[1] or 0
+            given = self._known.get(node.inputs[1], ()) if len(node.inputs) > 1 else attributes.get("split", (7, ()))[1]
+            if len(given) == len(node.outputs) and -rank <= axis < rank:
+                parts = zip(node.outputs, given, strict=True)
+                self._filled.update({name: (rank, axis % rank) for name, size in parts if size > 0})
+        elif operator == "Shape" and not attributes and node.inputs[0] in self._filled:
+            self._shapes[node.outputs[0]] = self._filled[node.inputs[0]]
+        elif operator == "Gather" and node.inputs[0] in self._shapes and not attributes.get("axis", (INT, 0))[1]:
+            (rank, axis), index = self._shapes[node.inputs[0]], self._known.get(node.inputs[1], ())
+            if len(index) == 1 and -rank <= index[0] < rank and index[0] % rank == axis:
+                self._positive.add(node.outputs[0])
 
     def _outputs(self, node: Node, rules: OperatorRules, inputs: list[int]) -> list[int]:
         """Types of what a node gives."""
@@ -246,7 +290,7 @@ class _Check:
         elif operator in _GROWING:
             at = _GROWING[operator]
             names = node.inputs if at is None else node.inputs[at : at + 1]
-            if at is None and self._types[node.outputs[0]] != INT64:
+            if at is None and self._types[node.inputs[0]] != INT64:
                 return
             values = [value for name in names for value in known.get(name, ())]
             if math.prod(max(1, abs(value)) for value in values if value < 2**62) > MOST_VALUES:

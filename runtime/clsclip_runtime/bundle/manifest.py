@@ -16,6 +16,7 @@ from clsclip_runtime.bundle.specs import (
     FROM_FILTER,
     FROM_TRUNK,
     LOGIT,
+    MASK_THRESHOLDS,
     MOST_CONFIDENCE,
     NEEDED_BY,
     PROBABILITY,
@@ -154,7 +155,7 @@ def parse_manifest(document: bytes, folder: object = "OLD") -> Manifest:
         features=features,
         text=text,
         mask=MaskSpec(
-            threshold=mask.number("threshold", 0.0, 1.0, inclusive=False),
+            threshold=mask.number("threshold", *MASK_THRESHOLDS, inclusive=True),
             height=height,
             width=width,
         ),
@@ -180,7 +181,7 @@ def parse_manifest(document: bytes, folder: object = "OLD") -> Manifest:
         profile=ProfileSpec(*(_range(profile, axis) for axis in ("crops", "classes", "pairs"))),
         files=_files(top.section("files")),
         raw=data,
-        detector=None if detector is None else _detector(detector),
+        detector=None if detector is None else detector_of(detector),
         tiles=None if tiles is None else _tiles(tiles),
         domain=None if domain is None else _domain(domain, features),
     )
@@ -302,7 +303,8 @@ def _files(section: Section) -> dict[str, FileEntry]:
     return found
 
 
-def _detector(section: Section) -> DetectorSpec:
+def detector_of(section: Section) -> DetectorSpec:
+    """How a detector is run, of a part of a manifest. BundleError where a value is wrong."""
     batch = section.get("batch")
     spec = DetectorSpec(
         output_format=section.choice("output_format", DETECTOR_FORMATS),

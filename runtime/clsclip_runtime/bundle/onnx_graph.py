@@ -77,6 +77,7 @@ class Node(NamedTuple):
     outputs: tuple[str, ...]
     attributes: dict[str, tuple[int, Any]]
     """Type and value by name; of floats and texts the value is None."""
+    name: str = ""
 
 
 class Value(NamedTuple):

@@ -35,6 +35,9 @@ _ENTRY_BYTES = 16
 MAX_VALUES = 1 << 24
 """Of a tensor that is written inside a node."""
 
+MAX_COUNT = 1 << 48
+"""Values of a tensor, without its axes of size 0: those make the others no smaller, and engines multiply them too."""
+
 _SMALL_MESSAGE = 256
 """Bytes of types and attributes that are looked up before they are read."""
 
@@ -194,7 +197,7 @@ class _Walker:
         data = self._data
         inputs: list[str] = []
         outputs: list[str] = []
-        operator = domain = ""
+        operator = domain = node_name = ""
         attributes: dict[str, tuple[int, Any]] = {}
         for tag, first, last in fields(data, start, end, _NODE):
             number = tag >> 3
@@ -203,7 +206,7 @@ class _Walker:
             elif number == 2:
                 outputs.append(str(data[first:last], "utf-8"))
             elif number == 3:
-                self._text(first, last)
+                node_name = self._text(first, last)
             elif number == 4:
                 operator = self._text(first, last)
             elif number == 5:
@@ -220,7 +223,7 @@ class _Walker:
                 self._entry(first, last)
             else:
                 self._skip_text(last - first)
-        return Node(operator, domain, tuple(inputs), tuple(outputs), attributes)
+        return Node(operator, domain, tuple(inputs), tuple(outputs), attributes, node_name)
 
     def _attribute(self, start: int, end: int) -> tuple[str, int, Any]:
         data = self._data
@@ -289,7 +292,7 @@ class _Walker:
             raise NotOnnxError(
                 f"the tensor {name[:40]!r} has values of type {dtype}, which no supported exporter writes"
             )
-        if len(shape) > 8 or any(size < 0 for size in shape):
+        if len(shape) > 8 or any(size < 0 for size in shape) or math.prod(max(1, size) for size in shape) > MAX_COUNT:
             raise NotOnnxError(f"the tensor {name[:40]!r} has the shape {shape[:9]}")
         size = math.prod(shape) * BYTES_OF[dtype]
         sources = (raw is not None) + (typed is not None) + (location == _EXTERNAL)

@@ -24,7 +24,7 @@ from clsclip_runtime.bundle.hub import hub_folder, on_hub
 from clsclip_runtime.bundle.manifest import check_file_name, parse_manifest
 from clsclip_runtime.bundle.onnx_graph import NotOnnxError
 from clsclip_runtime.bundle.signature import Signature, signature_of
-from clsclip_runtime.bundle.specs import FROM_FILTER, Manifest
+from clsclip_runtime.bundle.specs import FROM_FILTER, MOST_TOKENIZER_BYTES, Manifest
 from clsclip_runtime.errors import BundleError
 from clsclip_runtime.paths import absence, exists, expanded, is_dir
 from clsclip_runtime.protocols import GraphFile
@@ -48,6 +48,9 @@ _MAX_MANIFEST_BYTES = 1 << 24
 _BLOCK = 1 << 20
 _SMALL_GRAPH = 8 << 20
 _SMALL_FILE = 64 << 20
+_MOST_GRAPH = 1 << 31
+"""Bytes of a file in ONNX's format, which is protobuf's."""
+
 _GRAPHS = (TEXT_ENCODER, IMAGE_ENCODER, STEM, TRUNK, PRESENCE)
 _MOST_UNUSED = 2
 """A file with weights is at most so many times as large as all the weights in it, and a little more."""
@@ -94,6 +97,7 @@ class Bundle:
         folder = _find(path)
         document = _read_manifest(folder)
         manifest = parse_manifest(document, folder)
+        _check_bytes(manifest, folder)
         for name in _required(manifest):
             if name not in manifest.files:
                 raise BundleError(f"{folder} has no {name} among the files of its manifest. {AGAIN}")
@@ -276,6 +280,14 @@ def _required(manifest: Manifest) -> list[str]:
     return required
 
 
+def _check_bytes(manifest: Manifest, folder: Path) -> None:
+    """Raise BundleError where a file is larger than its reader takes, before any of it is read."""
+    for name, entry in manifest.files.items():
+        most = MOST_TOKENIZER_BYTES if name == TOKENIZER else _MOST_GRAPH if name.endswith(".onnx") else None
+        if most is not None and entry.bytes > most:
+            raise BundleError(f"{name} in {folder} is over {most >> 20} MiB, which is the most that is read. {AGAIN}")
+
+
 def _find(path: str | os.PathLike[str] | None) -> Path:
     if path is None:
         if not is_dir(EMBEDDED):
@@ -284,6 +296,7 @@ def _find(path: str | os.PathLike[str] | None) -> Path:
                 "Give a bundle: Segmenter.load('model.clsclip'), or clsclip-infer --model model.clsclip"
             )
         return EMBEDDED.resolve()
+    path = os.fsdecode(path)  # a path in bytes too
     if on_hub(path):
         return hub_folder(path).resolve()
     folder = expanded(path)

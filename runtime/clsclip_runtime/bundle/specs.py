@@ -78,6 +78,11 @@ class MaskSpec:
     width: int
 
 
+MOST_TOKENIZER_BYTES = 1 << 25
+
+MASK_THRESHOLDS = (1e-6, 1 - 1e-6)
+"""Lowest and highest probability that a pixel of a mask may have to exceed."""
+
 MOST_CONFIDENCE = 50.0
 """Largest least confidence, a logit, that a bundle or a checkpoint may state."""
 

@@ -12,8 +12,9 @@ from typing import Any
 
 from clsclip_runtime.documents import parse_json
 from clsclip_runtime.errors import OutputError
-from clsclip_runtime.paths import append_line, plain, write_text
+from clsclip_runtime.paths import append_line, is_file, plain, readable, write_text
 from clsclip_runtime.results.files import folded
+from clsclip_runtime.system import open_regular
 
 RECORD = ".clsclip-outputs.jsonl"
 """Beside the outputs: a line for each picture, with what its files were made of."""
@@ -88,6 +89,29 @@ class Origin:
     how: str
 
 
+@dataclass
+class Made:
+    """The files of one picture.
+
+    Attributes:
+        origin: what they were made of.
+        formats: in which they are.
+        sizes: bytes by name, of those that are the picture's alone.
+    """
+
+    origin: Origin
+    formats: set[str]
+    sizes: dict[str, int]
+
+    def has(self, path: Path) -> bool:
+        """Whether a file is there as it was made, by its size; a link is another's."""
+        try:
+            size = path.lstat().st_size if is_file(path) and not path.is_symlink() else 0
+        except OSError:
+            return False
+        return size > 0 and size == self.sizes.get(readable(path.name), size)
+
+
 class Record:
     """What the files of an output folder were made of. Damage, or a line that a kill cut, loses that line only."""
 
@@ -110,33 +134,39 @@ class Record:
             return None
         return Origin(os.path.realpath(source), found.st_size, found.st_mtime_ns, self._how)
 
-    def add(self, stem: str, origin: Origin, formats: Iterable[str]) -> None:
+    def add(self, stem: str, origin: Origin, formats: Iterable[str], files: Iterable[Path] = ()) -> None:
         """Note that the files of a stem in these formats were made. OutputError."""
+        sizes = {readable(path.name): path.stat().st_size for path in files if is_file(path)}
         # The line begins with a new line: the one before may have been cut.
-        append_line(self._path, "\n" + _line(stem, origin, set(formats)))
+        append_line(self._path, "\n" + _line(stem, Made(origin, set(formats), sizes)))
 
-    def read(self) -> dict[str, tuple[Origin, set[str]]]:
+    def read(self) -> dict[str, Made]:
         """By stem, what its files were made of, and the formats. The latest origin counts."""
         try:
-            if self._path.is_symlink() or self._path.stat().st_size > _MOST_BYTES:
+            if self._path.is_symlink():
                 return {}
-            lines = self._path.read_text("utf-8", "replace").splitlines()
+            with open_regular(self._path) as file:
+                size = os.fstat(file.fileno()).st_size
+                lines = file.read(size).decode("utf-8", "replace").splitlines() if size <= _MOST_BYTES else []
         except OSError:
             return {}
-        found: dict[str, tuple[Origin, set[str]]] = {}
+        found: dict[str, Made] = {}
         for line in lines:
             try:
                 one = parse_json(line)
                 stem, formats = str(one["stem"]), {str(name) for name in one["formats"]}
                 origin = Origin(str(one["source"]), int(one["size"]), int(one["mtime_ns"]), str(one["how"]))
+                sizes = {str(name): int(size) for name, size in dict(one.get("sizes", {})).items()}
             except (ValueError, TypeError, KeyError, RecursionError):
                 continue
             known = found.get(stem)
-            found[stem] = (origin, known[1] | formats if known is not None and known[0] == origin else formats)
+            if known is not None and known.origin == origin:
+                formats, sizes = known.formats | formats, known.sizes | sizes
+            found[stem] = Made(origin, formats, sizes)
         if len(lines) > 2 * 2 * len(found) + _STALE_LINES:
-            write_text(self._path, "".join(f"{_line(stem, *one)}\n" for stem, one in found.items()))
+            write_text(self._path, "".join(f"{_line(stem, one)}\n" for stem, one in found.items()))
         return found
 
 
-def _line(stem: str, origin: Origin, formats: set[str]) -> str:
-    return json.dumps({"stem": stem, "formats": sorted(formats)} | vars(origin))
+def _line(stem: str, made: Made) -> str:
+    return json.dumps({"stem": stem, "formats": sorted(made.formats), "sizes": made.sizes} | vars(made.origin))

@@ -75,7 +75,9 @@ class Run:
         left = self._without_existing()
         if not left:
             return 0
-        with model.load(zooming.load_detector(model.backend, model.threads, dict(model.backend_options))) as segmenter:
+        options = dict(model.backend_options)
+        detector = zooming.load_detector(model.backend, model.threads, options, model.isolated)
+        with model.load(detector) as segmenter:
             model.check(segmenter.bundle.manifest)
             zooming.check(segmenter.bundle.manifest.detector is not None or zooming.detector is not None)
             if self._output.tables:
@@ -190,10 +192,11 @@ class Run:
         files: list[Path] = []
         if self._own_formats:
             files += result.save(folder, self._own_formats, source.stem, parts=parts, polygons=polygons)
+        own = list(files)
         if self._collected is not None:
             files += self._collected.add(source, result)
         if origin is not None and self._record is not None:
-            self._record.add(source.stem, origin, self._output.image_formats)
+            self._record.add(source.stem, origin, self._output.image_formats, own)
         return files
 
     def _prepare_folder(self) -> None:
@@ -240,9 +243,11 @@ class Run:
         for source in self._sources:
             origin = self._record.origin(source.path) if source.kind == "picture" else None
             known = made.get(source.stem)
-            same = origin is not None and known is not None and known[0] == origin and formats <= known[1]
-            files = self._files(source, self._collected.folder) if same else []
-            if not same or not all(_is_there(path) for path in files) or not self._collected.holds(source):
+            if known is None or known.origin != origin or not formats <= known.formats:
+                left.append(source)
+                continue
+            files = self._files(source, self._collected.folder)
+            if not all(known.has(path) for path in files) or not self._collected.holds(source):
                 left.append(source)
                 continue
             skipped_sources.append(source)
@@ -262,13 +267,6 @@ class Run:
         torn = not self._output.quiet and prints_to_terminal()
         shown = len(sources) > 1 and not (videos or torn or self._output.quiet)
         return Progress("pictures", len(sources), shown=shown)
-
-
-def _is_there(path: Path) -> bool:
-    try:
-        return is_file(path) and path.stat().st_size > 0
-    except OSError:
-        return False
 
 
 def _standard_input() -> bytes:

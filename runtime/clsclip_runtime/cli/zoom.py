@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -215,21 +216,29 @@ class Zooming:
             )
 
     def load_detector(
-        self, backend: str, threads: int | None, backend_options: Mapping[str, str] | None = None
+        self,
+        backend: str,
+        threads: int | None,
+        backend_options: Mapping[str, str] | None = None,
+        isolated: bool = False,
     ) -> Detector | None:
         """The detector that was named; None leaves it to the bundle. DetectorError when it cannot be used."""
         from clsclip_runtime.detectors import Detector
 
         if self.detector is None:
             return None
-        return Detector.load(
-            self.detector,
-            names=self.names,
-            output_format=self.output_format,
-            backend=backend,
-            backend_options=backend_options,
-            threads=threads,
+        load = partial(Detector.load, self.detector, names=self.names, output_format=self.output_format)
+        if not isolated:
+            return load(backend=backend, backend_options=backend_options, threads=threads)
+        from clsclip_runtime.backends.select import choose_backend
+        from clsclip_runtime.isolated.backend import IsolatedBackend, Isolation
+
+        size = self.detector.stat().st_size
+        make = partial(IsolatedBackend, None, isolation=Isolation(), files_bytes=size)
+        detector, _ = choose_backend(
+            backend, lambda one: load(backend=one), threads=threads, options=backend_options, make=make
         )
+        return detector
 
     def regions_of(self, source: str) -> Proposals | str | None:
         """The boxes that the file has of the picture called ``source``; ``tiles``; None leaves it to the model."""

@@ -19,8 +19,9 @@ from clsclip_runtime.bundle.opening import DETECTOR, Bundle
 from clsclip_runtime.bundle.specs import DetectorSpec
 from clsclip_runtime.detectors.layouts import LAYOUTS, Candidates
 from clsclip_runtime.detectors.letterbox import GREY, Placed, letterbox
+from clsclip_runtime.detectors.names import read_names
 from clsclip_runtime.detectors.nms import MOST_CANDIDATES, keep_best
-from clsclip_runtime.detectors.spec import read_spec
+from clsclip_runtime.detectors.spec import described
 from clsclip_runtime.errors import DetectorError, OptionError
 from clsclip_runtime.forks import tell_after_fork
 from clsclip_runtime.options import number_in
@@ -130,8 +131,7 @@ class Detector:
             OptionError: a value makes no sense.
             BackendError: no engine works here, or it cannot load the file.
         """
-        spec, notes = read_spec(path, names=names, output_format=output_format)
-        given = None if names is None else spec.names
+        given = None if names is None else read_names(names)
         recipe = {
             **{
                 "path": str(Path(path).absolute()),
@@ -148,6 +148,7 @@ class Detector:
             engine = backend
         else:
             engine = select_backend(backend, threads=threads, options=backend_options)
+        spec, notes = described(Path(path), given, output_format, engine)
         return cls(
             engine.load(read_graph(Path(path), DETECTORS)),
             spec,

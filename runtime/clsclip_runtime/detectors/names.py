@@ -54,9 +54,11 @@ def read_names(given: Sequence[str] | str | os.PathLike[str]) -> tuple[str, ...]
         return _checked(list(given), "names")
     path = Path(given)
     try:
-        if path.stat().st_size > _MAX_FILE_BYTES:
+        with path.open("rb") as file:  # it may be a pipe, which has no size
+            content = file.read(_MAX_FILE_BYTES + 1)
+        if len(content) > _MAX_FILE_BYTES:
             raise DetectorError(f"{path} is over {_MAX_FILE_BYTES >> 20} MiB, so it is no file of class names. {_GIVE}")
-        text = path.read_text("utf-8-sig")
+        text = content.decode("utf-8-sig")
     except FileNotFoundError as error:
         raise DetectorError(f"no such file of class names: {path}. {_GIVE}") from error
     except (OSError, ValueError) as error:

@@ -19,15 +19,17 @@ from clsclip_runtime.bundle.manifest import (
     DETECTOR_SIDES,
     MAX_DETECTOR_BATCH,
     MAX_DETECTOR_PIXELS,
+    detector_of,
 )
+from clsclip_runtime.bundle.section import Section
 from clsclip_runtime.bundle.specs import DetectorSpec
 from clsclip_runtime.detectors.layouts import LAYOUTS, Shapes, Size, class_count, find_layout, layout_name
 from clsclip_runtime.detectors.names import COCO_NAMES, parse_names, read_names
-from clsclip_runtime.errors import DetectorError, one_line
+from clsclip_runtime.errors import BundleError, DetectorError, one_line
 from clsclip_runtime.extras import onnxruntime_command
 from clsclip_runtime.libraries import FATAL_ONLY, import_onnxruntime, reason_of
 from clsclip_runtime.paths import absence, is_dir, is_file
-from clsclip_runtime.protocols import GraphFile
+from clsclip_runtime.protocols import Backend, GraphFile
 from clsclip_runtime.text.matching import is_class_agnostic
 
 DYNAMIC_SIDE = 640
@@ -114,6 +116,25 @@ def read_spec(
         license=license or one_line(metadata.get("license", ""), 300) or "unknown",
     )
     return spec, notes
+
+
+def described(
+    path: Path, names: Sequence[str] | None, output_format: str, engine: Backend
+) -> tuple[DetectorSpec, tuple[str, ...]]:
+    """As :func:`read_spec`, but in the engine's own process where it has one: ONNX Runtime opens the file there.
+
+    Raises:
+        DetectorError, OptionError: as there.
+        BackendError: that process has ended.
+    """
+    describe = getattr(engine, "describe_detector", None)
+    if describe is None:
+        return read_spec(path, names=names, output_format=output_format)
+    found, notes = describe(path, names, output_format)
+    try:
+        return detector_of(Section(found, "detector")), notes
+    except BundleError as error:
+        raise DetectorError(f"the isolated process says of {path} what no detector is: {error}") from error
 
 
 def _open(file: Path, graph: GraphFile) -> Any:

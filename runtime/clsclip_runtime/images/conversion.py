@@ -89,6 +89,10 @@ def decode(image: Image.Image, name: str, *, own: bool) -> tuple[Image.Image, tu
     return rgb, tuple(notes)
 
 
+_STEPS = {"L;2": 85, "L;4": 17}
+"""What Pillow multiplies the gray values of PNG files by, by its names of their forms."""
+
+
 def stored(image: Image.Image, name: str, notes: dict[str, None]) -> Image.Image:
     """A picture upright, its pixels as they are stored; adds notes. Whatever a decoder raises passes through."""
     tile = getattr(image, "tile", None)
@@ -99,6 +103,23 @@ def stored(image: Image.Image, name: str, notes: dict[str, None]) -> Image.Image
         _scale_transparency(image, raw_mode)
     turn = _turn(image, name, notes)
     return image if turn is None else image.transpose(turn)
+
+
+def as_stored(image: Image.Image, name: str) -> Image.Image:
+    """A mask or a sticker upright: the first frame, with ``info["frames"]``, and the gray values of a PNG file.
+
+    Pillow spreads those of 2 and 4 bits over 8.
+    """
+    frames = getattr(image, "n_frames", 1) if image.format in ("GIF", "PNG") else 1
+    tile = getattr(image, "tile", None)
+    step = _STEPS.get(tile[0][3]) if tile and image.format == "PNG" else None
+    found = stored(image, name, {})
+    if step is not None:
+        found = found.point([value // step for value in range(256)])
+    if frames > 1:
+        found = found.copy()  # without its file, which would be asked for the next
+        found.info["frames"] = frames
+    return found
 
 
 def upright(image: Image.Image, name: str) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from clsclip_runtime.errors import ImageError, OptionError
 from clsclip_runtime.images.addresses import MAX_BYTES, fetch, is_address
 from clsclip_runtime.images.arrays import check_channels, of_array, refuse_foreign
 from clsclip_runtime.images.checksums import notes_of
-from clsclip_runtime.images.conversion import decode, stored, upright
+from clsclip_runtime.images.conversion import as_stored, decode, upright
 from clsclip_runtime.images.decoded import DecodedImage, Source
 from clsclip_runtime.images.formats import MAX_PIXELS, check_size, damaged, opened, too_large_for_memory
 from clsclip_runtime.paths import public_address
@@ -72,7 +72,7 @@ def open_stored(source: str | os.PathLike[str] | bytes, *, max_pixels: int = MAX
     """
     _, name, file = _encoded(source)
     with file:
-        return _read(file, name, max_pixels, lambda image: stored(image, name, {}))
+        return _read(file, name, max_pixels, lambda image: as_stored(image, name))
 
 
 def image_size(source: str | os.PathLike[str] | bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:

@@ -236,8 +236,10 @@ def _load_all(backend: Backend, bundle: Bundle, names: Sequence[str]) -> dict[st
 
 
 def _load(backend: Backend, bundle: Bundle, name: str) -> Graph:
-    graph = backend.load(bundle.graph(name))
-    unknown = set(graph.inputs) - _known_inputs(bundle, name)
+    file = bundle.graph(name)
+    graph = backend.load(file)
+    # An engine leaves out what nothing reads; what it was built of may be another graph.
+    unknown = {*file.inputs, *graph.inputs} - _known_inputs(bundle, name)
     if unknown:
         raise BundleError(
             f"{name} in {bundle.folder} wants the inputs {', '.join(sorted(unknown))}, which are none of its manifest. "

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from clsclip_runtime._types import Bools, Floats, Integers
 from clsclip_runtime.arrays import Arrays
-from clsclip_runtime.bundle.specs import TilesSpec
+from clsclip_runtime.bundle.specs import MASK_THRESHOLDS, TilesSpec
 from clsclip_runtime.errors import OptionError
 from clsclip_runtime.images import DecodedImage
 from clsclip_runtime.inference.presence import PresenceFilter
@@ -15,9 +15,6 @@ from clsclip_runtime.options import number_in
 from clsclip_runtime.regions import Proposals, ZoomIn
 from clsclip_runtime.results.pairs import Pairs
 from clsclip_runtime.text.matching import WordMatch
-
-MASK_THRESHOLDS = (1e-6, 1 - 1e-6)
-"""Lowest and highest probability that a caller may ask pixels to exceed."""
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -56,11 +57,11 @@ class Isolation:
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise OptionError(f"{name} of an isolated process must be a whole number of 1 or more, not {value!r}")
 
-    def memory_of(self, bundle: Bundle) -> int:
-        """Count the MiB of address space for the graphs of a bundle."""
+    def memory_of(self, files_bytes: int) -> int:
+        """Count the MiB of address space for graphs in files of so many bytes."""
         if self.memory_mb is not None:
             return self.memory_mb
-        return 4096 + _WEIGHTS_MANY_TIMES * sum(one.bytes for one in bundle.manifest.files.values()) // _MIB
+        return 4096 + _WEIGHTS_MANY_TIMES * files_bytes // _MIB
 
 
 class IsolatedBackend:
@@ -68,33 +69,36 @@ class IsolatedBackend:
 
     def __init__(
         self,
-        bundle: Bundle,
+        bundle: Bundle | None,
         name: str,
         threads: int | None,
         options: Mapping[str, Any],
         *,
         isolation: Isolation,
         place: EnginePlace | None = None,
+        files_bytes: int = 0,
     ) -> None:
         """Start the process, which opens the bundle once more.
 
         Args:
-            bundle: whose graphs are loaded.
+            bundle: whose graphs are loaded; None for those of a detector's file alone.
             name, threads, options, place: of the backend there, as in ``make_backend``.
             isolation: its limits.
+            files_bytes: of graphs that are in no bundle.
 
         Raises:
             BackendError: the backend does not work here, or the process has ended.
             OptionError: this system has no limits for processes.
         """
         self.name = name
-        self._folder = bundle.folder
-        self._child = _Child(isolation.memory_of(bundle), isolation.seconds)
+        self._folder = Path() if bundle is None else bundle.folder
+        files_bytes += 0 if bundle is None else sum(one.bytes for one in bundle.manifest.files.values())
+        self._child = _Child(isolation.memory_of(files_bytes), isolation.seconds)
         weakref.finalize(self, self._child.end)
         start = {
             "do": "start",
-            "bundle": os.fspath(bundle.folder),
-            "fingerprint": bundle.fingerprint,
+            "bundle": None if bundle is None else os.fspath(bundle.folder),
+            "fingerprint": None if bundle is None else bundle.fingerprint,
             "backend": name,
             "threads": threads,
             "options": dict(options),
@@ -117,6 +121,21 @@ class IsolatedBackend:
         answer, _ = self._child.ask(message, parts, f"loading {file.path.name}")
         self.notes = self._notes(answer)
         return IsolatedGraph(self._child, file.path.name, _names(answer, "inputs"), _names(answer, "outputs"))
+
+    def describe_detector(
+        self, path: Path, names: Sequence[str] | None, output_format: str
+    ) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+        """What ``detectors.read_spec`` finds of a detector's file, in the process: the spec's values, and notes.
+
+        Raises:
+            BackendError: the process has ended.
+            DetectorError, OptionError: as there.
+        """
+        named = None if names is None else list(names)
+        message = {"do": "describe", "file": os.path.abspath(path), "names": named, "format": output_format}  # noqa: PTH100
+        answer, _ = self._child.ask(message, {}, f"reading {path.name}")
+        spec = answer.get("spec")
+        return spec if isinstance(spec, dict) else {}, self._notes(answer)
 
     def close(self) -> None:
         """End the process; its graphs are closed with it."""
@@ -224,7 +243,7 @@ class _Child:
             how = f"ended with exit code {code}"
         return (
             f"the isolated process {how} while {doing}; it may use {self._memory_mb:,} MiB. Nothing else is harmed. "
-            "The bundle is damaged or made to do this: get it from a source you trust, or give more: "
+            "What it loaded is damaged or made to do this: get it from a source you trust, or give more: "
             "isolated=Isolation(memory_mb=..., seconds=...)"
         )
 

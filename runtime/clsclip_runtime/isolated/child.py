@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
@@ -50,6 +51,8 @@ class Server:
         if message["do"] == "start":
             self._start(message)
             return {"notes": notes_of(self._backend) if self._backend is not None else ()}, {}
+        if message["do"] == "describe":
+            return self._describe(message), {}
         if message["do"] == "load":
             return self._load(message, arrays), {}
         return {}, self._graphs[message["graph"]].run(arrays)
@@ -59,12 +62,20 @@ class Server:
         from clsclip_runtime.backends.tensorrt.engine_place import EnginePlace
         from clsclip_runtime.bundle.opening import Bundle
 
-        self._bundle = Bundle.open(message["bundle"], to_load=True)
-        if self._bundle.fingerprint != message["fingerprint"]:
-            raise BundleError(f"{message['bundle']} has changed while it was loaded. Load it again")
+        if message["bundle"] is not None:
+            self._bundle = Bundle.open(message["bundle"], to_load=True)
+            if self._bundle.fingerprint != message["fingerprint"]:
+                raise BundleError(f"{message['bundle']} has changed while it was loaded. Load it again")
         folder = message["engines"]
         place = None if folder is None else EnginePlace(Path(folder), message["trust_engines"])
         self._backend = make_backend(message["backend"], message["threads"], message["options"], place=place)
+
+    @staticmethod
+    def _describe(message: dict[str, Any]) -> dict[str, Any]:
+        from clsclip_runtime.detectors import read_spec
+
+        spec, notes = read_spec(message["file"], names=message["names"], output_format=message["format"])
+        return {"spec": asdict(spec), "notes": notes}
 
     def _load(self, message: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Any]:
         if self._backend is None:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
 
-from clsclip_runtime.documents import DATA_FILE, DocumentError, read_json
+from clsclip_runtime.documents import REGION_FILE, DocumentError, read_json
 from clsclip_runtime.errors import RegionError
 from clsclip_runtime.options import is_name
 from clsclip_runtime.regions.proposals import Proposals
@@ -105,7 +105,7 @@ def _keys(image: str) -> list[str]:
 
 def _read(path: Path) -> Any:
     try:
-        return read_json(path, DATA_FILE)
+        return read_json(path, REGION_FILE)
     except FileNotFoundError as error:
         raise RegionError(f"no such file of regions: {path}") from error
     except OSError as error:
@@ -164,7 +164,8 @@ def _entry(entry: Any, number: int, path: Path) -> tuple[str, _Box]:
                 f"{word[:40]!a}"
             )
         image = entry.get("image", entry.get("file_name", entry.get("image_id", _EVERY_IMAGE)))
-        if not isinstance(image, (str, int)) or isinstance(image, bool):
+        numbered = "image" not in entry and "file_name" not in entry  # COCO's key alone may be a number
+        if not isinstance(image, (str, int) if numbered else str) or isinstance(image, bool):
             raise ValueError(f"image must be a name, and it is {image!r}")
         if word is None and "category_id" in entry:
             raise ValueError("category_id needs the categories: give the COCO document, or class names")

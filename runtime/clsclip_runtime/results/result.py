@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from clsclip_runtime.results import maps, showing
 from clsclip_runtime.results.class_result import ABSENT, EMPTY, FILTERED, FOUND, ClassResult, ClassSearch
 from clsclip_runtime.results.instance import Instance
 from clsclip_runtime.results.json_form import json_document
+from clsclip_runtime.results.lazy import lazy
 from clsclip_runtime.results.objects import all_instances, pairs_of_instances, parts_of
 from clsclip_runtime.results.pairs import Pairs
 from clsclip_runtime.text.words import clean_word
@@ -139,7 +140,7 @@ class Result:
         """Number of classes."""
         return len(self.classes)
 
-    @cached_property
+    @lazy
     def _all(self) -> tuple[ClassResult, ...]:
         return tuple(self._class_result(at) for at in range(len(self.classes)))
 
@@ -222,7 +223,7 @@ class Result:
             return own if size == self.size else own.resized(size)
         return self._joined_rle(np.flatnonzero(self.pairs.classes == index).tolist(), size)
 
-    @cached_property
+    @lazy
     def _cleaned(self) -> tuple[RleMask, ...]:
         """The cleaned mask of every class: its instances' cleaned masks joined."""
         masks: list[list[RleMask]] = [[] for _ in self.classes]
@@ -239,7 +240,7 @@ class Result:
         window, limit = (scale_window(one[at], self.size, size) for one in (pairs.windows, pairs.limits))
         return rle_in(pairs.logits[at], window, limit, float(pairs.mask_logits[at]), size)
 
-    @cached_property
+    @lazy
     def masks(self) -> Bools:
         """(K, H, W) bool, made when first asked for; with many classes or pixels prefer ``mask``, one at a time.
 
@@ -269,7 +270,7 @@ class Result:
         """Return every region and whole image that was segmented, in the order of the classes, also empty ones."""
         return all_instances(self)
 
-    @cached_property
+    @lazy
     def parts(self) -> tuple[Instance, ...]:
         """The connected parts of all instances as objects of their own, each with the box of its own pixels.
 

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from clsclip_runtime.bundle.specs import MOST_TOKENIZER_BYTES
 from clsclip_runtime.documents import Bounds, parse_json
 from clsclip_runtime.errors import BundleError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-BOUNDS = Bounds(bytes=1 << 25, values=1 << 21, depth=16)
+BOUNDS = Bounds(bytes=MOST_TOKENIZER_BYTES, values=1 << 21, depth=16)
 """Of the file: a vocabulary of 250,000 tokens has 20 MB."""
 
 CLIP_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
@@ -69,8 +70,8 @@ def check_tokenizer(data: Any) -> None:
     growth = _Growth()
     _each(whole.get("normalizer"), "normalizers", growth.add_normalizer)
     _each(whole.get("pre_tokenizer"), "pretokenizers", _pre_tokenizer)
-    _model(_object(whole.get("model"), "model"))
-    _added(whole.get("added_tokens"))
+    vocabulary = _model(_object(whole.get("model"), "model"))
+    _added(whole.get("added_tokens"), vocabulary)
     templates: list[str] = []
     _each(whole.get("post_processor"), "processors", lambda one: templates.extend(_post_processor(one)))
     if len(templates) > 1:
@@ -130,7 +131,8 @@ def _pre_tokenizer(one: dict[str, Any]) -> None:
         raise _UnknownError('this version of clsclip knows splits with invert and the behavior "Removed" alone')
 
 
-def _model(model: dict[str, Any]) -> None:
+def _model(model: dict[str, Any]) -> dict[str, int]:
+    """Check the model; its vocabulary."""
     if model.get("type", "BPE") not in ("BPE", None):
         raise _UnknownError(f"this version of clsclip does not know the model {str(model['type'])[:40]!a}")
     dropout = model.get("dropout")
@@ -147,6 +149,7 @@ def _model(model: dict[str, Any]) -> None:
         raise _UnknownError("'vocab' is empty")
     _vocabulary(vocabulary)
     _merges(_list(model, "merges"))
+    return vocabulary
 
 
 def _vocabulary(vocabulary: dict[str, Any]) -> None:
@@ -172,19 +175,25 @@ def _merges(merges: list[Any]) -> None:
         raise _UnknownError("'merges' must be pairs of tokens")
 
 
-def _added(data: Any) -> None:
+def _added(data: Any, vocabulary: dict[str, int]) -> None:
+    """Check added tokens. The library numbers those that the vocabulary lacks by itself: other numbers are refused."""
     if data is None:
         return
     if not isinstance(data, list) or len(data) > MOST_ADDED:
         raise _UnknownError(f"'added_tokens' must be a list of up to {MOST_ADDED} tokens")
     known: set[str] = set()
+    following = len(vocabulary)
     for entry in data:
         one = _object(entry, "added_tokens")
         content = _token(_text(one, "content"))
         if content in known:
             raise _UnknownError("an added token comes twice")
         known.add(content)
-        _number(one.get("id"))
+        number = _number(one.get("id"))
+        expected = vocabulary.get(content, following)
+        if number != expected:
+            raise _UnknownError(f"an added token has the number {number}, and by the vocabulary it is {expected}")
+        following = max(following, number + 1)
         _flags(one, "single_word", "lstrip", "rstrip", "normalized", "special")
         if any(one.get(key) for key in ("single_word", "lstrip", "rstrip")):
             raise _UnknownError("this version of clsclip does not know added tokens with single_word, lstrip or rstrip")
@@ -254,6 +263,7 @@ def _token(token: str, *, empty: bool = False) -> str:
     return token
 
 
-def _number(value: object) -> None:
+def _number(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MOST_ID:
         raise _UnknownError(f"a token's number must be a whole number from 0 to {_MOST_ID}")
+    return value

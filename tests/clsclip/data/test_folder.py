@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from clsclip.data import folder
 from clsclip.data.base import prompts_of, trained_words
+from clsclip.data.files import read_labels
 from clsclip.data.folder import first_look
 from clsclip.errors import DataError
 from clsclip.folds import open_fold
@@ -107,6 +112,53 @@ def test_a_first_look_at_masks_that_take_long(root: Path, monkeypatch: pytest.Mo
 def test_grey_masks_do_as_well(root: Path) -> None:
     Image.fromarray(labels_with((2, (0, 0, 3, 3)), size=(60, 40))).save(root / "masks" / "y.png")
     assert open_fold("folder", root, -1).test.mask(1, 1).sum() == 9
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_masks_of_few_bits_keep_their_values(root: Path, bits: int) -> None:
+    """Pillow spreads gray values of 2 and 4 bits over 8."""
+    labels = labels_with((1, (0, 0, 3, 3)), size=(60, 40))
+    (root / "masks" / "y.png").write_bytes(gray_png(labels, bits))
+    np.testing.assert_array_equal(read_labels(root / "masks" / "y.png"), labels)
+
+
+def gray_png(labels: NDArray[np.uint8], bits: int) -> bytes:
+    """A gray PNG file of so many bits a pixel."""
+    height, width = labels.shape
+    spread = (labels[:, :, None] >> np.arange(bits - 1, -1, -1)) & 1
+    rows = np.packbits(spread.reshape(height, -1).astype(np.uint8), axis=1)
+    content = b"".join(b"\0" + row.tobytes() for row in rows)
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    head = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(content)) + chunk(b"IEND", b"")
+
+
+def test_gray_with_alpha_is_gray_and_frames_are_no_mask(root: Path) -> None:
+    labels = labels_with((1, (0, 0, 3, 3)), size=(60, 40))
+    opaque = Image.fromarray(np.full_like(labels, 255))
+    Image.merge("LA", (Image.fromarray(labels), opaque)).save(root / "masks" / "y.png")
+    np.testing.assert_array_equal(read_labels(root / "masks" / "y.png"), labels)
+    one = Image.fromarray(labels)
+    one.save(root / "y.gif", save_all=True, append_images=[Image.fromarray(labels[::-1])])
+    with pytest.raises(DataError, match="it has 2 frames"):
+        read_labels(root / "y.gif")
+
+
+def test_lists_are_bounded_files(root: Path) -> None:
+    (root / "classes.txt").write_text("a\n" * 3_000_000)
+    with pytest.raises(DataError, match="3000000 classes"):
+        open_fold("folder", root, -1)
+    (root / "classes.txt").unlink()
+    (root / "classes.txt").symlink_to("/dev/zero")
+    with pytest.raises(DataError, match="cannot be read"):
+        open_fold("folder", root, -1)
+    (root / "classes.txt").unlink()
+    os.mkfifo(root / "classes.txt")
+    with pytest.raises(DataError, match="cannot be read"):
+        open_fold("folder", root, -1)
 
 
 def test_worker_processes_get_the_data_without_its_memory(root: Path) -> None:

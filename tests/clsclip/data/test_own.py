@@ -20,6 +20,7 @@ from clsclip.data.annotated import AnnotatedImages
 from clsclip.data.base import Fold, possible
 from clsclip.data.class_lists import check_class_list
 from clsclip.data.own import first_look, recognized
+from clsclip.data.places import Places
 from clsclip.errors import DataError
 from clsclip.folds import open_fold
 from clsclip.training.plan import check_fold
@@ -306,6 +307,13 @@ def yolo(root: Path, text: str, names: str = "names: [cup, fork]\n") -> Fold:
     return open_fold("yolo", root, -1)
 
 
+def test_names_with_folders_without_end(tmp_path: Path) -> None:
+    save_image(tmp_path / "images" / "x.png", SIZE)
+    places = Places(tmp_path)
+    assert places.find("a/" * 1000 + "images/x.png") == "images/x.png"
+    assert places.find("a/" * 200_000 + "x.png") is None
+
+
 def test_yolo(tmp_path: Path) -> None:
     outline = " ".join(str((value + 0.5) / SIZE[at % 2]) for at, value in enumerate(INSIDE))
     fold = yolo(tmp_path, f"1 {outline}\n\n", "names:\n  0: cup\n  1: fork\n")
@@ -324,9 +332,22 @@ def test_yolo(tmp_path: Path) -> None:
         assert [alone.train.key(0), alone.test.key(0)] == ["images/train/t", "images/val/v"]
         assert f"1 pictures are in no list of data.yaml, and were taken for {other}" in lines(alone)
         assert f"1 paths of data.yaml name no picture here ({other}: /moved/away)" in lines(alone)
-    (tmp_path / "data.yaml").write_text("names: {")
-    with pytest.raises(DataError, match="cannot be read as YAML"):
-        open_fold("yolo", tmp_path, -1)
+    for text, why in (
+        ("names: {", ""),
+        ('names: !!int ""', ""),
+        ("names: !!bool x", ""),
+        ("names: [cup]\nnames: [fork]\n", "comes twice"),
+        ("x: [" + "[]," * 200_000 + "]", "over 512 KiB"),
+    ):
+        (tmp_path / "data.yaml").write_text(text)
+        with pytest.raises(DataError, match=f"cannot be read as YAML: .*{why}"):
+            open_fold("yolo", tmp_path, -1)
+    (tmp_path / "data.yaml").write_text(
+        "names: {1: cup, 2: fork}\na: &a {x: 1}\no: {i: &b {<<: *a, x: 2}}\nc: {<<: *b}\n"
+    )
+    open_fold("yolo", tmp_path, -1)
+    (tmp_path / "data.yaml").write_text(f"names: [cup, fork]\ntrain: {'a/' * 100_000}images/train\n")
+    open_fold("yolo", tmp_path, -1)
     (tmp_path / "data.yaml").unlink()
     (tmp_path / "classes.txt").write_text("cup\nfork\n")
     assert len(open_fold("yolo", tmp_path, -1).train) == 2

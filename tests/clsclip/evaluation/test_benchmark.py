@@ -225,6 +225,14 @@ def test_values_that_mean_nothing_are_refused(tmp_path: Path) -> None:
         opened.images.labels(0)
 
 
+def test_a_picture_that_is_listed_twice(tmp_path: Path) -> None:
+    root = voc(tmp_path)
+    path = root / "ImageSets" / "Segmentation" / "val.txt"
+    path.write_text(path.read_text("utf-8") + path.read_text("utf-8").split()[0] + ".jpg\n", "utf-8")
+    with pytest.raises(DataError, match=r"val.txt lists .* twice"):
+        BENCHMARKS["voc21"](root, False)
+
+
 def test_pixels_without_a_class_are_missed() -> None:
     truth = np.array([[0, 0, 1, 255]], np.uint8)
     counts = confusion(truth, np.array([[0, 2, 1, 2]]), 2)
@@ -246,6 +254,9 @@ def test_names(tmp_path: Path) -> None:
         read_names(own, opened)
     own.write_text("\n".join([*lines[:-1], lines[0]]))
     with pytest.raises(DataError, match="begin with the same name"):
+        read_names(own, opened)
+    own.write_text("\n".join([*lines[:-1], f"{lines[-1]}, {lines[0].split(',')[0].upper()}"]))
+    with pytest.raises(DataError, match=r"and it is a class of its own\. Leave it out there"):
         read_names(own, opened)
     for name, make in MAKERS.items():
         one = BENCHMARKS[name](make(tmp_path / name), False)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +22,7 @@ from clsclip.model import ClsClip
 from clsclip.preprocessing import image_spec
 from clsclip.run_files import STATE_FILE
 from clsclip.training import TrainConfig, TrainingSummary, train
+from clsclip.training.config import settings_digest
 from clsclip.training.pairs import Piece, Pieces
 from clsclip.training.plan import Plan
 from clsclip.training.processes import Processes
@@ -170,6 +173,12 @@ def test_other_settings_are_named_when_resuming(tmp_path: Path) -> None:
         train(fresh_model(), fold, SETTINGS, tmp_path, resume=True)
 
 
+def settled(header: dict[str, str], **changed: Any) -> dict[str, str]:
+    """A header of a state with other settings, and their digest."""
+    settings = json.loads(header["settings"]) | changed
+    return header | {"settings": json.dumps(settings), "settings_sha256": settings_digest(settings)}
+
+
 def test_damaged_states_are_refused(tmp_path: Path) -> None:
     run(tmp_path)
     path = tmp_path / STATE_FILE
@@ -187,11 +196,37 @@ def test_damaged_states_are_refused(tmp_path: Path) -> None:
         (tensors, header | {"counters": "{}"}, "damaged"),
         (dict(list(tensors.items())[1:]), header, "other weights"),
         (tensors | {"weight/decoder.head.bias": torch.full((16,), float("nan"))}, header, "holds NaN"),
+        (tensors | {"weight/decoder.head.bias": torch.full((16,), 1e300, dtype=torch.float64)}, header, "holds NaN"),
+        (tensors | {"weight/decoder.head.bias": torch.ones(16, dtype=torch.int32)}, header, "of a floating type"),
+        (tensors | {"exp_avg_sq/decoder.head.bias": torch.full((16,), -1.0)}, header, "mean of squares below 0"),
+        *(
+            (
+                tensors,
+                header | {"counters": json.dumps(json.loads(header["counters"]) | {name: value})},
+                "damaged header",
+            )
+            for name, value in (
+                *(("step", "nan"), ("step", -5), ("step", 1e308), ("step", 1.5), ("step", None), ("applied", "inf")),
+                *(("applied", -5), ("skipped", [1]), ("loss_scale", -1), ("loss_scale_tracker", "x")),
+            )
+        ),
+        *(
+            (tensors, settled(header, lengths=lengths), "damaged header")
+            for lengths in ([["x", 1]], [[1]], [[0, 2, 3]], [["nan", 2]], [None], [[0, -5]], 5, "x", {})
+        ),
+        *((tensors, settled(header, train=train), "damaged header") for train in (5, None, [])),
     ]
     for stored, metadata, says in damaged:
         save_file(stored, path, metadata)
+        weights = (tmp_path / "last.safetensors").read_bytes()
+        content = path.read_bytes()
         with pytest.raises(TrainingError, match=says):
             run(tmp_path, resume=True)
+        assert path.read_bytes() == content and (tmp_path / "last.safetensors").read_bytes() == weights
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(TrainingError, match="no regular file"):
+        run(tmp_path, resume=True)
 
 
 def test_resuming_nothing_starts_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

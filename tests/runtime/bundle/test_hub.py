@@ -85,9 +85,18 @@ def test_what_the_cache_holds_is_verified(cache: Path, bundle: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["hf:", "hf:user", "hf:user/name/more", "hf:../name@", "hf:user/name@", "hf:user/na me", "hf:user/name@re\nv"],
+    [
+        "hf:",
+        b"hf:user",
+        "hf:user",
+        "hf:user/name/more",
+        "hf:../name@",
+        "hf:user/name@",
+        "hf:user/na me",
+        "hf:user/name@re\nv",
+    ],
 )
-def test_names_that_are_none(name: str, cache: Path) -> None:
+def test_names_that_are_none(name: Any, cache: Path) -> None:
     with pytest.raises(BundleError, match="is no name on the hub"):
         Bundle.open(name)
 

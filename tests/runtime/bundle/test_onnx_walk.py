@@ -19,6 +19,7 @@ from clsclip_runtime.bundle.graph_rules import BUNDLES, DETECTORS, Rules, Unknow
 from clsclip_runtime.bundle.onnx_graph import NotOnnxError
 from clsclip_runtime.bundle.onnx_walk import walk
 from clsclip_runtime.bundle.opening import EMBEDDED
+from tests.runtime.bundle.sizes import DIVISIONS, SIZES, divided
 from tests.runtime.graphs import unwalked
 from tests.runtime.tiny_bundle import make_bundle
 
@@ -207,6 +208,46 @@ def test_what_no_exporter_of_bundles_makes_is_refused(name: str) -> None:
     edit, message = STRUCTURES[name]
     with pytest.raises((NotOnnxError, UnknownGraphError), match=message):
         checked(changed(edit), BUNDLES)
+
+
+@pytest.mark.parametrize("rules", [BUNDLES, DETECTORS], ids=["bundles", "detectors"])
+@pytest.mark.parametrize(
+    ("content", "taken", "why"),
+    [
+        *(
+            (*one, r"divides whole numbers \(node 'a node', Div\) by what is not a constant|attribute .start.")
+            for one in DIVISIONS.values()
+        ),
+        *((*one, "with a size that none has") for one in SIZES.values()),
+    ],
+    ids=[*DIVISIONS, *SIZES],
+)
+def test_engines_divide_by_no_zero(content: bytes, taken: bool, why: str, rules: Rules) -> None:
+    """An integer division by zero ends the process, in every engine."""
+    if taken:
+        checked(content, rules)
+    else:
+        with pytest.raises(UnknownGraphError, match=why):
+            checked(content, rules)
+
+
+def test_the_rest_of_a_division_is_checked_as_well() -> None:
+    checked(divided(80, "Mod"), DETECTORS)
+    with pytest.raises(UnknownGraphError, match=r"\(node 'a node', Mod\) by what is not a constant"):
+        checked(divided(0, "Mod"), DETECTORS)
+
+
+def test_a_shape_of_nothing_and_much_is_refused() -> None:
+    """Engines multiply the axes too, and not always in the order in which they stand."""
+    for shape in ([0, 2**62], [2**62, 0], [2**40, 2**40, 0]):
+        tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=shape, raw_data=b"")
+        with pytest.raises(NotOnnxError, match="has the shape"):
+            checked(changed(lambda model, one=tensor: model.graph.initializer.append(one)), BUNDLES)
+
+
+def test_an_output_without_a_name_is_no_wonder() -> None:
+    node = helper.make_node("Concat", ["crop_index"] * 2, [""], axis=0)
+    checked(changed(with_node(node)), BUNDLES)
 
 
 def test_an_operator_of_later_versions_asks_for_an_upgrade(tmp_path: Path) -> None:

@@ -32,6 +32,16 @@ def own(bundle: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(bundle, tmp_path / "own.clsclip"))
 
 
+@pytest.mark.parametrize(("name", "size"), [("tokenizer.json", (1 << 25) + 1), ("trunk.onnx", (1 << 31) + 1)])
+def test_what_no_reader_takes_is_not_read(tmp_path: Path, name: str, size: int) -> None:
+    """Files of holes, whose digests would take their time; the manifest tells the truth about their size."""
+    folder = make_bundle(tmp_path / "tiny")
+    rewrite(folder, lambda document: document["files"][name].update(bytes=size))
+    os.truncate(folder / name, size)
+    with pytest.raises(BundleError, match=rf"{name} in .* is over {size >> 20} MiB, which is the most"):
+        Bundle.open(folder)
+
+
 def rewrite(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
     path = folder / "manifest.json"
     document = json.loads(path.read_text(encoding="utf-8"))
@@ -324,7 +334,8 @@ def test_a_wrong_type_is_named(key: str, value: object) -> None:
         ("name", "a" * 4097, "at most 4096 characters"),
         ("description", "a" * 4097, "at most 4096 characters"),
         ("features", [FEATURE | {"name": f"f{at}"} for at in range(65)], "a list of 1 to 64"),
-        ("mask.threshold", 1, "strictly between"),
+        ("mask.threshold", 1, "from 1e-06 to 0.999999"),
+        ("mask.threshold", 5e-324, "from 1e-06 to 0.999999"),
         ("presence.threshold", 1.5, "from 0.0 to 1.0"),
         ("description", 3, "a text"),
         ("requires", ["time travel"], "needs 'time travel'.*Upgrade clsclip"),

@@ -15,7 +15,7 @@ from PIL import Image
 
 from clsclip_runtime.bundle import opening
 from clsclip_runtime.cli.infer import main
-from clsclip_runtime.cli.outputs import RECORD, Origin, Record, refuse_overwriting
+from clsclip_runtime.cli.outputs import RECORD, Made, Origin, Record, refuse_overwriting
 from clsclip_runtime.errors import OutputError
 from tests.runtime.tiny_bundle import paint
 
@@ -141,6 +141,21 @@ def test_a_picture_that_changed_is_done_again() -> None:
     assert skipped("x.png", "--classes", "red") == 0
 
 
+def test_outputs_that_were_cut_or_replaced_are_made_again() -> None:
+    save("x.png")
+    assert skipped("x.png", "--classes", "red") == 0
+    mask = Path("o/x_red.png")
+    whole = mask.read_bytes()
+    mask.write_bytes(whole[:50])
+    assert skipped("x.png", "--classes", "red") == 0
+    assert mask.read_bytes() == whole
+    mask.rename("o/another.png")
+    mask.symlink_to("another.png")
+    assert skipped("x.png", "--classes", "red") == 0
+    assert not mask.is_symlink() and mask.read_bytes() == whole
+    assert skipped("x.png", "--classes", "red") == 1
+
+
 def test_other_formats_of_the_same_add_up() -> None:
     save("x.png")
     assert skipped("x.png", "--classes", "red", "--formats", "png") == 0
@@ -158,7 +173,10 @@ def test_a_damaged_record_loses_lines_only(tmp_path: Path) -> None:
     content = path.read_bytes()
     path.write_bytes(content + b'{"stem": "b", "formats": [' + b"\n[1]\n{}\nnull\n" + b"[" * 100_000 + b"\n\xff\n")
     record.add("c", origin, ["npz"])
-    assert record.read() == {"a": (origin, {"png"}), "c": (origin, {"npz"})}
+    assert record.read() == {"a": Made(origin, {"png"}, {}), "c": Made(origin, {"npz"}, {})}
+    path.unlink()
+    os.mkfifo(path)
+    assert record.read() == {}, "a pipe is not waited for"
     path.unlink()
     path.symlink_to(tmp_path / "elsewhere")
     assert record.read() == {}
@@ -175,6 +193,6 @@ def test_a_record_does_not_grow_for_ever(tmp_path: Path) -> None:
     for _ in range(600):
         record.add("a", other, ["png"])
         record.add("a", origin, ["png"])
-    assert record.read() == {"a": (origin, {"png"})}
+    assert record.read() == {"a": Made(origin, {"png"}, {})}
     assert len((tmp_path / RECORD).read_text("utf-8").splitlines()) == 1
-    assert record.read() == {"a": (origin, {"png"})}
+    assert record.read() == {"a": Made(origin, {"png"}, {})}

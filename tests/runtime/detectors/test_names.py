@@ -121,6 +121,8 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
         read_names(tmp_path / "none")
     with pytest.raises(DetectorError, match="cannot be read"):
         read_names(tmp_path)
+    with pytest.raises(DetectorError, match="is over 4 MiB"):  # it has no size, and no end
+        read_names("/dev/zero")
     large = tmp_path / "large"
     with large.open("wb") as file:
         file.truncate(1 << 23)

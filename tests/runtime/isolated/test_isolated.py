@@ -22,6 +22,7 @@ from clsclip_runtime.cli.infer import command
 from clsclip_runtime.errors import BackendError, OptionError
 from clsclip_runtime.isolated.backend import IsolatedBackend
 from clsclip_runtime.protocols import GraphFile
+from tests.runtime.detectors.doubles import save_onnx
 from tests.runtime.graphs import unwalked
 from tests.runtime.tiny_bundle import make_bundle, paint
 
@@ -194,6 +195,38 @@ def test_auto_and_the_command_line(bundle: Bundle, tmp_path: Path) -> None:
         for one in (plain, isolated)
     ]
     assert len(without_times[0]) == len(without_times[1])
+
+
+def test_a_detector_of_the_users_is_opened_in_a_process_of_its_own(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from PIL import Image
+
+    from clsclip_runtime.detectors import Detector, spec
+
+    Image.fromarray(paint(SQUARES)).save(tmp_path / "scene.png")
+    boxes = np.array([[[4, 4, 20, 20, 0.9, 0], [0, 0, 9, 9, 0.8, 1]]], np.float32)
+    path = save_onnx(tmp_path / "detector.onnx", boxes, metadata={"names": "{0: 'red', 1: 'blue'}"})
+    plain = Detector.load(path, backend="onnxruntime-cpu")
+
+    def opened_here(*_: object) -> None:
+        raise AssertionError("it is opened in this process")
+
+    monkeypatch.setattr(spec, "_open", opened_here)
+    backend = IsolatedBackend(None, "onnxruntime-cpu", 1, {}, isolation=Isolation(seconds=30))
+    isolated = Detector.load(path, backend=backend)
+    assert (isolated.spec, isolated.names) == (plain.spec, ("red", "blue"))
+    found, expected = (one(paint(SQUARES)) for one in (isolated, plain))
+    np.testing.assert_array_equal(found.boxes, expected.boxes)
+    with Segmenter.load(bundle.folder, "onnxruntime-cpu", isolated=True, detector=path) as segmenter:
+        assert segmenter.detector is not None and segmenter.detector.names == ("red", "blue")
+    more = ["--model", str(bundle.folder), "--detector", str(path), "--isolated", "--json", "--quiet"]
+    done = CliRunner().invoke(command, [str(tmp_path / "scene.png"), "--classes", "red", *more])
+    assert done.exit_code == 0, done.output
+    small = IsolatedBackend(None, "onnxruntime-cpu", 1, {}, isolation=Isolation(seconds=30, memory_mb=8192))
+    os.kill(pid_of(small), signal.SIGKILL)
+    with pytest.raises(BackendError, match=r"was ended by SIGKILL while reading detector\.onnx"):
+        Detector.load(path, backend=small)
 
 
 def test_a_parent_that_is_killed_leaves_no_process(bundle: Bundle) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,7 @@ def test_coco_results_name_pictures_by_number(tmp_path: Path) -> None:
         ([{"bbox": [0, 0, 1, 1]}, {"bbox": [0, 0, 1e999, 1]}], "Infinity is no JSON number"),
         ([{"bbox": [0, 0, 1, 1], "class": 3}], "class must be a text"),
         ([{"bbox": [0, 0, 1, 1], "image": ["a"]}], "image must be a name"),
+        ([{"bbox": [0, 0, 1, 1], "image": 5}], "image must be a name"),
         ([{"bbox": [0, 0, 1, 1], "score": 2}], "score must be from 0 to 1"),
         ([{"bbox": "1234"}], "bbox must be four"),
         ([{"bbox": [0, 0, 1, True]}], "bbox must be four"),
@@ -133,6 +135,17 @@ def test_coco_results_name_pictures_by_number(tmp_path: Path) -> None:
 def test_wrong_files_are_told(tmp_path: Path, document: Any, told: str) -> None:
     with pytest.raises(RegionError, match=told):
         RegionFile(written(tmp_path, document))
+
+
+def test_what_is_no_file_of_boxes_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.json")
+    with pytest.raises(RegionError, match=r"pipe\.json: it is no regular file"):
+        RegionFile(tmp_path / "pipe.json")
+    with pytest.raises(RegionError, match="more than 4,194,304 values"):
+        RegionFile(written(tmp_path, "[" + "{}," * (1 << 22) + "{}]"))
+    with pytest.raises(RegionError, match="at most 134,217,728 are read"), (tmp_path / "long.json").open("wb") as file:
+        file.truncate((1 << 27) + 1)
+        RegionFile(tmp_path / "long.json")
 
 
 def test_absent_files_are_told(tmp_path: Path) -> None:

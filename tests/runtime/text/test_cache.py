@@ -239,6 +239,9 @@ def test_what_is_no_folder_is_refused(bundle: Path, tmp_path: Path, monkeypatch:
     (tmp_path / "file").touch()
     with pytest.raises(OptionError, match="word_cache must be a folder"):
         Segmenter.load(bundle, word_cache=tmp_path / "file")
+    monkeypatch.setenv("CLSCLIP_CACHE", str(tmp_path / "file"))
+    with pytest.raises(OptionError, match=r"^CLSCLIP_CACHE is .*file, which is no folder"):
+        Segmenter.load(bundle)
     monkeypatch.setitem(sys.modules, "clsclip_runtime.text.database", None)
     with pytest.raises(OptionError, match="a Python that has sqlite3"):
         Segmenter.load(bundle, word_cache=tmp_path)
