@@ -29,16 +29,6 @@ HALF = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5], "resample":
 OLD, NEW = PROCESSOR_FILES
 
 
-@pytest.fixture(scope="module", autouse=True)
-def known(tmp_path_factory: pytest.TempPathFactory) -> None:
-    weights.register(tmp_path_factory.mktemp("configs"))
-
-
-@pytest.fixture(scope="module")
-def clip() -> Any:
-    return weights.clip()
-
-
 def changed(path: Path, change: Callable[[Any], object]) -> None:
     document = json.loads(path.read_text("utf-8"))
     change(document)

@@ -25,16 +25,6 @@ from tests import weights
 ASKED = Asked("quick_gelu", MEAN_STD["openai"])
 
 
-@pytest.fixture(scope="module", autouse=True)
-def known(tmp_path_factory: pytest.TempPathFactory) -> None:
-    weights.register(tmp_path_factory.mktemp("configs"))
-
-
-@pytest.fixture(scope="module")
-def clip() -> Any:
-    return weights.clip()
-
-
 @pytest.mark.parametrize(
     "is_wanted",
     [

@@ -27,16 +27,6 @@ from tests import clipseg, weights
 QUICK, PIXELS = Asked("quick_gelu", MEAN_STD["openai"]), Asked(None, MEAN_STD["openai"])
 
 
-@pytest.fixture(scope="module", autouse=True)
-def known(tmp_path_factory: pytest.TempPathFactory) -> None:
-    weights.register(tmp_path_factory.mktemp("configs"))
-
-
-@pytest.fixture(scope="module")
-def clip() -> Any:
-    return weights.clip()
-
-
 def saved(path: Path, content: Any) -> Path:
     torch.save(content, path)
     return path

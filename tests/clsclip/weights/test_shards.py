@@ -19,11 +19,6 @@ from tests import clipseg, weights
 INDEX = "model.safetensors.index.json"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def known(tmp_path_factory: pytest.TempPathFactory) -> None:
-    weights.register(tmp_path_factory.mktemp("configs"))
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     folder = weights.save_transformers(tmp_path / "clip", weights.clip())
