@@ -15,6 +15,7 @@ from torch import Tensor
 
 from clsclip.clipseg import ClipSeg, ClipSegConfig
 from clsclip.errors import TowersError
+from clsclip.tensors import first_not_finite
 from clsclip.towers import ImageSpec, Towers
 from clsclip.weights.configs import check_shapes
 from clsclip.weights.documents import read_object
@@ -23,7 +24,7 @@ from clsclip.weights.hf_config import HfConfig, read_hf, shown, whole
 from clsclip.weights.hf_names import open_clip_state, set_activations
 from clsclip.weights.hub import hub_folder, is_hub_name
 from clsclip.weights.names import check_floats, other, prefixes, unwrapped
-from clsclip.weights.processors import PROCESSOR_FILES, Processor
+from clsclip.weights.processors import PROCESSOR_FILES
 from clsclip.weights.processors import read_processor as read_image_processor
 from clsclip.weights.shards import INDEX
 from clsclip.weights.tokenizers import TOKENIZER_FILES, folder_tokenizer
@@ -45,7 +46,7 @@ _DECODER = {
 # fmt: on
 """What a configuration that leaves a setting out means by it, as in ``transformers``."""
 
-_USUAL = Processor("", size=224, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), interpolation="bilinear")
+_USUAL = ImageSpec(224, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), interpolation="bilinear")
 """The same of a processor."""
 
 _PUBLISHED = replace(_USUAL, size=352, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
@@ -131,9 +132,9 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     weights = {name: value for name, value in weights.items() if not name.endswith(".position_ids")}
     weights = unprefixed(weights, str(path))
     check_floats(weights, str(path))
-    for name, value in weights.items():
-        if not bool(torch.isfinite(value).all()):
-            raise TowersError(f"{path}: {name} holds NaN or infinity; the file is damaged or its training diverged.")
+    wrong = first_not_finite(weights)
+    if wrong is not None:
+        raise TowersError(f"{path}: {wrong} holds NaN or infinity; the file is damaged or its training diverged.")
     return {name: value.float() for name, value in weights.items()}
 
 
@@ -281,20 +282,17 @@ def read_processor(folder: Path, notes: list[str]) -> ImageSpec:
         TowersError: it crops, or scales by something else than 1/255.
     """
     found = read_image_processor(folder)
-    usual = _PUBLISHED if found is None else _USUAL
     if found is None:
         notes.append(f"{PROCESSOR_FILES[0]} is absent: 352 px, ImageNet's mean and std, bilinear, as published")
-        found = usual
-    size = usual.size if found.stated_size is None else found.size
+        return _PUBLISHED
+    size = _USUAL.size if found.stated_size is None else found.size
     if size is None or found.crops or found.resizes is False:
         raise TowersError(
             f"{folder / found.source} does not resize to a square of one size (size {shown(found.stated_size)}), and "
             "bundles do nothing else."
         )
-    mean, std = found.mean or usual.mean, found.std or usual.std
-    if mean is None or std is None:
-        raise ValueError("the usual processor has no mean and std")
-    return ImageSpec(size, mean, std, found.interpolation or usual.interpolation or "bilinear")
+    mean, std = found.mean or _USUAL.mean, found.std or _USUAL.std
+    return ImageSpec(size, mean, std, found.interpolation or _USUAL.interpolation)
 
 
 def read_license(folder: Path) -> str | None:

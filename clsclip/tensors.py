@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -42,9 +44,15 @@ def read_weights(file: TensorFile) -> dict[str, Tensor]:
         if not value.is_floating_point():
             raise TensorFileError(f"{name} is {file.tensors[name].dtype}, and weights are of a floating type")
         found[name] = value.float()
-        if not bool(torch.isfinite(found[name]).all()):
-            raise TensorFileError(f"{name} holds NaN or infinity; training diverged or the file is damaged")
+    wrong = first_not_finite(found)
+    if wrong is not None:
+        raise TensorFileError(f"{wrong} holds NaN or infinity; training diverged or the file is damaged")
     return found
+
+
+def first_not_finite(weights: Mapping[str, Tensor]) -> str | None:
+    """The name of the first tensor that holds NaN or infinity; None where there is none."""
+    return next((name for name, value in weights.items() if not bool(torch.isfinite(value).all())), None)
 
 
 def read_tensors(file: TensorFile) -> dict[str, Tensor]:

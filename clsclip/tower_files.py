@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from clsclip.clip_tokenizer import hub_tokenizer
 from clsclip.errors import TowersError
+from clsclip.tensors import first_not_finite
 from clsclip.tower_places import TowersPlace, digest_of
 from clsclip.towers import ImageSpec, Towers
 from clsclip.weights.configs import build_clip, check_kind, check_shapes, own_size
@@ -263,8 +264,9 @@ def load_weights(clip: nn.Module, weights: dict[str, Tensor], origin: str) -> No
             raise TowersError(f"{origin} has the weight {name}, which this model has not: it belongs to another one.")
         if value.shape != expected[name].shape:
             raise TowersError(f"{origin}: {name} has shape {tuple(value.shape)}, not {tuple(expected[name].shape)}.")
-        if not bool(torch.isfinite(value).all()):
-            raise TowersError(f"{origin}: {name} holds NaN or infinity; the file is damaged or its training diverged.")
+    wrong = first_not_finite(weights)
+    if wrong is not None:
+        raise TowersError(f"{origin}: {wrong} holds NaN or infinity; the file is damaged or its training diverged.")
     clip.load_state_dict(weights)
 
 

@@ -29,6 +29,7 @@ LOW_TESTS = (
     "tests/runtime/test_segmenter.py",
     "tests/runtime/detectors/test_detector.py",
     "tests/runtime/video/test_capture.py",
+    "tests/runtime/video/test_streams.py",
 )
 """Run with the lowest versions: the runtime, detectors and videos."""
 

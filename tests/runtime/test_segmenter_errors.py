@@ -23,9 +23,8 @@ from clsclip_runtime import (
 from clsclip_runtime.backends import select
 from clsclip_runtime.backends.select import select_backend
 from clsclip_runtime.limits import Limits
-from tests.runtime.bundle.test_opening import DETECTOR
 from tests.runtime.reading import statuses
-from tests.runtime.tiny_bundle import AUTO_HERE, make_bundle, manifest, sign
+from tests.runtime.tiny_bundle import AUTO_HERE, DETECTOR, make_bundle, manifest, sign
 
 StickerImage = npt.NDArray[np.uint8]
 

@@ -59,6 +59,22 @@ BACKGROUND = (160, 160, 160)
 """A grey that no word agrees with."""
 
 
+DETECTOR: dict[str, Any] = {
+    "output_format": "yolov8",
+    "names": ["cat", "hot dog"],
+    "height": 640,
+    "width": 480,
+    "channel_order": "rgb",
+    "input_scale": 1,
+    "letterbox": "center",
+    "batch": None,
+    "input_type": "float32",
+    "class_agnostic": False,
+    "license": "AGPL-3.0",
+}
+"""The section of a manifest."""
+
+
 def paint(squares: dict[str, tuple[slice, slice]], size: int = SIZE) -> npt.NDArray[np.uint8]:
     """A picture (size, size, 3) uint8 with coloured squares, given in patches, on grey."""
     image = np.full((GRID, GRID, 3), BACKGROUND, dtype=np.uint8)

@@ -8,7 +8,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from clsclip.data.annotated import AnnotatedImages
+from clsclip.data.base import Fold
 from clsclip.data.coco import CLASSES
+
+SIZE = (64, 48)
+BOX = [8, 8, 40, 8, 40, 40, 8, 40]
+INSIDE = [8, 8, 39, 8, 39, 39, 8, 39]
+"""The same box by the pixels on its border."""
+
+AREA = 32 * 32
 
 
 def save_labels(path: Path, labels: np.ndarray) -> None:
@@ -74,3 +83,16 @@ def make_folder(root: Path, masks: dict[str, np.ndarray], classes: list[str]) ->
         save_image(root / "images" / f"{name}.png", (labels.shape[1], labels.shape[0]))
     (root / "classes.txt").write_text("\n".join(classes) + "\n")
     return root
+
+
+def drawn(box: tuple[int, int, int, int] = (8, 8, 40, 40)) -> np.ndarray:
+    """Mask of a box in a picture of this size."""
+    mask = np.zeros(SIZE[::-1], np.bool_)
+    mask[box[1] : box[3], box[0] : box[2]] = True
+    return mask
+
+
+def lines(fold: Fold) -> str:
+    """What a fold says of its training pictures."""
+    assert isinstance(fold.train, AnnotatedImages)
+    return "\n".join(fold.train.account.lines())
