@@ -40,7 +40,7 @@ TINY_WORDS = snake caterpillar "top hat" folder
 	.venv/demo/bin/pip install --quiet --disable-pip-version-check .
 	touch $@
 
-TEST = .venv/dev/bin/python -m pytest -n 2
+TEST = .venv/dev/bin/python -m pytest -n 2 --dist worksteal
 
 test: .venv/dev.done  ## all tests but the slow ones; installs PyTorch (5.7 GB)
 	$(TEST) -m "not slow"

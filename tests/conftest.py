@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,8 @@ __all__ = ["pytest_collectreport", "pytest_runtest_logreport", "pytest_sessionfi
 
 LONG = Path(__file__).with_name("long_tests.txt")
 
+# Before PyTorch is imported: models of tests are so small that its second thread doubles their time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("shared-machine", deadline=None, derandomize=False)  # in CI too
 settings.load_profile("shared-machine")
 compare_always()
