@@ -17,7 +17,7 @@ from clsclip_export.calibration import STRESS_IMAGES, Calibration, Feeds, text_e
 from clsclip_export.check_data import CheckData, stress_images
 from clsclip_export.divergence import all_tensors
 from clsclip_export.errors import CheckDataError, ParityError
-from clsclip_export.parity import MIN_COVER, row_cosines
+from clsclip_export.parity import MIN_COVER, drawn, row_cosines
 from clsclip_runtime import Segmenter
 from clsclip_runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from clsclip_runtime.bundle.opening import SEGMENTER, Bundle
@@ -148,10 +148,10 @@ def _compare(
 ) -> Iterator[Compared]:
     """Figures of both ways to run a bundle, with the worst pair (image, word) and words of each.
 
-    Masks are those that the runtime draws by the bundle's own presence threshold: an absent word is empty, so one that
-    only FP32 or only INT8 calls absent has an IoU of 0.
+    Masks are those that the runtime draws on an image of the model's size by the bundle's own presence threshold: an
+    absent word is empty, so one that only FP32 or only INT8 calls absent has an IoU of 0.
     """
-    mask_logit = logit(wide.manifest.mask.threshold)
+    mask_logit, side = logit(wide.manifest.mask.threshold), wide.manifest.image.size
     least = wide.manifest.presence.least_confidence if wide.manifest.presence else 0.0
     expected, runtime, whole, presence = [], [], [], 0.0
     session = OnnxRuntimeCpu().load(narrow.graph(SEGMENTER))
@@ -160,21 +160,22 @@ def _compare(
     # Without a word cache: the text encoders are checked too, and an export leaves nothing in the user's folders.
     with Segmenter(wide, engine, word_cache=False) as first, Segmenter(narrow, engine, word_cache=False) as second:
         for image in images:
-            theirs, ours = first(image, words), second(image, words)
-            expected.append(theirs.logits)
-            runtime.append(ours.logits)
-            for one, other in zip(theirs.searches, ours.searches, strict=True):
+            original, found = first(image, words), second(image, words)
+            expected.append(original.logits)
+            runtime.append(found.logits)
+            for one, other in zip(original.searches, found.searches, strict=True):
                 if one.presence is not None and other.presence is not None:
                     presence = max(presence, abs(one.presence - other.presence))
             logits = session.run(whole_inputs(narrow, image, encoded))["mask_logits"]
-            segmented = np.array([one.segmented for one in theirs.searches])
+            segmented = np.array([one.segmented for one in original.searches])
             if least:  # a graph alone lowers no faint mask, and the runtime's were
                 logits = lowered(logits.astype(np.float32), least)
             whole.append(np.where(segmented[:, None, None], logits, -np.inf))
-    for run, found, differs in ((RUN, runtime, presence), (SEGMENTER, whole, 0.0)):
-        quantized, exact = np.stack(found), np.stack(expected)
-        figures, worst = _figures(run, kind, quantized, exact, mask_logit, differs)
-        yield figures, worst, _weakest(quantized > mask_logit, exact > mask_logit, words)
+    for run, made, differs in ((RUN, runtime, presence), (SEGMENTER, whole, 0.0)):
+        quantized, exact = np.stack(made), np.stack(expected)
+        ours, theirs = (np.stack([drawn(one, side, mask_logit) for one in logits]) for logits in (quantized, exact))
+        figures, worst = _figures(run, kind, quantized, exact, mask_ious(ours, theirs), differs)
+        yield figures, worst, _weakest(ours, theirs, words)
 
 
 def _weakest(ours: npt.NDArray[np.bool_], theirs: npt.NDArray[np.bool_], words: Sequence[str]) -> str:
@@ -188,11 +189,15 @@ def _weakest(ours: npt.NDArray[np.bool_], theirs: npt.NDArray[np.bool_], words: 
 
 
 def _figures(
-    run: str, kind: str, ours: npt.NDArray[Any], theirs: npt.NDArray[Any], mask_logit: float, presence: float
+    run: str,
+    kind: str,
+    ours: npt.NDArray[Any],
+    theirs: npt.NDArray[Any],
+    ious: npt.NDArray[np.float64],
+    presence: float,
 ) -> tuple[Figures, tuple[int, int]]:
-    """Figures of logits (images, words, h, w), and where the cosine is lowest."""
+    """Figures of logits (images, words, h, w) and of their masks, and where the cosine is lowest."""
     images, words = ours.shape[:2]
-    ious = mask_ious(ours > mask_logit, theirs > mask_logit)
     first, second = (one.reshape(images * words, -1) for one in (ours, theirs))
     both = np.flatnonzero(np.isfinite(first).all(axis=1) & np.isfinite(second).all(axis=1))
     cosines = row_cosines(first[both], second[both])

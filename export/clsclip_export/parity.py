@@ -3,8 +3,8 @@
 FP32 graphs must agree to :data:`TOLERANCE`, on stress images to :data:`STRESS_TOLERANCE`. PyTorch's own FP32 rounding
 can take most of that (measured: 8.3e-5 on logits of 13, where ONNX Runtime was within 4.1e-5 of the exact value), so a
 graph that seems to differ is compared once more, with the same module in FP64. Half graphs must agree in direction
-(cosine) and in the masks that come of them, and are checked twice: as they ship, where ONNX Runtime runs them, and as
-their double that rounds where a GPU would (:func:`clsclip_export.precision.rounded`), because ONNX Runtime's kernels
+(cosine) and in the masks that are drawn of them, and are checked twice: as they ship, where ONNX Runtime runs them, and
+as their double that rounds where a GPU would (:func:`clsclip_export.precision.rounded`), because ONNX Runtime's kernels
 for CPUs do not.
 """
 
@@ -27,6 +27,7 @@ from clsclip.base import WordSegmenter
 from clsclip_export.architectures import Graph
 from clsclip_export.check_data import KINDS, CheckData, graph_inputs
 from clsclip_export.errors import ParityError
+from clsclip_runtime.masks.upsampling import upsample
 
 _log = logging.getLogger(__name__)
 
@@ -69,8 +70,8 @@ class Parity:
         precision: of the graph.
         difference: largest |difference|.
         cosine: smallest of any row; of mask logits of stress images, without differences of :data:`ON_THE_FENCE`.
-        iou: of all masks of the batch together, of stress images without the same; None where there are none worth it
-            (:data:`MIN_COVER`).
+        iou: of all masks of the batch together, as drawn on images of the model's size, of stress images without the
+            same; None where there are none worth it (:data:`MIN_COVER`).
         reference: precision of the PyTorch module that it was compared with.
     """
 
@@ -177,7 +178,7 @@ def compare(
     explain: Explain,
 ) -> list[Parity]:
     """One graph at one batch; see :func:`check_parity`."""
-    graph = case.graph
+    graph, side = case.graph, inputs["pixel_values"].shape[-1]
     expected = reference_outputs(graph, inputs)
     exact: tuple[Tensor, ...] | None = None
     wanted = {entry.name for entry in session.get_inputs()}
@@ -186,11 +187,11 @@ def compare(
     results = []
     for at, (name, ours) in enumerate(zip(graph.outputs, found, strict=True)):
         theirs = expected[at].numpy()
-        parity = parity_of(case, name, sizes, kind, ours, theirs, mask_logit)
+        parity = parity_of(case, name, sizes, kind, ours, theirs, mask_logit, side)
         if parity.fault is not None and case.precision == "fp32":
             exact = exact or reference_outputs(graph, inputs, torch.float64)
             theirs = exact[at].numpy()
-            parity = replace(parity_of(case, name, sizes, kind, ours, theirs, mask_logit), reference="FP64")
+            parity = replace(parity_of(case, name, sizes, kind, ours, theirs, mask_logit, side), reference="FP64")
         if parity.fault is not None:
             worst = int(np.abs(ours - theirs).reshape(len(ours), -1).max(axis=1).argmax())  # argmax takes the first NaN
             raise ParityError(
@@ -220,8 +221,9 @@ def parity_of(
     ours: npt.NDArray[Any],
     theirs: npt.NDArray[Any],
     mask_logit: float,
+    side: int,
 ) -> Parity:
-    """The figures of one output."""
+    """The figures of one output; masks are drawn ``side`` pixels a side."""
     is_mask = output == "mask_logits"
     judged = ours
     if is_mask and kind == "stress" and case.precision != "fp32":
@@ -235,7 +237,7 @@ def parity_of(
         case.precision,
         float(np.abs(ours - theirs).max()),
         float(row_cosines(judged, theirs).min()),
-        pooled_iou(judged, theirs, mask_logit) if is_mask else None,
+        pooled_iou(drawn(judged, side, mask_logit), drawn(theirs, side, mask_logit)) if is_mask else None,
     )
 
 
@@ -249,8 +251,21 @@ def row_cosines(ours: npt.NDArray[Any], theirs: npt.NDArray[Any]) -> npt.NDArray
     return same
 
 
-def pooled_iou(ours: npt.NDArray[Any], theirs: npt.NDArray[Any], mask_logit: float) -> float | None:
-    """IoU of the masks of two stacks of logits (P, h, w), intersections and unions summed over the stack."""
-    first, second = ours > mask_logit, theirs > mask_logit
-    union = int((first | second).sum())
-    return int((first & second).sum()) / union if union >= MIN_COVER * first.size else None
+def drawn(logits: npt.NDArray[Any], side: int, mask_logit: float) -> npt.NDArray[np.bool_]:
+    """Masks (..., side, side) of logits (..., h, w), as the runtime draws them on an image of that size.
+
+    Of coarse logits, such as CLIP's 14 x 14 patches, a mask has some sixty: one whose logit is within a rounding error
+    of the threshold would count as 2 %, where the drawn edge moves by a hair. Where logits are not finite, nothing is
+    drawn: the word was not segmented.
+    """
+    segmented = np.isfinite(logits).all(axis=(-2, -1), keepdims=True)
+    values = np.where(segmented, logits, mask_logit).astype(np.float32)
+    masks = (values if values.shape[-1] >= side else upsample(values, (side, side))) > mask_logit
+    result: npt.NDArray[np.bool_] = masks & segmented
+    return result
+
+
+def pooled_iou(ours: npt.NDArray[np.bool_], theirs: npt.NDArray[np.bool_]) -> float | None:
+    """IoU of two stacks of masks (P, h, w), intersections and unions summed over the stack."""
+    union = int((ours | theirs).sum())
+    return int((ours & theirs).sum()) / union if union >= MIN_COVER * ours.size else None

@@ -29,7 +29,7 @@ from clsclip_export.check_data import CheckData
 from clsclip_export.errors import CheckDataError, ParityError, PrecisionError, ProfileError
 from clsclip_export.graphs import Exported, ExportedGraph, export_graph, export_graphs, graphs
 from clsclip_export.options import BundleOptions
-from clsclip_export.parity import Case, parity_of, pooled_iou, row_cosines
+from clsclip_export.parity import Case, drawn, parity_of, pooled_iou, row_cosines
 from clsclip_export.precision import HALF_DTYPES, half_values, rounded, to_half
 from clsclip_export.profiles import Profile, parse_bounds
 from clsclip_runtime.text.encoded import EncodedWords
@@ -285,10 +285,28 @@ def test_figures() -> None:
     theirs = np.array([[4.0, 3.0], [0.0, 0.0], [-1.0, 0.0]])
     np.testing.assert_allclose(row_cosines(ours, theirs), [0.96, 1, -1])
     assert np.isnan(row_cosines(np.array([[np.nan]]), np.array([[1.0]]))).all()
-    first, second = np.full((2, 10, 10), -1.0), np.full((2, 10, 10), -1.0)
-    assert pooled_iou(first, second, 0.0) is None
-    first[0, :5], second[0, :4], second[1, 0, :5] = 1, 1, 1
-    assert pooled_iou(first, second, 0.0) == pytest.approx(40 / 55)
+    first, second = np.zeros((2, 10, 10), np.bool_), np.zeros((2, 10, 10), np.bool_)
+    assert pooled_iou(first, second) is None
+    first[0, :5], second[0, :4], second[1, 0, :5] = True, True, True
+    assert pooled_iou(first, second) == pytest.approx(40 / 55)
+
+
+def test_masks_are_compared_as_they_are_drawn() -> None:
+    """One patch of 14 x 14 that passes the threshold by a rounding error moves an edge by a hair."""
+    theirs = np.full((2, 14, 14), -1.0, np.float32)
+    theirs[0, 3:9, 3:9], theirs[0, 9, 3] = 1.0, 1e-3
+    ours = theirs.copy()
+    ours[0, 9, 3] = -1e-3
+    upsampled = torch.nn.functional.interpolate(torch.from_numpy(theirs)[None], 112, mode="bilinear")[0]
+    first, second = drawn(ours, 112, 0.0), drawn(theirs, 112, 0.0)
+    assert np.array_equal(second, upsampled.numpy() > 0)
+    assert pooled_iou(ours > 0, theirs > 0) == pytest.approx(36 / 37)
+    close, far = pooled_iou(first, second), pooled_iou(drawn(np.roll(ours, 1, axis=2), 112, 0.0), second)
+    assert close is not None and far is not None and close > 0.998 and far < 0.8
+    theirs[1] = -np.inf
+    with np.errstate(all="raise"):
+        assert np.array_equal(drawn(theirs, 112, -2.0)[1], np.zeros((112, 112), np.bool_))
+    assert np.array_equal(drawn(theirs, 14, 0.0), theirs > 0)
 
 
 @pytest.mark.parametrize(
@@ -299,7 +317,7 @@ def test_words_on_the_fence(tiny: Exported, kind: str, difference: float, passes
     theirs = np.where(np.arange(64).reshape(1, 8, 8) % 2, 0.04, -0.04).astype(np.float32)
     case = Case(tiny.graphs["segmenter.onnx"].graph, Path("segmenter.onnx"), "fp16")
     for ours in (theirs - np.sign(theirs) * np.float32(difference), np.where(theirs > 0, np.nan, theirs)):
-        figures = parity_of(case, "mask_logits", (1, 1, 1), kind, ours, theirs, 0.0)
+        figures = parity_of(case, "mask_logits", (1, 1, 1), kind, ours, theirs, 0.0, 32)
         assert (figures.fault is None) == (passes and not np.isnan(ours).any()), figures.line()
 
 

@@ -32,7 +32,7 @@ def compare(found: npt.NDArray[Any], expected: npt.NDArray[Any], mask_logit: flo
     figures = {
         "max_difference": float(np.abs(found - expected).max()),
         "min_cosine": float(row_cosines(found, expected).min()),
-        "mask_iou": pooled_iou(found, expected, mask_logit),
+        "mask_iou": pooled_iou(found > mask_logit, expected > mask_logit),
     }
     iou = 1.0 if figures["mask_iou"] is None else figures["mask_iou"]
     wrong = (
