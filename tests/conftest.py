@@ -14,7 +14,7 @@ __all__ = ["pytest_collectreport", "pytest_runtest_logreport", "pytest_sessionfi
 
 LONG = Path(__file__).with_name("long_tests.txt")
 
-# Before PyTorch is imported: models of tests are so small that its second thread doubles their time.
+# Before PyTorch is imported: models of tests are so small that its second thread nearly doubles their time.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("shared-machine", deadline=None, derandomize=False)  # in CI too
 settings.load_profile("shared-machine")

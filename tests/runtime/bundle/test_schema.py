@@ -14,20 +14,7 @@ from clsclip_runtime.bundle import manifest as manifest_module
 from clsclip_runtime.bundle.opening import EMBEDDED
 from clsclip_runtime.errors import BundleError
 from tests.manifest_schema import VALIDATOR, faults
-
-DETECTOR = {
-    "output_format": "yolov8",
-    "names": ["cat", "hot dog"],
-    "height": 640,
-    "width": 480,
-    "channel_order": "rgb",
-    "input_scale": 1,
-    "letterbox": "center",
-    "batch": None,
-    "input_type": "float32",
-    "class_agnostic": False,
-    "license": "AGPL-3.0",
-}
+from tests.runtime.tiny_bundle import DETECTOR
 
 
 def document() -> dict[str, Any]:
