@@ -125,7 +125,6 @@ class WordCache:
         rows = [self._pack(word, one) for word, one in encoded.items()]
 
         def add(path: Path) -> None:
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             database.write(path, rows)
             self._prune()
 
@@ -142,8 +141,9 @@ class WordCache:
         from clsclip_runtime.text import database
 
         for _ in range(_ATTEMPTS):
-            path = self._newest() or self._numbered(0)
+            path = self._numbered(0)
             try:
+                path = self._newest() or (self._begin() if writes else path)
                 return operation(path)
             except database.DamagedError as error:
                 self._note(f"encoded words in {path} were damaged ({error}): they are encoded again")
@@ -178,11 +178,17 @@ class WordCache:
         numbers = [int(path.name.split(".")[1]) for path in _databases(self._folder, self._key)]
         return self._numbered(max(numbers)) if numbers else None
 
+    def _begin(self) -> Path:
+        """An empty file, which is an empty database, and its folder; or what another process has begun meanwhile."""
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        first = self._numbered(0)
+        first.touch(mode=0o600)
+        return self._newest() or first
+
     def _replace(self, damaged: Path) -> None:
         """Begin the database with the next number, then remove the damaged one."""
         key, number, suffix = damaged.name.split(".")
         try:
-            # An empty file is an empty database.
             damaged.with_name(f"{key}.{int(number) + 1}.{suffix}").touch(mode=0o600)
         except OSError:
             self._readable = self._writable = False  # a folder that may only be read

@@ -69,12 +69,12 @@ def read(path: Path, words: Sequence[str]) -> list[Row]:
 
 
 def write(path: Path, rows: Sequence[Row]) -> None:
-    """Add rows or replace them, and commit; the file is made if it is not there.
+    """Add rows or replace them, and commit. The file must be there: an empty one is an empty database.
 
     Raises:
         DamagedError, UnusableError: see there.
     """
-    with _open(path, "mode=rwc") as connection:
+    with _open(path, "mode=rw") as connection:  # never made here: one that others have replaced would come back
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # takes effect in a new file alone
         with suppress(sqlite3.OperationalError):  # the folder does not allow it, or others use the file just now
             connection.execute("PRAGMA journal_mode = WAL")

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -85,6 +85,27 @@ def test_eight_processes_find_a_damaged_file_together(tmp_path: Path) -> None:
         assert one.returncode == 0, problems
     expected = {f"{name}{at}": word(at) for name in "abcdefgh" for at in range(6)}
     check(cache_in(tmp_path).read(list(expected)), expected)
+    assert [path.name for path in files(tmp_path)] == ["key.1.sqlite"]
+
+
+def test_what_another_process_replaces_between_choice_and_opening(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The word goes into the new file, and the old name does not come back."""
+    damaged = tmp_path / "key.0.sqlite"
+    damaged.write_bytes(b"\xff" * 9000)
+    write = database.write
+
+    def late(path: Path, rows: Sequence[database.Row]) -> None:
+        monkeypatch.setattr(database, "write", write)
+        cache_in(tmp_path).write({"other": word(1)})
+        write(path, rows)
+
+    monkeypatch.setattr(database, "write", late)
+    cache = cache_in(tmp_path)
+    cache.write({"own": word(2)})
+    assert cache.take_notes() == ()
+    check(cache_in(tmp_path).read(["own", "other"]), {"own": word(2), "other": word(1)})
     assert [path.name for path in files(tmp_path)] == ["key.1.sqlite"]
 
 
