@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sys
-from importlib.metadata import distributions
 from pathlib import Path
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from clsclip_runtime.documents import parse_json
 from clsclip_runtime.libraries import installed
@@ -114,6 +112,10 @@ def _origin() -> tuple[Path | None, bool, bool]:
     Returns:
         The folder of its source, if it is still there; whether it is used in place; and whether pip knows it.
     """
+    # Imported only here: they bring modules of the network, which take longer than reading a small model.
+    from importlib.metadata import distributions
+    from urllib.request import url2pathname
+
     recorded = False
     for found in distributions(name="clsclip"):
         recorded = True

@@ -12,7 +12,6 @@ import shutil
 import sys
 from contextlib import suppress
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -89,6 +88,8 @@ def import_matplotlib() -> Any:
 
 def installed(name: str) -> str | None:
     """Version of an installed package; it is not imported."""
+    from importlib.metadata import PackageNotFoundError, version  # slow to import, and seldom asked
+
     try:
         return version(name)
     except PackageNotFoundError:

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 from collections.abc import Callable
@@ -73,6 +74,11 @@ def expanded(path: str | os.PathLike[str]) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         return Path(path)
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is an address, of whatever scheme, and not a path."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:(//|.*;base64,)", text[:200]) is not None
 
 
 def public_address(address: str) -> str:

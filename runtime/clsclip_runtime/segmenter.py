@@ -149,7 +149,7 @@ class Segmenter:
             found = detector
             if found is not None and not isinstance(found, Detector):
                 found = Detector.load(found, backend=chosen)
-            return cls(
+            made = cls(
                 bundle,
                 chosen,
                 detector=found,
@@ -158,8 +158,14 @@ class Segmenter:
                 limits=limits,
                 word_cache=word_cache,
             )
+            try:
+                bundle.wait_until_verified()
+            except BaseException:
+                made.close()
+                raise
+            return made
 
-        try:
+        with bundle.loading():
             if not isinstance(backend, str):
                 if isolated:
                     raise OptionError("an isolated process makes its own backend. Give its name: backend='openvino'")
@@ -174,8 +180,6 @@ class Segmenter:
                 isolation = isolated if isinstance(isolated, Isolation) else Isolation()
                 make = partial(IsolatedBackend, bundle, isolation=isolation, place=place)
             segmenter, notes = choose_backend(backend, use, threads=threads, options=backend_options, make=make)
-        finally:
-            bundle.release()
         segmenter._recipe = {
             **{"backend": backend, "backend_options": backend_options, "threads": threads, "limits": limits},
             **{"presence_filter": presence_filter, "max_classes": max_classes, "word_cache": word_cache},

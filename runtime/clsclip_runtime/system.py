@@ -65,10 +65,11 @@ def append(path: str | os.PathLike[str]) -> int:
     return number
 
 
-def large_pages(memory: mmap.mmap) -> None:
-    """Let the system use large pages for memory, where it has them."""
-    if sys.platform == "linux" and hasattr(mmap, "MADV_HUGEPAGE"):
-        memory.madvise(mmap.MADV_HUGEPAGE)
+def private_pages(size: int) -> mmap.mmap:
+    """New memory of this process alone, which is filled faster than what Python shares by default."""
+    if sys.platform == "win32":
+        return mmap.mmap(-1, size)
+    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
 def lock(number: int) -> bool | None:

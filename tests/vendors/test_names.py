@@ -52,6 +52,7 @@ SEEDS: dict[str, dict[str, Held]] = {
     "*/backends/sessions.py": {
         "open_session(onnxruntime)": Object(ort),
         "open_session(options)": Of(ort.SessionOptions),
+        "_reads_in_place(onnxruntime)": Object(ort),
         "_value(onnxruntime)": Object(ort),
     },
     "*/clsclip_export/engines/trt.py": {

@@ -35,6 +35,14 @@ def open_session(
         BackendError: the file has what it must not have, or onnxruntime is too old.
         Exception: ONNX Runtime's own; its errors share no base class of their own.
     """
+    if file.weights and shared is not None and _reads_in_place(onnxruntime):
+        names = {id(one): str(number) for number, one in enumerate(file.weights)}
+        data = [one.data for one in file.weights]
+        options.add_session_config_entry("session.use_external_initializer_file_buffers_directly", "1")
+        options.add_external_initializers_from_files_in_memory([*names.values()], data, [one.nbytes for one in data])
+        shared += data
+        model = file.model(lambda one: {"location": names[id(one)], "offset": "0", "length": str(one.data.nbytes)})
+        return onnxruntime.InferenceSession(model, sess_options=options, providers=list(providers))
     if file.weights:
         if not hasattr(onnxruntime.OrtValue, "ortvalue_from_numpy_with_onnx_type"):
             raise BackendError(
@@ -49,6 +57,12 @@ def open_session(
                 options.add_initializer(weight.name, value)
     model = file.model(lambda weight: {"location": "memory"})
     return onnxruntime.InferenceSession(model, sess_options=options, providers=list(providers))
+
+
+def _reads_in_place(onnxruntime: Any) -> bool:
+    """Whether weights can stay where they lie. What older versions take in memory, they copy for a while."""
+    found = [int(one) for one in onnxruntime.__version__.split(".")[:2] if one.isdecimal()]
+    return found >= [1, 32]
 
 
 def _value(onnxruntime: Any, weight: Weight) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import mmap
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -32,8 +31,7 @@ def new_memory(size: int) -> npt.NDArray[np.uint8]:
     """Memory for a file; that of a large one is of its own, so that it goes back to the system when it is freed."""
     if size < _OWN_PAGES:
         return np.empty(size, np.uint8)
-    pages = mmap.mmap(-1, size)
-    system.large_pages(pages)
+    pages = system.private_pages(size)
     return np.frombuffer(pages, np.uint8)
 
 

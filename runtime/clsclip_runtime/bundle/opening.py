@@ -11,8 +11,9 @@ import hashlib
 import os
 import threading
 from collections import Counter
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -62,6 +63,9 @@ class _Held:
 
     graphs: dict[str, WalkedGraph] = field(default_factory=dict)
     files: dict[str, Memory] = field(default_factory=dict)
+    late: dict[str, Future[None]] = field(default_factory=dict)
+    """Large files that are read and verified while engines load what has been verified."""
+    readers: ThreadPoolExecutor | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -87,8 +91,9 @@ class Bundle:
         Args:
             path: the folder, or ``hf:USER/NAME@REVISION``.
             to_load: hold what engines are about to load in memory until :meth:`release`, so that it is read once; the
-                whole model as one graph, which no engine here loads, is verified and not walked. Else every graph is
-                walked, nothing is held, and what is asked for later is read and verified again.
+                whole model as one graph, which no engine here loads, is verified and not walked. Large files are still
+                being verified when this returns: what is asked for is waited for, and :meth:`loading` waits for all.
+                Else every graph is walked, nothing is held, and what is asked for later is read and verified again.
 
         Raises:
             BundleError: there is no bundle, a file is missing or changed, a graph is none that exporters write, or the
@@ -133,8 +138,7 @@ class Bundle:
     def read(self, name: str) -> bytes:
         """Return a small file, such as the tokenizer, as it was verified. BundleError as :meth:`graph`."""
         self.path(name)
-        held = self._held.files.get(name)
-        return bytes(self._verified(name) if held is None else held)
+        return bytes(self._content(name))
 
     def path(self, name: str) -> Path:
         """Return the absolute path of the file ``name``; BundleError if the manifest does not list it."""
@@ -142,23 +146,46 @@ class Bundle:
             raise BundleError(f"{self.folder} has no {name} among the files of its manifest. {AGAIN}")
         return self.folder / name
 
+    @contextmanager
+    def loading(self) -> Iterator[None]:
+        """Load what ``to_load`` holds inside of this; at its end all is verified, and nothing is held any more.
+
+        Raises:
+            BundleError: a file is damaged, whatever else went wrong: it may be the reason.
+        """
+        try:
+            yield
+        finally:
+            try:
+                self.wait_until_verified()
+            finally:
+                self.release()
+
+    def wait_until_verified(self) -> None:
+        """Wait until every file has been verified. BundleError: the first that is not what the manifest states."""
+        for one in list(self._held.late.values()):
+            one.result()
+
     def release(self) -> None:
         """Let go of what ``to_load`` held; engines keep what they use."""
+        if self._held.readers is not None:
+            self._held.readers.shutdown(cancel_futures=True)
         with self._held.lock:
+            self._held.late.clear()
             self._held.graphs.clear()
             self._held.files.clear()
 
     def _read_all(self, to_load: bool) -> None:
         """Verify every file, on all cores: hashing lets other threads run. The first error is told.
 
-        Small graphs are walked at once, since they name the files with weights. Other small files are read meanwhile;
-        large ones afterwards, when it is known which of them are to be held.
+        Small graphs are walked at once, since they name the files with weights. Other small files and large graphs are
+        read meanwhile; large files afterwards, when it is known which of them are to be held.
         """
         files, held = self.manifest.files, self._held
         graphs = [name for name in files if name.endswith(".onnx") and not (to_load and name == SEGMENTER)]
         small = sorted((one for one in graphs if files[one].bytes <= _SMALL_GRAPH), key=lambda one: files[one].bytes)
         rest = sorted(set(files) - set(small), key=lambda one: -files[one].bytes)
-        early = [name for name in rest if files[name].bytes <= _SMALL_FILE]
+        late = [name for name in rest if files[name].bytes > _SMALL_FILE or name in graphs]
 
         def read(name: str, keep: bool) -> None:
             if name in graphs:
@@ -170,20 +197,31 @@ class Bundle:
                 if content is not None:
                     held.files[name] = content
 
-        pool = ThreadPoolExecutor(os.cpu_count() or 1)
-        try:
-            waited = [pool.submit(read, name, to_load and name != SEGMENTER) for name in early]
-            kept = self._walk_small(small, to_load)
-            waited += [pool.submit(read, name, name in kept) for name in rest if name not in early]
-            for one in waited:
-                one.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-        for name in set(held.files) - kept - {TOKENIZER, TEXT_TOKENS}:
-            del held.files[name]
+        def read_late(name: str, keep: bool) -> None:
+            if name in late and name not in held.late:
+                held.late[name] = pool.submit(read, name, keep)
 
-    def _walk_small(self, graphs: list[str], to_load: bool) -> set[str]:
-        """Walk graphs; which files hold weights of those that are to be loaded."""
+        pool = held.readers = ThreadPoolExecutor(os.cpu_count() or 1)
+        try:
+            early = [pool.submit(read, name, to_load and name != SEGMENTER) for name in rest if name not in late]
+            for name in set(late).intersection(graphs):
+                read_late(name, False)
+            kept = self._walk_small(small, to_load, read_late)
+            for name in late:
+                read_late(name, name in kept)
+            for one in early:
+                one.result()
+            for name in set(held.files) - kept - {TOKENIZER, TEXT_TOKENS} - set(held.late):
+                del held.files[name]
+            if not to_load:
+                self.wait_until_verified()
+                self.release()
+        except BaseException:
+            self.release()
+            raise
+
+    def _walk_small(self, graphs: list[str], to_load: bool, read: Callable[[str, bool], None]) -> set[str]:
+        """Walk graphs; which files hold weights of those that are to be loaded. Each is read once its size is right."""
         files = self.manifest.files
         used: Counter[str] = Counter()
         weights: set[str] = set()
@@ -193,6 +231,9 @@ class Bundle:
             if to_load and name in _GRAPHS:
                 self._held.graphs[name] = walked
                 weights |= {_listed(name, location) for location in walked.locations}
+                for one in weights:
+                    if not self._too_large(one, used):
+                        read(one, True)
         if SEGMENTER in files and SEGMENTER not in graphs and any(self._too_large(name, used) for name in weights):
             used += self._used(SEGMENTER, self._walk(SEGMENTER))
         for name in weights:
@@ -217,6 +258,7 @@ class Bundle:
 
     def _walked(self, name: str) -> WalkedGraph:
         self.path(name)
+        self._wait_for(name)
         with self._held.lock:
             found = self._held.graphs.get(name)
         return found or self._walk(name)
@@ -249,10 +291,16 @@ class Bundle:
         return BundleError(f"{name} in {self.folder} is not an ONNX graph as exporters write them ({error}). {AGAIN}")
 
     def _content(self, name: str) -> Memory:
-        """A file with weights."""
+        """A file that is no graph."""
+        self._wait_for(name)
         with self._held.lock:
             held = self._held.files.get(name)
         return self._verified(name) if held is None else held
+
+    def _wait_for(self, name: str) -> None:
+        reading = self._held.late.get(name)
+        if reading is not None:
+            reading.result()
 
     def _verified(self, name: str) -> Memory:
         content = read_verified(self.folder, name, self.manifest.files[name], keep=True)

@@ -32,13 +32,10 @@ from urllib.request import (
 )
 
 from clsclip_runtime.errors import ImageError
-from clsclip_runtime.images.formats import SUFFIXES
+from clsclip_runtime.images.formats import MAX_BYTES, SUFFIXES
 from clsclip_runtime.images.public_hosts import PublicConnection
 from clsclip_runtime.paths import public_address, readable
 from clsclip_runtime.version import __version__
-
-MAX_BYTES = 1 << 29
-"""Limit on the bytes of a picture from an address, a pipe or a file object."""
 
 TIMEOUT_S = 30.0
 """Limit on the seconds that an address may take in all."""
@@ -84,11 +81,6 @@ class Asking:
 
 
 _PLAIN = Asking()
-
-
-def is_address(text: str) -> bool:
-    """Whether a text is an address, of whatever scheme, and not a path."""
-    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:(//|.*;base64,)", text[:200]) is not None
 
 
 def fetch(address: str, *, max_bytes: int = MAX_BYTES, seconds: float = TIMEOUT_S, asking: Asking = _PLAIN) -> bytes:

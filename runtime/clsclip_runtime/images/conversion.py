@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, ImageCms
+from PIL import ExifTags, Image
 
 from clsclip_runtime.errors import ImageError
 from clsclip_runtime.images.formats import too_large_for_memory
@@ -192,7 +192,7 @@ def to_rgb(image: Image.Image, name: str, notes: dict[str, None], *, own: bool) 
         if own:
             image.close()  # deep gray takes as much memory as RGB
         return gray.convert("RGB")
-    except (ValueError, TypeError, ImageCms.PyCMSError) as error:
+    except (ValueError, TypeError) as error:
         raise ImageError(
             f"{name} has pixels of mode {image.mode}, which cannot be made RGB ({error}). Save it as PNG"
         ) from error
@@ -234,10 +234,15 @@ def _converted(part: Image.Image) -> Image.Image:
 
 
 def _from_lab() -> Callable[[Image.Image], Image.Image]:
+    from PIL import ImageCms  # few pictures need it
+
     change = ImageCms.buildTransform(ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB")
 
     def convert(part: Image.Image) -> Image.Image:
-        made = ImageCms.applyTransform(part, change)
+        try:
+            made = ImageCms.applyTransform(part, change)
+        except ImageCms.PyCMSError as error:
+            raise ValueError(str(error)) from error
         if made is None:
             raise ValueError("LAB was not converted")
         return made

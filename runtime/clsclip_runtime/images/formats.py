@@ -23,6 +23,9 @@ MAX_PIXELS = 200_000_000
 MAX_SIDE = 65_535
 """Limit on width and height, that of JPEG: the memory of some steps goes by a side alone."""
 
+MAX_BYTES = 1 << 29
+"""Limit on the bytes of a picture from an address, a pipe or a file object."""
+
 _MAX_SCANS = 100
 """Limit on the scans of a JPEG, each of which costs as much time as a whole picture. Encoders make about ten."""
 

@@ -13,13 +13,12 @@ import numpy as np
 from PIL import Image
 
 from clsclip_runtime.errors import ImageError, OptionError
-from clsclip_runtime.images.addresses import MAX_BYTES, fetch, is_address
 from clsclip_runtime.images.arrays import check_channels, of_array, refuse_foreign
 from clsclip_runtime.images.checksums import notes_of
 from clsclip_runtime.images.conversion import as_stored, decode, upright
 from clsclip_runtime.images.decoded import DecodedImage, Source
-from clsclip_runtime.images.formats import MAX_PIXELS, check_size, damaged, opened, too_large_for_memory
-from clsclip_runtime.paths import public_address
+from clsclip_runtime.images.formats import MAX_BYTES, MAX_PIXELS, check_size, damaged, opened, too_large_for_memory
+from clsclip_runtime.paths import is_address, public_address
 
 _CHUNK = 1 << 20
 
@@ -115,6 +114,8 @@ def read_all(file: IO[bytes], name: str) -> bytes:
 def _encoded(source: Any) -> tuple[str, str, IO[bytes]]:
     """The name of a source, what to call it in messages, and its bytes."""
     if isinstance(source, str) and is_address(source):
+        from clsclip_runtime.images.addresses import fetch  # modules of the network take long to import
+
         name = public_address(source)
         return name, name, io.BytesIO(fetch(source))
     if isinstance(source, (str, os.PathLike)):

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,9 @@ from clsclip_runtime.protocols import Backend, DeviceGraph, Graph, close_all, cl
 from clsclip_runtime.text.cache import Place, WordCache
 from clsclip_runtime.text.encoded import EncodedWords
 from clsclip_runtime.text.encoder import TextEncoder, load_tokenizer
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 _GRAPHS = (IMAGE_ENCODER, TEXT_ENCODER, TRUNK, STEM, PRESENCE)
 """The graphs that run, the slowest to load first."""
@@ -77,8 +81,8 @@ class LoadedModel:
         if manifest.presence is None or manifest.presence.source != FROM_FILTER:
             left_out.add(PRESENCE)  # a file that nothing uses
         names = [name for name in _GRAPHS if name in manifest.files and name not in left_out]
-        with ThreadPoolExecutor(1) as apart:  # the tokenizer takes Python's time, and the graphs mostly the engine's
-            reading = apart.submit(load_tokenizer, bundle) if TEXT_ENCODER in names else None
+        with ThreadPoolExecutor(1) as apart:
+            reading = apart.submit(_late_tokenizer, bundle) if TEXT_ENCODER in names else None
             graphs = _load_all(backend, bundle, names)
         close_with(self, list(graphs.values()))
         self._trunk, self._presence = graphs[TRUNK], graphs.get(PRESENCE)
@@ -218,6 +222,12 @@ def _check_rows(array: Array, sources: Sequence[str], name: str) -> None:
                 f"the model gave NaN or infinity ({name}) for {source}: the weights of the bundle's "
                 "image encoder are damaged. Get the bundle again, or export it again"
             )
+
+
+def _late_tokenizer(bundle: Bundle) -> Tokenizer:
+    """The tokenizer, read while engines load: it keeps Python busy, for which those who read large files would wait."""
+    bundle.wait_until_verified()
+    return load_tokenizer(bundle)
 
 
 def _load_all(backend: Backend, bundle: Bundle, names: Sequence[str]) -> dict[str, Graph]:

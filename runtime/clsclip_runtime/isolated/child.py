@@ -64,6 +64,7 @@ class Server:
 
         if message["bundle"] is not None:
             self._bundle = Bundle.open(message["bundle"], to_load=True)
+            self._bundle.wait_until_verified()
             if self._bundle.fingerprint != message["fingerprint"]:
                 raise BundleError(f"{message['bundle']} has changed while it was loaded. Load it again")
         folder = message["engines"]

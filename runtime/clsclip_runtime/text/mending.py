@@ -7,7 +7,6 @@ that keeps its curly apostrophe becomes tokens that CLIP has hardly seen.
 
 from __future__ import annotations
 
-import html
 import re
 import unicodedata
 from collections.abc import Callable
@@ -19,6 +18,12 @@ _WIDTHS = range(0xFF01, 0xFFF0)
 def _ligature(code: int) -> str:
     """The letters of a ligature, by one step of its decomposition."""
     return "".join(chr(int(one, 16)) for one in unicodedata.decomposition(chr(code)).split()[1:])
+
+
+def _unescaped(text: str) -> str:
+    import html  # two thousand names, which few words need
+
+    return html.unescape(text)
 
 
 LIGATURES = {code: _ligature(code) for code in _LIGATURES}
@@ -61,7 +66,7 @@ def decoded_again(text: str) -> str:
 
 
 _STEPS: tuple[tuple[str, Callable[[str], str]], ...] = (
-    ("HTML entity", lambda text: html.unescape(text) if "&" in text else text),
+    ("HTML entity", lambda text: _unescaped(text) if "&" in text else text),
     ("wrong encoding", decoded_again),
     ("ligature", lambda text: text.translate(LIGATURES)),
     ("width", lambda text: text.translate(WIDTHS)),
