@@ -166,6 +166,11 @@ class Bundle:
         for one in list(self._held.late.values()):
             one.result()
 
+    def let_go(self, name: str) -> None:
+        """Let go of a graph that an engine has loaded, with the weights inside of it; asked for again, it is read."""
+        with self._held.lock:
+            self._held.graphs.pop(name, None)
+
     def release(self) -> None:
         """Let go of what ``to_load`` held; engines keep what they use."""
         if self._held.readers is not None:

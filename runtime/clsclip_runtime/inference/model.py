@@ -247,9 +247,12 @@ def _load_all(backend: Backend, bundle: Bundle, names: Sequence[str]) -> dict[st
 
 def _load(backend: Backend, bundle: Bundle, name: str) -> Graph:
     file = bundle.graph(name)
+    inputs = file.inputs
     graph = backend.load(file)
+    del file
+    bundle.let_go(name)
     # An engine leaves out what nothing reads; what it was built of may be another graph.
-    unknown = {*file.inputs, *graph.inputs} - _known_inputs(bundle, name)
+    unknown = {*inputs, *graph.inputs} - _known_inputs(bundle, name)
     if unknown:
         raise BundleError(
             f"{name} in {bundle.folder} wants the inputs {', '.join(sorted(unknown))}, which are none of its manifest. "
