@@ -6,6 +6,7 @@ import configparser
 import json
 import re
 import sys
+from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -55,7 +56,7 @@ def test_the_extra_of_the_program_comes_first() -> None:
 def installed(monkeypatch: pytest.MonkeyPatch, *origins: str | None) -> None:
     """Pretend that these ``direct_url.json`` are those of clsclip."""
     found = [SimpleNamespace(read_text=lambda name, text=text: text) for text in origins]
-    monkeypatch.setattr(extras, "distributions", lambda name: found)
+    monkeypatch.setattr(metadata, "distributions", lambda name: found)
     monkeypatch.setattr(extras.shutil, "which", lambda name: str(Path(sys.executable).with_name(name)))
 
 
