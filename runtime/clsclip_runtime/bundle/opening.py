@@ -1,8 +1,9 @@
 """A bundle on disk: found, read and verified before anything in it is used.
 
-An engine gets a graph when the graph and its weights are verified, and runs when all files are. Every file that the manifest names is checked for size and SHA-256; files that it does not name are never opened. A
-file is opened once and what was hashed is what is used: whoever changes files afterwards changes nothing. Nothing in a
-bundle is pickled, so opening one cannot run code.
+Every file that the manifest names is checked for size and SHA-256; files that it does not name are never opened. A
+file is opened once and what was hashed is what is used: whoever changes files afterwards changes nothing. An engine
+gets a graph when the graph and its weights are verified, and runs when all files are. Nothing in a bundle is pickled,
+so opening one cannot run code.
 """
 
 from __future__ import annotations
