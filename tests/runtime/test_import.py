@@ -26,6 +26,14 @@ def test_importing_loads_nothing_heavy() -> None:
     assert not modules_after("import clsclip_runtime") & HEAVY
 
 
+def test_loading_needs_no_module_of_the_network() -> None:
+    """Each takes as long as a small model; pictures from addresses and rare words bring them."""
+    loaded = modules_after(
+        "from clsclip_runtime import Segmenter\nSegmenter.load(backend='onnxruntime-cpu', word_cache=False)"
+    )
+    assert not loaded & {"ssl", "socket", "http", "email", "html"}
+
+
 def test_running_never_loads_a_training_package(bundle: Path, photo: Path, tmp_path: Path) -> None:
     loaded = modules_after(
         "from clsclip_runtime.cli.infer import main\n"

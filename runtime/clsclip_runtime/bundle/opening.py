@@ -156,11 +156,12 @@ class Bundle:
         """
         try:
             yield
+            self.wait_until_verified()
+        except Exception:  # whoever interrupts does not wait
+            self.wait_until_verified()
+            raise
         finally:
-            try:
-                self.wait_until_verified()
-            finally:
-                self.release()
+            self.release()
 
     def wait_until_verified(self) -> None:
         """Wait until every file has been verified. BundleError: the first that is not what the manifest states."""

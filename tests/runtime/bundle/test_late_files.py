@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,11 +93,25 @@ def test_what_is_found_last_closes_what_was_loaded(own: Path, monkeypatch: pytes
     assert len(closed) == 1
 
 
-def test_nothing_of_it_is_held_afterwards(own: Path, tmp_path: Path) -> None:
+def test_who_interrupts_does_not_wait_for_all_files(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that are not yet begun are left; after any other error damage would be told first."""
+    waited: list[Bundle] = []
+    monkeypatch.setattr(Bundle, "wait_until_verified", lambda bundle: waited.append(bundle))
+    bundle = Bundle.open(own, to_load=True)
+    with pytest.raises(KeyboardInterrupt), bundle.loading():
+        raise KeyboardInterrupt
+    assert not waited
+    assert not bundle._held.late
+    bundle = Bundle.open(own, to_load=True)
+    with pytest.raises(ValueError, match="another"), bundle.loading():
+        raise ValueError("another")
+    assert waited == [bundle]
+
+
+def test_nothing_of_it_is_held_afterwards(own: Path) -> None:
     with Segmenter.load(own, "onnxruntime-cpu", word_cache=False) as segmenter:
         held = segmenter.bundle._held
         assert not held.files and not held.graphs and not held.late
-        shutil.copytree(own, tmp_path / "other")
         with pytest.raises(BundleError, match="is missing"):
             (own / "trunk.onnx").unlink()
             segmenter.bundle.graph("trunk.onnx")
