@@ -202,10 +202,7 @@ def add_to_bundle(bundle: Path, detector: PreparedDetector, out: Path, *, force:
     check_target(out, force=force)
     opened = Bundle.open(bundle)
     with staged_folder(out, force=force) as folder:
-        for name in opened.manifest.files:
-            if name != DETECTOR:
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(opened.path(name), folder / name)
+        opened.copy(set(opened.manifest.files) - {DETECTOR}, folder)
         shutil.copyfile(detector.path, folder / DETECTOR)
         document = dict(opened.manifest.raw)
         document["files"] = file_entries(folder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from clsclip_export.trial import try_bundle
 from clsclip_export.verify import ALWAYS_FP32
 from clsclip_export.weights import WEIGHTS_FILE, save_shared
 from clsclip_runtime.bundle.folder import check_target, file_entries, staged_folder
-from clsclip_runtime.bundle.opening import DETECTOR, MANIFEST, TEXT_ENCODER, TEXT_TOKENS, Bundle
+from clsclip_runtime.bundle.opening import DETECTOR, MANIFEST, TEXT_ENCODER, Bundle
 from clsclip_runtime.paths import write_json
 from clsclip_runtime.text.stored import StoredWords
 
@@ -67,7 +66,7 @@ def quantize_bundle(
             f"{source} is in {opened.manifest.precision}, and INT8 is made of FP32. Give --ckpt, or a bundle in FP32."
         )
     if TEXT_ENCODER not in opened.manifest.files:  # it knows the words that it holds alone
-        known = StoredWords.read(opened.path(TEXT_TOKENS), opened.manifest.text.features).words
+        known = StoredWords.of_bundle(opened).words
         calibration = replace(calibration, words=known) if calibration.words == WORDS else calibration
         data = replace(data, words=known) if data.words == WORDS else data
     with staged_folder(out, force=force) as folder:
@@ -98,6 +97,4 @@ def write_graphs(bundle: Bundle, calibration: Calibration, folder: Path) -> None
         model = onnx.load_model_from_string(bundle.graph(name).model())
         protos[name] = quantized(model, feeds.pop(name)) if name in feeds else model
     save_shared(protos, folder, WEIGHTS_FILE)
-    for name in set(bundle.manifest.files) - {*names, WEIGHTS_FILE}:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(bundle.path(name), folder / name)
+    bundle.copy(set(bundle.manifest.files) - {*names, WEIGHTS_FILE}, folder)

@@ -26,7 +26,7 @@ def try_bundle(folder: Path) -> None:
         return
     word = "thing"
     if TEXT_TOKENS in bundle.manifest.files:
-        word = StoredWords.read(bundle.path(TEXT_TOKENS), bundle.manifest.text.features).words[0]
+        word = StoredWords.of_bundle(bundle).words[0]
     with Segmenter.load(folder, "onnxruntime-cpu", word_cache=False) as segmenter:
         side = bundle.manifest.image.size
         segmenter(np.full((side, side, 3), 127, np.uint8), word, presence_threshold=0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -109,9 +108,7 @@ def add_words(source: Path, out: Path, words: Sequence[str], *, text_encoder: bo
         graph = OnnxRuntimeCpu().load(opened.graph(TEXT_ENCODER))
         encoded = TextEncoder.from_bundle(opened, graph, memory_mb=MEMORY_MB).encode(words)
     with staged_folder(out, force=force) as folder:
-        for name in opened.manifest.files:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(opened.path(name), folder / name)
+        opened.copy(opened.manifest.files, folder)
         store_words(folder, opened.manifest.raw, encoded, text_encoder=text_encoder)
         try_bundle(folder)
 

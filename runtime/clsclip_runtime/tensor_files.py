@@ -1,18 +1,20 @@
 """The one way in which safetensors files are read: the header is checked in full before a tensor is made.
 
 The format is eight bytes with the header's length, the header as JSON, and the tensors one after the other. What is
-read is read by position and copied: nothing is mapped, so a file that is cut meanwhile is an error and no signal.
+read is read by position and copied: nothing is mapped, so a file that is cut meanwhile is an error and no signal. What
+was verified before is given as bytes, so that nobody can change it any more.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -62,16 +64,17 @@ class TensorFile:
         tensors: every tensor by name.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Open the file and check its header.
+    def __init__(self, file: Path | bytes) -> None:
+        """Open the file, or one that has been read, and check its header.
 
         Raises:
             TensorFileError: it is no safetensors file.
             OSError: it cannot be read.
         """
-        self._file = open_regular(path)
+        self._file: IO[bytes] = io.BytesIO(file) if isinstance(file, bytes) else open_regular(file)
         try:
-            size = os.fstat(self._file.fileno()).st_size
+            size = self._file.seek(0, os.SEEK_END)
+            self._file.seek(0)
             self._begin, header = _read_header(self._file.read(_LENGTH_BYTES), self._file.read, size)
             self.metadata = _metadata(header.pop(_METADATA, {}))
             self.tensors = {name: _info(name, entry) for name, entry in header.items()}

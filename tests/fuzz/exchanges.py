@@ -2,6 +2,9 @@
 
 A bundle's files are cut, rewritten in place, exchanged or taken away at random moments while a process loads the bundle
 and while it runs. Every outcome is the right masks or a refusal: never a signal, nor masks of what was not verified.
+
+The bundle is the embedded one, and one that holds its words in place of a text encoder, in turn. Python reads files as
+small ones and as large ones, in turn.
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.first_calls import CPP, ask, engines
+from clsclip_export.words import add_words
+from clsclip_runtime.bundle import opening
 from clsclip_runtime.bundle.opening import EMBEDDED
 from clsclip_runtime.errors import ClsclipRuntimeError
 
@@ -157,7 +162,9 @@ def serve(engine: str, folder: Path) -> None:
     ask(engine, EMBEDDED)(WORDS[:1])  # the libraries are loaded
     answers.write("ready\n")
     answers.flush()
-    for _ in sys.stdin:
+    small = opening._SMALL_FILE
+    for number, _ in enumerate(sys.stdin):
+        opening._SMALL_FILE = small if number // 2 % 2 else 0
         try:
             start = time.monotonic()
             segment = ask(engine, folder)
@@ -178,18 +185,24 @@ def campaign(engine: str, count: int, seed: int) -> Report:
     """So many exchanges beside one engine."""
     report, chance = Report(), random.Random(f"{engine} {seed}")
     with tempfile.TemporaryDirectory(prefix="clsclip-exchanges-") as scratch:
-        folder = Path(scratch) / "bundle"
-        restore(folder)
+        folder, with_words = Path(scratch) / "bundle", Path(scratch) / "words"
+        add_words(EMBEDDED, with_words, WORDS, text_encoder=False)
+        sources = (EMBEDDED, with_words)
+        restore(folder, EMBEDDED)
         child = Child(engine, folder)
         try:
             untouched = [_untouched(child) for _ in range(3)]
-            wanted, calls_s = untouched[0]["masks"], untouched[0]["calls_s"]
+            calls_s = untouched[0]["calls_s"]
             loading_s = min(one["loading_s"] for one in untouched)
-            if len({digest for one in untouched for digest in one["masks"]}) != 1:
+            restore(folder, with_words)
+            untouched.append(_untouched(child))
+            wanted = untouched[0]["masks"]
+            if any(one["masks"] != wanted for one in untouched) or len(set(wanted)) != 1:
                 raise RuntimeError(f"{engine}: calls of an untouched bundle differ")
-            names = sorted(path.name for path in folder.iterdir())
-            for _ in range(count):
-                restore(folder)
+            for number in range(count):
+                source = sources[number % len(sources)]
+                restore(folder, source)
+                names = sorted(path.name for path in source.iterdir())
                 change, name = chance.choice(CHANGES), chance.choice(names)
                 # Files are read in the first part of loading.
                 wait = chance.choice((loading_s / 4, loading_s / 4, loading_s, loading_s + calls_s)) * chance.random()
@@ -219,10 +232,10 @@ def judged(outcome: dict[str, Any], wanted: list[str]) -> tuple[str, str]:
     return "fault", f"{outcome}"
 
 
-def restore(folder: Path) -> None:
-    """An untouched copy of the embedded bundle: new files, so that no earlier process has them."""
+def restore(folder: Path, source: Path) -> None:
+    """An untouched copy of a bundle: new files, so that no earlier process has them."""
     shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(EMBEDDED, folder)
+    shutil.copytree(source, folder)
 
 
 def main() -> int:

@@ -9,8 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import onnx
-
 from clsclip_export.engines.inspect import Inspection, inspect_build, prove_precision
 from clsclip_export.engines.options import EngineOptions
 from clsclip_export.engines.trt import BuildLog, TimingCache, build_plan
@@ -29,6 +27,7 @@ from clsclip_runtime.backends.tensorrt.engine_files import (
 )
 from clsclip_runtime.backends.tensorrt.engine_place import EnginePlace
 from clsclip_runtime.bundle.opening import DETECTOR, IMAGE_ENCODER, PRESENCE, STEM, TEXT_ENCODER, TRUNK, Bundle
+from clsclip_runtime.bundle.signature import Signature
 from clsclip_runtime.errors import BackendError
 from clsclip_runtime.paths import is_file, write_bytes, write_json, write_text
 from clsclip_runtime.scratch import sweep
@@ -152,7 +151,7 @@ def build_engine(
     sweep(sidecar.parent)
     if existing is not None:
         return Built(existing, True, time.perf_counter() - start)
-    axes, log, timings = graph_axes(bundle.path(graph)), BuildLog(edition), None
+    axes, log, timings = graph_axes(graph, bundle.signature(graph)), BuildLog(edition), None
     if not edition.builds_without_gpu and place.folder is None:  # what others measured is not read
         timings = TimingCache(sidecar.with_name(f"{edition.name}-{edition.version}.timings"))
     try:
@@ -184,25 +183,24 @@ def usable(sidecar: Path, edition: TensorRtEdition) -> EngineFile | None:
     return engine
 
 
-def graph_axes(path: Path) -> dict[str, dict[str, list[str | None]]]:
+def graph_axes(graph: str, signature: Signature) -> dict[str, dict[str, list[str | None]]]:
     """Names of the dynamic axes of every input and output; None for fixed ones.
 
     Raises:
         ProfileError: a profile says nothing of one.
     """
-    graph = onnx.load(path, load_external_data=False).graph
-    for value in [*graph.input, *graph.output]:
-        names = [axis.dim_param for axis in value.type.tensor_type.shape.dim if not axis.HasField("dim_value")]
-        unknown = [name for name in names if name not in AXES]
-        if unknown:
-            raise ProfileError(
-                f"{path.name} has the dynamic axis {unknown[0] or '?'} in {value.name}, and profiles know "
-                f"{', '.join(AXES)}. Export it with fixed sizes."
-            )
-    return {
-        kind: {value.name: [axis.dim_param or None for axis in value.type.tensor_type.shape.dim] for value in values}
-        for kind, values in (("inputs", graph.input), ("outputs", graph.output))
-    }
+    found: dict[str, dict[str, list[str | None]]] = {}
+    for kind, values in (("inputs", signature.inputs), ("outputs", signature.outputs)):
+        for value in values:
+            names = [axis if isinstance(axis, str) else None for axis in value.shape]
+            unknown = [name for name in names if name is not None and name not in AXES]
+            if unknown:
+                raise ProfileError(
+                    f"{graph} has the dynamic axis {unknown[0] or '?'} in {value.name}, and profiles know "
+                    f"{', '.join(AXES)}. Export it with fixed sizes."
+                )
+            found.setdefault(kind, {})[value.name] = names
+    return found
 
 
 def describe(

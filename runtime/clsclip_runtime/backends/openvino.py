@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -112,17 +112,30 @@ class OpenVino:
         Raises:
             BackendError: OpenVINO does not know an operator, or cannot compile it.
         """
+        return self.read(file)()
+
+    def read(self, file: GraphFile) -> Callable[[], OpenVinoGraph]:
+        """Copy a graph and its weights into OpenVINO; what is returned compiles the copy, once. BackendError as `load`.
+
+        Compiling copies weights once more, so whoever frees the file's memory in between needs a third less of it.
+        """
         path, model = file.path, file.model(_in_memory)
         _threads.check(self.name)
         try:
-            core = process_core()
-            read = core.read_model(model)
-            watch = watch_model(read)
-            weights = file.weights if _reads_in_place(read, file.weights) else ()
-            compiled = core.compile_model(read, self._device, self._options)
+            copy = [process_core().read_model(model)]
+            watch = watch_model(copy[0])
+            weights = file.weights if _reads_in_place(copy[0], file.weights) else ()
         except Exception as error:  # the Python binding has others than RuntimeError
             raise self._refusal(path, error) from error
-        return OpenVinoGraph(compiled, path.name, watch, weights)
+
+        def compile_copy() -> OpenVinoGraph:
+            try:
+                compiled = process_core().compile_model(copy.pop(), self._device, self._options)
+            except Exception as error:
+                raise self._refusal(path, error) from error
+            return OpenVinoGraph(compiled, path.name, watch, weights)
+
+        return compile_copy
 
     def _refusal(self, path: Path, error: Exception) -> BackendError:
         return BackendError(

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from clsclip_runtime import system
 from clsclip_runtime.bundle.specs import FileEntry
 from clsclip_runtime.errors import BundleError
+from clsclip_runtime.paths import write_file
 from clsclip_runtime.system import NotRegularError, open_regular
 
 AGAIN = "Get the bundle again, or export it again with clsclip-export"
@@ -92,6 +93,19 @@ def read_verified(folder: Path, name: str, entry: FileEntry, *, keep: bool) -> n
     if digest.hexdigest() != entry.sha256:
         raise _damaged(folder, name, entry, "its SHA-256 is not the one in the manifest")
     return memory
+
+
+def copy_verified(folder: Path, name: str, entry: FileEntry, target: Path) -> None:
+    """Write what was verified of a file of a bundle to ``target``; its folder is made.
+
+    Raises:
+        BundleError: as :func:`read_verified`.
+        OutputError: it cannot be written.
+    """
+    content = read_verified(folder, name, entry, keep=True)
+    assert content is not None  # noqa: S101 (it is kept)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_file(target, lambda file: file.write(content.data))
 
 
 def _fill(file: IO[bytes], memory: npt.NDArray[np.uint8], digest: hashlib._Hash | None) -> int:

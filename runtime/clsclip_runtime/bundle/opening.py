@@ -12,13 +12,13 @@ import hashlib
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from clsclip_runtime.bundle.contents import AGAIN, read_verified, read_whole
+from clsclip_runtime.bundle.contents import AGAIN, copy_verified, read_verified, read_whole
 from clsclip_runtime.bundle.graph_file import Memory, WalkedGraph, unknown, walk_graph
 from clsclip_runtime.bundle.graph_inputs import OtherValuesError, check_values
 from clsclip_runtime.bundle.graph_rules import BUNDLES, DETECTORS, UnknownGraphError
@@ -54,6 +54,7 @@ _MOST_GRAPH = 1 << 31
 """Bytes of a file in ONNX's format, which is protobuf's."""
 
 _GRAPHS = (TEXT_ENCODER, IMAGE_ENCODER, STEM, TRUNK, PRESENCE)
+_OF_WORDS = frozenset({TOKENIZER, TEXT_TOKENS})
 _MOST_UNUSED = 2
 """A file with weights is at most so many times as large as all the weights in it, and a little more."""
 
@@ -66,6 +67,8 @@ class _Held:
     files: dict[str, Memory] = field(default_factory=dict)
     late: dict[str, Future[None]] = field(default_factory=dict)
     """Large files that are read and verified while engines load what has been verified."""
+    told: dict[str, tuple[Signature, frozenset[str]]] = field(default_factory=dict)
+    """What every graph that was walked takes and gives, and in which files it keeps weights. This is kept."""
     readers: ThreadPoolExecutor | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -128,12 +131,12 @@ class Bundle:
             raise self._no_graph(name, error) from error
 
     def signature(self, name: str) -> Signature:
-        """Tell what the graph ``name`` takes and gives. BundleError as :meth:`graph`."""
-        return signature_of(self._walked(name).model)
+        """Tell what the graph ``name`` takes and gives, as it was verified. BundleError as :meth:`graph`."""
+        return self._told(name)[0]
 
     def digests(self, name: str) -> Mapping[str, str]:
         """Return SHA-256 of a graph and of the files that hold its weights, by name. BundleError as :meth:`graph`."""
-        files = [name, *sorted(_listed(name, location) for location in self._walked(name).locations)]
+        files = [name, *sorted(_listed(name, location) for location in self._told(name)[1])]
         return {one: self.manifest.files[one].sha256 for one in files}
 
     def read(self, name: str) -> bytes:
@@ -146,6 +149,17 @@ class Bundle:
         if name not in self.manifest.files:
             raise BundleError(f"{self.folder} has no {name} among the files of its manifest. {AGAIN}")
         return self.folder / name
+
+    def copy(self, names: Iterable[str], folder: Path) -> None:
+        """Write files into another bundle that is being made, as they were verified.
+
+        Raises:
+            BundleError: the manifest does not list one, or it is not any more what was verified.
+            OutputError: one cannot be written.
+        """
+        for name in names:
+            self.path(name)
+            copy_verified(self.folder, name, self.manifest.files[name], folder / name)
 
     @contextmanager
     def loading(self) -> Iterator[None]:
@@ -172,6 +186,12 @@ class Bundle:
         """Let go of a graph that an engine has loaded, with the weights inside of it; asked for again, it is read."""
         with self._held.lock:
             self._held.graphs.pop(name, None)
+
+    def let_go_of_weights(self) -> None:
+        """Let go of the files that hold weights of graphs; asked for again, they are read."""
+        with self._held.lock:
+            for name in set(self._held.files) - _OF_WORDS:
+                del self._held.files[name]
 
     def release(self) -> None:
         """Let go of what ``to_load`` held; engines keep what they use."""
@@ -213,12 +233,12 @@ class Bundle:
             early = [pool.submit(read, name, to_load and name != SEGMENTER) for name in rest if name not in late]
             for name in set(late).intersection(graphs):
                 read_late(name, False)
-            kept = self._walk_small(small, to_load, read_late)
+            kept = self._walk_small(small, to_load, read_late) | _OF_WORDS
             for name in late:
-                read_late(name, name in kept)
+                read_late(name, to_load and name in kept)
             for one in early:
                 one.result()
-            for name in set(held.files) - kept - {TOKENIZER, TEXT_TOKENS} - set(held.late):
+            for name in set(held.files) - kept - set(held.late):
                 del held.files[name]
             if not to_load:
                 self.wait_until_verified()
@@ -263,6 +283,13 @@ class Bundle:
         """Whether a file with weights holds much that no graph uses."""
         return self.manifest.files[name].bytes > _MOST_UNUSED * used[name] + _BLOCK
 
+    def _told(self, name: str) -> tuple[Signature, frozenset[str]]:
+        self.path(name)
+        self._wait_for(name)
+        if name not in self._held.told:
+            self._walk(name)
+        return self._held.told[name]
+
     def _walked(self, name: str) -> WalkedGraph:
         self.path(name)
         self._wait_for(name)
@@ -276,7 +303,8 @@ class Bundle:
         rules = DETECTORS if name == DETECTOR else BUNDLES
         try:
             walked = walk_graph(memory, rules)
-            check_values(name, signature_of(walked.model), self.manifest)
+            signature = signature_of(walked.model)
+            check_values(name, signature, self.manifest)
         except NotOnnxError as error:
             raise self._no_graph(name, error) from error
         except UnknownGraphError as error:
@@ -292,6 +320,7 @@ class Bundle:
                     f"{name} in {self.folder} keeps weights in {location}, which the manifest does not list, so they "
                     f"cannot be verified. {AGAIN}"
                 )
+        self._held.told[name] = (signature, walked.locations)
         return walked
 
     def _no_graph(self, name: str, error: NotOnnxError) -> BundleError:

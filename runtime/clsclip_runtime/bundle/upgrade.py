@@ -8,16 +8,17 @@ come from the graphs, estimates of memory from the formulas that 0.1 had built i
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from clsclip_runtime.bundle import memory
+from clsclip_runtime.bundle.contents import copy_verified
 from clsclip_runtime.bundle.description import describe_features, read_signatures
 from clsclip_runtime.bundle.folder import check_target, file_entries, staged_folder
 from clsclip_runtime.bundle.manifest import SCHEMA_VERSION, check_file_name
 from clsclip_runtime.bundle.opening import IMAGE_ENCODER, MANIFEST, PRESENCE, TEXT_ENCODER, TRUNK, Bundle
+from clsclip_runtime.bundle.specs import FileEntry
 from clsclip_runtime.documents import DocumentError, read_json
 from clsclip_runtime.errors import BundleError, OptionError
 from clsclip_runtime.extras import upgrade_advice
@@ -62,13 +63,12 @@ def upgrade_bundle(old: str | os.PathLike[str], new: str | os.PathLike[str], *, 
     notes: list[str] = []
     try:
         with staged_folder(target, force=force) as folder:
-            for name in listed:
+            for name, entry in listed.items():
                 new_name = old_names("files").get(name, name)
                 if new_name == PRESENCE and document.get("presence") is None:
                     notes.append(f"{name} was left out: the manifest has no threshold of presence, so nothing used it")
                     continue
-                (folder / new_name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(source / name, folder / new_name)
+                copy_verified(source, name, entry, folder / new_name)
             write_json(folder / MANIFEST, new_manifest(document, folder))
             try:
                 Bundle.open(folder)
@@ -176,9 +176,9 @@ def _read(folder: Path, shown: object) -> dict[str, Any]:
     return dict(document)
 
 
-def _verified_files(folder: Path, document: Mapping[str, Any]) -> Iterable[str]:
+def _verified_files(folder: Path, document: Mapping[str, Any]) -> dict[str, FileEntry]:
     """The files that the manifest lists, each with the size and digest that it states."""
-    entries = _section(document, "files")
+    entries, found = _section(document, "files"), {}
     for name in entries:
         check_file_name(name)
         entry, path = _section(entries, name), folder / name
@@ -192,7 +192,8 @@ def _verified_files(folder: Path, document: Mapping[str, Any]) -> Iterable[str]:
         if digest is None or digest != str(entry.get("sha256")).lower():
             what = "missing" if not is_file(path) else "damaged: its size or SHA-256 is not the one in the manifest"
             raise BundleError(f"{name} in {folder} is {what}. {_AGAIN}")
-    return entries
+        found[name] = FileEntry(digest, path.stat().st_size)
+    return found
 
 
 def _memory(

@@ -70,13 +70,13 @@ def cost(segmenter: Segmenter) -> dict[str, Any]:
 
 def _words_of(segmenter: Segmenter) -> Sequence[str]:
     """Words to ask: of a bundle without a text encoder, those that it knows."""
-    from clsclip_runtime.bundle.opening import TEXT_ENCODER, TEXT_TOKENS
+    from clsclip_runtime.bundle.opening import TEXT_ENCODER
     from clsclip_runtime.text.stored import StoredWords
 
     bundle = segmenter.bundle
     if TEXT_ENCODER in bundle.manifest.files:
         return WORDS
-    return StoredWords.read(bundle.path(TEXT_TOKENS), bundle.manifest.text.features).words[: len(WORDS)]
+    return StoredWords.of_bundle(bundle).words[: len(WORDS)]
 
 
 def differing(one: Mapping[str, Any], other: Mapping[str, Any], name: str = "") -> list[tuple[str, Any, Any]]:

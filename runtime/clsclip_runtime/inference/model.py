@@ -241,8 +241,25 @@ def _load_all(backend: Backend, bundle: Bundle, names: Sequence[str]) -> dict[st
             close_all(list(loaded.values()))
             raise
         return loaded
-    with ThreadPoolExecutor(min(len(names), os.cpu_count() or 1)) as pool:
-        return dict(zip(names, pool.map(lambda name: _load(backend, bundle, name), names), strict=True))
+    read = getattr(backend, "read", None)
+    if read is None:
+        with ThreadPoolExecutor(min(len(names), os.cpu_count() or 1)) as pool:
+            return dict(zip(names, pool.map(lambda name: _load(backend, bundle, name), names), strict=True))
+    to_read = [*names]
+
+    def load(name: str) -> Graph:
+        file = bundle.graph(name)
+        inputs, compile_copy = file.inputs, read(file)
+        del file
+        bundle.let_go(name)
+        to_read.remove(name)
+        if not to_read:
+            bundle.let_go_of_weights()
+        return _checked(bundle, name, compile_copy(), inputs)
+
+    # A thread for each graph: whoever waits for a file to be verified must not keep another from being read.
+    with ThreadPoolExecutor(len(names)) as pool:
+        return dict(zip(names, pool.map(load, names), strict=True))
 
 
 def _load(backend: Backend, bundle: Bundle, name: str) -> Graph:
@@ -251,6 +268,11 @@ def _load(backend: Backend, bundle: Bundle, name: str) -> Graph:
     graph = backend.load(file)
     del file
     bundle.let_go(name)
+    return _checked(bundle, name, graph, inputs)
+
+
+def _checked(bundle: Bundle, name: str, graph: Graph, inputs: Sequence[str]) -> Graph:
+    """The graph; BundleError if it takes or gives what its manifest does not list."""
     # An engine leaves out what nothing reads; what it was built of may be another graph.
     unknown = {*inputs, *graph.inputs} - _known_inputs(bundle, name)
     if unknown:

@@ -115,7 +115,7 @@ class TextEncoder:
         manifest = bundle.manifest
         text, stored = manifest.text, None
         if TEXT_TOKENS in manifest.files:
-            stored = StoredWords.read(bundle.path(TEXT_TOKENS), text.features)
+            stored = StoredWords.of_bundle(bundle)
         return cls(
             text.features,
             templates=text.templates,

@@ -16,6 +16,7 @@ from typing import IO, Any
 import numpy as np
 
 from clsclip_runtime._types import Floats
+from clsclip_runtime.bundle.opening import TEXT_TOKENS, Bundle
 from clsclip_runtime.bundle.specs import FeatureSpec
 from clsclip_runtime.documents import parse_json
 from clsclip_runtime.errors import BundleError, OptionError, WordError
@@ -42,18 +43,24 @@ class StoredWords:
         self._truncated = frozenset(truncated)
 
     @classmethod
-    def read(cls, path: Path, features: Sequence[FeatureSpec]) -> StoredWords:
+    def of_bundle(cls, bundle: Bundle) -> StoredWords:
+        """The words of a bundle that holds some, as they were verified. BundleError as :meth:`read`."""
+        return cls.read(bundle.path(TEXT_TOKENS), bundle.manifest.text.features, bundle.read(TEXT_TOKENS))
+
+    @classmethod
+    def read(cls, path: Path, features: Sequence[FeatureSpec], content: bytes | None = None) -> StoredWords:
         """Read and check the file at ``path``.
 
         Args:
             path: the file.
             features: the text features of the manifest, all of which must be there. Other tensors are ignored.
+            content: its bytes, where it has been read and verified.
 
         Raises:
             BundleError: it is damaged, of a newer schema, or does not fit the manifest.
         """
         try:
-            with TensorFile(path) as file:
+            with TensorFile(path if content is None else content) as file:
                 words, truncated = _read_words(file.metadata)
                 _check_shapes(file, len(words), features)
                 arrays = {one.name: file.read_float32(one.name) for one in features}

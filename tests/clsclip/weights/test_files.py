@@ -83,7 +83,7 @@ AGAIN, UNPACK = "Fetch the file again", "Unpack it"
         ("é".encode() * 300, "a text", AGAIN),
         (b"%PDF-1.4\n\xff", "a PDF", AGAIN),
         (b"version https://git-lfs.github.com/spec/v1\r\n", "a pointer of Git LFS", "Run: git lfs pull"),
-        (gzip.compress(b"x"), "a gzip file", UNPACK),
+        (gzip.compress(b"x", mtime=0), "a gzip file", UNPACK),
         (lzma.compress(b"x"), "an xz file", UNPACK),
         (bz2.compress(b"x"), "a bzip2 file", UNPACK),
         (b"\x28\xb5\x2f\xfd\0\0", "a Zstandard file", UNPACK),

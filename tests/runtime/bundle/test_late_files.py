@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from clsclip_runtime import Bundle, BundleError, Segmenter
+from clsclip_runtime.backends.openvino import OpenVino, OpenVinoGraph
 from clsclip_runtime.bundle import opening
 from clsclip_runtime.bundle.contents import read_verified
 from clsclip_runtime.inference import model
+from clsclip_runtime.protocols import GraphFile
 from tests.runtime.tiny_bundle import make_bundle
 
 FILES = [
@@ -115,3 +120,51 @@ def test_nothing_of_it_is_held_afterwards(own: Path) -> None:
         with pytest.raises(BundleError, match="is missing"):
             (own / "trunk.onnx").unlink()
             segmenter.bundle.graph("trunk.onnx")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_every_file_is_read_once(own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str) -> None:
+    """The key of stored words names the text encoder's files, after that has been let go of."""
+    read: Counter[str] = Counter()
+
+    def noted(folder: Path, name: str, entry: object, *, keep: bool) -> object:
+        read[name] += 1
+        return read_verified(folder, name, entry, keep=keep)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(opening, "read_verified", noted)
+    with Segmenter.load(own, engine, word_cache=tmp_path / "words") as segmenter:
+        segmenter(PICTURE, ["red"])
+        if opening._SMALL_GRAPH == 0:  # which files large graphs share is known too late to hold them
+            del read["vision.weights"]
+        assert read == dict.fromkeys(set(segmenter.bundle.manifest.files) & {*read}, 1)
+        assert {*read} >= set(segmenter.bundle.manifest.files) - {"vision.weights"}
+    assert [*(tmp_path / "words").iterdir()], "the word has a place"
+
+
+def test_openvino_compiles_when_what_it_has_copied_is_gone(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else weights are in memory three times: as they were read, as OpenVINO copied them, and compiled."""
+    handed: list[weakref.ref[object]] = []
+    left: list[int] = []
+    read = OpenVino.read
+    all_read = threading.Barrier(4, timeout=60)
+
+    def noted(engine: OpenVino, file: GraphFile) -> Callable[[], OpenVinoGraph]:
+        handed.extend(weakref.ref(weight.data.base) for weight in file.weights)
+        compile_copy = read(engine, file)
+        del file
+
+        def compile_noted() -> OpenVinoGraph:
+            all_read.wait()
+            end = time.monotonic() + 30  # the last of the threads lets go of files
+            while any(one() is not None for one in handed) and time.monotonic() < end:
+                time.sleep(0.01)
+            left.append(sum(one() is not None for one in handed))
+            return compile_copy()
+
+        return compile_noted
+
+    monkeypatch.setattr(OpenVino, "read", noted)
+    with Segmenter.load(own, "openvino", word_cache=False) as segmenter:
+        assert segmenter(PICTURE, ["red"], presence_threshold=0)["red"].mask.shape == (40, 48)
+    assert handed
+    assert left == [0] * 4

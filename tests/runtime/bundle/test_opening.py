@@ -279,3 +279,18 @@ def test_an_axis_that_grows_must_be_open_in_the_graph(tmp_path: Path, name: str,
     sign(own, json.loads((own / "manifest.json").read_text("utf-8")))
     with pytest.raises(BundleError, match=f"takes {value} with a first axis of a fixed size"):
         Bundle.open(own)
+
+
+def test_copies_are_of_what_was_verified(tmp_path: Path) -> None:
+    """Else whoever makes a bundle of another would write the digests of a file that nobody has verified."""
+    folder = make_bundle(tmp_path / "one.clsclip")
+    opened = Bundle.open(folder)
+    opened.copy(opened.manifest.files, tmp_path / "two")
+    for name in opened.manifest.files:
+        assert (tmp_path / "two" / name).read_bytes() == (folder / name).read_bytes()
+    data = bytearray((folder / "vision.weights").read_bytes())
+    data[0] ^= 1
+    (folder / "vision.weights").write_bytes(data)
+    with pytest.raises(BundleError, match=r"vision\.weights in .* is damaged"):
+        opened.copy(["trunk.onnx", "vision.weights"], tmp_path / "three")
+    assert [one.name for one in (tmp_path / "three").iterdir()] == ["trunk.onnx"]

@@ -195,3 +195,24 @@ def test_a_damaged_file_is_told_when_the_bundle_is_loaded(tmp_path: Path) -> Non
     sign(folder, {key: value for key, value in document.items() if key != "files"})
     with pytest.raises(BundleError, match=r"text_tokens\.safetensors is unusable .*export it again"):
         Segmenter.load(folder)
+
+
+def test_words_are_those_that_were_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever changes the file after it was verified changes nothing."""
+    folder = stored_bundle(tmp_path / "tiny", keep_encoder=False)
+    scene = paint({"red": (slice(1, 4), slice(1, 5)), "green": (slice(5, 7), slice(2, 4))})
+    with Segmenter.load(folder) as segmenter:
+        expected = segmenter(scene, ["red", "green"]).masks
+    from_bundle = TextEncoder.from_bundle
+
+    def late(bundle: Bundle, *args: Any, **options: Any) -> TextEncoder:
+        stored = StoredWords.of_bundle(bundle)
+        swapped = {name: array[::-1].copy() for name, array in stored._arrays.items()}
+        write_text_tokens(folder / TEXT_TOKENS, stored.words, swapped)
+        return from_bundle(bundle, *args, **options)
+
+    monkeypatch.setattr(TextEncoder, "from_bundle", late)
+    with Segmenter.load(folder) as segmenter:
+        np.testing.assert_array_equal(segmenter(scene, ["red", "green"]).masks, expected)
+    with pytest.raises(BundleError, match=r"text_tokens\.safetensors in .* is damaged"):
+        Segmenter.load(folder)
