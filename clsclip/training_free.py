@@ -72,6 +72,9 @@ class TrainingFree(WordSegmenter):
         background: prompts that words compete with.
         templates: of words and of background prompts.
 
+    Attributes:
+        scale: CLIP's own temperature, a number.
+
     Raises:
         TowersError: the method is unknown, or there is no background.
     """
@@ -93,17 +96,13 @@ class TrainingFree(WordSegmenter):
             raise TowersError("Without background prompts every pixel would belong to a word. Give at least one.")
         self.towers, self.method = towers.requires_grad_(False), method
         self.background, self.templates = tuple(background), tuple(templates)
+        self.scale = float(towers.logit_scale.detach().exp())  # here, since an exporter cannot follow it into a number
         self.presence = Presence()
         bias = neighborhood(towers.grid) if method == "naclip" else torch.zeros(())
         self.register_buffer("bias", bias, persistent=False)
         with torch.no_grad():
             features = self.text_features_of(self.background)
         self.register_buffer("background_features", features, persistent=False)
-
-    @property
-    def scale(self) -> float:
-        """CLIP's own temperature."""
-        return float(self.towers.logit_scale.detach().exp())
 
     def text_features_of(self, words: Sequence[str]) -> Tensor:
         """Words -> (K, f) of unit norm, the mean over the templates."""

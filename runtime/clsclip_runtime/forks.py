@@ -49,6 +49,25 @@ def close_at_end(owner: object, close: Callable[[], object]) -> None:
     weakref.finalize(owner, close_here)
 
 
+class OwnLock:
+    """A lock of the process: in a child that is forked it is free, whoever held it in the parent."""
+
+    def __init__(self) -> None:
+        """Make it."""
+        self._lock = threading.Lock()
+        tell_after_fork(self)
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()
+
+    def after_fork(self) -> None:
+        """Another one, in the child."""
+        self._lock = threading.Lock()
+
+
 class IdleThreads:
     """Threads that an engine keeps after what they ran for is freed, and gives to what is loaded next.
 

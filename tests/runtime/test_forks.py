@@ -107,6 +107,35 @@ if child == 0:
 print("freed", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), area(segmenter) == wanted[0])
 """
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_lock_of_the_process_is_free_in_a_child() -> None:
+    """The child is a process of its own here: it would wait for ever."""
+    code = """
+import os, threading
+from clsclip_runtime.forks import OwnLock
+lock, held, go = OwnLock(), threading.Event(), threading.Event()
+def hold():
+    with lock:
+        held.set()
+        go.wait()
+holder = threading.Thread(target=hold)
+holder.start()
+held.wait()
+child = os.fork()
+if child == 0:
+    with lock:
+        os._exit(7)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+go.set()
+holder.join()
+with lock:
+    print("free")
+"""
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.split() == ["7", "free"], done.stderr
+
+
 BUSY = """
 import os, sys, threading
 import numpy as np

@@ -7,7 +7,6 @@ a graph of its own.
 from __future__ import annotations
 
 import os
-import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ import numpy.typing as npt
 from clsclip_runtime.arrays import Arrays
 from clsclip_runtime.errors import BackendError, OptionError
 from clsclip_runtime.extras import install_command
-from clsclip_runtime.forks import IdleThreads, leave_in_parent
+from clsclip_runtime.forks import IdleThreads, OwnLock, leave_in_parent
 from clsclip_runtime.libraries import import_openvino, reason_of
 from clsclip_runtime.protocols import GraphFile, Weight
 
@@ -315,7 +314,7 @@ def _in_memory(weight: Weight) -> dict[str, str]:
     }
 
 
-_constants_lock = threading.Lock()
+_constants_lock = OwnLock()
 
 
 def _reads_in_place(model: Any, weights: Sequence[Weight]) -> bool:

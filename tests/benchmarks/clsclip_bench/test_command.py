@@ -173,7 +173,7 @@ def test_plots_need_matplotlib(capsys: Captured, monkeypatch: pytest.MonkeyPatch
 def test_ctrl_c_keeps_what_was_measured(bundle: Path, tmp_path: Path) -> None:
     program, environment = command(bundle)
     running = subprocess.Popen(
-        [*program, "--report", "run.json", "--crops", "1", "--classes", "1,2,3,4,5,6,7,8,9", "--minutes", "9"],
+        [*program, "--report", "run.json", "--crops", "1", "--classes", "1,2,3,4,5,6,7,8,9", "--minutes", "0.5"],
         cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     end = time.monotonic() + 60

@@ -97,12 +97,18 @@ def test_a_checkpoint_uses_it_where_absent_words_are_left_out(checkpoint: Path) 
         assert (found.masks != expected).mean() < 1e-3
 
 
-@pytest.mark.parametrize("backend", ["onnxruntime-cpu", "openvino"])
-def test_the_bundle_uses_it_where_nobody_says_what_a_crop_shows(checkpoint: Path, tmp_path: Path, backend: str) -> None:
-    out, image = tmp_path / "faint.clsclip", photographs()[0]
-    sizes = ["--crops", "1,1,2", "--classes", "1,2,3", "--pairs", "1,2,6"]
+@pytest.fixture(scope="module")
+def faint(checkpoint: Path) -> Path:
+    """Its bundle."""
+    out, sizes = checkpoint.with_name("faint.clsclip"), ["--crops", "1,1,2", "--classes", "1,2,3", "--pairs", "1,2,6"]
     done = CliRunner().invoke(command, ["--ckpt", str(checkpoint), "--out", str(out), *sizes])
     assert done.exit_code == 0, done.output
+    return out
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime-cpu", "openvino"])
+def test_the_bundle_uses_it_where_nobody_says_what_a_crop_shows(checkpoint: Path, faint: Path, backend: str) -> None:
+    out, image = faint, photographs()[0]
     least = json.loads((out / "manifest.json").read_text("utf-8"))["presence"]["least_confidence"]
     plain = logits_of(checkpoint)
     height, width = image.shape[:2]
