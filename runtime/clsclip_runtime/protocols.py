@@ -82,15 +82,15 @@ class GraphFile:
                 )
         graph: list[bytes | memoryview] = [self.inside]
         for weight in self.weights:
-            own = b"".join(_number_field(1, size) for size in weight.shape) + _number_field(2, weight.dtype)
-            own += _field(8, weight.name.encode())
+            own = b"".join(proto_number(1, size) for size in weight.shape) + proto_number(2, weight.dtype)
+            own += proto_bytes(8, weight.name.encode())
             if place is None:
                 size = len(own) + len(_head(9, weight.data.nbytes)) + weight.data.nbytes
                 graph += [_head(5, size), own, _head(9, weight.data.nbytes), weight.data.data]
             else:
                 for key, value in place(weight).items():
-                    own += _field(13, _field(1, key.encode()) + _field(2, value.encode()))
-                graph.append(_field(5, own + _number_field(14, 1)))
+                    own += proto_bytes(13, proto_bytes(1, key.encode()) + proto_bytes(2, value.encode()))
+                graph.append(proto_bytes(5, own + proto_number(14, 1)))
         if not self.inside and not self.weights:  # the graph is in ``around``
             return self.around
         size = sum(len(part) for part in graph)
@@ -120,11 +120,13 @@ def _head(number: int, size: int) -> bytes:
     return _varint(number << 3 | 2) + _varint(size)
 
 
-def _field(number: int, content: bytes) -> bytes:
+def proto_bytes(number: int, content: bytes) -> bytes:
+    """A field of protobuf that holds bytes, a text or a message."""
     return _head(number, len(content)) + content
 
 
-def _number_field(number: int, value: int) -> bytes:
+def proto_number(number: int, value: int) -> bytes:
+    """A field of protobuf that holds a number."""
     return _varint(number << 3) + _varint(value)
 
 

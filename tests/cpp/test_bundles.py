@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import pytest
 
+from clsclip_runtime.bundle.graph_file import read_graph
 from clsclip_runtime.bundle.graph_rules import BUNDLES, DETECTORS, UnknownGraphError, checked
 from clsclip_runtime.bundle.manifest import parse_manifest
 from clsclip_runtime.bundle.onnx_graph import NotOnnxError
@@ -26,6 +27,8 @@ from tests.cpp.test_features import SCENE, same_results
 from tests.fuzz.bundles import files
 from tests.fuzz.graphs import ENCODINGS, GRAPHS, Graphs, flipped
 from tests.runtime.bundle.sizes import DIVISIONS, SIZES, divided
+from tests.runtime.bundle.test_clip_bounds import BOUNDS, TYPED
+from tests.runtime.bundle.test_clip_bounds import write as write_clips
 from tests.runtime.bundle.test_onnx_walk import ENCODINGS as BY_HAND
 from tests.runtime.bundle.test_onnx_walk import STRUCTURES, changed, with_node
 from tests.runtime.bundle.test_schema import WRONG, document
@@ -62,6 +65,13 @@ def test_honest_graphs_are_taken(parts: Parts) -> None:
         found, mine = parts("walk", file=str(path)), checked(path.read_bytes(), BUNDLES)
         assert (found["nodes"], found["tensors"]) == (len(mine.graph.nodes), len(mine.graph.tensors))
         assert found["ir_version"] == mine.ir_version
+
+
+@pytest.mark.parametrize(("kind", "name"), TYPED)
+def test_clips_get_the_same_bounds(parts: Parts, tmp_path: Path, kind: int, name: str) -> None:
+    write_clips(tmp_path / "g.onnx", kind, BOUNDS[name])
+    parts("graph_bytes", file=str(tmp_path / "g.onnx"), out=str(tmp_path / "out"))
+    assert (tmp_path / "out").read_bytes() == read_graph(tmp_path / "g.onnx").inside
 
 
 @pytest.mark.parametrize("name", BY_HAND)

@@ -107,6 +107,7 @@ if child == 0:
 print("freed", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), area(segmenter) == wanted[0])
 """
 
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_lock_of_the_process_is_free_in_a_child() -> None:
     """The child is a process of its own here: it would wait for ever."""

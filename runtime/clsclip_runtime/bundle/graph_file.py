@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from clsclip_runtime.bundle.clip_bounds import graph_bytes, joined
 from clsclip_runtime.bundle.contents import read_whole
 from clsclip_runtime.bundle.graph_rules import BUNDLES, DETECTORS, Rules, UnknownGraphError, checked
 from clsclip_runtime.bundle.manifest import check_file_name
@@ -35,7 +36,7 @@ class WalkedGraph:
     Attributes:
         model: what it says.
         memory: the file; weights inside it lie at multiples of eight bytes.
-        around, inside: what belongs to the model and to its graph, without weights.
+        around, inside: what belongs to the model and to its graph, without weights; every Clip has both bounds.
         weights: initializers that are handed over beside the graph, with where each lies: a file's name and an offset,
             or an empty name for the graph's own file.
     """
@@ -89,7 +90,7 @@ def walk_graph(memory: Memory, rules: Rules) -> WalkedGraph:
     """
     data: Bytes = bytes(memory) if len(memory) <= _WALKED_AS_BYTES else memory.data
     model = checked(data, rules)
-    around, inside = _joined(data, model.around), _joined(data, model.graph.spans)
+    around, inside = joined(data, model.around), graph_bytes(data, model.graph)
     weights = []
     for tensor in model.graph.tensors:
         if tensor.place is not None:
@@ -98,19 +99,6 @@ def walk_graph(memory: Memory, rules: Rules) -> WalkedGraph:
             weights.append((tensor, "", _aligned(memory, tensor)))
     del data
     return WalkedGraph(model, memory, around, inside, tuple(weights))
-
-
-def _joined(data: Bytes, spans: list[tuple[int, int]]) -> bytes:
-    """The bytes of spans, one after another; those that touch are copied at once."""
-    found: list[bytes] = []
-    begin = end = 0
-    for start, stop in spans:
-        if start != end:
-            found.append(bytes(data[begin:end]))
-            begin = start
-        end = stop
-    found.append(bytes(data[begin:end]))
-    return b"".join(found)
 
 
 def _aligned(memory: Memory, tensor: Tensor) -> int:

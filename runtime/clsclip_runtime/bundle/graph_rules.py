@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from clsclip_runtime.bundle.onnx_graph import FLOAT, INT, INT64, Bounds, Graph, Model, Node, NotOnnxError, Tensor
+from clsclip_runtime.bundle.onnx_graph import FLOAT, INT, INT64, INTS, Bounds, Graph, Model, Node, NotOnnxError, Tensor
 from clsclip_runtime.bundle.onnx_walk import walk
 from clsclip_runtime.bundle.protobuf import Bytes
 from clsclip_runtime.documents import read_json
@@ -28,7 +28,12 @@ LEAST_SIZES = {"group": 1, "blocksize": 1, "kernel_shape": 1, "strides": 1, "dil
 MOST_SIZE_OF_ATTRIBUTE = 1 << 16
 
 MOST_SIZE = 2**31 - 1
-"""Of an axis of an input or an output."""
+"""Of an axis of an input or an output, and of any other number in an attribute: OpenVINO counts up to some of them."""
+
+AXES = frozenset({"axis", "axes", "batch_dims", "perm", "start", "end"})
+"""Attributes that number axes, of which there are few."""
+
+MOST_AXIS = 16
 
 SAME_INPUTS = frozenset({"Concat", "Max", "Min", "Sum", "Mean"})
 """Operators of any number of inputs, all of one type."""
@@ -36,7 +41,7 @@ SAME_INPUTS = frozenset({"Concat", "Max", "Min", "Sum", "Mean"})
 SAME_OUTPUTS = frozenset({"Split"})
 """Operators of any number of outputs, all of one type."""
 
-_MAX_INPUTS = 512
+_INPUTS_OF_CLIP = 3
 _VALUES_OF_CONSTANT = {"value_float": FLOAT, "value_floats": FLOAT, "value_int": INT64, "value_ints": INT64}
 _GROWING = {"Expand": 1, "Tile": 1, "ConstantOfShape": 0, "Concat": None}
 """Which input of an operator is a shape; of Concat all may be parts of one."""
@@ -173,8 +178,10 @@ class _Check:
                 raise UnknownGraphError(f"takes or gives {value.name[:40]!r} with an axis of a size that none has")
         for kind in set(types.values()) - self._rules.element_types:
             raise UnknownGraphError(f"has values of ONNX's type {kind}")
-        for node in graph.nodes:
+        for number, node in enumerate(graph.nodes):
             self._node(node)
+            if node.operator == "Clip" and (len(node.inputs) < _INPUTS_OF_CLIP or not all(node.inputs)):
+                graph.open_clips.append((number, types[node.inputs[0]]))
         for value in (*graph.inputs, *graph.outputs, *graph.values):
             found = types.get(value.name)
             if found is None and value in graph.values:
@@ -203,10 +210,11 @@ class _Check:
         for name, (kind, value) in node.attributes.items():
             if kind not in rules.attributes.get(name, ()):
                 raise UnknownGraphError(f"gives {node.operator} the attribute {name[:40]!r} of type {kind}")
-            least = LEAST_SIZES.get(name)
-            sizes = value if isinstance(value, tuple) else (value or 0,)
-            if least is not None and not all(least <= one <= MOST_SIZE_OF_ATTRIBUTE for one in sizes):
-                raise UnknownGraphError(f"gives {node.operator} the attribute {name!r} with a size that none has")
+            least, most = _range_of(node, name)
+            numbers = value if isinstance(value, tuple) else (value or 0,)
+            if kind in (INT, INTS) and not all(least <= one <= most for one in numbers):
+                what = "size" if name in LEAST_SIZES else "number"
+                raise UnknownGraphError(f"gives {node.operator} the attribute {name!r} with a {what} that none has")
         for name in rules.required:
             if name not in node.attributes:
                 raise UnknownGraphError(f"gives {node.operator} no attribute {name!r}")
@@ -297,6 +305,16 @@ class _Check:
                 raise UnknownGraphError(f"makes a tensor of more than {MOST_VALUES} values by {operator}")
             if at is None and all(name in known for name in names) and len(values) <= 64:
                 known[node.outputs[0]] = tuple(values)
+
+
+def _range_of(node: Node, name: str) -> tuple[int, int]:
+    """The least and the largest number that an attribute may give. What a Constant gives is a value as any other."""
+    if node.operator == "Constant":
+        return -(2**63), 2**63 - 1
+    if name in LEAST_SIZES:
+        return LEAST_SIZES[name], MOST_SIZE_OF_ATTRIBUTE
+    most = MOST_AXIS if name in AXES else MOST_SIZE
+    return -most, most
 
 
 def _stated_type(node: Node) -> int | None:

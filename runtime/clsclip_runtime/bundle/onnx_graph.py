@@ -38,7 +38,7 @@ BYTES_OF = {
 FLOAT, INT64 = 1, 7
 """ONNX's numbers of two types of values."""
 
-INT, TENSOR = 2, 4
+INT, TENSOR, INTS = 2, 4, 7
 """ONNX's numbers of two types of attributes."""
 
 
@@ -105,6 +105,10 @@ class Graph:
     values: list[Value] = field(default_factory=list)
     spans: list[tuple[int, int]] = field(default_factory=list)
     """Of the file: all of the graph but the tensors that are handed over beside it."""
+    places: list[int] = field(default_factory=list)
+    """Which of the spans is a node's."""
+    open_clips: list[tuple[int, int]] = field(default_factory=list)
+    """Nodes of Clip that leave a bound out, by number, with the type of what they read; known once it is checked."""
 
 
 @dataclass

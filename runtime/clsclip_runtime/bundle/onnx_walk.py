@@ -172,6 +172,7 @@ class _Walker:
                 found.values.append(self._value(first, last))
             elif number == 1:
                 found.nodes.append(self._node(first, last))
+                found.places.append(len(found.spans))
                 self._nodes -= 1
                 if self._nodes < 0:
                     raise NotOnnxError(f"it has more than {bounds.nodes} nodes")

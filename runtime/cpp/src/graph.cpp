@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "errors.hpp"
+#include "protobuf_write.hpp"
 
 namespace clsclip {
 
@@ -21,20 +22,6 @@ std::string text_of_shape(const Shape& shape) {
 }
 
 namespace {
-
-void put_number(std::string& out, std::uint64_t value) {
-    while (value > 0x7F) {
-        out += static_cast<char>(value | 0x80U);
-        value >>= 7;
-    }
-    out += static_cast<char>(value);
-}
-
-void put_field(std::string& out, std::uint32_t number, std::string_view content) {
-    put_number(out, number << 3U | 2U);
-    put_number(out, content.size());
-    out += content;
-}
 
 /// Whether a reader could find a place of weights: behind this word, whatever stands before it as its length (8, or 8
 /// written longer than it need be).

@@ -97,8 +97,8 @@ public:
 
     /// The name that selects it.
     [[nodiscard]] virtual std::string name() const = 0;
-    /// Load a graph. BackendError when it cannot.
-    [[nodiscard]] virtual std::unique_ptr<Graph> load(const GraphFile& file) const = 0;
+    /// Load a graph, and let go of the file's memory as soon as nothing reads it. BackendError when it cannot.
+    [[nodiscard]] virtual std::unique_ptr<Graph> load(GraphFile file) const = 0;
 };
 
 }  // namespace clsclip

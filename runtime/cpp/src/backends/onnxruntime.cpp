@@ -250,7 +250,7 @@ public:
 
     std::string name() const override { return "onnxruntime-cpu"; }
 
-    std::unique_ptr<Graph> load(const GraphFile& file) const override {
+    std::unique_ptr<Graph> load(GraphFile file) const override {
         const std::filesystem::path& path = file.path;
         // From memory: so it has no folder to look for files in.
         const std::string model = file.model([](const Weight&) -> Place { return {{"location", "memory"}}; });

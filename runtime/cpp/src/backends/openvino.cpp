@@ -1,8 +1,10 @@
 /// OpenVINO on the CPU.
+#include <openvino/op/constant.hpp>
 #include <openvino/openvino.hpp>
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <initializer_list>
 #include <map>
 #include <mutex>
@@ -246,6 +248,23 @@ private:
     mutable std::vector<ov::InferRequest> free_;
 };
 
+/// Whether a model reads weights where they lie.
+bool reads_in_place(const ov::Model& model, const std::vector<Weight>& weights) {
+    for (const std::shared_ptr<ov::Node>& node : model.get_ops()) {
+        const auto constant = ov::as_type_ptr<ov::op::v0::Constant>(node);
+        if (constant == nullptr) {
+            continue;
+        }
+        const auto* data = static_cast<const std::uint8_t*>(constant->get_data_ptr());
+        if (std::any_of(weights.begin(), weights.end(), [&](const Weight& one) {
+                return !std::less<>{}(data, one.data.data()) && std::less<>{}(data, one.data.data() + one.data.size());
+            })) {
+            return true;
+        }
+    }
+    return false;
+}
+
 class OpenVino final : public Backend {
 public:
     explicit OpenVino(int threads) {
@@ -259,7 +278,7 @@ public:
 
     std::string name() const override { return "openvino"; }
 
-    std::unique_ptr<Graph> load(const GraphFile& file) const override {
+    std::unique_ptr<Graph> load(GraphFile file) const override {
         const std::filesystem::path& path = file.path;
         // Weights lie in memory: their place is an address in this process, as OpenVINO's reader of ONNX takes it. The
         // mark of the place is written here alone: a file that had it would not have come so far.
@@ -272,6 +291,10 @@ public:
         try {
             const std::shared_ptr<ov::Model> model = core().read_model(graph, ov::Tensor());
             Watch watch = watch_model(*model);
+            if (!reads_in_place(*model, file.weights)) {  // OpenVINO 2026 copies them, and compiling copies once more
+                file.weights.clear();
+                file.memory.clear();
+            }
             return std::make_unique<OpenVinoGraph>(core().compile_model(model, "CPU", options_),
                                                    path.filename().string(), std::move(watch), file.memory);
         } catch (const std::exception& error) {

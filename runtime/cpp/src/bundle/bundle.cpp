@@ -12,6 +12,7 @@
 #include <system_error>
 #include <vector>
 
+#include "bundle/clip_bounds.hpp"
 #include "bundle/graph_inputs.hpp"
 #include "bundle/graph_rules.hpp"
 #include "errors.hpp"
@@ -174,7 +175,7 @@ std::shared_ptr<const WalkedGraph> walk(const fs::path& folder, const std::strin
         fail<BundleError>(name, " in ", folder, " ", error.what(), ". ", kAgain);
     }
     walked->around = joined_spans(walked->file->bytes(), walked->model.around);
-    walked->inside = joined_spans(walked->file->bytes(), walked->model.inside);
+    walked->inside = graph_bytes(walked->file->bytes(), walked->model);
     for (OnnxTensor& tensor : walked->model.tensors) {
         if (tensor.place) {
             check_file_name(tensor.place->file);
@@ -343,6 +344,22 @@ std::shared_ptr<const FileBytes> Bundle::read(std::string_view name) const {
         }
     }
     return verified(folder, std::string(name), manifest.files.at(std::string(name)), true);
+}
+
+void Bundle::let_go(std::string_view graph) const {
+    const std::lock_guard lock(held->mutex);
+    if (const auto found = held->graphs.find(graph); found != held->graphs.end()) {
+        held->graphs.erase(found);
+    }
+    std::set<std::string> needed{std::string(kTokenizer), std::string(kWordTable)};
+    for (const auto& [name, walked] : held->graphs) {
+        for (const OnnxTensor& tensor : walked->model.tensors) {
+            if (tensor.place) {
+                needed.insert(listed(name, tensor.place->file));
+            }
+        }
+    }
+    std::erase_if(held->files, [&](const auto& one) { return !needed.contains(one.first); });
 }
 
 void Bundle::release() const {

@@ -56,6 +56,9 @@ struct Bundle {
 
     /// Let go of what was held; graphs keep what they use.
     void release() const;
+
+    /// Let go of a graph, and of files that no other graph that is held keeps weights in; asked for again, they are read.
+    void let_go(std::string_view graph) const;
 };
 
 }  // namespace clsclip

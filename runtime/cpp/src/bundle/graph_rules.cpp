@@ -19,7 +19,7 @@ constexpr std::uint64_t kInt = 2;  ///< of an attribute
 /// Of a tensor that is made of a shape in the file.
 constexpr double kMostValues = 1 << 26;
 /// Of a kernel, a stride and the like.
-constexpr std::int64_t kMostSize = 1 << 16;
+constexpr std::int64_t kMostSize = 1 << 16, kMostAxis = 16, kMostNumber = (std::int64_t{1} << 31) - 1;
 
 using Types = std::vector<int>;
 
@@ -101,6 +101,12 @@ std::optional<std::int64_t> least_size(std::string_view attribute) {
                                                                             : std::nullopt;
 }
 
+/// Whether an attribute numbers axes, of which there are few.
+bool numbers_axes(std::string_view attribute) {
+    constexpr std::array known{"axis", "axes", "batch_dims", "perm", "start", "end"};
+    return std::find(known.begin(), known.end(), attribute) != known.end();
+}
+
 /// The type of what a node gives, where an attribute states it.
 std::optional<int> stated_type(const OnnxNode& node) {
     const auto tensor_type = [&](std::string_view name) -> std::optional<int> {
@@ -139,7 +145,8 @@ class Check {
 public:
     Check(const OnnxModel& model, const GraphRules& rules) : model_(model), rules_(rules) {}
 
-    void run() {
+    /// What was found: Clips with open bounds.
+    std::vector<std::pair<std::size_t, int>> run() {
         for (const OnnxTensor& tensor : model_.tensors) {
             define(tensor.name, tensor.type);
             if (tensor.values) {
@@ -158,8 +165,14 @@ public:
                 throw UnknownGraphError(text_of("has values of ONNX's type ", type));
             }
         }
-        for (const OnnxNode& node : model_.nodes) {
+        std::vector<std::pair<std::size_t, int>> open_clips;
+        for (std::size_t at = 0; at < model_.nodes.size(); ++at) {
+            const OnnxNode& node = model_.nodes[at];
             check(node);
+            const auto& inputs = node.inputs;
+            if (node.op == "Clip" && (inputs.size() < 3 || inputs[1].empty() || inputs[2].empty())) {
+                open_clips.emplace_back(at, types_.at(inputs[0]));
+            }
         }
         check_stated(model_.inputs, false);
         check_stated(model_.outputs, false);
@@ -171,6 +184,7 @@ public:
         if (outputs.empty() || outputs.size() != model_.outputs.size()) {
             throw NotOnnxError("it has no outputs, or two of one name");
         }
+        return open_clips;
     }
 
 private:
@@ -250,19 +264,22 @@ private:
         check_sizes(node);
     }
 
-    /// Engines divide by strides, and take memory for kernels.
+    /// Engines divide by strides, take memory for kernels, and count up to other numbers. What a Constant gives is a value
+    /// as any other.
     static void check_size(const OnnxNode& node, const std::string& name, const OnnxAttribute& attribute) {
-        const auto least = least_size(name);
+        const auto size = least_size(name);
         const auto* numbers = std::get_if<std::vector<std::int64_t>>(&attribute.value);
-        if (!least || numbers == nullptr) {
+        if (numbers == nullptr || node.op == "Constant") {
             return;
         }
+        const std::int64_t most = size ? kMostSize : numbers_axes(name) ? kMostAxis : kMostNumber;
+        const std::int64_t least = size.value_or(-most);
         const bool left_out = attribute.type == kInt && numbers->empty();  // it is zero then
-        if ((left_out && *least > 0) || std::any_of(numbers->begin(), numbers->end(), [&](std::int64_t one) {
-                return one < *least || one > kMostSize;
+        if ((left_out && least > 0) || std::any_of(numbers->begin(), numbers->end(), [&](std::int64_t one) {
+                return one < least || one > most;
             })) {
-            throw UnknownGraphError(text_of("gives ", node.op, " the attribute ", shown(name),
-                                            " with a size that none has"));
+            throw UnknownGraphError(text_of("gives ", node.op, " the attribute ", shown(name), " with a ",
+                                            size ? "size" : "number", " that none has"));
         }
     }
 
@@ -374,7 +391,7 @@ OnnxModel checked_onnx(std::span<const std::uint8_t> data, const GraphRules& rul
         throw UnknownGraphError(text_of("needs other operator sets than ", rules.least_opset, " to ", rules.most_opset,
                                         " of ai.onnx"));
     }
-    Check(model, rules).run();
+    model.open_clips = Check(model, rules).run();
     return model;
 }
 

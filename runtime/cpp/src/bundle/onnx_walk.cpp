@@ -203,7 +203,10 @@ private:
         }
         for (const Field& part : parts) {
             switch (part.number) {
-                case 1: model.nodes.push_back(node(part)); break;
+                case 1:
+                    model.nodes.push_back(node(part));
+                    model.places.push_back(model.inside.size());
+                    break;
                 case 5:
                     model.tensors.push_back(tensor(part, false));
                     if (model.tensors.back().place ||

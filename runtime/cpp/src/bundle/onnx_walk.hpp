@@ -76,6 +76,9 @@ struct OnnxModel {
     std::vector<OnnxValue> inputs, outputs, values;
     Spans around;  ///< the model without its graph
     Spans inside;  ///< the graph without the tensors that are handed over beside it
+    std::vector<std::size_t> places;  ///< which part of `inside` is a node's
+    /// Numbers of the nodes of Clip that leave a bound out, with the type of what they read; known once it is checked.
+    std::vector<std::pair<std::size_t, int>> open_clips;
 };
 
 /// Bytes of one value; 0 for types that no exporter writes.

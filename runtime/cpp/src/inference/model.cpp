@@ -24,10 +24,11 @@ Names names_of(const std::vector<FeatureSpec>& features) {
 /// A graph that takes inputs of `known` alone, and gives all of `wanted`.
 std::unique_ptr<Graph> load(const Backend& backend, const Bundle& bundle, std::string_view name, const Names& known,
                             const Names& wanted) {
-    const GraphFile file = bundle.graph(name);
-    std::unique_ptr<Graph> graph = backend.load(file);
+    GraphFile file = bundle.graph(name);
+    bundle.let_go(name);
     // An engine leaves out what nothing reads; what it was built of may be another graph.
     Names unknown(file.inputs.begin(), file.inputs.end());
+    std::unique_ptr<Graph> graph = backend.load(std::move(file));
     unknown.insert(graph->inputs().begin(), graph->inputs().end());
     std::erase_if(unknown, [&](const std::string& one) { return known.contains(one); });
     if (!unknown.empty()) {
@@ -98,6 +99,9 @@ Tensors rows_of(const Tensors& arrays, std::size_t first, std::size_t count) {
 LoadedModel::LoadedModel(const Bundle& bundle, const Backend& backend, bool for_presence)
     : bundle_(bundle), backend_(backend), features_(bundle.manifest.features), text_features_(bundle.manifest.text.features), mask_(bundle.manifest.mask),
       presence_spec_(bundle.manifest.presence), presence_pair_bytes_(bundle.manifest.memory.presence_pair_bytes) {
+    if (bundle.has(kTextEncoder)) {  // first, since it shares no file
+        text_ = load(backend, bundle, kTextEncoder, {"token_ids"}, names_of(text_features_));
+    }
     Names known = names_of(features_);
     known.merge(names_of(text_features_));
     if (presence_spec_ && !presence_spec_->from_trunk) {
@@ -115,10 +119,9 @@ LoadedModel::LoadedModel(const Bundle& bundle, const Backend& backend, bool for_
             return trunk_takes(one.name) ? std::find(given.begin(), given.end(), one.name) != given.end() : !judged;
         });
     }
-    (void)encoder((for_presence && presence_) || !has_stem_);
-    if (bundle.has(kTextEncoder)) {
-        text_ = load(backend, bundle, kTextEncoder, {"token_ids"}, names_of(text_features_));
-    }
+    const bool whole = (for_presence && presence_) || !has_stem_;
+    bundle.let_go(whole ? kStem : kImageEncoder);  // loaded when it is first asked, if ever
+    (void)encoder(whole);
 }
 
 bool LoadedModel::trunk_takes(std::string_view name) const {

@@ -1,6 +1,7 @@
 #include <fstream>
 #include <iterator>
 
+#include "bundle/clip_bounds.hpp"
 #include "bundle/graph_rules.hpp"
 #include "bundle/manifest.hpp"
 #include "parts.hpp"
@@ -21,6 +22,14 @@ void add_bundles(Answers& answers) {
         } catch (const UnknownGraphError& error) {
             return {{"refused", "UnknownGraphError"}, {"why", error.what()}};
         }
+    };
+    // What engines get of a graph in a file, written into another.
+    answers["graph_bytes"] = [](const Json& question) -> Json {
+        std::ifstream file(question.at("file").get<std::string>(), std::ios::binary);
+        const std::vector<std::uint8_t> bytes(std::istreambuf_iterator<char>(file), {});
+        const std::string found = graph_bytes(bytes, checked_onnx(bytes, bundle_rules()));
+        std::ofstream(question.at("out").get<std::string>(), std::ios::binary) << found;
+        return found.size();
     };
     answers["manifest"] = [](const Json& question) -> Json {
         return parse_manifest(question.at("document").get<std::string>(), "OLD").name;

@@ -275,7 +275,7 @@ public:
 
     std::string name() const override { return "tensorrt"; }
 
-    std::unique_ptr<Graph> load(const GraphFile& graph) const override {
+    std::unique_ptr<Graph> load(GraphFile graph) const override {
         EngineFile file = find_engine(place_.readable(graph.bundle), graph, machine_);
         // Such a plan carries the code of its own version's lean runtime. It was built by this user, or is trusted.
         runtime_->setEngineHostCodeAllowed(file.host_code);
