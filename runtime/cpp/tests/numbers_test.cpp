@@ -1,7 +1,9 @@
 #include "backends/numbers.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
+#include <random>
 
 #include "catch.hpp"
 #include "graph.hpp"
@@ -12,8 +14,8 @@ using namespace clsclip;
 
 namespace {
 
-std::string sha256(const std::string& text) {
-    Sha256 digest;
+std::string sha256(const std::string& text, Sha256Blocks* blocks = fastest_sha256_blocks()) {
+    Sha256 digest(blocks);
     digest.update({reinterpret_cast<const std::uint8_t*>(text.data()), text.size()});
     return digest.hex();
 }
@@ -37,6 +39,15 @@ TEST_CASE("SHA-256 does not depend on how the bytes come") {
             digest.update({reinterpret_cast<const std::uint8_t*>(part.data()), part.size()});
         }
         CHECK(digest.hex() == sha256(text));
+    }
+}
+
+TEST_CASE("SHA-256 by the processor's own instructions is the plain one") {
+    std::mt19937 random(5);
+    for (std::size_t size = 0; size < 700; ++size) {
+        std::string text(size, ' ');
+        std::generate(text.begin(), text.end(), [&] { return static_cast<char>(random()); });
+        CHECK(sha256(text) == sha256(text, sha256_blocks_plain));
     }
 }
 
