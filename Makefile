@@ -48,7 +48,7 @@ test: .venv/dev.done  ## all tests but the slow ones; installs PyTorch (5.7 GB)
 test-fast: .venv/dev.done  ## what takes a second at most, without C++ and the network, in 90 seconds
 	$(TEST) -m "not slow and not long and not network" --ignore=tests/cpp
 
-test-slow: .venv/dev.done  ## what takes half a minute or more
+test-slow: .venv/dev.done  ## what takes ten seconds or more
 	$(TEST) -m slow
 
 installs: .venv/dev.done  ## lowest versions, each extra, the GPU command: fresh installations, from the network

@@ -67,15 +67,14 @@ def same_masks(model: Any, folder: Path, images: int, templates: tuple[str, ...]
     assert compared >= images, "masks are empty, so nothing was compared"
 
 
-SIMPLE = pytest.param({}, marks=pytest.mark.slow)
-
-
-@pytest.mark.parametrize("changed", [SIMPLE, {"use_complex_transposed_convolution": True}], ids=["simple", "complex"])
+@pytest.mark.slow
+@pytest.mark.parametrize("changed", [{}, {"use_complex_transposed_convolution": True}], ids=["simple", "complex"])
 def test_clipseg(tmp_path: Path, changed: dict[str, Any]) -> None:
     same_masks(of_clipseg(tmp_path, 48, **clipseg.TINY | changed), tmp_path, 3, ("{}",))
 
 
-@pytest.mark.parametrize("method", [pytest.param("cosine", marks=pytest.mark.slow), "naclip"])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["cosine", "naclip"])
 def test_clip_alone(tmp_path: Path, method: str) -> None:
     same_masks(of_clip(tiny_clip(), 32, 8, method), tmp_path, 3, TEMPLATES)
 

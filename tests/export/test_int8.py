@@ -79,6 +79,7 @@ def narrow(made: Path) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_faint_masks_are_lowered_on_both_sides(made: Path, tmp_path: Path) -> None:
     """A graph alone lowers none, so what it gives is lowered before it is compared with the runtime's."""
     wide = tmp_path / "faint.clsclip"

@@ -238,7 +238,7 @@ def test_any_boxes_are_segmented_have_none_or_are_refused(
     result.overlay()
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(st.permutations(range(5)), st.sampled_from([1, 2, 3, 50]))
 def test_joining_does_not_depend_on_order_or_calls(
     bundle: Path, scene: StickerImage, order: list[int], most: int

@@ -151,12 +151,7 @@ class Bundle:
         return self.folder / name
 
     def copy(self, names: Iterable[str], folder: Path) -> None:
-        """Write files into another bundle that is being made, as they were verified.
-
-        Raises:
-            BundleError: the manifest does not list one, or it is not any more what was verified.
-            OutputError: one cannot be written.
-        """
+        """Write files, as they were verified, into another bundle. BundleError as :meth:`graph`, or OutputError."""
         for name in names:
             self.path(name)
             copy_verified(self.folder, name, self.manifest.files[name], folder / name)
@@ -190,8 +185,7 @@ class Bundle:
     def let_go_of_weights(self) -> None:
         """Let go of the files that hold weights of graphs; asked for again, they are read."""
         with self._held.lock:
-            for name in set(self._held.files) - _OF_WORDS:
-                del self._held.files[name]
+            self._held.files = {name: one for name, one in self._held.files.items() if name in _OF_WORDS}
 
     def release(self) -> None:
         """Let go of what ``to_load`` held; engines keep what they use."""

@@ -52,6 +52,7 @@ def test_the_embedded_bundle_by_hand() -> None:
     assert operations.of_words(20) == 20 * operations.of_words(1)
 
 
+@pytest.mark.slow
 def test_pytorch_counts_the_same(tmp_path: Path) -> None:
     (graph,) = [one for one in graphs(tiny_model(decoder_inputs=("text_token", "similarity"))) if one.file == TRUNK]
     onnx.save(export_graph(graph).proto, tmp_path / TRUNK)

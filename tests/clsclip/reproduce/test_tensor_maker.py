@@ -108,6 +108,7 @@ def test_single_things_are_always_the_same(atlas: Atlas) -> None:
     assert int(first.shown.min()) >= 0
 
 
+@pytest.mark.slow
 def test_the_run_for_a_gpu_is_rehearsed(atlas: Atlas, tmp_path: Path) -> None:
     atlas.save(tmp_path / "atlas.safetensors")
     script = PROJECT / "benchmarks" / "method" / "gpu_towers.py"

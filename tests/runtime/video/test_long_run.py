@@ -43,6 +43,7 @@ def resident(process: subprocess.Popen[str]) -> int:
     return int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory of a process is read from /proc")
 def test_500_frames_in_500_frames_out_and_memory_is_flat(bundle: Path, tmp_path: Path) -> None:
     make_video(tmp_path / "clip.mp4", 500, width=320, height=240)
