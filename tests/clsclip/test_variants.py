@@ -31,7 +31,6 @@ VARIANTS: dict[str, dict[str, object]] = {
     "similarity+residual+detail": {"decoder_inputs": ("similarity", "residual", "detail")},
     "film+prompts3+similarity": {"use_of_text": "film", "visual_prompts": 3, "decoder_inputs": ("similarity",)},
 }
-"""Of the changes, this one has the most kinds at once."""
 
 every_variant = pytest.mark.parametrize("name", VARIANTS)
 
