@@ -57,7 +57,9 @@ def test_all_kinds_are_planted_in_every_module() -> None:
         assert sum(counts.values()) >= 50
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "worker" else name for name in TARGETS]
+)
 def test_a_few_are_found(name: str) -> None:
     command = [sys.executable, "-m", "tests.planting", "--module", name, "--every", "100", "--jobs", "2"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500, check=False)

@@ -106,6 +106,7 @@ def faint(checkpoint: Path) -> Path:
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["onnxruntime-cpu", "openvino"])
 def test_the_bundle_uses_it_where_nobody_says_what_a_crop_shows(checkpoint: Path, faint: Path, backend: str) -> None:
     out, image = faint, photographs()[0]
