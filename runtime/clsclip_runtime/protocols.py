@@ -174,8 +174,8 @@ class Backend(Protocol):
     """An engine. One that has to do something in another way than asked says so in ``notes``, for every result.
 
     One whose ``load`` may run in several threads at once says so by an attribute ``loads_in_parallel`` that is True.
-    Beside that it may have ``read``, which copies a graph and returns a function that compiles the copy: the file's memory
-    is let go of in between.
+    Beside that it may have ``read``, which copies a graph and returns a function that compiles the copy: the file's
+    memory is let go of in between.
     """
 
     @property
