@@ -11,10 +11,12 @@ Messages say what happened, why, and what to do next.
 
 from __future__ import annotations
 
+from clsclip_runtime.errors import EncodableError
+
 __all__ = ["CheckpointError", "ClsclipError", "DataError", "TowersError", "TrainingError"]
 
 
-class ClsclipError(Exception):
+class ClsclipError(EncodableError):
     """Base of all errors of the training package."""
 
 

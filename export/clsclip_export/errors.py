@@ -14,6 +14,8 @@ What cannot be written raises ``clsclip_runtime.OutputError``.
 
 from __future__ import annotations
 
+from clsclip_runtime.errors import EncodableError
+
 __all__ = [
     "CalibrationError",
     "CheckDataError",
@@ -26,7 +28,7 @@ __all__ = [
 ]
 
 
-class ExportError(Exception):
+class ExportError(EncodableError):
     """Base of all errors of the export package."""
 
 

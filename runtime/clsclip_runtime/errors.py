@@ -25,6 +25,7 @@ __all__ = [
     "BundleError",
     "ClsclipRuntimeError",
     "DetectorError",
+    "EncodableError",
     "ImageError",
     "OptionError",
     "OutputError",
@@ -40,7 +41,14 @@ _JOINERS = "\u200c\u200d"
 """They are a part of how Persian, Hindi and emoji are written, and move nothing."""
 
 
-class ClsclipRuntimeError(Exception):
+class EncodableError(Exception):
+    """An error whose text can be encoded, whatever path or word it quotes: they may hold half of a surrogate pair."""
+
+    def __str__(self) -> str:
+        return super().__str__().encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+class ClsclipRuntimeError(EncodableError):
     """Base of all errors of the runtime."""
 
 

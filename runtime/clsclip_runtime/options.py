@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import unicodedata
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from clsclip_runtime.errors import OptionError
+
+_T = TypeVar("_T")
 
 
 def number_in(option: str, value: Any, low: float, high: float) -> float:
@@ -18,6 +20,23 @@ def number_in(option: str, value: Any, low: float, high: float) -> float:
     if not is_number or not low <= value <= high:
         raise OptionError(f"{option} must be a number from {low:g} to {high:g}, and it is {value!r}")
     return float(value)
+
+
+def instance_of(option: str, value: Any, kind: type[_T], instead: str) -> _T:
+    """``value``, which must be of a class of ours.
+
+    Args:
+        option: its name.
+        value: what was given.
+        kind: the class.
+        instead: what to give, a sentence.
+
+    Raises:
+        OptionError: it is something else.
+    """
+    if not isinstance(value, kind):
+        raise OptionError(f"{option} must be {kind.__name__}, and it is {type(value).__name__}. {instead}")
+    return value
 
 
 def is_name(text: str, most: int) -> bool:

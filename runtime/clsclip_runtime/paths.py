@@ -10,12 +10,13 @@ import re
 import shutil
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 from urllib.parse import urlsplit, urlunsplit
 
 from clsclip_runtime import system
-from clsclip_runtime.errors import OutputError
+from clsclip_runtime.errors import OptionError, OutputError
 from clsclip_runtime.scratch import PartFile
 
 Writer: TypeAlias = Callable[[IO[bytes]], object]
@@ -74,6 +75,15 @@ def expanded(path: str | os.PathLike[str]) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         return Path(path)
+
+
+def as_path(option: str, path: object) -> Path:
+    """A path that was given; OptionError for what cannot be one: another type, a zero byte, half a surrogate pair."""
+    if isinstance(path, (str, os.PathLike)):
+        with suppress(TypeError, ValueError):
+            if b"\0" not in os.fsencode(path):
+                return Path(path)
+    raise OptionError(f"{option} must be a path, and it is {path!r}")
 
 
 def is_address(text: str) -> bool:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clsclip_runtime.backends.select import TENSORRT, Make, choose_backend, make_backend
-from clsclip_runtime.backends.tensorrt.engine_place import EnginePlace
+from clsclip_runtime.backends.tensorrt.engine_place import EnginePlace, passed_over
 from clsclip_runtime.bundle import Bundle
 from clsclip_runtime.detectors import Detector
 from clsclip_runtime.errors import BundleError, ClsclipRuntimeError, OptionError
@@ -33,6 +33,7 @@ from clsclip_runtime.inference.tiles import asks_for_tiles, choose_tiles
 from clsclip_runtime.isolated.backend import IsolatedBackend, Isolation
 from clsclip_runtime.limits import Limits
 from clsclip_runtime.masks.cleaning import Cleaning
+from clsclip_runtime.options import instance_of
 from clsclip_runtime.paths import expanded
 from clsclip_runtime.protocols import Backend, notes_of
 from clsclip_runtime.regions import Proposals, ZoomIn
@@ -80,7 +81,7 @@ class Segmenter:
         """Load the graphs of ``bundle`` into ``backend``; see ``load`` for the rest."""
         usual, _ = choose_filter(presence_filter, None, max_classes, spec=bundle.manifest.presence)
         self._presence_filter, self._max_classes = presence_filter, max_classes
-        self._limits = limits or Limits()
+        self._limits = instance_of("limits", limits or Limits(), Limits, "See clsclip_runtime.Limits")
         self._bundle = bundle
         self._backend = backend
         self._backend_notes = notes_of(backend)
@@ -167,6 +168,8 @@ class Segmenter:
 
         with bundle.loading():
             if not isinstance(backend, str):
+                if not callable(getattr(backend, "load", None)):
+                    raise OptionError(f"backend must be a name or a Backend, and it is {backend!r}")
                 if isolated:
                     raise OptionError("an isolated process makes its own backend. Give its name: backend='openvino'")
                 if backend_options:
@@ -175,6 +178,7 @@ class Segmenter:
                     )
                 return use(backend)
             place = _engine_place(bundle, backend, engines, trust_engines)
+            used = None if place is None else place.folder
             make: Make = partial(make_backend, place=place)
             if isolated:
                 isolation = isolated if isinstance(isolated, Isolation) else Isolation()
@@ -187,7 +191,7 @@ class Segmenter:
             "isolated": isolated,
             "detector": detector if isinstance(detector, Detector | None) else str(Path(detector).absolute()),
         }
-        segmenter._backend_notes = (*notes, *segmenter._backend_notes)
+        segmenter._backend_notes = (*passed_over(bundle.folder, used), *notes, *segmenter._backend_notes)
         return segmenter
 
     @property
@@ -358,7 +362,7 @@ class Segmenter:
         )
         if isinstance(images, (str, bytes, os.PathLike, np.ndarray)):
             raise OptionError("batch takes a list of images. For one image call the segmenter itself")
-        if isinstance(regions, Proposals):
+        if isinstance(regions, (Proposals, Mapping)):
             raise OptionError("batch takes a list with the regions of every image: regions=[proposals, ...]")
         sources = list(images)
         boxes = None if isinstance(regions, str) else regions
@@ -459,6 +463,7 @@ class Segmenter:
         features = image if image is not None else getattr(self._current, "features", None)
         if features is None:
             raise OptionError("this thread has no image yet. Call set_image(image) first, or give predict(image=...)")
+        features = instance_of("image", features, ImageFeatures, "Give what set_image(image) returns")
         if features.fingerprint != self._bundle.fingerprint:
             raise OptionError("this image was encoded by another bundle. Call set_image(image) on this segmenter")
         call = self._call(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -340,3 +341,16 @@ def test_the_guide_lists_what_is_in_python_alone() -> None:
 def test_help_and_version() -> None:
     assert run("--help").stdout.startswith("Usage: clsclip-infer-cpp")
     assert run("--version").stdout.startswith("clsclip-infer-cpp ")
+
+
+def test_engines_inside_a_bundle_are_passed_over_with_a_note(photo: Path, tmp_path: Path) -> None:
+    stranger = tmp_path / "stranger.clsclip"
+    shutil.copytree(TINY, stranger)
+    (stranger / "engines").mkdir()
+    done = run(photo, "--classes", "red", "--model", stranger, "--json")
+    with Segmenter.load(stranger) as segmenter:
+        mine = segmenter(SCENE, ["red"])
+    told = f"engines/ in {stranger} is passed over: engines are machine code"
+    for notes in (json.loads(done.stdout)["backend_notes"], mine.backend_notes):
+        assert sum(told in note for note in notes) == 1
+    assert told in run(photo, "--classes", "red", "--model", stranger, "--out", tmp_path / "out").stdout

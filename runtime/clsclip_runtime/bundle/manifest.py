@@ -59,7 +59,7 @@ RESERVED_NAMES: frozenset[str] = frozenset(FORMATS["reserved_names"])
 """Names of graphs' inputs and outputs that no feature may have."""
 
 MAX_DETECTOR_CLASSES = 65536
-MAX_DETECTOR_PIXELS = 1 << 27
+MAX_DETECTOR_PIXELS = 1 << 25
 """Of one call of a detector, all its pictures together."""
 
 MAX_DETECTOR_BATCH = 1024

@@ -18,8 +18,9 @@ from clsclip_runtime.errors import ImageError, OutputError, printable
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _json_stream: TextIO | None = None
-_NO_OUTPUT = "standard output is closed, and JSON goes there. Send it to a file: > results.jsonl"
 """Where JSON goes while everything else on standard output is sent to standard error."""
+
+_NO_OUTPUT = "standard output is closed, and JSON goes there. Send it to a file: > results.jsonl"
 
 
 def echo(text: object = "", *, err: bool = False, mark: str = "") -> None:
@@ -88,8 +89,6 @@ def _json_alone() -> Iterator[None]:
     before = sys.stdout
     if before is None:
         raise OutputError(_NO_OUTPUT)
-    if before is None:
-        raise OutputError("standard output is closed, and JSON goes there. Send it to a file: > results.jsonl")
     with ExitStack() as undo:
         if _number(before) == 1 and (sys.stderr is None or _number(sys.stderr) == 2):
             before.flush()

@@ -10,6 +10,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clsclip_runtime.backends.tensorrt.engine_place import passed_over
 from clsclip_runtime.cli.arguments import PROGRAM, STANDARD_INPUT, NamedSource
 from clsclip_runtime.cli.collected import Collected
 from clsclip_runtime.cli.output import ToldOnce, echo, print_json, prints_to_terminal, standard_input
@@ -83,7 +84,7 @@ class Run:
             if self._output.tables:
                 manifest = segmenter.bundle.manifest
                 echo(describe_model(manifest, segmenter.backend, embedded=model.model is None))
-                for note in self._notes:
+                for note in (*passed_over(segmenter.bundle.folder, model.engines), *self._notes):
                     echo(f"note: {one_line(note)}")
             with self._progress(left) as progress:
                 return self._each_collected(segmenter, left, progress)

@@ -16,6 +16,7 @@ from typing import Any
 from clsclip_runtime.documents import REGION_FILE, DocumentError, read_json
 from clsclip_runtime.errors import RegionError
 from clsclip_runtime.options import is_name
+from clsclip_runtime.paths import as_path
 from clsclip_runtime.regions.proposals import Proposals
 
 _EVERY_IMAGE = ""
@@ -38,7 +39,7 @@ class RegionFile:
 
     def __init__(self, path: str | Path) -> None:
         """Read the file. RegionError when it is absent, no JSON, or an entry is wrong; the message says which."""
-        self.path = Path(path)
+        self.path = as_path("path", path)
         document = _read(self.path)
         entries = _coco_entries(document, self.path) if isinstance(document, dict) else document
         if not isinstance(entries, list):

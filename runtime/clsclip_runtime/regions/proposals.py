@@ -163,5 +163,5 @@ def _floats(what: str, values: npt.ArrayLike) -> Floats:
         # Boxes of 1e39 are cut at the picture's edges like others; as float32 they would be infinite.
         exact = np.asarray(values, dtype=np.float64)
         return np.where(np.isfinite(exact), np.clip(exact, -_FAR, _FAR), exact).astype(np.float32)
-    except (TypeError, ValueError) as error:
+    except (OverflowError, TypeError, ValueError) as error:
         raise OptionError(f"{what} must be numbers ({error})") from error

@@ -18,7 +18,7 @@ from PIL import Image
 
 from clsclip_runtime.errors import OptionError, OutputError
 from clsclip_runtime.masks.png import write_mask
-from clsclip_runtime.paths import Writer, cannot_write, is_file, readable, write_file
+from clsclip_runtime.paths import Writer, as_path, cannot_write, is_file, readable, write_file
 from clsclip_runtime.results.labelme import labelme_document
 from clsclip_runtime.results.labelstudio import labelstudio_task
 from clsclip_runtime.results.yolo import yolo_lines
@@ -37,9 +37,10 @@ _SLUG_BYTES = 80
 
 
 def save(
-    result: Result, folder: Path, formats: str | Sequence[str], stem: str | None, *, parts: bool, polygons: bool
+    result: Result, where: object, formats: str | Sequence[str], stem: str | None, *, parts: bool, polygons: bool
 ) -> list[Path]:
     """See ``Result.save``."""
+    folder = as_path("folder", where)
     files = plan(result, formats, stem, folder, parts=parts, polygons=polygons)
     own = None if result.source.startswith("<") else os.path.realpath(result.source)
     for name, _ in files:

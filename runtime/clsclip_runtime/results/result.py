@@ -51,7 +51,7 @@ class Result:
         image: the upright RGB image and its source.
         model: name of the bundle.
         backend: name of the backend.
-        backend_notes: why ``backend="auto"`` passed over others that it prefers; empty where it was asked by name.
+        backend_notes: why ``backend="auto"`` passed over others that it prefers, and engines inside the bundle.
         presence_threshold: of the presence filter; None without one.
         max_classes: the most classes of a crop that the filter lets through; None for any number.
         regions: the boxes that were searched; None for whole-image results.
@@ -123,10 +123,9 @@ class Result:
             if name not in self.classes:
                 raise OptionError(f"'{name}' was not asked. The classes are: {', '.join(self.classes)}")
             return self.classes.index(name)
-        at = int(name)
-        if not -len(self.classes) <= at < len(self.classes):
-            raise OptionError(f"there is no class number {at}: {len(self.classes)} were asked, counted from 0")
-        return at % len(self.classes)
+        if not isinstance(name, (int, np.integer)) or not -len(self.classes) <= name < len(self.classes):
+            raise OptionError(f"there is no class number {name!r}: {len(self.classes)} were asked, counted from 0")
+        return int(name) % len(self.classes)
 
     def __getitem__(self, name: str | int) -> ClassResult:
         """What was found of one class, by name or position. OptionError if it was not asked."""
@@ -284,10 +283,10 @@ class Result:
 
     def _sized(self, size: tuple[int, int] | None) -> tuple[int, int]:
         """A size that was asked; None is the image's. OptionError if it is none."""
-        width, height = self.size if size is None else size
-        if not all(isinstance(one, (int, np.integer)) and 0 < one <= MAX_SIDE for one in (width, height)):
+        sides = self.size if size is None else tuple(size) if isinstance(size, (Sequence, np.ndarray)) else ()
+        if len(sides) != 2 or not all(isinstance(one, (int, np.integer)) and 0 < one <= MAX_SIDE for one in sides):
             raise OptionError(f"size must be a width and a height of 1 to {MAX_SIDE} pixels, and it is {size!r}")
-        return int(width), int(height)
+        return int(sides[0]), int(sides[1])
 
     def _joined_rle(self, pairs: Sequence[int], size: tuple[int, int]) -> RleMask:
         return RleMask.joined(size, [self._pair_rle(at, size) for at in pairs])
@@ -390,7 +389,7 @@ class Result:
         """
         from clsclip_runtime.results.files import save
 
-        return save(self, Path(folder), formats, stem, parts=parts, polygons=polygons)
+        return save(self, folder, formats, stem, parts=parts, polygons=polygons)
 
     def __repr__(self) -> str:
         """Short, whatever the number of classes."""

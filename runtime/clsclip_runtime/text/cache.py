@@ -26,7 +26,7 @@ from clsclip_runtime.bundle.opening import TEXT_ENCODER, TOKENIZER, Bundle
 from clsclip_runtime.bundle.specs import FeatureSpec
 from clsclip_runtime.caches import OFF, users_folder
 from clsclip_runtime.errors import OptionError
-from clsclip_runtime.paths import CACHE_VARIABLE, exists, expanded, is_dir
+from clsclip_runtime.paths import CACHE_VARIABLE, as_path, exists, expanded, is_dir
 from clsclip_runtime.text.encoded import EncodedWord
 
 if TYPE_CHECKING:
@@ -84,9 +84,8 @@ class WordCache:
             place = users_folder() or False
         if place is False or place == OFF:
             return None
-        folder = expanded(place) if isinstance(place, (str, os.PathLike)) else None
-        nobodys = folder is not None and str(folder).startswith("~")
-        if folder is None or nobodys or (exists(folder) and not is_dir(folder)):
+        folder = expanded(as_path("word_cache", place))
+        if str(folder).startswith("~") or (exists(folder) and not is_dir(folder)):
             if not given:
                 raise OptionError(f"{CACHE_VARIABLE} is {place}, which is no folder. Give it one, or {OFF}")
             raise OptionError(f"word_cache must be a folder, True or False, and it is {place!r}")

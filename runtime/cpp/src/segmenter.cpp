@@ -298,15 +298,21 @@ Segmenter Segmenter::load(const std::filesystem::path& path, const Options& opti
     check_options(options);
     const Bundle bundle = Bundle::open(path);
     const EnginePlace place = engine_place(options, bundle);
-    if (options.backend != "auto") {
-        return Segmenter(std::make_shared<Model>(options, bundle, make_backend(options.backend, options.threads, place)));
-    }
     std::vector<std::string> reasons;
+    const auto loaded = [&](const std::string& name) {
+        auto model = std::make_shared<Model>(options, bundle, make_backend(name, options.threads, place));
+        model->notes = reasons;
+        if (std::string note = engines_passed_over(bundle.folder, place.folder); !note.empty()) {
+            model->notes.insert(model->notes.begin(), std::move(note));
+        }
+        return Segmenter(std::move(model));
+    };
+    if (options.backend != "auto") {
+        return loaded(options.backend);
+    }
     for (const std::string& name : backends()) {
         try {
-            auto model = std::make_shared<Model>(options, bundle, make_backend(name, options.threads, place));
-            model->notes = std::move(reasons);
-            return Segmenter(std::move(model));
+            return loaded(name);
         } catch (const BackendError& error) {
             reasons.push_back(name + ": " + error.what());
         }

@@ -80,6 +80,9 @@ public:
         }
         if (!arguments_.json) {
             print_line(segmenter.model() + " on " + segmenter.backend());
+            for (const std::string& note : segmenter.backend_notes()) {
+                print_line("note: " + note);
+            }
             for (const std::string& note : arguments_.notes) {
                 print_line("note: " + note);
             }

@@ -76,7 +76,6 @@ class TensorRt:
         self._flavour = edition if isinstance(edition, TensorRtEdition) else find_edition(edition)
         self._machine = machine or this_machine(self._flavour)
         self._place = place or EnginePlace()
-        self.notes: tuple[str, ...] = ()
         self._cuda = cuda or find_cuda()
         self._record = record_graphs and self._cuda.can_capture
         self._process = os.getpid()
@@ -101,12 +100,11 @@ class TensorRt:
                 f"{path} is in no bundle, and TensorRT runs engines of bundles. Use another backend; a detector can be "
                 f"put into one: clsclip-export --from-bundle DIR --out NEW --detector {path.name} --engine tensorrt"
             )
-        self.notes = passed_over(path.parent)
         folder = self._place.readable(file.bundle)
         try:
             found, plan = find_engine(folder, path.parent, path.name, self._machine, file.digests)
         except BackendError as error:
-            raise BackendError("; ".join((str(error), *self.notes))) from error
+            raise BackendError("; ".join((str(error), *passed_over(path.parent, folder)))) from error
         self._logger.lines.clear()
         # Such a plan carries the code of its own version's lean runtime. It was built by this user, or is trusted.
         self._runtime.engine_host_code_allowed = found.spec.flags.get("version_compatible") is True

@@ -109,9 +109,9 @@ def cached_files(cache: Path) -> list[Path]:
     return sorted(path for one in (".plan", ".json", ".cache") for path in (cache / FOLDER).glob(f"*/*{one}"))
 
 
-def passed_over(bundle: Path) -> tuple[str, ...]:
-    """A note where a bundle has a folder of engines: none of them is used."""
-    if not is_dir(bundle / FOLDER):
+def passed_over(bundle: Path, used: Path | None = None) -> tuple[str, ...]:
+    """A note where a bundle has a folder of engines: none is used, unless it is the trusted folder ``used``."""
+    if not is_dir(bundle / FOLDER) or (used is not None and _same(used, bundle / FOLDER)):
         return ()
     return (
         f"{FOLDER}/ in {bundle} is passed over: engines are machine code, and a bundle must not bring any. Build them: "

@@ -263,7 +263,7 @@ public:
     [[nodiscard]] std::span<const Timing> timings() const noexcept;
     [[nodiscard]] const std::string& model() const noexcept;    ///< name of the bundle
     [[nodiscard]] const std::string& backend() const noexcept;  ///< name of the backend
-    /// Why "auto" passed over backends that it prefers.
+    /// Why "auto" passed over backends that it prefers, and engines inside the bundle.
     [[nodiscard]] std::span<const std::string> backend_notes() const noexcept;
 
     struct State;
@@ -374,7 +374,7 @@ public:
     [[nodiscard]] const std::string& model() const noexcept;        ///< name of the bundle
     [[nodiscard]] const std::string& backend() const noexcept;      ///< name of the backend
     [[nodiscard]] const std::string& fingerprint() const noexcept;  ///< SHA-256 of the bundle's manifest
-    /// Why "auto" passed over backends that it prefers.
+    /// Why "auto" passed over backends that it prefers, and engines inside the bundle.
     [[nodiscard]] std::span<const std::string> backend_notes() const noexcept;
     /// Whether the bundle has a detector for zoom_in, which else takes tiles.
     [[nodiscard]] bool has_detector() const noexcept;

@@ -21,7 +21,7 @@ std::int64_t limit(const char* name) {
     return formats().at("limits").at(name).get<std::int64_t>();
 }
 
-constexpr std::int64_t kMostDetectorPixels = std::int64_t{1} << 27;
+constexpr std::int64_t kMostDetectorPixels = std::int64_t{1} << 25;
 constexpr std::int64_t kMostToken = std::int64_t{1} << 31;
 constexpr std::size_t kMostAxes = 8;
 constexpr std::int64_t kMostBytes = std::int64_t{1} << 53;

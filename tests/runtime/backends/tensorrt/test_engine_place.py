@@ -19,7 +19,7 @@ from clsclip_runtime.backends.tensorrt.engine_place import FOLDER, EnginePlace, 
 from clsclip_runtime.bundle import Bundle
 from clsclip_runtime.errors import BackendError, OptionError, OutputError
 from tests.runtime.backends.fakes import MACHINE, FakeCuda, FakeTensorRt, engines_of, make_engine_bundle, write_engine
-from tests.runtime.tiny_bundle import make_bundle
+from tests.runtime.tiny_bundle import make_bundle, paint
 
 pytestmark = pytest.mark.usefixtures("user_cache")
 
@@ -70,10 +70,10 @@ def test_a_bundles_own_engines_are_passed_over(bundle: Bundle) -> None:
     moved(bundle, bundle.folder / FOLDER)
     with pytest.raises(BackendError, match=r"has no engine of trunk\.onnx of .*; engines/ in .* is passed over"):
         backend().load(bundle.graph("trunk.onnx"))
-    write_engine(bundle.folder / "trunk.onnx")
-    ours = backend()
-    ours.load(bundle.graph("trunk.onnx"))
-    assert ours.notes == passed_over(bundle.folder) != ()
+    with Segmenter.load(bundle.folder, "onnxruntime-cpu") as segmenter:
+        assert segmenter(paint({}), ["red"]).backend_notes == passed_over(bundle.folder) != ()
+    assert passed_over(bundle.folder, bundle.folder / FOLDER) == ()
+    assert passed_over(bundle.folder, bundle.folder) != ()
 
 
 def test_other_folders_are_loaded_from_when_they_are_trusted(bundle: Bundle, tmp_path: Path) -> None:

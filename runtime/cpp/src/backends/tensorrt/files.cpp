@@ -112,7 +112,7 @@ EngineFile find_engine(const fs::path& folder, const GraphFile& graph, const Mac
         }
     }
     if (reasons.empty()) {
-        const std::string note = engines_passed_over(bundle);
+        const std::string note = engines_passed_over(bundle, folder);
         fail<BackendError>(folder, " has no engine of ", path.filename(), " for ", machine.text(), ". ", command,
                            note.empty() ? "" : "; ", note);
     }

@@ -94,9 +94,9 @@ fs::path EnginePlace::readable(const std::string& fingerprint) const {
     return own;
 }
 
-std::string engines_passed_over(const fs::path& bundle) {
+std::string engines_passed_over(const fs::path& bundle, const fs::path& used) {
     std::error_code none;
-    if (!fs::is_directory(bundle / kFolder, none)) {
+    if (!fs::is_directory(bundle / kFolder, none) || fs::equivalent(used, bundle / kFolder, none)) {
         return "";
     }
     return text_of(kFolder, "/ in ", bundle, " is passed over: engines are machine code, and a bundle must not bring any. "

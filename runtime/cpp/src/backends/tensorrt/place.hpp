@@ -16,7 +16,9 @@ struct EnginePlace {
     [[nodiscard]] std::filesystem::path readable(const std::string& fingerprint) const;
 };
 
-/// A sentence where a bundle has a folder of engines, which is passed over; else empty.
-[[nodiscard]] std::string engines_passed_over(const std::filesystem::path& bundle);
+/// A sentence where a bundle has a folder of engines, which is passed over unless it is the trusted folder `used`; else
+/// empty.
+[[nodiscard]] std::string engines_passed_over(const std::filesystem::path& bundle,
+                                              const std::filesystem::path& used = {});
 
 }  // namespace clsclip
