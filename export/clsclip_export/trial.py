@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from clsclip_runtime.bundle.opening import TEXT_TOKENS, Bundle
+from clsclip_runtime.errors import BundleError
 from clsclip_runtime.segmenter import Segmenter
 from clsclip_runtime.text.stored import StoredWords
 
@@ -21,7 +22,14 @@ def try_bundle(folder: Path) -> None:
         BundleError: it is none that its runtime takes.
         BackendError: it does not run, or its outputs are not finite numbers.
     """
-    bundle = Bundle.open(folder)
+    try:
+        bundle = Bundle.open(folder)
+    except BundleError as error:
+        reason = str(error).partition(". Export the bundle again")[0]
+        raise BundleError(
+            f"the new bundle would not open, so it was not kept: {reason}. Mend what it is made of: an option, or the "
+            "checkpoint's header"
+        ) from error
     if bundle.manifest.precision in NOT_ON_CPUS:
         return
     word = "thing"
