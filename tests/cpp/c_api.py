@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,6 +167,7 @@ class CSegmenter:
             setattr(options, name, value)
         self._handle = ctypes.c_void_p()
         self._check(self._library.clsclip_load(os.fsencode(bundle), ctypes.byref(options), ctypes.byref(self._handle)))
+        self._free = weakref.finalize(self, self._library.clsclip_segmenter_free, self._handle)
 
     @property
     def backend(self) -> str:
@@ -214,7 +216,7 @@ class CSegmenter:
 
     def close(self) -> None:
         """Free it."""
-        self._library.clsclip_segmenter_free(self._handle)
+        self._free()
         self._handle = ctypes.c_void_p()
 
     def _read(self, result: ctypes.c_void_p) -> CResult:
