@@ -88,19 +88,10 @@ def _guarded(
         if debugging():
             echo(traceback.format_exc(), err=True)
         lost = _lost(error)
-        # The terminal is gone, and what closed it asked to stop; or a library was being imported.
-        if (stop.number is not None and isinstance(error, OSError)) or _came_of_interrupt(error):
+        # The terminal is gone, and what closed it asked to stop.
+        if stop.number is not None and isinstance(error, OSError):
             return fail(stop.reason, INTERRUPTED, program)
         return fail(lost, FAILURE, program) if lost is not None else fail(*explained(error), program)
-
-
-def _came_of_interrupt(error: BaseException | None) -> bool:
-    """Whether an interrupt met a module's own code while it was imported: what it makes of it is no failure."""
-    if not isinstance(error, (ImportError, SystemError)):
-        return False
-    while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__cause__ or error.__context__
-    return error is not None
 
 
 def fail(message: object, code: int, program: str) -> int:

@@ -17,6 +17,12 @@ _SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasa
 _ONCE_S = 1.0
 """Requests that follow the first within this time are the same one: systemd sends both, shells send SIGHUP again."""
 
+_AGAIN_S = 0.02
+"""After which a signal is sent again that met an import."""
+
+_IMPORT = "<frozen importlib._bootstrap>"
+"""Where Python's imports run."""
+
 
 class Stop:
     """Which signal asked first.
@@ -54,21 +60,48 @@ _current = Stop()
 
 @contextmanager
 def listening() -> Iterator[Stop]:
-    """Listen, in the main thread; a signal that the program ignores, or handles by itself, stays as it is."""
+    """Listen, in the main thread; a signal that the program ignores, or handles by itself, stays as it is.
+
+    While a module is imported nothing is raised: the code by which C modules begin may turn the interrupt into another
+    error, or end the process by it. The signal is sent again until the import is over.
+    """
     global _current
     stop, outer = Stop(), _current
 
-    def handle(number: int, _: FrameType | None) -> None:
-        if stop.ask(number):
+    def handle(number: int, frame: FrameType | None) -> None:
+        if _imports(frame):
+            again = threading.Timer(_AGAIN_S, _send, [number])
+            again.daemon = True
+            again.start()
+        elif number == signal.SIGINT or stop.ask(number):
             raise KeyboardInterrupt
 
     _current = stop
     usual = [number for number in _SIGNALS if signal.getsignal(number) is signal.SIG_DFL]
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        usual.append(signal.SIGINT)
     try:
         with _handlers(usual, handle):
             yield stop
     finally:
         _current = outer
+
+
+def _imports(frame: FrameType | None) -> bool:
+    """Whether a module is being imported somewhere below."""
+    while frame is not None:
+        if frame.f_code.co_filename == _IMPORT:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _send(number: int) -> None:
+    """Send a signal to the main thread."""
+    if hasattr(signal, "pthread_kill"):  # wakes it where it waits for the system
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
+    else:
+        signal.raise_signal(number)
 
 
 @contextmanager

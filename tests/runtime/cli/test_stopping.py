@@ -64,6 +64,33 @@ def test_a_stop_while_modules_are_loaded_keeps_its_code_under_m(tmp_path: Path) 
     assert (done.returncode, done.stderr.strip()) == (143, b"prog: stopped by SIGTERM")
 
 
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
+def test_an_import_is_not_interrupted(name: str, code: int, tmp_path: Path) -> None:
+    """C modules may end the process by an exception that meets the code by which they begin."""
+    (tmp_path / "slow.py").write_text(
+        f"import pathlib, signal, time\nsignal.raise_signal(signal.{name})\ntime.sleep(0.3)\n"
+        "pathlib.Path('imported').touch()\n"
+    )
+    (tmp_path / "program.py").write_text(
+        "import sys, time, click\n"
+        "from clsclip_runtime.cli.runner import run_command\n"
+        "@click.command()\n"
+        "def command():\n"
+        "    import slow\n"
+        "    time.sleep(60)\n"
+        "if __name__ == '__main__': sys.exit(run_command(command, 'prog', []))\n"
+    )
+    paths = os.pathsep.join([str(tmp_path), *(path for path in sys.path if path)])
+    done = subprocess.run(
+        [sys.executable, "-m", "program"],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, timeout=50, check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    line = b"interrupted" if name == "SIGINT" else f"stopped by {name}".encode()
+    assert (done.returncode, done.stderr.strip()) == (code, b"prog: " + line)
+    assert (tmp_path / "imported").exists()
+
+
 def test_what_follows_at_once_is_the_same_request() -> None:
     """systemd sends SIGTERM and SIGHUP together; a shell sends SIGHUP again."""
     with listening() as stop:
