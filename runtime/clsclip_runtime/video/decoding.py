@@ -87,8 +87,9 @@ class Capture:
         self.name, self.live = name, live
         try:
             self._stream = self._choose()
-            # Decoders that work on several frames at a time give the first one late.
-            self._stream.thread_type = "SLICE" if live else "AUTO"
+            # Decoders that work on several frames at a time give the first one late, and in a damaged file may wait for
+            # a frame that never comes: FFmpeg's of HEVC did, for ever.
+            self._stream.thread_type = "SLICE"
             self._decoded = self._decode()
             self._first = next(self._decoded, None)
             if self._first is None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +74,24 @@ def test_a_slice(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("case", [one for one in CASES if one.name not in SLICE], ids=lambda one: one.name)
 def test_all_others(case: Case, tmp_path: Path) -> None:
     check(case, tmp_path / case.name)
+
+
+def test_a_damaged_file_does_not_wait_for_ever(tmp_path: Path) -> None:
+    """Frames that HEVC decodes side by side wait for each other; with such a parameter set one never comes."""
+    (case,) = (one for one in CASES if one.name == "hevc_10bit.mkv")
+    case.make(tmp_path / case.name)
+    content = bytearray((tmp_path / case.name).read_bytes())
+    sequence, picture = b"\x42\x01", b"\x44\x01"  # heads of the parameter sets
+    at = content.index(picture, content.index(sequence)) + len(picture)
+    content[at : at + 4] = b"\xff\xff\xff\x7f"
+    (tmp_path / case.name).write_bytes(content)
+    program = (
+        "import sys; from clsclip_runtime.video import open_video; print(len(list(open_video(sys.argv[1]).frames())))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / case.name)], capture_output=True, timeout=60, check=False
+    )
+    assert done.returncode == 0 or b"VideoError" in done.stderr
 
 
 def test_the_corpus_is_large_and_its_names_are_distinct() -> None:
