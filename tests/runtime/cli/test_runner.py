@@ -65,16 +65,6 @@ def test_an_interrupt_leaves_the_terminals_line(capsys: Captured) -> None:
     assert capsys.readouterr().err == "\nprog: interrupted\n"
 
 
-@pytest.mark.parametrize("kind", [ImportError, SystemError])
-def test_an_interrupt_within_an_import_is_one(kind: type[Exception], capsys: Captured) -> None:
-    """What a module's own code makes of it is no failure."""
-    error = kind("initialization failed")
-    error.__cause__ = KeyboardInterrupt()
-    assert run_command(raising(error), "prog", []) == 130
-    assert run_command(raising(kind("initialization failed")), "prog", []) == 1
-    capsys.readouterr()
-
-
 def test_debug_shows_the_traceback_and_keeps_the_code(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLSCLIP_DEBUG", "1")
     assert run_command(raising(ZeroDivisionError("oops")), "prog", []) == 1
