@@ -25,7 +25,7 @@ from clsclip.vit import attention
 
 _HIDDEN = 512
 """Hidden values of a token that the decoder holds at a time. All 2,048 of a word's tokens are 4 MB, which a processor's
-cache does not keep: in parts, a word took 8 to 15 % less of the processor in OpenVINO, 10 % in ONNX Runtime."""
+cache does not keep: in parts, a word took 9 % less of the processor in OpenVINO, 3 to 12 % in ONNX Runtime."""
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,7 @@ def test_a_file_that_is_too_new_says_so_however_long_its_path(tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     "shape",
-    [(1, 3, 10**6, 10**6), (1000, 3, 640, 640), (10**6, 3, 64, 64), (1, 3, 16, 16), (3, 3, 8192, 8192)],
+    [(1, 3, 10**6, 10**6), (1000, 3, 640, 640), (10**6, 3, 64, 64), (1, 3, 16, 16), (1, 3, 8192, 8192)],
 )
 def test_inputs_are_bounded_before_memory_is_taken(shape: tuple[int, ...], tmp_path: Path) -> None:
     path = save_onnx(tmp_path / "a.onnx", V8, shape=shape, metadata={"names": "['a', 'b']"})

@@ -72,6 +72,8 @@ def test_a_bundles_own_engines_are_passed_over(bundle: Bundle) -> None:
         backend().load(bundle.graph("trunk.onnx"))
     with Segmenter.load(bundle.folder, "onnxruntime-cpu") as segmenter:
         assert segmenter(paint({}), ["red"]).backend_notes == passed_over(bundle.folder) != ()
+    write_engine(bundle.folder / "trunk.onnx")
+    assert backend().load(bundle.graph("trunk.onnx")).outputs == ("mask_logits",)
     assert passed_over(bundle.folder, bundle.folder / FOLDER) == ()
     assert passed_over(bundle.folder, bundle.folder) != ()
 
