@@ -48,19 +48,26 @@ def test_each_signal_ends_a_command_with_its_code(name: str, code: int, capsys: 
     assert capsys.readouterr().err.strip() == f"prog: {line}"
 
 
-def test_a_stop_while_modules_are_loaded_keeps_its_code_under_m(tmp_path: Path) -> None:
-    """Imports run code by exec(), and Python would end by SIGINT because of it."""
-    (tmp_path / "program.py").write_text(
-        "import signal, sys, click\n"
+def run_under_m(folder: Path, body: str) -> subprocess.CompletedProcess[bytes]:
+    """A program whose command has this body, by ``python -m``."""
+    (folder / "program.py").write_text(
+        "import signal, sys, time, click\n"
         "from clsclip_runtime.cli.runner import run_command\n"
         "@click.command()\n"
-        "def command(): exec('signal.raise_signal(signal.SIGTERM)')\n"
+        f"def command(): {body}\n"
         "if __name__ == '__main__': sys.exit(run_command(command, 'prog', []))\n"
     )
-    paths = os.pathsep.join([str(tmp_path), *(path for path in sys.path if path)])
-    done = subprocess.run(
-        [sys.executable, "-m", "program"], env=os.environ | {"PYTHONPATH": paths}, capture_output=True, check=False
-    )
+    paths = os.pathsep.join([str(folder), *(path for path in sys.path if path)])
+    return subprocess.run(
+        [sys.executable, "-m", "program"],
+        cwd=folder, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, timeout=50, check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+
+
+def test_a_stop_while_modules_are_loaded_keeps_its_code_under_m(tmp_path: Path) -> None:
+    """Imports run code by exec(), and Python would end by SIGINT because of it."""
+    done = run_under_m(tmp_path, "exec('signal.raise_signal(signal.SIGTERM)')")
     assert (done.returncode, done.stderr.strip()) == (143, b"prog: stopped by SIGTERM")
 
 
@@ -71,21 +78,7 @@ def test_an_import_is_not_interrupted(name: str, code: int, tmp_path: Path) -> N
         f"import pathlib, signal, time\nsignal.raise_signal(signal.{name})\ntime.sleep(0.3)\n"
         "pathlib.Path('imported').touch()\n"
     )
-    (tmp_path / "program.py").write_text(
-        "import sys, time, click\n"
-        "from clsclip_runtime.cli.runner import run_command\n"
-        "@click.command()\n"
-        "def command():\n"
-        "    import slow\n"
-        "    time.sleep(60)\n"
-        "if __name__ == '__main__': sys.exit(run_command(command, 'prog', []))\n"
-    )
-    paths = os.pathsep.join([str(tmp_path), *(path for path in sys.path if path)])
-    done = subprocess.run(
-        [sys.executable, "-m", "program"],
-        cwd=tmp_path, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, timeout=50, check=False,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )  # fmt: skip
+    done = run_under_m(tmp_path, "import slow; time.sleep(60)")
     line = b"interrupted" if name == "SIGINT" else f"stopped by {name}".encode()
     assert (done.returncode, done.stderr.strip()) == (code, b"prog: " + line)
     assert (tmp_path / "imported").exists()
