@@ -21,7 +21,7 @@ class Limits:
         memory_mb: of the activations of one call of a graph, MiB. What does not fit goes through in several calls.
             Weights, images and masks come on top.
         pairs_per_call: of the pairs, and of the crops, of one call, for engines with a fixed largest shape; None is as
-            many as fit into ``memory_mb``.
+            many as fit into ``memory_mb``, and on processors no more pairs than are fast.
         result_mb: of what the results of a call hold, MiB: the logits of all pairs, and masks that are asked for all at
             once. What is larger is refused before it is made.
         max_pixels: of an image; larger ones are refused before they are decoded.
@@ -47,9 +47,15 @@ class Limits:
         """Count the crops of one call of the image encoder, at least one."""
         return self._at_most(fitting(self.memory_mb, memory.crop_bytes))
 
-    def pairs(self, memory: MemorySpec) -> int:
-        """Count the pairs of one call of the trunk, at least one."""
-        return self._at_most(fitting(self.memory_mb, memory.pair_bytes))
+    def pairs(self, memory: MemorySpec, fast_mb: int | None = None) -> int:
+        """Count the pairs of one call of the trunk, at least one.
+
+        Args:
+            memory: of a pair.
+            fast_mb: MiB beyond which calls of the engine only get slower; None if larger ones never are.
+        """
+        most_mb = self.memory_mb if fast_mb is None or self.pairs_per_call else min(self.memory_mb, fast_mb)
+        return self._at_most(fitting(most_mb, memory.pair_bytes))
 
     def presence_words(self, memory: MemorySpec, crops: int) -> int:
         """Count the words of one call of the presence graph with this number of crops, at least one."""

@@ -35,6 +35,7 @@ class CountingBackend:
     """ONNX Runtime that remembers how often each graph ran and on how many rows of its first input."""
 
     name = "counting"
+    fast_mb: int | None = None
 
     def __init__(self) -> None:
         self.inner: Backend = select_backend(threads=1)

@@ -14,7 +14,7 @@ from clsclip_runtime.errors import BackendError
 from clsclip_runtime.extras import onnxruntime_command
 from clsclip_runtime.forks import leave_in_parent
 from clsclip_runtime.libraries import FATAL_ONLY, import_onnxruntime, reason_of
-from clsclip_runtime.protocols import GraphFile
+from clsclip_runtime.protocols import PROCESSOR_MB, GraphFile
 
 
 class OnnxRuntimeCpu:
@@ -22,6 +22,7 @@ class OnnxRuntimeCpu:
 
     name = "onnxruntime-cpu"
     loads_in_parallel = True
+    fast_mb = PROCESSOR_MB
 
     def __init__(self, *, threads: int | None = None) -> None:
         """``threads`` for one call; None lets ONNX Runtime take one per core."""

@@ -22,7 +22,7 @@ from clsclip_runtime.errors import BackendError, OptionError
 from clsclip_runtime.extras import install_command
 from clsclip_runtime.forks import IdleThreads, OwnLock, leave_in_parent
 from clsclip_runtime.libraries import import_openvino, reason_of
-from clsclip_runtime.protocols import GraphFile, Weight
+from clsclip_runtime.protocols import PROCESSOR_MB, GraphFile, Weight
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
 """What is computed where the graph states FP32 or half, in OpenVINO's words. Quantised graphs state their own INT8."""
@@ -79,6 +79,7 @@ class OpenVino:
                 f"OpenVINO does not start: {reason_of(error)}. Run: pip install --force-reinstall openvino"
             ) from error
         self._device = device
+        self.fast_mb = PROCESSOR_MB if device.startswith("CPU") else None
         self._check_device(core, precision)
         self._options: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": PRECISIONS[precision],

@@ -73,6 +73,8 @@ class LoadedModel:
         # Of features on a device only the smallest is fetched to look for NaN. Damage of the others shows in presence
         # and logits, which are checked and name the word.
         self._smallest = min(manifest.features, key=lambda one: one.bytes).name
+        self.fast_mb: int | None = getattr(backend, "fast_mb", None)
+        """As the backend states it."""
         self._load_later = partial(_load_later, backend, bundle)
         self._load_lock = load_lock or threading.Lock()
         has_stem = STEM in manifest.files

@@ -47,7 +47,7 @@ class PairQueue:
         """
         self._model, self._encoded, self._limits = model, encoded, limits
         self._mask_size = (manifest.mask.height, manifest.mask.width)
-        self._step = limits.pairs(manifest.memory)
+        self._step = limits.pairs(manifest.memory, model.fast_mb)
         self._total = 0
         self._waiting: deque[_Waiting] = deque()
         self._count = 0

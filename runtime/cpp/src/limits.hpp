@@ -19,6 +19,12 @@ namespace clsclip {
     return limits.pairs_per_call == 0 ? fit : std::min(fit, limits.pairs_per_call);
 }
 
+/// Pairs of one call of the trunk; `fast_mb` is what the backend states, see Backend.
+[[nodiscard]] inline std::size_t pairs_per_call(const Limits& limits, std::uint64_t bytes, std::uint64_t fast_mb) {
+    const std::size_t most = per_call(limits, bytes);
+    return fast_mb == 0 || limits.pairs_per_call != 0 ? most : std::min(most, fitting(fast_mb, bytes));
+}
+
 /// Words that the text encoder takes at a time, at least one; at most 256 rows of tokens.
 [[nodiscard]] inline std::size_t words_per_call(std::uint64_t memory_mb, std::uint64_t word_bytes,
                                                 std::size_t templates) {

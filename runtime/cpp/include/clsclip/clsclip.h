@@ -75,7 +75,7 @@ typedef struct clsclip_options {
     const char* backend;     /* "auto", or a name of clsclip_backend_name() */
     int32_t threads;         /* of one call of the backend; 0 lets it decide */
     uint64_t memory_mb;      /* most for the activations of one call, MiB */
-    uint64_t pairs_per_call; /* most pairs and crops of one call; 0: as many as fit into memory_mb */
+    uint64_t pairs_per_call; /* most pairs and crops of one call; 0: as many as fit, and are fast */
     uint64_t result_mb;      /* most that a result holds, MiB */
     int64_t max_pixels;      /* larger images are refused */
     int32_t presence_filter; /* for requests that do not say, as there */

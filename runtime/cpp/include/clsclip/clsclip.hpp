@@ -278,7 +278,7 @@ private:
 /// Most that a call may take.
 struct Limits {
     std::size_t memory_mb = 1024;    ///< of the activations of one call of the backend, MiB
-    std::size_t pairs_per_call = 0;  ///< of the pairs, and of the crops, of one call; 0: as many as fit into memory_mb
+    std::size_t pairs_per_call = 0;  ///< of the pairs, and of the crops, of one call; 0: as many as fit, and are fast
     std::size_t result_mb = 2048;    ///< of what a result holds, MiB
     std::int64_t max_pixels = 200'000'000;  ///< of an image
 };

@@ -277,6 +277,7 @@ public:
     }
 
     std::string name() const override { return "openvino"; }
+    std::uint64_t fast_mb() const override { return kProcessorMb; }
 
     std::unique_ptr<Graph> load(GraphFile file) const override {
         const std::filesystem::path& path = file.path;

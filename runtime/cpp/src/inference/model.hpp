@@ -34,6 +34,8 @@ public:
 
     /// None where the bundle leaves it out.
     [[nodiscard]] const Graph* text() const noexcept { return text_.get(); }
+    /// As the backend states it.
+    [[nodiscard]] std::uint64_t fast_mb() const { return backend_.fast_mb(); }
     /// Whether the trunk takes a feature of this name.
     [[nodiscard]] bool trunk_takes(std::string_view name) const;
 

@@ -78,7 +78,8 @@ std::pair<std::shared_ptr<const Tensors>, std::vector<std::int64_t>> join_parts(
 
 PairQueue::PairQueue(const LoadedModel& model, const EncodedWords& encoded, std::span<const std::string> classes,
                      const Manifest& manifest, const Limits& limits)
-    : model_(model), encoded_(encoded), classes_(classes), manifest_(manifest), limits_(limits) {}
+    : model_(model), encoded_(encoded), classes_(classes), manifest_(manifest), limits_(limits),
+      pairs_per_call_(pairs_per_call(limits, manifest.memory.pair_bytes, model.fast_mb())) {}
 
 void PairQueue::add(const std::shared_ptr<const Tensors>& features, std::vector<std::int64_t> crops,
                     std::vector<std::int64_t> classes) {
@@ -96,27 +97,26 @@ void PairQueue::add(const std::shared_ptr<const Tensors>& features, std::vector<
     }
     auto [used, index] = join_parts(model_, {{features, crops}});  // without crops that nothing is asked of
     count_ += index.size();
-    const std::size_t most = per_call(limits_, manifest_.memory.pair_bytes);
     waiting_.push_back({std::move(used), std::move(index), std::move(classes)});
-    while (count_ >= most) {
-        call(most);
+    while (count_ >= pairs_per_call_) {
+        call();
     }
 }
 
 PairOutputs PairQueue::finish() {
     while (count_ > 0) {
-        call(per_call(limits_, manifest_.memory.pair_bytes));
+        call();
     }
     return std::exchange(done_, {});
 }
 
-void PairQueue::call(std::size_t most) {
+void PairQueue::call() {
     std::vector<Part> parts;
     std::vector<std::int64_t> classes;
     std::vector<PairBatch> spent;  // what the parts point into, until the call is over
-    while (classes.size() < most && !waiting_.empty()) {
+    while (classes.size() < pairs_per_call_ && !waiting_.empty()) {
         PairBatch& first = waiting_.front();
-        const std::size_t taken = std::min(most - classes.size(), first.crops.size() - first.done);
+        const std::size_t taken = std::min(pairs_per_call_ - classes.size(), first.crops.size() - first.done);
         const std::size_t begin = std::exchange(first.done, first.done + taken);
         classes.insert(classes.end(), first.classes.begin() + static_cast<std::ptrdiff_t>(begin),
                        first.classes.begin() + static_cast<std::ptrdiff_t>(begin + taken));

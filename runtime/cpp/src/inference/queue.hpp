@@ -48,13 +48,14 @@ private:
         std::size_t done = 0;
     };
 
-    void call(std::size_t most);
+    void call();
 
     const LoadedModel& model_;
     const EncodedWords& encoded_;
     std::span<const std::string> classes_;
     const Manifest& manifest_;
     const Limits& limits_;
+    std::size_t pairs_per_call_;
     std::deque<PairBatch> waiting_;
     std::size_t count_ = 0, total_ = 0;
     PairOutputs done_;
