@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
-from pathlib import Path
 from typing import Any
+
+from clsclip_runtime.system import peak_memory
 
 
 def peak_memory_mib() -> float | None:
-    """Most memory that this process has held at one time, MiB; None where the system does not tell.
-
-    On Linux not by ``getrusage``: a process begins there with the peak of the one that started it.
-    """
-    try:
-        status = Path("/proc/self/status").read_text("ascii", "replace")
-    except OSError:
-        return _of_rusage()
-    for line in status.splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1024
-    return _of_rusage()
-
-
-def _of_rusage() -> float | None:
-    try:
-        resource: Any = import_module("resource")
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return float(peak) / (2**20 if sys.platform == "darwin" else 2**10)
+    """Most memory that this process has held at one time, MiB; None where the system does not tell."""
+    peak = peak_memory()
+    return None if peak is None else peak / 2**20
 
 
 def gpu_memory_mib() -> float | None:

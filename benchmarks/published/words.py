@@ -11,7 +11,6 @@ for each of 20 words, *shared by hand* runs its encoder once and its decoder on 
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,7 @@ from numpy.typing import NDArray
 from benchmarks.presence.cost import in_turns, known_words, words
 from clsclip_runtime import Segmenter
 from clsclip_runtime.paths import write_json
+from clsclip_runtime.system import peak_memory
 
 COUNTS = (1, 20, 1000)
 PEER_WORDS = 20
@@ -47,7 +47,7 @@ def main(bundle: Path, peer: Path | None, backend: str, rounds: int, report: Pat
         image = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
         if once is not None:
             segmenter(image, words(once), presence_threshold=0)
-            click.echo(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+            click.echo(peak_memory())
             return
         engine: dict[str, list[float]] = {}
         rows: dict[str, Callable[[], Any]] = {

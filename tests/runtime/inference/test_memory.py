@@ -17,9 +17,10 @@ from tests.runtime.reading import segmented
 from tests.runtime.tiny_bundle import make_bundle
 
 PEAK = """
-import json, resource, sys
+import json, sys
 import numpy as np
 from clsclip_runtime import Limits, Segmenter
+from clsclip_runtime.system import peak_memory
 
 folder, memory_mb, count, width, height = sys.argv[1], *map(int, sys.argv[2:])
 picture = np.zeros((height, width, 3), np.uint8)
@@ -27,17 +28,17 @@ picture[: height // 2, :, 0] = 255
 segmenter = Segmenter.load(folder, threads=1, limits=Limits(memory_mb=memory_mb, result_mb=64), presence_filter=False)
 words = ["red"] + [f"word {at}" for at in range(count - 1)]
 segmenter(picture[:32, :32], words)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_memory()
 result = segmenter(picture, words)
 areas = [one.area for one in result]
 result.labels((400, 300))
-after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+after = peak_memory()
 present = sum(one.segmented for one in result.searches)
-print(json.dumps({"grown_mb": (after - before) / 1024, "area": int(areas[0]), "present": present}))
+print(json.dumps({"grown_mb": (after - before) / 2**20, "area": int(areas[0]), "present": present}))
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no ru_maxrss on Windows")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell the peak of memory")
 def test_a_thousand_words_of_a_large_picture_take_little_memory(tmp_path: Path) -> None:
     """All masks at once would be 12 GB; a mask at a time is 12 MB."""
     folder = make_bundle(tmp_path / "tiny.clsclip")
@@ -49,6 +50,15 @@ def test_a_thousand_words_of_a_large_picture_take_little_memory(tmp_path: Path) 
     assert found["present"] == 1000
     assert found["area"] > 4000 * 1400
     assert found["grown_mb"] < 200
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell the peak of memory")
+def test_the_peak_is_not_that_of_the_process_before() -> None:
+    """Linux counts it in ``getrusage`` of whatever a process starts."""
+    held = np.ones(400 << 20, np.uint8)
+    code = "from clsclip_runtime.system import peak_memory; print(peak_memory())"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 5 << 20 < int(run.stdout) < held.nbytes // 2
 
 
 def test_masks_beyond_the_bound_are_refused_before_they_are_made(bundle: Path) -> None:
