@@ -9,6 +9,7 @@ import mmap
 import os
 import stat
 import sys
+from pathlib import Path
 from typing import IO
 
 _EXCHANGE, _HERE = 2, -100
@@ -172,8 +173,8 @@ def peak_memory() -> int | None:
     if sys.platform == "win32":
         return None
     if sys.platform == "linux":
-        with contextlib.suppress(OSError), open("/proc/self/status", encoding="ascii", errors="replace") as status:
-            for line in status:
+        with contextlib.suppress(OSError):
+            for line in Path("/proc/self/status").read_text("ascii", "replace").splitlines():
                 if line.startswith("VmHWM:"):
                     return int(line.split()[1]) * 1024
     import resource
