@@ -27,6 +27,14 @@ _PLAIN = "ClsCLIP needs a CLIP whose image tower is a plain ViT with [CLS], as V
 OTHER_MODELS: tuple[tuple[str, str], ...] = (
     ("lora_A.", "a LoRA adapter of PEFT. Merge it into its CLIP with merge_and_unload(), and save that"),
     ("decoder.film_mul.weight", "CLIPSeg's weights. Run: clsclip-export --clipseg FOLDER"),
+    ("prompts_generator.", f"an X-CLIP's weights, which is for videos. {_PLAIN}"),
+    ("box_head.", f"an OWL-ViT's weights, which is a detector. {_PLAIN}"),
+    ("vision_model.pre_layernorm.", f"an OWL-ViT's weights, which is a detector. {_PLAIN}"),
+    ("text_model.roberta.", f"an AltCLIP's weights, with a RoBERTa as its text tower. {_PLAIN}"),
+    ("text_decoder.bert.", f"a BLIP's weights. {_PLAIN}"),
+    ("itm_head.", f"a BLIP's weights. {_PLAIN}"),
+    ("qformer.", f"a BLIP-2's weights. {_PLAIN}"),
+    ("language_model.", f"weights of a language model that sees. {_PLAIN}"),
     ("logit_bias", f"a SigLIP's weights: they have a logit_bias. {_PLAIN}"),
     ("vision_model.head.probe", f"a SigLIP's weights. {_PLAIN}"),
     ("vision_model.embeddings.patch_embedding.bias", f"a SigLIP's weights. {_PLAIN}"),
@@ -46,6 +54,10 @@ OTHER_MODELS: tuple[tuple[str, str], ...] = (
     ("down_blocks.", f"weights of an image generator. {_PLAIN}"),
 )
 """What tells another model, most telling first: a name's beginning, after a dot or at the start."""
+
+
+_PART_OF_OTHERS = ("clip.", "owlvit.", "owlv2.")
+"""Under these names a CLIP is a part of another model: CLIPSeg, OWL-ViT."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +99,7 @@ def recognized(file: WeightsFile, origin: str) -> Recognized:
         )
     anchor, prefix = found[0]
     own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-    told = other_model(own) or (other_model(tensors) if prefix == "clip." else None)
+    told = other_model(own) or (other_model(tensors) if prefix in _PART_OF_OTHERS else None)
     if told is not None:
         raise TowersError(f"{origin} holds {told}.")
     openai = all(name in own for name in OPENAI_KEYS)
