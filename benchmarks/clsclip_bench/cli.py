@@ -133,7 +133,7 @@ def parse_counts(ctx: click.Context, param: click.Parameter, value: str) -> tupl
     metavar="N",
     help="Filtered rows: words of a picture, whatever they score. Default: those above the model's threshold.",
 )
-@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Of the engines and of the peak.")
+@click.option("--threads", type=click.IntRange(1, 1024), metavar="N", help="Of the engines and of the peak.")
 @click.option(
     "--memory-mb",
     type=click.IntRange(min=1),

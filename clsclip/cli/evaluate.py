@@ -91,7 +91,7 @@ def method_options(function: Any) -> Any:
         click.option("--protocol", default="original", show_default=True, help="original, or a side: 480, 473, 400."),
         click.option("--presence", is_flag=True, help="Absent words get empty masks, by the model's own threshold."),
         click.option("--backend", type=click.Choice(["auto", *BACKENDS]), default="auto", help="Engine of bundles."),
-        click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Threads of a bundle's engine."),
+        click.option("--threads", type=click.IntRange(1, 1024), metavar="N", help="Threads of a bundle's engine."),
         click.option("--device", default="auto", show_default=True, help="Where checkpoints run: auto, cpu, cuda."),
         *TOWERS,
     )

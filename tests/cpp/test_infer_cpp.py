@@ -256,6 +256,10 @@ def test_a_picture_that_fails_does_not_stop_the_others(photo: Path, tmp_path: Pa
         (["x.png", "--classes", "red", "--model", "none"], "no such bundle: none"),
         (["x.png", "--classes", "red", "--model", TINY, "--threads", "0"], "--threads must be a number from 1"),
         (["x.png", "--classes", "red", "--model", TINY, "--threads", "two"], "--threads must be a number"),
+        (
+            ["x.png", "--classes", "red", "--model", TINY, "--threads", "1025"],
+            "--threads must be a number from 1 to 1024",
+        ),
         (["x.png", "--classes", "red", "--model", TINY, "--formats", "gif"], "no format 'gif'"),
         (["x.png", "--classes", "red", "--model", TINY, "--speed"], "no option --speed"),
         (["x.png", "--top-k", "4"], "--top-k is gone since 0.2. Use --max-classes"),

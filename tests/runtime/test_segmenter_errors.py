@@ -140,9 +140,9 @@ def test_limits_must_be_positive_whole_numbers(name: str, value: Any) -> None:
         Limits(**{name: value})
 
 
-@pytest.mark.parametrize("value", [0, -1, 1.5, True, "4"])
+@pytest.mark.parametrize("value", [0, -1, 1.5, True, "4", 1025, 10**9, 10**30])
 def test_threads_must_be_a_positive_whole_number(bundle: Path, value: Any) -> None:
-    with pytest.raises(OptionError, match="threads must be a whole number of 1 or more"):
+    with pytest.raises(OptionError, match="threads must be a whole number of 1 to 1024"):
         Segmenter.load(bundle, threads=value)
 
 

@@ -63,6 +63,9 @@ BACKENDS: dict[str, Callable[..., Backend]] = {
 }
 """Backend by name: threads, and options of its own as keywords."""
 
+MOST_THREADS = 1024
+"""Of an engine: more than machines have. Engines fail on far more, each in a way of its own."""
+
 AUTO = ("tensorrt", "onnxruntime-cuda", "openvino", "onnxruntime-cpu")
 """What ``auto`` tries, in this order; see also :func:`passed_over`. ONNX Runtime's TensorRT provider builds engines
 when it loads, which takes minutes, so it is only taken by name."""
@@ -130,8 +133,9 @@ def choose_backend(
         OptionError: the name or an option is unknown, or a value makes no sense.
         BackendError: the backend is not installed or does not work here.
     """
-    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
-        raise OptionError(f"threads must be a whole number of 1 or more, or None, and it is {threads!r}")
+    whole = isinstance(threads, int) and not isinstance(threads, bool)
+    if threads is not None and not (whole and 1 <= threads <= MOST_THREADS):
+        raise OptionError(f"threads must be a whole number of 1 to {MOST_THREADS}, or None, and it is {threads!r}")
     if name == "auto":
         if options:
             raise OptionError(

@@ -180,7 +180,9 @@ SECTIONS = {
     callback=parse_pairs,
     help="An option of that backend, such as precision=bf16 of openvino; may be given several times.",
 )
-@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Threads of the engine. Default: its choice.")
+@click.option(
+    "--threads", type=click.IntRange(1, 1024), metavar="N", help="Threads of the engine. Default: its choice."
+)
 @click.option(
     "--engines",
     type=click.Path(path_type=Path),

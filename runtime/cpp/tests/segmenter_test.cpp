@@ -324,6 +324,7 @@ TEST_CASE("Options that make no sense are refused", "[backend]") {
     using O = Options&;
     CHECK_THROWS_WITH(Segmenter::load(kTiny, wrong([](O one) { one.backend = "cuda"; })), says("there is no backend"));
     CHECK_THROWS_AS(Segmenter::load(kTiny, wrong([](O one) { one.threads = -1; })), OptionError);
+    CHECK_THROWS_AS(Segmenter::load(kTiny, wrong([](O one) { one.threads = 1'000'000'000; })), OptionError);
     CHECK_THROWS_AS(Segmenter::load(kTiny, wrong([](O one) { one.limits.memory_mb = 0; })), OptionError);
     CHECK_THROWS_AS(Segmenter::load(kTiny, wrong([](O one) { one.limits.max_pixels = 0; })), OptionError);
     CHECK_THROWS_AS(Segmenter::load(kTiny, wrong([](O one) { one.detector_iou = 2; })), OptionError);
