@@ -17,7 +17,7 @@ from clsclip_export.manifest import build_manifest
 from clsclip_export.options import BundleOptions
 from clsclip_export.parity import Parity
 from clsclip_export.precision import to_half
-from clsclip_export.trial import try_bundle
+from clsclip_export.trial import open_new, try_bundle
 from clsclip_export.verify import ALWAYS_FP32, parity_figures, verify
 from clsclip_export.weights import WEIGHTS_FILE, save_shared
 from clsclip_export.words import encode_words, store_words
@@ -67,6 +67,7 @@ def write_bundle(
         data = data or CheckData.read(None)
         exported = export_graphs(model)
         write(exported, folder, header, options)
+        open_new(folder)  # what no runtime would take is not checked for minutes first
         parity = verify(exported, folder, data, options.profile)
         document = read_json(folder / MANIFEST)
         write_json(folder / MANIFEST, {**document, "parity": parity_figures(parity, data)})

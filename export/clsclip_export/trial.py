@@ -15,6 +15,18 @@ NOT_ON_CPUS = ("bf16",)
 """Precisions that ONNX Runtime's CPU provider does not run; such a bundle is only opened."""
 
 
+def open_new(folder: Path) -> Bundle:
+    """Open the bundle at ``folder`` as its runtime will. BundleError if it takes none of this kind."""
+    try:
+        return Bundle.open(folder)
+    except BundleError as error:
+        reason = str(error).partition(". Export the bundle again")[0]
+        raise BundleError(
+            f"the new bundle would not open, so it was not kept: {reason}. Mend what it is made of: an option, or the "
+            "checkpoint's header"
+        ) from error
+
+
 def try_bundle(folder: Path) -> None:
     """Open the bundle at ``folder`` and segment a gray picture by one word.
 
@@ -22,14 +34,7 @@ def try_bundle(folder: Path) -> None:
         BundleError: it is none that its runtime takes.
         BackendError: it does not run, or its outputs are not finite numbers.
     """
-    try:
-        bundle = Bundle.open(folder)
-    except BundleError as error:
-        reason = str(error).partition(". Export the bundle again")[0]
-        raise BundleError(
-            f"the new bundle would not open, so it was not kept: {reason}. Mend what it is made of: an option, or the "
-            "checkpoint's header"
-        ) from error
+    bundle = open_new(folder)
     if bundle.manifest.precision in NOT_ON_CPUS:
         return
     word = "thing"

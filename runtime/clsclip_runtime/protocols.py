@@ -171,7 +171,7 @@ def close_all(graphs: Sequence[Any]) -> None:
 
 
 PROCESSOR_MB = 128
-"""What the activations of a call of the trunk may take on a processor, whose caches hold no more.
+"""What the activations of a call of the trunk may take on a processor where it has more than 16 pairs.
 
 Measured on two cores: 4 to 32 pairs of 8 and 16 MiB each are alike, and 1 GiB of them is 6 to 30 % slower.
 """
@@ -183,7 +183,7 @@ class Backend(Protocol):
     One whose ``load`` may run in several threads at once says so by an attribute ``loads_in_parallel`` that is True.
     Beside that it may have ``read``, which copies a graph and returns a function that compiles the copy: the file's
     memory is let go of in between. One whose calls of the trunk get slower from some MiB on says how many in
-    ``fast_mb``; see :data:`PROCESSOR_MB`.
+    ``fast_mb``; see :data:`PROCESSOR_MB`, and :meth:`clsclip_runtime.limits.Limits.pairs`.
     """
 
     @property

@@ -28,6 +28,7 @@ from clsclip_export.profiles import Profile
 from clsclip_export.weights import WEIGHTS_FILE
 from clsclip_runtime import Bundle, OutputError
 from clsclip_runtime.bundle.specs import TilesSpec
+from clsclip_runtime.errors import BundleError
 from tests.runtime.detectors.doubles import save_onnx
 from tests.tiny import tiny_config, tiny_model, tiny_towers
 
@@ -130,6 +131,14 @@ def test_existing_bundle_stays_unless_forced(tmp_path: Path, monkeypatch: pytest
         write_bundle(model, header, out, BundleOptions("x"), force=True)
     assert (out / "note").read_text() == "mine", "a failed export must not touch the bundle that stands"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["kept.clsclip", "last.safetensors", "towers"]
+
+
+def test_what_no_runtime_takes_is_refused_before_it_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, header, out = existing(tmp_path)
+    monkeypatch.setattr(bundle_module, "verify", lambda *arguments: pytest.fail("minutes of checks"))
+    with pytest.raises(BundleError, match=r"the new bundle would not open, so it was not kept.*name"):
+        write_bundle(model, header, out, BundleOptions(" "), force=True)
+    assert (out / "note").read_text() == "mine"
 
 
 @pytest.mark.slow

@@ -193,7 +193,8 @@ def trunk_alone(monkeypatch: pytest.MonkeyPatch) -> Callable[[ClsClip, Fault], N
 
     # The rest of a bundle is not there, so it is no bundle that can be described.
     monkeypatch.setattr(bundle_module, "build_manifest", partial_manifest)
-    monkeypatch.setattr(bundle_module, "try_bundle", lambda folder: None)
+    for name in ("open_new", "try_bundle"):
+        monkeypatch.setattr(bundle_module, name, lambda folder: None)
 
     def plant(model: ClsClip, fault: Fault) -> None:
         trunk = next(one for one in graphs(model) if one.file == "trunk.onnx")

@@ -22,16 +22,17 @@ PAIR_MB = 3
     ("fast_mb", "limits", "largest"),
     [
         (None, Limits(), 50),
-        (21, Limits(), 7),
-        (1, Limits(), 1),
-        (21, Limits(memory_mb=9), 3),
-        (21, Limits(pairs_per_call=11), 11),
+        (63, Limits(), 21),
+        (1, Limits(), 16),
+        (63, Limits(memory_mb=9), 3),
+        (63, Limits(pairs_per_call=11), 11),
+        (1, Limits(pairs_per_call=30), 30),
     ],
 )
 def test_calls_are_no_larger_than_is_fast(
     bundle: Path, scene: npt.NDArray[np.uint8], fast_mb: int | None, limits: Limits, largest: int
 ) -> None:
-    """An engine says from how many MiB on a call gets slower. Who states a number of pairs gets that."""
+    """An engine says from how many MiB on a call of more than 16 pairs gets slower. A stated number of pairs wins."""
     opened = Bundle.open(bundle)
     memory = replace(opened.manifest.memory, pair_bytes=PAIR_MB << 20)
     opened = replace(opened, manifest=replace(opened.manifest, memory=memory))

@@ -99,11 +99,11 @@ public:
     [[nodiscard]] virtual std::string name() const = 0;
     /// Load a graph, and let go of the file's memory as soon as nothing reads it. BackendError when it cannot.
     [[nodiscard]] virtual std::unique_ptr<Graph> load(GraphFile file) const = 0;
-    /// What the activations of a call of the trunk may take, MiB, where larger calls only get slower; 0 where they do not.
+    /// MiB beyond which calls of the trunk with more than 16 pairs only get slower; 0 where they do not.
     [[nodiscard]] virtual std::uint64_t fast_mb() const { return 0; }
 };
 
-/// `fast_mb` of processors, whose caches hold no more.
+/// `fast_mb` of processors.
 inline constexpr std::uint64_t kProcessorMb = 128;
 
 }  // namespace clsclip

@@ -99,6 +99,7 @@ TEST_CASE("Memory bounds calls, and one pair always fits") {
     CHECK(pairs_per_call({.memory_mb = 1024}, 1 << 20, 0) == 1024);
     CHECK(pairs_per_call({.memory_mb = 1024}, 1 << 20, 128) == 128);
     CHECK(pairs_per_call({.memory_mb = 64}, 1 << 20, 128) == 64);
+    CHECK(pairs_per_call({.memory_mb = 1024}, 20 << 20, 128) == 16);
     CHECK(pairs_per_call({.memory_mb = 1024}, std::uint64_t{1} << 30, 128) == 1);
     CHECK(pairs_per_call({.memory_mb = 1024, .pairs_per_call = 700}, 1 << 20, 128) == 700);
     CHECK(words_per_call(1 << 20, 1 << 20, 1) == 256);
