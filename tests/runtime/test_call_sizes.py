@@ -11,6 +11,7 @@ import pytest
 
 from clsclip_runtime import Bundle, Segmenter
 from clsclip_runtime.backends.select import select_backend
+from clsclip_runtime.isolated.backend import IsolatedBackend, Isolation
 from clsclip_runtime.limits import Limits
 from clsclip_runtime.protocols import PROCESSOR_MB
 from tests.runtime.test_segmenter import CountingBackend
@@ -45,5 +46,8 @@ def test_calls_are_no_larger_than_is_fast(
 
 
 @pytest.mark.parametrize("name", ["onnxruntime-cpu", "openvino"])
-def test_engines_of_processors_say_what_is_fast(name: str) -> None:
+def test_engines_of_processors_say_what_is_fast(bundle: Path, name: str) -> None:
     assert getattr(select_backend(name), "fast_mb", None) == PROCESSOR_MB
+    isolated = IsolatedBackend(Bundle.open(bundle), name, 1, {}, isolation=Isolation())
+    assert isolated.fast_mb == PROCESSOR_MB
+    isolated.close()

@@ -105,7 +105,10 @@ class IsolatedBackend:
             "engines": None if place is None or place.folder is None else os.path.abspath(place.folder),  # noqa: PTH100
             "trust_engines": place is not None and place.trusted,
         }
-        self.notes = self._notes(self._child.ask(start, {}, "starting")[0])
+        answer, _ = self._child.ask(start, {}, "starting")
+        self.notes = self._notes(answer)
+        fast_mb = answer.get("fast_mb")
+        self.fast_mb = fast_mb if type(fast_mb) is int and fast_mb > 0 else None
 
     def load(self, file: GraphFile) -> IsolatedGraph:
         """Load an ONNX file in the process.

@@ -50,7 +50,8 @@ class Server:
     def _answer(self, message: dict[str, Any], arrays: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         if message["do"] == "start":
             self._start(message)
-            return {"notes": notes_of(self._backend) if self._backend is not None else ()}, {}
+            notes = notes_of(self._backend) if self._backend is not None else ()
+            return {"notes": notes, "fast_mb": getattr(self._backend, "fast_mb", None)}, {}
         if message["do"] == "describe":
             return self._describe(message), {}
         if message["do"] == "load":
