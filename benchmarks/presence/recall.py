@@ -32,7 +32,7 @@ VOCABULARIES = (20, 171, 1000)
 THRESHOLDS = (None, 0.3, 0.1)
 """Of presence; None is the model's own."""
 
-TOP_K = (None, 20, 10, 5)
+MAX_CLASSES = (None, 20, 10, 5)
 
 
 @dataclass
@@ -120,10 +120,10 @@ def measure(fold: Fold, segmenter: Segmenter, emoji: Sequence[str], seed: int) -
     trained = 0.0 if fitted is None else fitted.threshold
     exact = Row(0, None, Scores(len(data.classes)))
     filtered = [
-        Row(count, PresenceFilter(trained if threshold is None else threshold, max_classes), Scores(len(data.classes)))
+        Row(count, PresenceFilter(threshold, max_classes), Scores(len(data.classes)))
         for count in VOCABULARIES
-        for threshold in THRESHOLDS
-        for max_classes in TOP_K
+        for threshold in dict.fromkeys(trained if one is None else one for one in THRESHOLDS)
+        for max_classes in MAX_CLASSES
     ]
     asked: dict[int, list[int]] = {}
     for index, class_id in fold.test_pairs:
@@ -157,7 +157,7 @@ def add(row: Row, chosen: Any, masks: Any, present: Sequence[int], truths: Seque
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """The rows as Markdown."""
-    lines = ["| words | presence at least | top k | recall of own words | let through | mIoU | loss |"]
+    lines = ["| words | presence at least | max_classes | recall of own words | let through | mIoU | loss |"]
     lines.append("|---:|---:|---:|---:|---:|---:|---:|")
     for row in rows:
         chosen = (
