@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.presence.recall import TOP_K, measure, table
+from benchmarks.presence.recall import MAX_CLASSES, measure, table
 from clsclip.data import asking
 from clsclip.folds import StickerOptions, open_fold
 from clsclip_runtime import Segmenter
@@ -25,7 +25,7 @@ def test_a_larger_vocabulary_keeps_the_same_words_at_a_threshold(tmp_path: Path)
         # A word's presence does not hang on what else is asked.
         assert len({row["recall"] for row in every}) == 1
         assert every[0]["through"] <= every[1]["through"] <= every[2]["through"]
-        for top in TOP_K[1:]:
+        for top in MAX_CLASSES[1:]:
             assert by[1000, threshold, top]["through"] <= top
             assert by[1000, threshold, top]["recall"] <= every[2]["recall"] == pytest.approx(every[0]["recall"])
     assert len(table(rows).splitlines()) == len(rows) + 2
