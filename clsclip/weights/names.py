@@ -34,7 +34,6 @@ OTHER_MODELS: tuple[tuple[str, str], ...] = (
     ("text_decoder.bert.", f"a BLIP's weights. {_PLAIN}"),
     ("itm_head.", f"a BLIP's weights. {_PLAIN}"),
     ("qformer.", f"a BLIP-2's weights. {_PLAIN}"),
-    ("language_model.", f"weights of a language model that sees. {_PLAIN}"),
     ("logit_bias", f"a SigLIP's weights: they have a logit_bias. {_PLAIN}"),
     ("vision_model.head.probe", f"a SigLIP's weights. {_PLAIN}"),
     ("vision_model.embeddings.patch_embedding.bias", f"a SigLIP's weights. {_PLAIN}"),

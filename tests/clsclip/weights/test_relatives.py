@@ -24,6 +24,18 @@ def relatives() -> dict[str, tuple[Any, str]]:
         "X-CLIP": (lambda: hf.XCLIPModel(hf.XCLIPConfig(**parts)), "X-CLIP"),
         "AltCLIP": (lambda: hf.AltCLIPModel(hf.AltCLIPConfig(**parts)), "AltCLIP"),
         "BLIP": (lambda: hf.BlipForConditionalGeneration(hf.BlipConfig(**parts)), "a BLIP's"),
+        "BLIP that compares": (lambda: hf.BlipForImageTextRetrieval(hf.BlipConfig(**parts)), "a BLIP's"),
+        "BLIP-2": (
+            lambda: hf.Blip2ForConditionalGeneration(
+                hf.Blip2Config(
+                    vision_config=parts["vision_config"],
+                    qformer_config=small | {"vocab_size": 100, "encoder_hidden_size": 32},
+                    text_config={"model_type": "opt", "vocab_size": 100, "ffn_dim": 32, "word_embed_proj_dim": 32}
+                    | small,
+                )
+            ),
+            "a BLIP-2's",
+        ),
         "Chinese CLIP": (lambda: hf.ChineseCLIPModel(hf.ChineseCLIPConfig(**parts)), "a BERT as its text tower"),
         "CLIP's image tower": (
             lambda: hf.CLIPVisionModelWithProjection(hf.CLIPVisionConfig(**parts["vision_config"])),
@@ -33,7 +45,19 @@ def relatives() -> dict[str, tuple[Any, str]]:
 
 
 @pytest.mark.parametrize(
-    "kind", ["OWL-ViT", "OWL-ViT alone", "OWLv2", "X-CLIP", "AltCLIP", "BLIP", "Chinese CLIP", "CLIP's image tower"]
+    "kind",
+    [
+        "OWL-ViT",
+        "OWL-ViT alone",
+        "OWLv2",
+        "X-CLIP",
+        "AltCLIP",
+        "BLIP",
+        "BLIP that compares",
+        "BLIP-2",
+        "Chinese CLIP",
+        "CLIP's image tower",
+    ],
 )
 def test_relatives_of_clip_are_named(kind: str) -> None:
     make, says = relatives()[kind]
