@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clsclip_bench.ours import MODES, SPELLINGS
+from clsclip_runtime.backends.select import MOST_THREADS
 from clsclip_runtime.cli.output import echo, json_option, print_json
 from clsclip_runtime.cli.progress import Progress
 from clsclip_runtime.cli.runner import FAILURE, INTERRUPTED, fail, run_command
@@ -133,7 +134,7 @@ def parse_counts(ctx: click.Context, param: click.Parameter, value: str) -> tupl
     metavar="N",
     help="Filtered rows: words of a picture, whatever they score. Default: those above the model's threshold.",
 )
-@click.option("--threads", type=click.IntRange(1, 1024), metavar="N", help="Of the engines and of the peak.")
+@click.option("--threads", type=click.IntRange(1, MOST_THREADS), metavar="N", help="Of the engines and of the peak.")
 @click.option(
     "--memory-mb",
     type=click.IntRange(min=1),

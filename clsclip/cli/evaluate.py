@@ -18,7 +18,7 @@ from clsclip.cli.tables import table_command
 from clsclip.cli.threshold import threshold_command
 from clsclip.data import GROUPS, asking
 from clsclip.errors import ClsclipError
-from clsclip_runtime.backends.select import BACKENDS
+from clsclip_runtime.backends.select import BACKENDS, MOST_THREADS
 from clsclip_runtime.bundle.hub import on_hub
 from clsclip_runtime.cli.options import take
 from clsclip_runtime.cli.output import echo, json_option, print_json
@@ -91,7 +91,9 @@ def method_options(function: Any) -> Any:
         click.option("--protocol", default="original", show_default=True, help="original, or a side: 480, 473, 400."),
         click.option("--presence", is_flag=True, help="Absent words get empty masks, by the model's own threshold."),
         click.option("--backend", type=click.Choice(["auto", *BACKENDS]), default="auto", help="Engine of bundles."),
-        click.option("--threads", type=click.IntRange(1, 1024), metavar="N", help="Threads of a bundle's engine."),
+        click.option(
+            "--threads", type=click.IntRange(1, MOST_THREADS), metavar="N", help="Threads of a bundle's engine."
+        ),
         click.option("--device", default="auto", show_default=True, help="Where checkpoints run: auto, cpu, cuda."),
         *TOWERS,
     )

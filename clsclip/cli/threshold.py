@@ -12,7 +12,7 @@ from clsclip.cli.data_options import STICKER_SECTION, DataOptions, data_options,
 from clsclip.data import GROUPS, Fold, asking
 from clsclip.data.marks import marked
 from clsclip.errors import DataError
-from clsclip_runtime.backends.select import BACKENDS
+from clsclip_runtime.backends.select import BACKENDS, MOST_THREADS
 from clsclip_runtime.cli.output import echo, json_option, print_json
 from clsclip_runtime.cli.progress import Progress
 from clsclip_runtime.cli.sections import Command
@@ -48,7 +48,7 @@ _FEW = 20
 @click.option("--out", type=_FILE, metavar="PNG", help="Draw the curves.")
 @click.option("--write", is_flag=True, help="Store what was found in the model.")
 @click.option("--backend", type=click.Choice(["auto", *BACKENDS]), default="auto", help="Engine of bundles.")
-@click.option("--threads", type=click.IntRange(1, 1024), metavar="N", help="Threads of a bundle's engine.")
+@click.option("--threads", type=click.IntRange(1, MOST_THREADS), metavar="N", help="Threads of a bundle's engine.")
 @click.option("--device", default="auto", show_default=True, help="Where checkpoints run: auto, cpu, cuda.")
 @click.option("--towers", metavar="NAME|DIR", help="Towers of a checkpoint, where it does not find them by itself.")
 @click.option("--pretrained", metavar="TAG|FILE", help="Weights of --towers NAME.")

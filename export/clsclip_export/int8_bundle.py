@@ -14,7 +14,7 @@ from clsclip_export.check_data import WORDS, CheckData
 from clsclip_export.errors import PrecisionError
 from clsclip_export.int8 import quantized
 from clsclip_export.int8_check import MIN_MEAN_IOU, Int8Check, check_int8
-from clsclip_export.trial import try_bundle
+from clsclip_export.trial import open_new, try_bundle
 from clsclip_export.verify import ALWAYS_FP32
 from clsclip_export.weights import WEIGHTS_FILE, save_shared
 from clsclip_runtime.bundle.folder import check_target, file_entries, staged_folder
@@ -76,7 +76,7 @@ def quantize_bundle(
         document["precision"] = "int8"
         document["files"] = file_entries(folder)
         write_json(folder / MANIFEST, document)
-        figures = check_int8(opened, Bundle.open(folder), calibration, data, allowed)
+        figures = check_int8(opened, open_new(folder), calibration, data, allowed)
         document["calibration"] = calibration.to_json()
         document["parity"] = {**document.get("parity", {}), "int8": figures.to_json()}
         write_json(folder / MANIFEST, document)

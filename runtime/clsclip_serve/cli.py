@@ -12,6 +12,7 @@ from typing import Any
 import click
 import numpy as np
 
+from clsclip_runtime.backends.select import MOST_THREADS
 from clsclip_runtime.cli.output import echo
 from clsclip_runtime.cli.runner import run_command
 from clsclip_runtime.cli.sections import Command
@@ -56,7 +57,7 @@ SECTIONS = {
 @click.option("--model", metavar="DIR|hf:USER/NAME", help="Bundle. Default: the embedded model.")
 @click.option("--backend", default="auto", metavar="NAME", show_default=True, help="Engine; see clsclip-doctor.")
 @click.option("--detector", type=click.Path(path_type=Path), metavar="ONNX", help="Detector for zoom_in.")
-@click.option("--threads", type=click.IntRange(1, 1024), help="Threads of the engine. Default: its choice.")
+@click.option("--threads", type=click.IntRange(1, MOST_THREADS), help="Threads of the engine. Default: its choice.")
 @click.option(
     "--memory-mb",
     default=512,

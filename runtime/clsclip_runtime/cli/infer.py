@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from clsclip_runtime.backends.select import BACKENDS
+from clsclip_runtime.backends.select import BACKENDS, MOST_THREADS
 from clsclip_runtime.cli.arguments import (
     PROGRAM,
     MultiWordCommand,
@@ -181,7 +181,7 @@ SECTIONS = {
     help="An option of that backend, such as precision=bf16 of openvino; may be given several times.",
 )
 @click.option(
-    "--threads", type=click.IntRange(1, 1024), metavar="N", help="Threads of the engine. Default: its choice."
+    "--threads", type=click.IntRange(1, MOST_THREADS), metavar="N", help="Threads of the engine. Default: its choice."
 )
 @click.option(
     "--engines",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clsclip_runtime.backends.select import BACKENDS
+from clsclip_runtime.backends.select import BACKENDS, MOST_THREADS
 from clsclip_runtime.cli.arguments import MultiWordCommand, parse_pairs
 from clsclip_runtime.cli.infer import MASKS
 from clsclip_runtime.cli.options import limit_options
@@ -78,7 +78,9 @@ def parse_share(context: click.Context, parameter: click.Parameter, value: str) 
 @click.option("--out", required=True, metavar="DIR|ADDRESS", help="Folder of the table, on any file system.")
 @click.option("--model", metavar="DIR|hf:USER/NAME", help="Bundle. Default: the embedded model.")
 @click.option("--workers", type=click.IntRange(1, 100_000), metavar="N", help="Processes [default: one for each core].")
-@click.option("--threads", type=click.IntRange(1, 1024), metavar="N", help="Of each process's engine [default: 1].")
+@click.option(
+    "--threads", type=click.IntRange(1, MOST_THREADS), metavar="N", help="Of each process's engine [default: 1]."
+)
 @click.option("--batch", type=click.IntRange(1, 1024), default=1, show_default=True, help="Images that share a call.")
 @click.option("--backend", type=click.Choice(["auto", *BACKENDS]), default="auto", show_default=True, help="Engine.")
 @click.option(

@@ -25,7 +25,10 @@ inline constexpr std::size_t kFastPairs = 16;
 /// Pairs of one call of the trunk; `fast_mb` is what the backend states, see Backend.
 [[nodiscard]] inline std::size_t pairs_per_call(const Limits& limits, std::uint64_t bytes, std::uint64_t fast_mb) {
     const std::size_t most = per_call(limits, bytes);
-    return fast_mb == 0 || limits.pairs_per_call != 0 ? most : std::min(most, std::max(kFastPairs, fitting(fast_mb, bytes)));
+    if (fast_mb == 0 || limits.pairs_per_call != 0) {
+        return most;
+    }
+    return std::min(most, std::max(kFastPairs, fitting(fast_mb, bytes)));
 }
 
 /// Words that the text encoder takes at a time, at least one; at most 256 rows of tokens.

@@ -28,8 +28,8 @@ namespace clsclip {
 namespace {
 
 void check_options(const Options& options) {
-    if (options.threads < 0 || options.threads > 1024) {  // more than any machine has; engines fail with far more
-        fail<OptionError>("threads must be 0 to 1024, and it is ", options.threads);
+    if (options.threads < 0 || options.threads > kMostThreads) {
+        fail<OptionError>("threads must be 0 to ", kMostThreads, ", and it is ", options.threads);
     }
     for (const auto& [name, value] : {std::pair("memory_mb", options.limits.memory_mb),
                                       std::pair("result_mb", options.limits.result_mb)}) {

@@ -139,7 +139,7 @@ Arguments parse(int count, const char* const* values) {
              parsed.regions = parsed.request.tiles ? std::nullopt : std::optional(std::filesystem::path(text));
          }},
         {"--backend", [&](Text text) { parsed.options.backend = text; }},
-        {"--threads", [&](Text text) { parsed.options.threads = whole("--threads", text, 1, 1024); }},
+        {"--threads", [&](Text text) { parsed.options.threads = whole("--threads", text, 1, kMostThreads); }},
         {"--engines", [&](Text text) { parsed.options.engines = text; }},
         {"--memory-mb",
          [&](Text text) {

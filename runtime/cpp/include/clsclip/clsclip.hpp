@@ -283,6 +283,9 @@ struct Limits {
     std::int64_t max_pixels = 200'000'000;  ///< of an image
 };
 
+/// Most threads of a backend: more than machines have. Backends fail on far more, each in a way of its own.
+inline constexpr int kMostThreads = 1024;
+
 /// How a bundle is loaded.
 struct Options {
     std::string backend = "auto";  ///< "auto" takes the first of backends() that loads the bundle
